@@ -1,0 +1,120 @@
+"""A sweep on a simulated clock: asynchronous workers whose trials take their own time, epoch by epoch."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tables import EPOCHS, Task
+from wandbsweep.trial import TrialRecord
+
+
+class Searcher(Protocol):
+    """Something that searches; `records` are all trials so far, the asked-for one not among them."""
+
+    def ask(self, records: list[TrialRecord]) -> dict[str, Any]: ...
+
+    def end(self, record: TrialRecord) -> None:
+        """The trial has ended."""
+
+
+Stopper = Callable[[list[TrialRecord], int], bool]
+"""All trials, and the number of the one that has just reported -> whether it stops."""
+
+
+@dataclass
+class Course:
+    """What a run came to."""
+
+    by_trial: list[float] = field(default_factory=list)
+    """Normalised regret after the 1st, 2nd, … trial that ended."""
+    by_epoch: list[float] = field(default_factory=list)
+    """Normalised regret after each epoch, of all workers together."""
+    asks: list[float] = field(default_factory=list)
+    """Seconds of real time that each ask took."""
+    trials: int = 0
+
+
+def simulate(
+    task: Task,
+    searcher: Searcher,
+    *,
+    workers: int,
+    trials: int | None = None,
+    epochs: int | None = None,
+    stopper: Stopper | None = None,
+) -> Course:
+    """Run until `trials` have ended or `epochs` have been trained, whichever is given."""
+    sign = -1.0 if task.goal == "maximize" else 1.0
+    records: list[TrialRecord] = []
+    rows: list[int] = []
+    queue: list[tuple[float, int]] = []
+    course = Course()
+    best = math.inf
+
+    def ask(now: float) -> None:
+        if trials is not None and len(records) >= trials:
+            return
+        started = time.perf_counter()
+        params = searcher.ask(records)
+        course.asks.append(time.perf_counter() - started)
+        number = len(records)
+        records.append(TrialRecord(number, "running", params))
+        rows.append(task.nearest(params, set(rows)))
+        heapq.heappush(queue, (now + task.seconds[rows[-1]], number))
+
+    for _ in range(workers):
+        ask(0.0)
+    while queue and (epochs is None or len(course.by_epoch) < epochs):
+        now, number = heapq.heappop(queue)
+        old = records[number]
+        step = len(old.reports)
+        value = float(task.curves[rows[number], step])
+        reports = {**old.reports, step: value}
+        if np.isfinite(value):
+            best = min(best, sign * value)
+        finite = [sign * v for v in reports.values() if np.isfinite(v)]
+        record = TrialRecord(number, "running", old.params, reports, sign * min(finite) if finite else None)
+        records[number] = record
+        course.by_epoch.append(task.regret(min(best, 1e9)))
+        stop = stopper is not None and step + 1 < EPOCHS and stopper(records, number)
+        if not stop and step + 1 < EPOCHS:
+            heapq.heappush(queue, (now + task.seconds[rows[number]], number))
+            continue
+        # A trial that never logged a finite number has failed: the contract of a trial's value.
+        state = "failed" if not finite else "stopped" if stop else "finished"
+        records[number] = TrialRecord(number, state, record.params, reports, record.value)
+        searcher.end(records[number])
+        course.by_trial.append(task.regret(min(best, 1e9)))
+        ask(now)
+    course.trials = len(records)
+    return course
+
+
+def hyperband(goal: str, *, min_iter: int = 3, eta: int = 3) -> Stopper:
+    """W&B's Hyperband, strict, judged at every report; the same verdicts as `wandbsweep.stopping.hyperband`, kept
+    incrementally because a simulation asks a million times."""
+    sign = -1.0 if goal == "maximize" else 1.0
+
+    def finite(record: TrialRecord) -> list[float]:
+        return [sign * v for v in record.reports.values() if np.isfinite(v)]
+
+    def stops(records: list[TrialRecord], number: int) -> bool:
+        own = finite(records[number])
+        band = 0
+        while int(min_iter * eta**band) <= len(own):
+            band += 1
+        if band == 0:
+            return False
+        at = int(min_iter * eta ** (band - 1))
+        reached = sorted(f[at - 1] for f in map(finite, records) if len(f) >= at)
+        place = int(len(reached) / eta)
+        return place < len(reached) and own[at - 1] > reached[place]
+
+    return stops

@@ -1,0 +1,1 @@
+"""Registers ``hydra/sweeper=wandbsweep``."""

@@ -1,0 +1,110 @@
+"""scikit-learn's digits: 1,797 real 8x8 images that ship inside the package, so nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+
+class EpochBatches(Sampler[Tensor]):
+    """Whole batches of shuffled indices; the order depends on ``seed`` and the epoch alone.
+
+    So a trial that resumes from a checkpoint trains on what it would have seen, with no random state to save.
+    Lightning calls ``set_epoch``.
+    """
+
+    def __init__(self, size: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    @property
+    def _share(self) -> int:
+        # Every rank takes as many samples: a rank with one batch more would wait for the others for ever.
+        return self.size // self.world_size
+
+    def __len__(self) -> int:
+        return -(-self._share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # Runs when the first batch is asked for: a resuming Lightning calls iter() first, set_epoch after.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator)
+        mine = order[self.rank :: self.world_size][: self._share]
+        yield from torch.split(mine, self.batch_size)
+
+
+class Digits(LightningDataModule):
+    """Images ``(n, 1, 8, 8)``, of zero mean and unit variance over the training split; classes ``(n,)``.
+
+    ``split_seed`` is not ``seed``: runs of one configuration under several seeds must share their test split.
+    """
+
+    input_shape = (1, 8, 8)
+    classes = 10
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        val_size: int = 300,
+        test_size: int = 300,
+        seed: int = 0,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.val_size, self.test_size = val_size, test_size
+        self.seed, self.split_seed = seed, split_seed
+        self.splits: dict[str, TensorDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.splits:
+            self.splits = _digits(self.val_size, self.test_size, self.split_seed)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        data = self.splits["train"]
+        batches = EpochBatches(len(data), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
+        return _loader(data, batches)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return self._at_once("val")
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return self._at_once("test")
+
+    def _at_once(self, split: str) -> DataLoader[tuple[Tensor, ...]]:
+        data = self.splits[split]
+        return _loader(data, [torch.arange(len(data))])
+
+
+def _loader(data: TensorDataset, batches: Sampler[Tensor] | list[Tensor]) -> DataLoader[tuple[Tensor, ...]]:
+    # batch_size=None: a "sample" is a batch of indices, so a batch is one indexing operation instead of a
+    # Python loop and a collation over its samples. Workers would cost more than they save.
+    # A generator of its own: a loader draws a seed whenever it is iterated, by default from dropout's stream,
+    # and Lightning iterates at another moment when it resumes.
+    return DataLoader(data, sampler=batches, batch_size=None, num_workers=0, generator=torch.Generator())
+
+
+def _digits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset]:
+    """The three splits, stratified by class, disjoint, always the same for a seed."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+
+    images, classes = load_digits(return_X_y=True)
+    rest, test = train_test_split(
+        range(len(classes)), test_size=test_size, stratify=classes, random_state=seed
+    )
+    train, val = train_test_split(rest, test_size=val_size, stratify=classes[rest], random_state=seed)
+    x = torch.as_tensor(images, dtype=torch.float32).reshape(-1, *Digits.input_shape)
+    y = torch.as_tensor(classes, dtype=torch.long)
+    x = (x - x[train].mean()) / x[train].std()
+    return {name: TensorDataset(x[i], y[i]) for name, i in [("train", train), ("val", val), ("test", test)]}

@@ -1,0 +1,68 @@
+"""Hyperparameter sweeps in W&B's format, on Hydra configurations, with or without W&B's servers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wandbsweep import stopping
+    from wandbsweep.current import CurrentTrial, current_trial
+    from wandbsweep.distributions import Parameter
+    from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError, SweepError
+    from wandbsweep.results.load import SweepResults, open_sweep
+    from wandbsweep.spec import SweepSpec, load_sweep
+    from wandbsweep.sweepdir import create_sweep
+    from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
+
+# Where each public name lives; imported when it is first used, so that importing the package costs nothing.
+_HOMES = {
+    "CurrentTrial": "current",
+    "Decision": "trial",
+    "Outcome": "trial",
+    "Parameter": "distributions",
+    "SpaceError": "errors",
+    "SweepConfigError": "errors",
+    "SweepDirectoryError": "errors",
+    "SweepError": "errors",
+    "SweepResults": "results.load",
+    "SweepSpec": "spec",
+    "Trial": "trial",
+    "TrialRecord": "trial",
+    "create_sweep": "sweepdir",
+    "current_trial": "current",
+    "load_sweep": "spec",
+    "open_sweep": "results.load",
+    "stopping": "",
+}
+
+__all__ = [
+    "CurrentTrial",
+    "Decision",
+    "Outcome",
+    "Parameter",
+    "SpaceError",
+    "SweepConfigError",
+    "SweepDirectoryError",
+    "SweepError",
+    "SweepResults",
+    "SweepSpec",
+    "Trial",
+    "TrialRecord",
+    "create_sweep",
+    "current_trial",
+    "load_sweep",
+    "open_sweep",
+    "stopping",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    return getattr(import_module(f"{__name__}.{home}"), name) if home else import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The controllers: what decides which trial comes next, and which stops."""

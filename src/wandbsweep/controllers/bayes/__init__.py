@@ -1,0 +1,88 @@
+"""Bayesian search as a pure function: the sweep's specification and all its trials in, the next
+configuration out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from wandbsweep.spec import SweepSpec
+from wandbsweep.trial import TrialRecord
+
+from .acquisition import Acquisition, maximise
+from .curves import gather
+from .gp import condition, fit
+from .space import Floats, Space
+
+__all__ = ["suggest"]
+
+FANTASIES = 8
+
+
+def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
+    """The next configuration, flat name -> plain Python value, given every trial so far in any state.
+
+    Trials without parameters (another agent is still choosing) are ignored. The same specification, trials
+    and state of ``rng`` give the same configuration.
+    """
+    space = Space(spec.parameters)
+    if not space.dims:
+        return space.decode(np.zeros(0))
+    known = [trial for trial in trials if trial.params and trial.state != "preempted"]
+    return space.decode(_choose(spec, space, known, rng))
+
+
+def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
+    tried = np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
+    if len(trials) < initial_trials(space.dims):
+        return fill(space, tried, rng)
+    metric = spec.metric
+    sign = -1.0 if metric is not None and metric.goal == "maximize" else 1.0
+    evidence = gather(space, trials, sign, metric.impute if metric is not None else "worst")
+    if evidence is None:
+        return fill(space, tried, rng)
+    squares = space.differences(evidence.x, evidence.x)
+    p = fit(squares, evidence.seen)
+    count = FANTASIES if len(evidence.pending) else 1
+    normals = rng.standard_normal((count, len(evidence.pending)))
+    posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
+    best = np.full(count, evidence.best)
+    acquisition = Acquisition(space, evidence.x, posterior, best)
+    ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng)
+    return first_new(space, ranked, tried, rng)
+
+
+def initial_trials(dims: int) -> int:
+    """How many configurations are spread over the space before the model is believed."""
+    return min(dims + 1, 8)
+
+
+def fill(space: Space, tried: Floats, rng: np.random.Generator, *, draws: int = 256) -> Floats:
+    """Of random points the one furthest from all `tried` (best-candidate sampling), the sides of the cube
+    joined, so that corners are not preferred."""
+    drawn = space.draw(draws, rng)
+    if not len(tried):
+        return first_new(space, drawn, tried, rng)
+    delta = np.sqrt(space.differences(drawn, tried))
+    numeric = ~space.categorical
+    delta[numeric] = np.minimum(delta[numeric], 1 - delta[numeric])
+    distance = (delta**2).sum(0).min(1)
+    return first_new(space, drawn[np.argsort(-distance, kind="stable")], tried, rng)
+
+
+def first_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generator) -> Floats:
+    """The first of `ranked` that was not tried. Where there is none: any other while the space has one,
+    else the first."""
+    seen = {row.tobytes() for row in tried.round(12)}
+    row: Floats
+    for row in ranked:
+        if row.round(12).tobytes() not in seen:
+            return row
+    if len(seen) < space.size:
+        for row in space.draw(2000, rng):
+            if row.round(12).tobytes() not in seen:
+                return row
+    best: Floats = ranked[0]
+    return best

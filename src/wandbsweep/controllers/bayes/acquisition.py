@@ -1,0 +1,143 @@
+"""Where to look next: the logarithm of the expected improvement, climbed by gradient from many starts.
+
+LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al.
+2012).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import erfcx, log_ndtr
+
+from .gp import SQRT5, Posterior
+from .space import Floats, Space
+
+LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
+
+
+def log_h(z: Floats) -> Floats:
+    """log(phi(z) + z Phi(z)), exact far into the tail."""
+    low = np.minimum(z, -1.0)
+    tail = 1 + low * np.sqrt(np.pi / 2) * erfcx(-low / np.sqrt(2))
+    # Below -1e4 the bracket loses its digits to cancellation; it tends to 1 / z^2.
+    tail = np.where(low < -1e4, 1 / (low * low), np.maximum(tail, 1e-300))
+    high = np.maximum(z, -1.0)
+    direct = np.log(np.exp(-0.5 * high * high - LOG_SQRT_2PI) + high * np.exp(log_ndtr(high)))
+    return np.asarray(np.where(z < -1, -0.5 * z * z - LOG_SQRT_2PI + np.log(tail), direct))
+
+
+def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
+    """(n,) log of the expected improvement below `best` (fantasies,), averaged over fantasies; mean (n,
+    fantasies)."""
+    sigma = np.sqrt(variance)[:, None]
+    each = np.log(sigma) + log_h((best - mean) / sigma)
+    top = each.max(1)
+    return np.asarray(top + np.log(np.exp(each - top[:, None]).mean(1)))
+
+
+class Acquisition:
+    """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is
+    of."""
+
+    def __init__(self, space: Space, x: Floats, posterior: Posterior, best: Floats) -> None:
+        self.space, self.x, self.posterior, self.best = space, x, posterior, best
+
+    def __call__(self, points: Floats) -> Floats:
+        mean, variance, _ = self.posterior.at(self.space.differences(points, self.x))
+        return log_ei(mean, variance, self.best)
+
+    def with_slope(self, point: Floats) -> tuple[float, Floats]:
+        """The value at one point (columns,), and its gradient (columns,), meaningless in a category's
+        column."""
+        post = self.posterior
+        delta = point[None, :] - self.x
+        delta[:, self.space.categorical] = delta[:, self.space.categorical] != 0
+        scale = np.exp(-2 * post.length)
+        r = np.sqrt(delta * delta @ scale)
+        decay = post.variance * np.exp(-SQRT5 * r)
+        k = (1 + SQRT5 * r + 5 / 3 * r * r) * decay
+        dk = (-5 / 3 * (1 + SQRT5 * r) * decay)[:, None] * delta * scale
+        reduced = post.precision @ k
+        mean = k @ post.beta
+        variance = max(post.variance - float(k @ reduced), 1e-10)
+        sigma = variance**0.5
+        z = (self.best - mean) / sigma
+        logs = log_h(z)
+        top = float(logs.max())
+        share = np.exp(logs - top)
+        value = np.log(sigma) + top + np.log(share.mean())
+        share /= share.sum()
+        # d log EI: by the mean -Phi / (sigma h), by the standard deviation phi / (sigma h).
+        by_mean = -share * np.exp(log_ndtr(z) - logs) / sigma
+        by_sigma = float(share @ np.exp(-0.5 * z * z - LOG_SQRT_2PI - logs)) / sigma
+        slope = dk.T @ (post.beta @ by_mean) - by_sigma / sigma * (dk.T @ reduced)
+        return float(value), slope
+
+
+def climb(acquisition: Acquisition, start: Floats, *, rounds: int = 2) -> Floats:
+    """A local maximum near `start`: columns with listed levels are tried level by level, the others climbed
+    together."""
+    space, point = acquisition.space, start.copy()
+    free = np.flatnonzero(space.searched)
+    bounds = [list(space.columns.values())[j].bounds for j in free]
+    for _ in range(rounds):
+        before = point.copy()
+        if len(free):
+
+            def downhill(part: Floats) -> tuple[float, Floats]:
+                moved = point.copy()  # noqa: B023
+                moved[free] = part
+                value, slope = acquisition.with_slope(moved)
+                return -value, -slope[free]
+
+            found = minimize(
+                downhill, point[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30}
+            )
+            point[free] = found.x
+        for j, column in enumerate(space.columns.values()):
+            if column.levels is not None:
+                tried = np.repeat(point[None, :], len(column.levels), axis=0)
+                tried[:, j] = column.levels
+                point = tried[int(np.argmax(acquisition(tried)))]
+        if free.size == space.dims or np.array_equal(before, point):
+            break
+    return point
+
+
+def maximise(
+    acquisition: Acquisition, good: Floats, rng: np.random.Generator, *, draws: int = 500, starts: int = 6
+) -> Floats:
+    """Candidates (n, columns), best first: climbed from the best of random points and of steps around
+    `good` trials."""
+    space = acquisition.space
+    spread = space.draw(draws, rng)
+    near = [spread]
+    for scale in (0.02, 0.1):
+        step = np.repeat(good, 20, axis=0)
+        step += scale * rng.standard_normal(step.shape)
+        near.append(np.clip(step, 0, 1))
+        # A category's step is another category, in about one column of five.
+        near[-1] = np.where(space.searched[None, :], near[-1], np.repeat(good, 20, axis=0))
+        other = space.draw(len(step), rng)
+        swap = (rng.random(step.shape) < 0.2) & ~space.searched[None, :]
+        near[-1] = np.where(swap, other, near[-1])
+    pool = space.snap(np.concatenate(near))
+    order = np.argsort(-acquisition(pool), kind="stable")
+    chosen = _apart(pool[order], starts)
+    climbed = space.snap(np.stack([climb(acquisition, point) for point in chosen]))
+    every = np.concatenate([climbed, pool[order[:50]]])
+    value = acquisition(every)
+    ranked: Floats = every[np.argsort(-value, kind="stable")]
+    return ranked
+
+
+def _apart(ranked: Floats, count: int) -> list[Floats]:
+    """The first `count` points that are not all neighbours of one another."""
+    chosen: list[Floats] = []
+    for point in ranked:
+        if all(np.abs(point - other).max() > 0.1 for other in chosen):
+            chosen.append(point)
+        if len(chosen) == count:
+            break
+    return chosen

@@ -1,0 +1,55 @@
+"""When a sweep gives out no more trials, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wandbsweep.controllers.ledger import Ledger, best_of
+from wandbsweep.trial import is_number
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why nothing more is given out; ``given_up`` when that is nothing to be happy about."""
+
+    reason: str
+    given_up: bool = False
+
+
+def given_up(ledger: Ledger, *, max_failures: int | None) -> Ending | None:
+    """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
+    if max_failures is None:
+        return None
+    if ledger.hopeless and not ledger.ended["finished"]:
+        return Ending("the script ran, but gave no value of the metric", given_up=True)
+    failures = ledger.ended["failed"] + ledger.ended["crashed"]
+    if failures < max_failures or ledger.ended["finished"] or ledger.ended["stopped"]:
+        return None
+    if any(map(is_number, (value for entry in ledger.open for value in entry.newest.intermediate_values.values()))):
+        return None  # something runs, and well: it is not the script
+    return Ending(f"the first {failures} trials all failed (max_failures={max_failures})", given_up=True)
+
+
+def target_reached(ledger: Ledger, *, target: float | None) -> Ending | None:
+    if target is None:
+        return None
+    running = [v for entry in ledger.open for v in entry.newest.intermediate_values.values()]
+    best = best_of([*running, *([] if ledger.best is None else [ledger.best])], ledger.goal)
+    if best is None or (best < target if ledger.goal == "maximize" else best > target):
+        return None
+    return Ending(f"the target {target:g} was reached")
+
+
+def all_given_out(ledger: Ledger, *, cap: int | None) -> Ending | None:
+    if cap is None or len(ledger.entries) < cap or ledger.queued() is not None:
+        return None
+    return Ending(f"all {cap} trials were given out")
+
+
+def why_over(ledger: Ledger, *, cap: int | None, target: float | None, max_failures: int | None) -> Ending | None:
+    """Why no trial is given out any more; None: there are trials to give."""
+    return (
+        given_up(ledger, max_failures=max_failures)
+        or target_reached(ledger, target=target)
+        or all_given_out(ledger, cap=cap)
+    )

@@ -1,0 +1,41 @@
+"""The exceptions of wandbsweep.
+
+SweepError                    what a user can mend: every message says the value, the rule and the choices
+├── SweepConfigError          a sweep configuration breaks its rules; lists every violation
+├── SpaceError                the search space does not fit the application's Hydra configuration
+└── SweepDirectoryError       a sweep's directory is missing, unreadable or belongs to another sweep
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SweepError(Exception):
+    """Base of all errors that a user can mend; shown without a traceback."""
+
+
+class SweepConfigError(SweepError, ValueError):
+    """A sweep configuration breaks its rules.
+
+    ``violations`` holds one message for each, every one starting with the key path it is about.
+    """
+
+    def __init__(self, violations: Sequence[str], *, source: str | None = None) -> None:
+        self.violations = tuple(violations)
+        self.source = source
+        where = f" in {source}" if source else ""
+        count = "1 violation" if len(self.violations) == 1 else f"{len(self.violations)} violations"
+        lines = "\n".join(f"  - {violation}" for violation in self.violations)
+        super().__init__(f"The sweep configuration has {count}{where}:\n{lines}")
+
+    def __reduce__(self) -> tuple[type[SweepConfigError], tuple[Sequence[str]], dict[str, object]]:
+        return type(self), (self.violations,), self.__dict__
+
+
+class SpaceError(SweepError):
+    """The search space does not fit the application's Hydra configuration."""
+
+
+class SweepDirectoryError(SweepError):
+    """A sweep's directory is missing, unreadable, not writable, or belongs to another sweep."""

@@ -1,0 +1,171 @@
+"""One trial as one Hydra job, in its own directory, with its own ``.hydra/`` and log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from wandbsweep.agent import JobResult
+from wandbsweep.overrides import encode, trial_overrides
+from wandbsweep.plan import SNAPSHOT, Plan
+from wandbsweep.snapshot import resolved, snapshot_loader
+from wandbsweep.sweepdir import AGENTS
+from wandbsweep.trial import Trial
+
+TRACEBACK = "traceback.txt"
+
+
+class TrialJob:
+    """Composes and runs trials of the sweep in ``directory``; an agent has one for all its trials.
+
+    ``master`` is the launching command's configuration, ``callbacks`` its Hydra callbacks, which see each trial as a
+    job of its own. ``keep``: whether results carry Hydra's JobReturn whole, configurations included.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        *,
+        task_function: TaskFunction,
+        master: DictConfig,
+        callbacks: Any,
+        keep: bool = True,
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._task = task_function
+        self._loader = snapshot_of(plan, directory)
+        self._master = _with_hydra_overrides(master, _hydra_overrides(plan.hydra_overrides, plan, directory))
+        self._context = HydraContext(config_loader=self._loader, callbacks=callbacks)
+        self._keep = keep
+
+    def __call__(self, trial: Trial) -> JobResult:
+        os.chdir(self._plan.cwd)  # the agent's own job may have changed it
+        try:
+            config = self.compose(trial)
+        except Exception as error:
+            return self._failed(trial, error)
+        with _own_logging():
+            job = run_job(
+                task_function=self._task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+                hydra_context=self._context,
+            )
+            output_dir = Path(config.hydra.runtime.output_dir)
+            self._link(trial, output_dir)
+            if job.status == JobStatus.FAILED:
+                return self._failed(trial, job._return_value, job=job)
+        return JobResult(returned=_number(job._return_value), payload=self._payload(trial, job))
+
+    def compose(self, trial: Trial) -> DictConfig:
+        overrides = trial_overrides(self._plan.slots, trial.params)
+        config = self._loader.load_sweep_config(self._master, overrides)
+        with read_write(config), open_dict(config):
+            for key in self._plan.strip:
+                config.pop(key, None)
+            config.hydra.sweep.dir = str(self._directory)
+            config.hydra.job.num = trial.number
+            config.hydra.job.id = f"{self._plan.sweep_id}-{trial.number}"
+            config.hydra.job.name = self._plan.job_name
+        return config
+
+    def _failed(self, trial: Trial, error: BaseException, *, job: JobReturn | None = None) -> JobResult:
+        directory = self._directory / str(trial.number)
+        directory.mkdir(parents=True, exist_ok=True)
+        text = "".join(traceback.format_exception(error))
+        (directory / TRACEBACK).write_text(text, encoding="utf-8")
+        line = " ".join(traceback.format_exception_only(error)[-1].split())
+        logging.getLogger(__name__).error("Trial %d failed: %s", trial.number, line)
+        failed = job or JobReturn(status=JobStatus.FAILED, _return_value=error)
+        return JobResult(error=line, payload=self._payload(trial, failed))
+
+    def _payload(self, trial: Trial, job: JobReturn) -> tuple[int, JobReturn]:
+        if not self._keep:
+            job.cfg = job.hydra_cfg = None  # hundreds of kilobytes a trial, for as long as the agent lives
+        try:
+            pickle.dumps(job._return_value)
+        except Exception:  # anything may go wrong in another's __reduce__, and launchers pickle what they return
+            job._return_value = RuntimeError(repr(job._return_value)) if job.status == JobStatus.FAILED else None
+        return trial.number, job
+
+    def _link(self, trial: Trial, output_dir: Path) -> None:
+        """Make ``<number>/`` lead to the job's directory where the application names those otherwise."""
+        numbered = self._directory / str(trial.number)
+        if output_dir != numbered and not numbered.exists():
+            numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
+
+
+def agent_number() -> int:
+    """The number of the launcher's job that runs in this process: the agent's."""
+    return int(HydraConfig.get().job.num)
+
+
+def snapshot_of(plan: Plan, directory: Path) -> ConfigLoader:
+    """A loader of the configuration that the sweep was started with."""
+    return snapshot_loader(plan.search_path, directory / SNAPSHOT)
+
+
+def agents_master(master: DictConfig, plan: Plan, directory: Path) -> DictConfig:
+    """The configuration from which launchers compose the agents' own jobs: each in ``agents/<k>/`` of the sweep."""
+    place = [f"hydra.sweep.dir={encode(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
+    own = _with_hydra_overrides(
+        master, [*_hydra_overrides(master.hydra.overrides.hydra, plan, directory), *place]
+    )
+    with read_write(own), open_dict(own):
+        own.hydra.sweep.dir = str(directory)  # launchers read it here as well
+        own.hydra.job.config_name = plan.config_name
+    return own
+
+
+def _with_hydra_overrides(master: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A copy of ``master`` from which jobs are composed with ``overrides`` of ``hydra.*``, and no others."""
+    copy = master.copy()
+    OmegaConf.copy_cache(from_config=master, to_config=copy)
+    with read_write(copy), open_dict(copy):
+        copy.hydra.overrides.hydra = list(overrides)
+    return copy
+
+
+def _hydra_overrides(overrides: Sequence[str], plan: Plan, directory: Path) -> list[str]:
+    """``overrides`` with ``hydra.searchpath`` led to the snapshot."""
+    kept = [line for line in overrides if not line.lstrip("+").startswith("hydra.searchpath")]
+    if not plan.searchpath:
+        return kept
+    paths = [resolved(path, directory / SNAPSHOT) for path in plan.searchpath]
+    return [*kept, f"hydra.searchpath={encode(paths)}"]
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Give the agent's own job its logging back after a trial's."""
+    own = HydraConfig.instance().cfg
+    try:
+        yield
+    finally:
+        if own is not None:
+            configure_log(own.hydra.job_logging, own.hydra.verbose)
+
+
+def _number(returned: object) -> float | None:
+    """A task's return value as a float, scalars of array libraries included."""
+    if isinstance(returned, bool | str | bytes) or not isinstance(returned, SupportsFloat):
+        return None
+    try:
+        return float(returned)
+    except (TypeError, ValueError, RuntimeError):  # an array with several elements
+        return None

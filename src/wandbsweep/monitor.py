@@ -1,0 +1,83 @@
+"""Live progress of a sweep in the terminal that launched it: a bar, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from wandbsweep.results.load import SweepResults
+from wandbsweep.trial import ENDED, TrialRecord
+
+_POLL_S = 0.5
+
+
+@contextmanager
+def watched(read: Callable[[], SweepResults], total: int | None) -> Iterator[None]:
+    """Show how the sweep goes on, on stderr, for the duration of a ``with`` block. ``read`` gives its present state."""
+    done = threading.Event()
+    show = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(read, total, done), name="wandbsweep-monitor", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _changes(read: Callable[[], SweepResults], done: threading.Event) -> Iterator[SweepResults]:
+    """The sweep's state now and then, and once more at the end."""
+    while not done.wait(_POLL_S):
+        yield read()
+    yield read()
+
+
+def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:
+    from wandbsweep.results.tables import state_line
+
+    reported = {trial.number for trial in read().trials if trial.state in ENDED}
+    for results in _changes(read, done):
+        fresh = [trial for trial in results.trials if trial.state in ENDED and trial.number not in reported]
+        for trial in fresh:
+            reported.add(trial.number)
+            print(f"trial {trial.number} {describe(trial, results)}", file=sys.stderr)
+        if fresh:
+            print(state_line(results, total), file=sys.stderr, flush=True)
+
+
+def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from wandbsweep.results.tables import state_line
+
+    progress = Progress(
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+    )
+    with progress:
+        task = progress.add_task("", total=total)
+        for results in _changes(read, done):
+            ended = sum(trial.state in ENDED for trial in results.trials)
+            _, _, description = state_line(results, total).partition(" · ")
+            progress.update(task, completed=ended, description=description)
+
+
+def describe(trial: TrialRecord, results: SweepResults) -> str:
+    """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
+    from wandbsweep.results.tables import short
+
+    parts = [f"{len(trial.reports)} steps"] if trial.reports else []
+    if trial.value is not None:
+        parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {short(trial.value)}")
+    if trial.duration_s is not None:
+        parts.append(f"{trial.duration_s:.1f}s")
+    if trial.reason:
+        parts.append(trial.reason)
+    return f"{trial.state}: {', '.join(parts)}"

@@ -1,0 +1,137 @@
+"""``open_sweep``: a sweep's trials, during and after it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.plan import Plan
+from wandbsweep.spec import SweepSpec
+from wandbsweep.sweepdir import find_sweep, read_spec
+from wandbsweep.trial import STATES, State, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A sweep as it stood when it was read."""
+
+    directory: Path
+    spec: SweepSpec
+    trials: Sequence[TrialRecord]
+    """Every trial ever asked for, by number."""
+    plan: Plan | None = None
+    """How its trials are run; None: not by Hydra (``create_sweep`` alone)."""
+
+    @property
+    def sweep_id(self) -> str:
+        return self.plan.sweep_id if self.plan else self.directory.name
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many trials are in which state; states without any are left out."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """The trials by value, the best first; those without one last, by number."""
+        sign = -1.0 if self.spec.goal == "maximize" else 1.0
+        worst = math.inf
+        return sorted(self.trials, key=lambda t: (worst if t.value is None else sign * t.value, t.number))
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best value of those that finished or were stopped; of equals, the first."""
+        ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
+        return next(ended, None)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per trial ever asked for; needs pandas (``pip install 'wandbsweep[frame]'``).
+
+        Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, ``params.*``,
+        ``metrics.*`` (last values).
+        """
+        import pandas as pd
+
+        columns = ["number", "state", "metric", "steps", "duration_s", "attempts"]
+        rows = [
+            {
+                "number": t.number,
+                "state": t.state,
+                "metric": t.value,
+                "steps": len(t.reports),
+                "duration_s": t.duration_s,
+                "attempts": t.attempts,
+                **{f"params.{name}": value for name, value in t.params.items()},
+                **{f"metrics.{name}": value for name, value in t.metrics.items()},
+            }
+            for t in self.trials
+        ]
+        params = [f"params.{name}" for name in self.spec.parameters]
+        metrics = sorted({name for row in rows for name in row if name.startswith("metrics.")})
+        return pd.DataFrame(rows, columns=[*columns, *params, *metrics])
+
+    def overrides(self, trial: TrialRecord) -> list[str]:
+        """The Hydra overrides that compose ``trial``'s configuration."""
+        from wandbsweep.overrides import is_own_key, trial_overrides
+
+        slots = self.plan.slots if self.plan else []
+        return [line for line in trial_overrides(slots, trial.params) if not is_own_key(line)]
+
+    def command(self, trial: TrialRecord) -> str:
+        """The shell command that trains ``trial``'s configuration again, outside the sweep."""
+        start = self.plan.command if self.plan else ["python", "train.py"]
+        return shlex.join([*start, *self.overrides(trial)])
+
+    def trial_directory(self, trial: TrialRecord) -> Path:
+        return self.directory / str(trial.number)
+
+
+def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
+    """Read the sweep that ``ref`` names: a directory, or an id below ``outputs/`` of the working directory.
+
+    Raises SweepDirectoryError where there is none, naming those that there are.
+    """
+    from wandbsweep.controllers.embedded import STUDY, open_storage, read_ledger
+
+    directory = find_sweep(ref)
+    spec = read_spec(directory)
+    plan = Plan.load_if_any(directory)
+    storage = plan.storage if plan else None
+    study = STUDY if storage is None else (plan.sweep_id if plan else directory.name)
+    ledger = read_ledger(open_storage(directory, storage), study, spec.goal)
+    return SweepResults(directory, spec, ledger.records(), plan)
+
+
+def as_json(results: SweepResults, trial: TrialRecord) -> dict[str, Any]:
+    """What ``--json`` prints of one trial; values that JSON has no number for are null."""
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "metric": trial.value,
+        "metric_name": results.spec.metric.name if results.spec.metric else None,
+        "params": dict(trial.params),
+        "metrics": _finite(trial.metrics),
+        "overrides": results.overrides(trial),
+        "directory": str(results.trial_directory(trial)),
+        "steps": len(trial.reports),
+        "duration_s": trial.duration_s,
+        "attempts": trial.attempts,
+        "agent": trial.agent,
+        "reason": trial.reason,
+    }
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,0 +1,182 @@
+"""A sweep's directory: where it is, what it holds, and which sweep may use it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.distributions import Parameter
+from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.plan import HIDDEN, stored_axes, write_atomically
+from wandbsweep.spec import SweepSpec, load_sweep
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.embedded import EmbeddedController
+
+SWEEP_FILE = "sweep.yaml"
+OUTPUTS = Path("outputs")
+AGENTS = "agents"
+
+_ID_ALPHABET = string.ascii_lowercase + string.digits
+
+
+def new_sweep_id() -> str:
+    """8 lower-case letters and digits, the first a letter: it is a directory, a study and a W&B group."""
+    return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(_ID_ALPHABET) for _ in range(7))
+
+
+def holds_sweep(directory: Path) -> bool:
+    return (directory / SWEEP_FILE).is_file()
+
+
+def find_sweep(ref: str | os.PathLike[str]) -> Path:
+    """The directory of the sweep that ``ref`` names: a directory, or an id below ``outputs/``."""
+    candidates = [Path(ref), OUTPUTS / Path(ref).name]
+    for directory in candidates:
+        if holds_sweep(directory):
+            return directory.absolute()
+    known = sorted(path.parent.name for path in OUTPUTS.glob(f"*/{SWEEP_FILE}"))
+    have = f"the sweeps in {OUTPUTS}/ are {', '.join(known)}" if known else f"there is no sweep in {OUTPUTS}/"
+    raise SweepDirectoryError(f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; {have}.")
+
+
+def read_spec(directory: Path) -> SweepSpec:
+    """The sweep configuration that ``directory`` holds."""
+    if not holds_sweep(directory):
+        raise SweepDirectoryError(f"{directory} holds no sweep: there is no {SWEEP_FILE} in it.")
+    axes = stored_axes(directory)
+    return load_sweep(directory / SWEEP_FILE) if axes is None else plain_grid(axes)
+
+
+def plain_grid(axes: Mapping[str, Sequence[Any]]) -> SweepSpec:
+    """The comma lists of a command line, for which there are no rules: no list at all is one trial."""
+    parameters = {name: Parameter(name, "categorical", values=tuple(values)) for name, values in axes.items()}
+    config = {"method": "grid", "parameters": {name: {"values": list(values)} for name, values in axes.items()}}
+    return SweepSpec("grid", parameters, config=config)
+
+
+def write_spec(directory: Path, spec: SweepSpec) -> None:
+    write_atomically(directory / SWEEP_FILE, spec.to_yaml())
+
+
+def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
+    """What forbids ``given`` to go on with the trials of ``stored``: another space, method or metric."""
+    found = []
+    if stored.method != given.method:
+        found.append(f"method: {stored.method}, now {given.method}")
+    if stored.metric != given.metric:
+        found.append(f"metric: {_shown(stored.metric)}, now {_shown(given.metric)}")
+    for name in sorted(stored.parameters.keys() | given.parameters.keys()):
+        before, now = stored.parameters.get(name), given.parameters.get(name)
+        if before != now:
+            found.append(f"parameters.{name}: {_shown(before)}, now {_shown(now)}")
+    return found
+
+
+def refuse_differences(directory: Path, found: Sequence[str]) -> None:
+    if found:
+        lines = "\n".join(f"  - {difference}" for difference in found)
+        raise SweepDirectoryError(
+            f"{directory} holds another sweep:\n{lines}\nGive the new sweep a directory of its own, or remove this one."
+        )
+
+
+def make_directory(directory: Path) -> None:
+    """Make ``directory``, and be sure that one can write there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SweepDirectoryError(
+            f"Cannot write to {directory}: {error.strerror}. Choose another one with hydra.sweep.dir=DIRECTORY."
+        ) from None
+
+
+def reserve_agents(directory: Path, count: int) -> list[int]:
+    """Numbers for ``count`` new agents, consecutive, that nobody else has: their directories are made."""
+    (directory / AGENTS).mkdir(exist_ok=True)
+    with locked(directory):
+        taken = [int(path.name) for path in (directory / AGENTS).iterdir() if path.name.isdecimal()]
+        first = max(taken, default=-1) + 1
+        numbers = list(range(first, first + count))
+        for number in numbers:
+            (directory / AGENTS / str(number)).mkdir()
+    return numbers
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes from setting up the same directory."""
+    (directory / HIDDEN).mkdir(exist_ok=True)
+    with open(directory / HIDDEN / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def create_sweep(
+    spec: SweepSpec,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    storage: str | None = None,
+    seed: int | None = None,
+) -> EmbeddedController:
+    """The embedded controller of a sweep: a new one, or the one that ``path`` holds if it is the same.
+
+    ``path`` (a directory, made where missing) keeps ``sweep.yaml`` and ``journal.log``; None: everything in memory.
+    ``storage``: an Optuna storage URL instead of the journal. ``seed`` of the search; None: a random one, or the
+    stored one. Raises SweepDirectoryError where ``path`` holds another sweep or cannot be written, SweepConfigError
+    for a method that needs W&B.
+    """
+    if path is None:
+        return open_controller(None, spec, study_name=None, storage=storage, seed=seed)
+    directory = Path(path).absolute()
+    make_directory(directory)
+    with locked(directory):
+        if holds_sweep(directory):
+            refuse_differences(directory, differences(read_spec(directory), spec))
+        controller = open_controller(directory, spec, study_name=directory.name, storage=storage, seed=seed)
+        write_spec(directory, spec)
+    return controller
+
+
+def open_controller(
+    directory: Path | None,
+    spec: SweepSpec,
+    *,
+    study_name: str | None,
+    storage: str | None = None,
+    seed: int | None = None,
+    max_failures: int | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+) -> EmbeddedController:
+    """A controller on the store of ``directory``, or on the database at ``storage``, where ``study_name`` finds it.
+
+    ``max_failures``: give up when the first this-many trials all fail. ``axes``: see ``GridSearch``.
+    """
+    from wandbsweep.controllers.embedded import STUDY, EmbeddedController, open_storage
+
+    return EmbeddedController(
+        spec,
+        open_storage(directory, storage),
+        # A journal has one study, which is found whatever its directory is renamed to.
+        study_name=study_name if storage is not None and study_name is not None else STUDY,
+        seed=seed,
+        max_failures=max_failures,
+        axes=axes,
+    )
+
+
+def _shown(part: Any) -> str:
+    if part is None:
+        return "none"
+    if hasattr(part, "config"):
+        return str(part.config)
+    return f"{part.goal} {part.name}"

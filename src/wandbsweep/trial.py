@@ -1,0 +1,102 @@
+"""What passes between search, controller, agent and training code: frozen values, no behaviour of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+State = Literal["queued", "running", "finished", "stopped", "failed", "crashed", "preempted"]
+STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed", "preempted")
+ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "crashed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One configuration to run, as handed out by a controller."""
+
+    number: int
+    """Counts from 0, unique for the life of the sweep."""
+    params: Mapping[str, Any]
+    """Flat: dotted name -> plain Python value."""
+    attempt: int = 1
+    """Counts from 1; more than 1 when an earlier execution was preempted or lost."""
+    key: int = field(default=-1, compare=False)
+    """The controller's own handle of this attempt; nobody else reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A controller's answer to a report: go on, or stop for a reason."""
+
+    stop: bool = False
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.stop == bool(self.reason), "a stop must say why, and only a stop"
+
+
+CONTINUE = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    state: Literal["finished", "stopped", "failed"]
+    reason: str = ""
+    returned: float | None = None
+    """The number that the task function returned, where it returned one."""
+
+    @classmethod
+    def finished(cls, returned: float | None = None) -> Self:
+        return cls("finished", returned=returned)
+
+    @classmethod
+    def stopped(cls, reason: str) -> Self:
+        return cls("stopped", reason)
+
+    @classmethod
+    def failed(cls, reason: str) -> Self:
+        return cls("failed", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """All that a sweep knows of one trial: what search, stopping and results read."""
+
+    number: int
+    state: State
+    params: Mapping[str, Any]
+    """Empty while the controller is still choosing them."""
+    reports: Mapping[int, float] = field(default_factory=dict)
+    """step -> value of the sweep's metric, as reported; NaN and infinities included."""
+    value: float | None = None
+    """The best finite value of the metric (of a trial that ended: else of its reports); None: it has none."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of every metric reported; filled in when the trial ends."""
+    reason: str = ""
+    """Why it was stopped, or why it failed."""
+    attempts: int = 1
+    agent: str = ""
+    started: float | None = None
+    """Unix time of the first attempt's start, in seconds."""
+    ended: float | None = None
+    """Unix time of the last attempt's end, in seconds."""
+
+    @property
+    def history(self) -> list[float]:
+        """The reported values in the order of their steps."""
+        return [self.reports[step] for step in sorted(self.reports)]
+
+    @property
+    def duration_s(self) -> float | None:
+        if self.started is None or self.ended is None:
+            return None
+        return self.ended - self.started
+
+
+def is_number(value: object) -> bool:
+    """Whether a metric's value counts: a finite number, and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,227 @@
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import wandb
+import yaml
+from omegaconf import OmegaConf
+
+from classifier import loggers
+from classifier.training import train
+from train import drop_sweep
+from wandbsweep.current import CurrentTrial, running
+from wandbsweep.trial import CONTINUE, Decision
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", names("model"))
+@pytest.mark.parametrize("optimizer", names("optimizer"))
+@pytest.mark.parametrize("scheduler", names("scheduler"))
+def test_every_combination_trains(configured, model, optimizer, scheduler):
+    groups = [f"model={model}", f"optimizer={optimizer}", f"scheduler={scheduler}"]
+    cfg = configured(
+        *groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false"
+    )
+    assert math.isfinite(train(cfg))
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_experiment_trains(configured, experiment):
+    assert 0 <= train(configured(f"experiment={experiment}", "trainer.max_epochs=1", "logger=none")) <= 1
+
+
+@pytest.mark.parametrize("sweep", names("sweep"))
+@pytest.mark.parametrize("model", names("model"))
+def test_every_swept_key_exists_whatever_the_model(configured, sweep, model):
+    spec = yaml.safe_load((CONF / "sweep" / f"{sweep}.yaml").read_text())
+    cfg = configured(f"model={model}", f"sweep={sweep}")
+    assert [key for key in spec["parameters"] if OmegaConf.select(cfg, key) is None] == []
+
+
+def test_learns(configured):
+    assert train(configured("trainer.max_epochs=3", "model=convnet")) > 0.9
+
+
+def test_same_seed_same_number_other_seed_another(configured):
+    values = [train(configured(f"seed={seed}", "metric=val/loss")) for seed in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_resumed_trial_ends_where_an_uninterrupted_one_does(configured):
+    options = ["metric=val/loss", "model.dropout=0.3"]
+    whole = train(configured(*options, "trainer.max_epochs=3", output="whole"))
+    train(configured(*options, "trainer.max_epochs=1", output="parts"))
+    with running(CurrentTrial(number=0, resumed=True, metric="val/loss")):
+        assert train(configured(*options, "trainer.max_epochs=3", output="parts")) == pytest.approx(
+            whole, 1e-6
+        )
+
+
+def test_a_trial_not_resumed_begins_anew_in_an_old_directory(configured, tmp_path):
+    first, again = (train(configured("metric=val/loss")) for _ in range(2))
+    assert first == again
+    assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_stop_ends_training_at_the_first_report(configured):
+    sent = []
+    trial = CurrentTrial(
+        number=0, metric="val/accuracy", send=lambda *report: sent.append(report) or Decision(True, "bad")
+    )
+    with running(trial):
+        train(configured("trainer.max_epochs=20"))
+    assert [step for step, _ in sent] == [0]
+    assert set(sent[0][1]) == {"train/loss", "val/loss", "val/accuracy"}
+
+
+def test_returns_the_sweeps_metric(configured):
+    with running(CurrentTrial(number=0, metric="val/loss", send=lambda *_: CONTINUE)):
+        loss = train(configured())
+    assert loss == train(configured("metric=val/loss"))
+
+
+def test_unknown_metric_is_named_with_those_logged(configured):
+    with pytest.raises(ValueError, match=r"'nope' was not logged.*train/loss, val/accuracy, val/loss"):
+        train(configured("metric=nope"))
+
+
+def test_the_test_split_is_for_plain_runs_only(configured, caplog):
+    caplog.set_level("INFO")
+    train(configured("test=true"))
+    assert "test/accuracy" in caplog.text
+    with running(CurrentTrial(number=0)), pytest.raises(ValueError, match="test=true inside a sweep"):
+        train(configured("test=true"))
+
+
+def test_a_run_says_its_metrics_and_nothing_else(configured, caplog):
+    caplog.set_level("INFO")
+    train(configured())
+    assert [record.name for record in caplog.records] == ["classifier.training"]
+
+
+def test_a_trial_says_nothing_and_leaves_nothing_behind(configured, caplog, capfd):
+    caplog.set_level("INFO")
+    watched = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    def state():
+        return [signal.getsignal(s) for s in watched], torch.get_num_threads(), wandb.run
+
+    before = state()
+    with running(CurrentTrial(number=0, sweep_id="abcd1234")):
+        train(configured())
+    assert state() == before
+    assert (caplog.text, capfd.readouterr()) == ("", ("", ""))
+
+
+def test_no_logger_writes_the_checkpoint_only(configured, tmp_path):
+    train(configured())
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["last.ckpt"]
+
+
+def test_csv_stands_in_the_output_directory(configured, tmp_path):
+    train(configured("logger=csv"))
+    rows = list(csv.DictReader((tmp_path / "out/metrics.csv").read_text().splitlines()))
+    assert any(row["val/accuracy"] for row in rows)
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[wandb.Run]:
+    """The W&B runs that are begun, offline."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    runs, init = [], wandb.init
+    monkeypatch.setattr(wandb, "init", lambda **options: runs.append(init(**options)) or runs[-1])
+    return runs
+
+
+def test_each_trial_is_a_wandb_run_of_its_own(configured, tmp_path, started, capfd):
+    for number, lr in enumerate([0.01, 0.02]):
+        params = {"optimizer.lr": lr, "model": "mlp"}
+        with running(CurrentTrial(number=number, sweep_id="abcd1234", params=params, metric="val/accuracy")):
+            train(configured("logger=wandb", f"optimizer.lr={lr}", "model=mlp", output=str(number)))
+        assert wandb.run is None
+    assert [run.name for run in started] == ["abcd1234-0", "abcd1234-1"]
+    assert {run.group for run in started} == {"abcd1234"}
+    assert [run.config["optimizer.lr"] for run in started] == [0.01, 0.02]
+    assert [run.config["model"] for run in started] == ["mlp", "mlp"]
+    assert [run.config["config"]["optimizer"]["lr"] for run in started] == [0.01, 0.02]
+    assert "sweep" not in started[0].config["config"]
+    assert all(len(list((tmp_path / n / "wandb").glob("offline-run-*"))) == 1 for n in "01")
+    assert "View this run" not in capfd.readouterr().err
+
+
+def test_the_wandb_run_ends_when_training_raises(configured, started, monkeypatch):
+    codes, finish = [], wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: codes.append(exit_code) or finish(exit_code))
+
+    def lost(*_):
+        raise ConnectionError("the sweep is gone")
+
+    with pytest.raises(ConnectionError), running(CurrentTrial(number=0, metric="val/loss", send=lost)):
+        train(configured("logger=wandb"))
+    assert (len(started), codes, wandb.run) == (1, [1], None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "login", "mode"),
+    [
+        ({}, "", "offline"),
+        ({"WANDB_API_KEY": "x" * 40}, "", "online"),
+        ({}, "machine api.wandb.ai login user password " + "x" * 40, "online"),
+        ({}, "machine other.example login user password " + "x" * 40, "offline"),
+        ({"WANDB_BASE_URL": "https://other.example"}, "machine other.example login u password x", "online"),
+        ({"WANDB_BASE_URL": "http://127.0.0.1:8080"}, "machine 127.0.0.1:8080 login u password x", "online"),
+        ({"WANDB_BASE_URL": "http://127.0.0.1:8080"}, "machine api.wandb.ai login u password x", "offline"),
+        ({"WANDB_API_KEY": "x" * 40, "WANDB_MODE": "disabled"}, "", "disabled"),
+    ],
+)
+def test_online_only_where_wandb_is_set_up(monkeypatch, tmp_path, variables, login, mode):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()  # it remembers the environment of the first use
+    (tmp_path / "netrc").write_text(login + "\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert loggers.wandb_mode() == mode
+
+
+@pytest.mark.parametrize(
+    ("sweep", "kept"),
+    [
+        ({"parameters": {"a": {"value": 1}}, "command": ["${env}"]}, False),
+        ({"mine": 1}, True),
+        (3, True),
+        ("${x}", True),
+    ],
+)
+def test_only_a_sweeps_configuration_is_dropped(sweep, kept):
+    assert ("sweep" in OmegaConf.to_container(drop_sweep(OmegaConf.create({"sweep": sweep})))) == kept
+
+
+def test_importing_train_imports_nothing_heavy():
+    heavy = "{'torch', 'lightning', 'wandb'}"
+    code = f"import sys, json, train; print(json.dumps(sorted({heavy} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_plain_command_prints_its_metrics(tmp_path):
+    command = [sys.executable, ROOT / "train.py", "optimizer.lr=0.01", "trainer.max_epochs=1", "logger=csv"]
+    macro = "+sweep.command=['${env}','${program}']"  # would raise if anything resolved the key
+    done = subprocess.run([*command, macro], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "val/accuracy" in done.stdout
+    assert "Warning" not in done.stderr
+    (metrics,) = Path(tmp_path, "outputs/runs").rglob("metrics.csv")
+    assert metrics.with_name("train.log").exists()

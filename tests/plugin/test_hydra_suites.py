@@ -1,0 +1,38 @@
+"""Hydra's own suites for plugins, with our sweeper in the place of Hydra's."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+
+from hydra_plugins.wandbsweep.sweeper import WandbSweeper
+
+OURS = "hydra/sweeper=wandbsweep"
+LOCAL_QUICKLY = ["hydra.launcher.timeout_min=5"]
+
+
+def test_discovery() -> None:
+    names = [plugin.__name__ for plugin in Plugins.instance().discover(Sweeper)]
+    assert WandbSweeper.__name__ in names
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [("basic", [OURS]), ("submitit_local", [OURS, "hydra.sweeper.agents=2"]), ("joblib", [OURS, "hydra.sweeper.agents=2"])],
+)
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"),
+    [
+        ({}, ["-m", OURS, "hydra/launcher=basic"]),
+        ({}, ["-m", OURS, "hydra/launcher=submitit_local"]),
+        ({}, ["-m", OURS, "hydra/launcher=joblib"]),
+    ],
+)
+class TestIntegration(IntegrationTestSuite):
+    pass

@@ -1,0 +1,154 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from wandbsweep.current import CurrentTrial, current_trial, running
+from wandbsweep.lightning import SweepCallback
+from wandbsweep.trial import CONTINUE, Decision
+
+pytestmark = [
+    # Lightning on torch 2.14, about itself; and what it thinks of loaders and intervals this small.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+BATCHES = 4
+
+
+class Tiny(LightningModule):
+    """Logs one metric of every kind: per step, per epoch, per validation, and at the very end of an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.automatic_steps = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.automatic_steps += 1
+        loss = self.layer(batch[0]).square().mean()
+        self.log("step", float(self.automatic_steps), on_step=True, on_epoch=False)
+        self.log("epoch", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val", float(self.current_epoch))
+
+    def on_train_epoch_end(self) -> None:
+        self.log("end", float(self.current_epoch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Recorder:
+    """Stands in for a sweep: remembers the reports and stops at one of them."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self.stop_at = stop_at
+
+    def __call__(self, step: int, metrics: Any) -> Decision:
+        self.reports.append((step, dict(metrics)))
+        return Decision(True, "enough") if len(self.reports) - 1 == self.stop_at else CONTINUE
+
+    def steps_with(self, name: str) -> list[int]:
+        return [step for step, metrics in self.reports if name in metrics]
+
+
+@pytest.fixture
+def sweep() -> Iterator[Recorder]:
+    recorder = Recorder()
+    with running(CurrentTrial(number=0, metric="val", send=recorder)):
+        yield recorder
+
+
+def fit(every_n_steps: int | None = None, **options: Any) -> tuple[Trainer, Tiny]:
+    defaults = {"max_epochs": 3, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(**{**defaults, **quiet, **options}, callbacks=[SweepCallback(every_n_steps)])
+    data = DataLoader(TensorDataset(torch.ones(BATCHES, 1)))
+    module = Tiny()
+    trainer.fit(module, data, data)
+    return trainer, module
+
+
+def test_reports_once_an_epoch_all_that_was_logged(sweep):
+    fit()
+    assert [step for step, _ in sweep.reports] == [0, 1, 2]
+    assert all(set(metrics) == {"step", "epoch", "val", "end"} for _, metrics in sweep.reports)
+    assert [metrics["val"] for _, metrics in sweep.reports] == [0, 1, 2]
+    assert [metrics["end"] for _, metrics in sweep.reports] == [0, 1, 2]
+
+
+def test_values_of_an_earlier_validation_are_not_reported_again(sweep):
+    fit(max_epochs=6, check_val_every_n_epoch=2)
+    assert sweep.steps_with("val") == [1, 3, 5]
+    assert sweep.steps_with("epoch") == [0, 1, 2, 3, 4, 5]
+
+
+def test_sanity_checking_reports_nothing(sweep):
+    fit(num_sanity_val_steps=2, max_epochs=1)
+    assert [step for step, _ in sweep.reports] == [0]
+
+
+@pytest.mark.parametrize("held_back", [{}, {"min_epochs": 3}, {"min_steps": 12}])
+def test_a_stop_ends_training_with_the_epoch(sweep, held_back):
+    sweep.stop_at = 0
+    trainer, _ = fit(max_epochs=5, **held_back)
+    assert (trainer.global_step, len(sweep.reports)) == (BATCHES, 1)
+    assert current_trial().decision.reason == "enough"
+
+
+@pytest.mark.parametrize("held_back", [{}, {"min_epochs": 3}, {"min_steps": 12}])
+def test_a_stop_in_mid_epoch_ends_training_with_the_step(sweep, held_back):
+    sweep.stop_at = 0
+    trainer, module = fit(every_n_steps=2, max_epochs=5, **held_back)
+    assert (trainer.global_step, module.automatic_steps, len(sweep.reports)) == (2, 2, 1)
+
+
+def test_every_n_steps_reports_step_metrics_at_those_steps(sweep):
+    fit(every_n_steps=3)
+    assert sweep.steps_with("step") == [3, 6, 9, 12]
+    assert [metrics["step"] for _, metrics in sweep.reports if "step" in metrics] == [3, 6, 9, 12]
+
+
+def test_every_n_steps_reports_a_validation_once_when_it_ends(sweep):
+    fit(every_n_steps=3, val_check_interval=2)
+    assert sweep.steps_with("val") == [2, 4, 6, 8, 10, 12]
+
+
+def test_every_n_steps_reports_the_epochs_metrics_with_the_epoch(sweep):
+    fit(every_n_steps=100)
+    assert sweep.steps_with("epoch") == sweep.steps_with("end") == [4, 8, 12]
+
+
+def test_steps_are_optimisation_steps(sweep):
+    fit(every_n_steps=1, accumulate_grad_batches=2)
+    assert sweep.steps_with("step") == [1, 2, 3, 4, 5, 6]
+
+
+def test_missing_metric_is_named_with_those_logged():
+    with (
+        running(CurrentTrial(number=0, metric="nope")),
+        pytest.warns(UserWarning, match=r"'nope' was not logged.*end, epoch, step, val") as caught,
+    ):
+        fit()
+    assert sum("was not logged" in str(warning.message) for warning in caught) == 1
+
+
+def test_no_warning_before_the_first_validation(sweep):
+    fit(check_val_every_n_epoch=2, max_epochs=2)
+
+
+def test_inert_outside_a_sweep(monkeypatch):
+    monkeypatch.setattr(CurrentTrial, "report", lambda *_: pytest.fail("reported outside a sweep"))
+    trainer, _ = fit(max_epochs=2)
+    assert trainer.current_epoch == 2
+
+
+def test_every_n_steps_must_be_positive():
+    with pytest.raises(ValueError, match="`every_n_steps` is 0, but must be >= 1"):
+        SweepCallback(0)

@@ -1,0 +1,32 @@
+"""The Hydra application. Heavy imports wait until a job runs: a launching process never needs torch."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+def drop_sweep(cfg: DictConfig) -> DictConfig:
+    """Take a sweep's configuration out of a run's; a key ``sweep`` without ``parameters`` is the user's own.
+
+    The key is looked at but never resolved: a sweep's ``command`` may hold W&B's macros (``${env}``), which
+    OmegaConf would take for interpolations.
+    """
+    if "sweep" in cfg.keys() and not OmegaConf.is_interpolation(cfg, "sweep"):  # noqa: SIM118  `in cfg` resolves
+        sweep = cfg["sweep"]
+        if isinstance(sweep, DictConfig) and "parameters" in sweep.keys():  # noqa: SIM118
+            with open_dict(cfg):
+                del cfg["sweep"]
+    return cfg
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> float:
+    drop_sweep(cfg)
+    from classifier.training import train
+
+    return train(cfg)
+
+
+if __name__ == "__main__":
+    main()
