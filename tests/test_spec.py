@@ -65,8 +65,8 @@ def test_a_distribution_is_inferred_and_filled_as_wandbs_engine_does(config, res
 @pytest.mark.filterwarnings("ignore:.*(base-e exponents|is ignored)")
 @pytest.mark.parametrize(("keys", "messages"), VECTORS["violations"])
 def test_what_wandbs_schema_refuses_is_refused(keys, messages):
-    # Base-e exponents are a warning, to W&B's client too. Its schema lets early_terminate pass without a metric,
-    # and its engine raises then: here it is given one.
+    # Base-e exponents are but a warning. The schema takes early_terminate without a metric, and W&B's engine
+    # raises then: here it is given one.
     source = sweep(**keys) if "metric" in keys else sweep(**keys, metric=LOSS)
     if messages and "base-e exponents" not in messages[0]:
         assert violations(source)
@@ -134,6 +134,11 @@ def test_parameters_are_flat_sorted_and_read_only():
     assert spec.parameters["optimizer.lr"].name == "optimizer.lr"
     with pytest.raises(TypeError):
         spec.parameters["z"] = None
+
+
+def test_a_dotted_name_may_look_like_the_path_of_a_nested_one():
+    names = {"a": {"parameters": {"x": {"value": 1}}}, "a.parameters.x": {"value": 2}}
+    assert list(load_sweep(sweep(parameters=names)).parameters) == ["a.parameters.x", "a.x"]
 
 
 def test_a_dumped_copy_may_be_changed():
@@ -247,7 +252,10 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
             sweep(method="bays"),
             "method: 'bays' is not known; did you mean bayes? It must be grid, random, bayes or custom",
         ),
-        (sweep(method=["grid"]), "method: ['grid'] is not known; did you mean grid? It must be grid, random, bayes or custom"),
+        (
+            sweep(method=["grid"]),
+            "method: ['grid'] is not known; did you mean grid? It must be grid, random, bayes or custom",
+        ),
         ({"parameters": X}, "method: is required; it must be grid, random, bayes or custom"),
         (sweep(run_cap=2.5), "run_cap: 2.5 must be an integer >= 1"),
         (sweep(run_cap=True), "run_cap: True is a boolean, but must be a finite number"),
@@ -293,6 +301,11 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
             sweep(parameters={"a": {"parameters": {"b": {"value": 1}}}, "a.b": {"value": 2}}),
             "parameters.a.b: a.b is given twice, also at parameters.a.parameters.b",
         ),
+        (
+            sweep(parameters={"a": {"parameters": {"b": {"value": 1}}}, "a.b": {"values": [[]] * 99}}),
+            "parameters.a.b: a.b is given twice, also at parameters.a.parameters.b",
+        ),
+        (with_parameter(mu=0, a=1), "parameters.p: mu and a without a distribution; and none has them all"),
         (with_parameter(min=5, max=5), "parameters.p.min: 5 must be less than max, 5"),
         (
             with_parameter(min=float("nan"), max=5),
@@ -469,16 +482,40 @@ def test_a_file_tells_a_number_from_quoted_text(tmp_path):
 # -- Files --------------------------------------------------------------------------------------------
 
 SCALARS = [
-    "1e-5", "1.0e-5", "1.5e3", "-2E+4", "1_0e2", ".5", "5.", "0x1F", "010", "0o17", "1_000", "1:30", ".inf", "-.INF",
-    "true", "off", "~", "null", "'1e5'", "1e", "e5", "2024-01-01", "12e4f", "+1", "auto", "${env}",
-]  # fmt: skip
+    "1e-5",
+    "1.0e-5",
+    "1.5e3",
+    "-2E+4",
+    "1_0e2",
+    ".5",
+    "5.",
+    "0x1F",
+    "010",
+    "0o17",
+    "1_000",
+    "1:30",
+    ".inf",
+    "-.INF",
+    "true",
+    "off",
+    "~",
+    "null",
+    "'1e5'",
+    "1e",
+    "e5",
+    "2024-01-01",
+    "12e4f",
+    "+1",
+    "auto",
+    "${env}",
+]
 
 
 @pytest.mark.filterwarnings("ignore:.* is text to W&B")
 @pytest.mark.parametrize("scalar", SCALARS)
 def test_a_file_means_what_omegaconf_reads_in_it(tmp_path, scalar):
     file = tmp_path / "sweep.yaml"
-    file.write_text(f"method: random\nparameters: {{p: {{values:\n  - {scalar}\n}}}}\n".replace("{values:", "X"))
+    file.write_text(f"method: random\nparameters:\n  p:\n    values:\n    - {scalar}\n")
     (ours,) = load_sweep(file).parameters["p"].values
     (theirs,) = OmegaConf.to_container(OmegaConf.load(file), resolve=False)["parameters"]["p"]["values"]
     assert (ours, type(ours)) == (theirs, type(theirs))
@@ -614,5 +651,6 @@ def test_a_dump_is_the_same_sweep_to_pyyaml_and_omegaconf(tmp_path):
 
 
 def test_importing_the_spec_loads_no_hydra_omegaconf_optuna_or_numpy():
-    code = "import sys, wandbsweep.spec\nassert not {'hydra', 'omegaconf', 'optuna', 'numpy', 'wandb'} & set(sys.modules)"
+    code = "import sys, wandbsweep.spec\n"
+    code += "assert not {'hydra', 'omegaconf', 'optuna', 'numpy', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

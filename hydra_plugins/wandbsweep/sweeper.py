@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 
-class WandbSweeper(Sweeper):  # type: ignore[misc]
+class WandbSweeper(Sweeper):
     """Makes or joins a sweep, launches its agents, and shows what came of it.
 
     The exit status is 0 when the sweep has a finished trial, 1 when it has none or was given up, 2 for bad input.
@@ -46,7 +46,7 @@ class WandbSweeper(Sweeper):  # type: ignore[misc]
         return [jobs]
 
     def _launcher(self, session: Any) -> Any:
-        """The configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks of the user's."""
+        """The configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks."""
         from hydra._internal.callbacks import Callbacks
 
         from wandbsweep.job import agents_master, snapshot_of
@@ -61,8 +61,9 @@ class WandbSweeper(Sweeper):  # type: ignore[misc]
             count=session.settings.count,
             keep=prepared.plain,
         )
+        snapshot = snapshot_of(prepared.plan, prepared.directory)
         return Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=snapshot_of(prepared.plan, prepared.directory), callbacks=Callbacks()),
+            hydra_context=HydraContext(config_loader=snapshot, callbacks=Callbacks()),
             task_function=task,
             config=agents_master(self._config, prepared.plan, prepared.directory),
         )

@@ -96,8 +96,8 @@ def _loader(data: TensorDataset, batches: Sampler[Tensor] | list[Tensor]) -> Dat
 
 def _digits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset]:
     """The three splits, stratified by class, disjoint, always the same for a seed."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     images, classes = load_digits(return_X_y=True)
     rest, test = train_test_split(

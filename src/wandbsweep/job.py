@@ -48,7 +48,7 @@ class TrialJob:
         self._directory = directory
         self._task = task_function
         self._loader = snapshot_of(plan, directory)
-        self._master = _with_hydra_overrides(master, _hydra_overrides(plan.hydra_overrides, plan, directory))
+        self._master = _with_hydra_overrides(master, _led_to_snapshot(plan.hydra_overrides, plan, directory))
         self._context = HydraContext(config_loader=self._loader, callbacks=callbacks)
         self._keep = keep
 
@@ -115,6 +115,13 @@ def agent_number() -> int:
     return int(HydraConfig.get().job.num)
 
 
+def hydra_overrides(master: DictConfig) -> list[str]:
+    """The command line's overrides of ``hydra.*``; unresolved, since some hold interpolations for later."""
+    lines = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
+    assert isinstance(lines, list)
+    return lines
+
+
 def snapshot_of(plan: Plan, directory: Path) -> ConfigLoader:
     """A loader of the configuration that the sweep was started with."""
     return snapshot_loader(plan.search_path, directory / SNAPSHOT)
@@ -124,7 +131,7 @@ def agents_master(master: DictConfig, plan: Plan, directory: Path) -> DictConfig
     """The configuration from which launchers compose the agents' own jobs: each in ``agents/<k>/`` of the sweep."""
     place = [f"hydra.sweep.dir={encode(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
     own = _with_hydra_overrides(
-        master, [*_hydra_overrides(master.hydra.overrides.hydra, plan, directory), *place]
+        master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place]
     )
     with read_write(own), open_dict(own):
         own.hydra.sweep.dir = str(directory)  # launchers read it here as well
@@ -141,7 +148,7 @@ def _with_hydra_overrides(master: DictConfig, overrides: Sequence[str]) -> DictC
     return copy
 
 
-def _hydra_overrides(overrides: Sequence[str], plan: Plan, directory: Path) -> list[str]:
+def _led_to_snapshot(overrides: Sequence[str], plan: Plan, directory: Path) -> list[str]:
     """``overrides`` with ``hydra.searchpath`` led to the snapshot."""
     kept = [line for line in overrides if not line.lstrip("+").startswith("hydra.searchpath")]
     if not plan.searchpath:
@@ -153,7 +160,7 @@ def _hydra_overrides(overrides: Sequence[str], plan: Plan, directory: Path) -> l
 @contextmanager
 def _own_logging() -> Iterator[None]:
     """Give the agent's own job its logging back after a trial's."""
-    own = HydraConfig.instance().cfg
+    own: Any = HydraConfig.instance().cfg  # the whole configuration, whatever its type says
     try:
         yield
     finally:

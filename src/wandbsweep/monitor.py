@@ -49,7 +49,14 @@ def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.
 
 def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from wandbsweep.results.tables import state_line
 

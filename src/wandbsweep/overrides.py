@@ -68,8 +68,8 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader) -> Command
             continue
         if name == SWEEP_KEY or name.startswith(f"{SWEEP_KEY}."):
             raise SpaceError(
-                f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept over; "
-                "start a sweep for each."
+                f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept "
+                "over; start a sweep for each."
             )
         slot = Slot(parameter=name, key=override.get_key_element())
         if override.is_interval_sweep():
@@ -156,8 +156,12 @@ def _plain(element: Any) -> Any:
 
 def _from_list(override: Override, values: list[Any]) -> dict[str, Any]:
     sweep = override.value()
-    consecutive = isinstance(sweep, RangeSweep) and all(isinstance(v, int) for v in values) and sweep.step == 1
-    if consecutive and len(values) > 1 and not sweep.shuffle:
+    if (
+        isinstance(sweep, RangeSweep)
+        and (sweep.step, sweep.shuffle) == (1, False)
+        and len(values) > 1
+        and all(isinstance(value, int) for value in values)
+    ):
         return {"distribution": "int_uniform", "min": values[0], "max": values[-1]}
     return {"values": values}
 

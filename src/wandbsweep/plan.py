@@ -57,7 +57,7 @@ class Plan:
             stored = json.loads((directory / _FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SweepDirectoryError(
-                f"The sweep in {directory} was not started by train.py: {_FILE} is missing, so its trials cannot be run."
+                f"The sweep in {directory} was not started by Hydra: {_FILE} is missing, so its trials cannot be run."
             ) from None
         return cls(**stored)
 

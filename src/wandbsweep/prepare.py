@@ -23,11 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 from wandbsweep import sweepdir
 from wandbsweep.controllers.search import make_search
 from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError
+from wandbsweep.job import hydra_overrides
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
 from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.settings import Settings
 from wandbsweep.snapshot import snapshot_loader, take_snapshot
 from wandbsweep.spec import SweepSpec, load_sweep
+from wandbsweep.trial import ENDED
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,9 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     line = read_command_line(arguments, loader)
     spec, axes = _space(config, settings, line)
     if sweepdir.holds_sweep(directory):
-        return _resumed(config, directory, spec, line, settings)
+        if axes is None or not _is_finished_grid(directory):
+            return _resumed(config, directory, spec, line, settings)
+        sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
     _refuse_endless(spec, settings)
     plan = Plan(
         sweep_id=sweep_id,
@@ -74,7 +78,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         config_name=config.hydra.job.config_name,
         job_name=config.hydra.job.name,
         slots=line.slots,
-        hydra_overrides=list(config.hydra.overrides.hydra),
+        hydra_overrides=hydra_overrides(config),
         search_path=(),
         searchpath=(),
         command=_command(),
@@ -90,7 +94,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
     plan = _make(directory, config, loader, plan, spec)
-    return Prepared(directory, plan, spec, joined=False, agent_overrides=_agent_overrides(config, plan, directory, first))
+    return Prepared(directory, plan, spec, False, _agent_overrides(config, plan, directory, first))
 
 
 # -- Where --------------------------------------------------------------------------------------------------------
@@ -154,8 +158,8 @@ def _space(
         merged["parameters"] = {**flat, **line.parameters}
         if given and not merged["parameters"]:
             raise SpaceError(
-                f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), so there is "
-                "nothing to search; run it without -m."
+                f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), "
+                "so there is nothing to search; run it without -m."
             )
     elif line.parameters:
         merged["parameters"] = line.parameters
@@ -192,13 +196,14 @@ def _middle(spec: SweepSpec) -> dict[str, Any]:
 
 
 def _refuse_endless(spec: SweepSpec, settings: Settings) -> None:
-    bounded = spec.method == "grid" or spec.run_cap or settings.count or (spec.metric and spec.metric.target is not None)
+    target = spec.metric is not None and spec.metric.target is not None
+    bounded = spec.method == "grid" or spec.run_cap or settings.count or target
     if not bounded and not settings.endless:
         raise SweepConfigError(
             [
-                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add ++sweep.run_cap=50 (or "
-                "run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a metric.target, or "
-                "hydra.sweeper.endless=true"
+                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add "
+                "++sweep.run_cap=50 (or run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a "
+                "metric.target, or hydra.sweeper.endless=true"
             ]
         )
 
@@ -212,15 +217,17 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     foreign = [line for line in arguments if not _sets_run_cap(line)]
     if foreign:
         raise SweepDirectoryError(
-            f"A sweep that is joined runs what it was started with, so {' '.join(foreign)} cannot be changed; what can is "
-            "sweep.run_cap, hydra.sweeper.agents, hydra.sweeper.count and hydra.launcher.*"
+            f"A sweep that is joined runs what it was started with, so {' '.join(foreign)} cannot be changed; "
+            "what can is sweep.run_cap, hydra.sweeper.agents, hydra.sweeper.count and hydra.launcher.*"
         )
     spec = sweepdir.read_spec(directory)
-    caps = [line.partition("=")[2] for line in arguments] or [settings.sweep.get("run_cap")]
+    caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in arguments)]
     return _go_on(config, directory, spec, caps[-1])
 
 
-def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings) -> Prepared:
+def _resumed(
+    config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings
+) -> Prepared:
     stored, plan = sweepdir.read_spec(directory), Plan.load(directory)
     found = sweepdir.differences(stored, spec)
     before, now = (
@@ -235,6 +242,16 @@ def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: Command
     return _go_on(config, directory, stored, spec.run_cap)
 
 
+def _is_finished_grid(directory: Path) -> bool:
+    """Whether ``directory`` holds a plain grid of which every trial has ended."""
+    plan = Plan.load_if_any(directory)
+    if plan is None or plan.axes is None:
+        return False
+    controller = plan.open_controller(directory, sweepdir.read_spec(directory))
+    trials = controller.trials()
+    return len(trials) == controller.cap and all(trial.state in ENDED for trial in trials)
+
+
 def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object) -> Prepared:
     plan = Plan.load(directory)
     if run_cap is not None and run_cap != spec.run_cap:
@@ -242,7 +259,7 @@ def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object
         with sweepdir.locked(directory):
             sweepdir.write_spec(directory, spec)
     first = make_search(spec, seed=0, axes=plan.axes).draw(0) or _middle(spec)
-    return Prepared(directory, plan, spec, joined=True, agent_overrides=_agent_overrides(config, plan, directory, first))
+    return Prepared(directory, plan, spec, True, _agent_overrides(config, plan, directory, first))
 
 
 def _sets_run_cap(line: str) -> bool:
@@ -277,8 +294,8 @@ def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
     unknown = [value for value in values if value not in options]
     if unknown:
         raise SpaceError(
-            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {name!r}; its choices are "
-            f"{', '.join(options)}"
+            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {name!r}; "
+            f"its choices are {', '.join(options)}"
         )
     return values
 
@@ -286,7 +303,7 @@ def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
 def _faults(
     loader: ConfigLoader, config: DictConfig, plan: Plan, point: Mapping[str, Any], chosen: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What keeps ``point`` from composing: its keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
+    """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
     under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
     try:
         composed = loader.load_sweep_config(config, trial_overrides(plan.slots, chosen))
@@ -300,7 +317,7 @@ def _faults(
             loader.load_sweep_config(config, trial_overrides(plan.slots, point))
     except (HydraException, OmegaConfBaseException) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        yield " ".join(f"{error}{cause}{under}".split())
+        yield " ".join(f"{error!s}{cause}{under}".split())
 
 
 def _is_group(loader: ConfigLoader, name: str) -> bool:
@@ -328,6 +345,7 @@ def _has(config: Any, name: str) -> bool:
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     for key, node in config.items_ex(resolve=False):
         if prefix or key != "hydra":
+            key = str(key)
             yield f"{prefix}{key}"
             if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
                 yield from _keys(node, f"{prefix}{key}.")

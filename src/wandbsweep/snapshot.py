@@ -40,11 +40,11 @@ def snapshot_loader(search_path: Sequence[tuple[str, str]], root: Path) -> Confi
     for provider, source in search_path:
         path.append(provider, resolved(source, root))
     loader = ConfigLoaderImpl(config_search_path=path)
-    loader.repository = _ReadOnce(loader.repository)
+    loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
     return loader
 
 
-class _ReadOnce(CachingConfigRepository):  # type: ignore[misc]
+class _ReadOnce(CachingConfigRepository):
     """Reads and parses each file once for all trials of an agent, where Hydra does so for each composition."""
 
     def __init__(self, delegate: IConfigRepository) -> None:

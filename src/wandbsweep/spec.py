@@ -14,7 +14,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -152,7 +152,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.notes: list[tuple[int, str]] = []
+        self.notes: list[tuple[tuple[int, int], str]] = []
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -168,8 +168,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_exponent_form(self, node: yaml.ScalarNode) -> float:
         number = _exponent_form(node.value)
-        line = node.start_mark.line + 1
-        self.notes.append((line, _text_note(f"line {line}", node.value, number)))
+        line, column = node.start_mark.line + 1, node.start_mark.column
+        self.notes.append(((line, column), _text_note(f"line {line}", node.value, number)))
         return number
 
 
@@ -202,7 +202,9 @@ def _read_file(path: str) -> tuple[Any, list[str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SweepConfigError([f"{line}no valid YAML: {error.problem or error.context}"], source=path) from error
+        raise SweepConfigError(
+            [f"{line}no valid YAML: {error.problem or error.context}"], source=path
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise SweepConfigError([f"no valid YAML: {reason}"], source=path) from error
@@ -246,14 +248,14 @@ class _Reader:
         self.wandb_keys(config)
         self.between_keys(config)
         if method == "grid":
-            for path, parameter in parameters.items():
+            for path, parameter in parameters:
                 if parameter.grid_fault:
                     self.refuse(path, parameter.grid_fault)
         if self.violations:
             return None
         return SweepSpec(
             method=method,
-            parameters={parameter.name: parameter for parameter in parameters.values()},
+            parameters={parameter.name: parameter for _, parameter in parameters},
             metric=metric,
             metrics=metrics,
             early_terminate=stopping,
@@ -402,23 +404,22 @@ class _Reader:
 
     # Parameters
 
-    def parameters(self, config: dict[str, Any]) -> dict[str, Parameter]:
-        """Key path -> parameter, those that can be read."""
+    def parameters(self, config: dict[str, Any]) -> list[tuple[str, Parameter]]:
+        """Key path and parameter, of those that can be read."""
         scheduler = config.get("scheduler")
         if "parameters" not in config:
             if not (isinstance(scheduler, dict) and scheduler.get("search_space")):
                 self.refuse("parameters", "is required: the search space, as {lr: {min: 0.001, max: 0.1}}")
-            return {}
-        found: dict[str, Parameter] = {}
-        self.nested("parameters", "", config["parameters"], found)
+            return []
         paths: dict[str, str] = {}
-        for path, parameter in found.items():
+        found = list(self.nested("parameters", "", config["parameters"]))
+        for path, parameter in found:
             if parameter.name in paths:
                 self.refuse(path, f"{parameter.name} is given twice, also at {paths[parameter.name]}")
             paths.setdefault(parameter.name, path)
         return found
 
-    def nested(self, path: str, prefix: str, raw: Any, found: dict[str, Parameter]) -> None:
+    def nested(self, path: str, prefix: str, raw: Any) -> Iterator[tuple[str, Parameter]]:
         if not self.is_mapping(path, raw, "{lr: {min: 0.001, max: 0.1}}"):
             return
         if not raw:
@@ -430,13 +431,13 @@ class _Reader:
                     here, f"the name {_show(key)} must be letters, digits and _ . - / @, a letter or _ first"
                 )
             if not isinstance(config, dict):
-                wanted = f"{{values: {config}}}" if isinstance(config, list) else f"{{value: {config}}}"
+                wanted = f"{{{'values' if isinstance(config, list) else 'value'}: {_show(config)}}}"
                 self.refuse(here, f"{_show(config)} is {_kind(config)}, but must be a mapping, as {wanted}")
             elif "parameters" in config:
                 self.known_keys(here, config, ("parameters",), "a nested parameter")
-                self.nested(f"{here}.parameters", f"{prefix}{key}.", config["parameters"], found)
+                yield from self.nested(f"{here}.parameters", f"{prefix}{key}.", config["parameters"])
             elif (parameter := self.parameter(here, f"{prefix}{key}", config)) is not None:
-                found[here] = parameter
+                yield here, parameter
 
     def parameter(self, path: str, name: str, config: dict[str, Any]) -> Parameter | None:
         """The parameter; None where its distribution cannot be told or lacks a key."""
@@ -468,7 +469,7 @@ class _Reader:
         if "values" in config:
             values = config["values"]
             if not isinstance(values, list) or not values:
-                self.refuse(f"{path}.values", f"{values!r} must be a list of one value at least")
+                self.refuse(f"{path}.values", f"{_show(values)} must be a list of one value at least")
             else:
                 config["values"] = self.numbers_in_text(path, "values", values)
         if "probabilities" in config:
@@ -483,7 +484,7 @@ class _Reader:
             self.refuse(path, f"{len(raw)} probabilities for {len(values)} values: each value needs one")
         total = math.fsum(number for number in read if number is not None)
         if None not in read and not math.isclose(total, 1, rel_tol=0, abs_tol=1.001e-5):
-            self.refuse(path, f"{raw} sum to {total:g}, but must sum to 1")
+            self.refuse(path, f"{_show(raw)} sum to {total:g}, but must sum to 1")
 
     def numbers_in_text(self, path: str, key: str, values: list[Any]) -> list[Any]:
         """Exponent forms made numbers, where all of ``values`` are numbers then."""
@@ -512,7 +513,8 @@ class _Reader:
             self.refuse(f"{path}.{missing}", f"is required beside {bound}")
         elif given := [key for key in config if key in PARAMETER_KEYS]:
             fitting = [name for name, law in LAWS.items() if set(given) <= set(law.keys)]
-            self.refuse(path, f"{_both(given)} without a distribution; give one, as {_either(fitting)}")
+            hint = f"give one, as {_either(fitting)}" if fitting else "and none has them all"
+            self.refuse(path, f"{_both(given)} without a distribution; {hint}")
         else:
             self.refuse(path, f"{_show(config)} is no parameter, but must have {SHORTEST}")
         self.known_keys(path, config, PARAMETER_KEYS, "a parameter")
@@ -527,7 +529,7 @@ class _Reader:
             if others:
                 inferred = "" if "distribution" in config else " (inferred)"
                 rule = f"{distribution}{inferred} has {_both(keys)}; {key} goes with {_either(others)}"
-                self.refuse(f"{path}.{key}", f"{config[key]!r} is not used: {rule}")
+                self.refuse(f"{path}.{key}", f"{_show(config[key])} is not used: {rule}")
             else:
                 self.known_keys(path, {key: None}, ("distribution", *keys), distribution)
         for key in LAWS[distribution].required:

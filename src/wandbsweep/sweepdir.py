@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,7 +44,9 @@ def find_sweep(ref: str | os.PathLike[str]) -> Path:
             return directory.absolute()
     known = sorted(path.parent.name for path in OUTPUTS.glob(f"*/{SWEEP_FILE}"))
     have = f"the sweeps in {OUTPUTS}/ are {', '.join(known)}" if known else f"there is no sweep in {OUTPUTS}/"
-    raise SweepDirectoryError(f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; {have}.")
+    raise SweepDirectoryError(
+        f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; {have}."
+    )
 
 
 def read_spec(directory: Path) -> SweepSpec:
@@ -65,6 +68,13 @@ def write_spec(directory: Path, spec: SweepSpec) -> None:
     write_atomically(directory / SWEEP_FILE, spec.to_yaml())
 
 
+def forget_sweep(directory: Path) -> None:
+    """Make ``directory`` one that holds no sweep; what its trials wrote stays."""
+    for name in (SWEEP_FILE, "journal.log"):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / HIDDEN)
+
+
 def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
     """What forbids ``given`` to go on with the trials of ``stored``: another space, method or metric."""
     found = []
@@ -73,9 +83,9 @@ def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
     if stored.metric != given.metric:
         found.append(f"metric: {_shown(stored.metric)}, now {_shown(given.metric)}")
     for name in sorted(stored.parameters.keys() | given.parameters.keys()):
-        before, now = stored.parameters.get(name), given.parameters.get(name)
-        if before != now:
-            found.append(f"parameters.{name}: {_shown(before)}, now {_shown(now)}")
+        before, now = _shown(stored.parameters.get(name)), _shown(given.parameters.get(name))
+        if before != now:  # as text: 1 and true are equal otherwise
+            found.append(f"parameters.{name}: {before}, now {now}")
     return found
 
 

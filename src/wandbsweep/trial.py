@@ -1,8 +1,8 @@
-"""What passes between search, controller, agent and training code: frozen values, no behaviour of their own."""
+"""What passes between search, controller, agent and training code: frozen values."""
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -99,4 +99,6 @@ class TrialRecord:
 
 def is_number(value: object) -> bool:
     """Whether a metric's value counts: a finite number, and no boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # an integer may be too large for math.isfinite

@@ -10,7 +10,7 @@ from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, Launche
 from hydra_plugins.wandbsweep.sweeper import WandbSweeper
 
 OURS = "hydra/sweeper=wandbsweep"
-LOCAL_QUICKLY = ["hydra.launcher.timeout_min=5"]
+TWO_AGENTS = ["hydra.sweeper.agents=2"]
 
 
 def test_discovery() -> None:
@@ -20,7 +20,7 @@ def test_discovery() -> None:
 
 @pytest.mark.parametrize(
     ("launcher_name", "overrides"),
-    [("basic", [OURS]), ("submitit_local", [OURS, "hydra.sweeper.agents=2"]), ("joblib", [OURS, "hydra.sweeper.agents=2"])],
+    [("basic", [OURS]), ("submitit_local", [OURS, *TWO_AGENTS]), ("joblib", [OURS, *TWO_AGENTS])],
 )
 class TestLauncher(LauncherTestSuite):
     pass

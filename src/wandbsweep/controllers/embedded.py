@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.study import StudyDirection
@@ -31,6 +32,8 @@ SEED = "wandbsweep:seed"
 JOURNAL = "journal.log"
 STUDY = "sweep"
 """The name of the only study in a journal."""
+
+METHODS = ("bayes", "grid", "random")
 
 # An agent that died while choosing parameters must not hold up the others for longer than this.
 _PATIENCE_S = 30.0
@@ -162,7 +165,8 @@ class EmbeddedController:
     ) -> int:
         claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap)
         attributes: dict[str, Any] = {CLAIM: claim}
-        values, distributions = {}, {}
+        values: dict[str, Any] = {}
+        distributions: dict[str, BaseDistribution] = {}
         if params is not None:
             attributes[PARAMS] = params
             values, distributions = mirrored(self.spec.parameters, params)
@@ -246,7 +250,7 @@ class EmbeddedController:
     def _close(self, trial: Trial, outcome: StoredOutcome) -> None:
         values = None if outcome["value"] is None else [outcome["value"]]
         try:
-            self._storage.set_trial_system_attr(trial.key, OUTCOME, outcome)
+            self._storage.set_trial_system_attr(trial.key, OUTCOME, cast(dict[str, Any], outcome))
             self._storage.set_trial_state_values(trial.key, _OPTUNA_STATE[outcome["state"]], values)
         except UpdateFinishedTrialError:
             logging.getLogger(__name__).warning("Trial %d was closed by another agent.", trial.number)
@@ -298,10 +302,13 @@ def _stored_seed(storage: BaseStorage, study: int) -> int:
 
 
 def _refuse_unsupported(spec: SweepSpec) -> None:
-    if spec.method not in ("grid", "random", "bayes"):
-        raise SweepConfigError(
-            [f"method: {spec.method!r} needs W&B's servers; the embedded controller has bayes, grid and random"]
-        )
+    faults = []
+    if spec.method not in METHODS:
+        faults.append(f"method: {spec.method!r} needs W&B's servers; the choices here are {', '.join(METHODS)}")
+    if spec.metrics:
+        faults.append("metrics: several metrics need W&B's servers; give the one to optimise as `metric`")
+    if faults:
+        raise SweepConfigError(faults)
 
 
 def _no_metric(name: str, seen: Mapping[str, float]) -> str:

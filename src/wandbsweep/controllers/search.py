@@ -12,8 +12,9 @@ from wandbsweep.trial import TrialRecord
 
 
 class Search(Protocol):
-    size: int | None
-    """How many trials there are to give out; None: no end."""
+    @property
+    def size(self) -> int | None:
+        """How many trials there are to give out; None: no end."""
 
     def draw(self, number: int) -> dict[str, Any] | None:
         """The parameters of trial ``number`` if they depend on nothing but the number; else None."""
@@ -88,4 +89,4 @@ def make_search(spec: SweepSpec, *, seed: int, axes: Mapping[str, Sequence[Any]]
     if spec.method == "grid":
         grids = axes if axes is not None else {name: p.grid() for name, p in spec.parameters.items()}
         return GridSearch(tuple(grids.items()))
-    return {"random": RandomSearch, "bayes": BayesSearch}[spec.method](spec, seed)
+    return RandomSearch(spec, seed) if spec.method == "random" else BayesSearch(spec, seed)

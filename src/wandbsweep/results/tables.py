@@ -52,7 +52,7 @@ def _cells(trial: TrialRecord, swept: Sequence[str]) -> list[str]:
 def short(value: Any) -> str:
     """A value as a table shows it: numbers to five digits."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -77,6 +77,7 @@ def print_best(results: SweepResults, out: Console) -> None:
     name = results.spec.metric.name if results.spec.metric else "value"
     out.print(f"[bold]Best[/bold]: trial {best.number}, {escape(name)} = {short(best.value)}")
     for parameter, value in best.params.items():
-        out.print(f"  {escape(parameter)} = {escape(repr(value) if isinstance(value, str) else str(value))}", soft_wrap=True)
+        shown = repr(value) if isinstance(value, str) else str(value)
+        out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
     out.print("Train it again:")
     out.print(f"  {escape(results.command(best))}", soft_wrap=True)
