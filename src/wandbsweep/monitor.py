@@ -67,6 +67,7 @@ def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Ev
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
         console=Console(stderr=True),
+        refresh_per_second=4,
     )
     with progress:
         task = progress.add_task("", total=total)

@@ -1,0 +1,158 @@
+"""``wandbsweep``: reads any sweep from its directory, during and after it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wandbsweep.errors import SweepDirectoryError, SweepError
+from wandbsweep.results.load import SweepResults, as_json, open_sweep
+from wandbsweep.sweepdir import OUTPUTS, SWEEP_FILE
+
+_WATCH_S = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, 1 where there is nothing to show, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SweepError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def status(options: argparse.Namespace) -> int:
+    if not options.watch:
+        _show_status(_opened(options), as_json=options.json)
+        return 0
+    while True:
+        results = _opened(options)
+        _show_status(results, as_json=options.json)
+        if not {"running", "queued"} & results.counts.keys():
+            return 0
+        time.sleep(_WATCH_S)
+
+
+def table(options: argparse.Namespace) -> int:
+    results = _opened(options)
+    if options.json:
+        _print_json([as_json(results, trial) for trial in results.ranked[: options.top]])
+        return 0
+    from wandbsweep.results.tables import console, leaderboard
+
+    console().print(leaderboard(results, top=options.top))
+    return 0
+
+
+def best(options: argparse.Namespace) -> int:
+    results = _opened(options)
+    trial = results.best
+    if trial is None:
+        print(f"No trial of {results.sweep_id} has a value yet.", file=sys.stderr)
+        return 1
+    if options.json:
+        _print_json(as_json(results, trial))
+    elif options.overrides:
+        import shlex
+
+        print(shlex.join(results.overrides(trial)))
+    else:
+        from wandbsweep.results.tables import console, print_best
+
+        print_best(results, console())
+    return 0
+
+
+def _show_status(results: SweepResults, *, as_json: bool) -> None:
+    from wandbsweep.results.tables import state_line
+
+    spec, best = results.spec, results.best
+    if as_json:
+        _print_json(
+            {
+                "sweep_id": results.sweep_id,
+                "directory": str(results.directory),
+                "method": spec.method,
+                "metric_name": spec.metric.name if spec.metric else None,
+                "goal": spec.goal if spec.metric else None,
+                "run_cap": spec.run_cap,
+                "trials": len(results.trials),
+                "counts": results.counts,
+                "best": None if best is None else {"number": best.number, "metric": best.value},
+            }
+        )
+        return
+    goal = f", {spec.goal} {spec.metric.name}" if spec.metric else ""
+    print(f"{results.sweep_id}: {spec.method} over {len(spec.parameters)} parameters{goal}")
+    print(f"{results.directory}")
+    print(state_line(results, spec.run_cap), flush=True)
+
+
+def _opened(options: argparse.Namespace) -> SweepResults:
+    return open_sweep(options.sweep if options.sweep is not None else _newest())
+
+
+def _newest() -> Path:
+    """The sweep in ``outputs/`` that was started last."""
+    files = list(OUTPUTS.glob(f"*/{SWEEP_FILE}"))
+    if not files:
+        raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
+    return max(files, key=lambda file: file.stat().st_mtime).parent
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"the value is {text}, but must be >= 1")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    parser = argparse.ArgumentParser(
+        prog="wandbsweep",
+        description="Read a sweep from its directory, during and after it. Sweeps are run by your own application: "
+        "python train.py -m hydra/sweeper=wandbsweep",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('wandbsweep')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about, description=about)
+        added.add_argument(
+            "sweep",
+            nargs="?",
+            metavar="SWEEP",
+            help="a sweep's directory, or its id below outputs/ (default: the newest one there)",
+        )
+        added.add_argument("--json", action="store_true", help="print JSON")
+        added.set_defaults(run=run)
+        return added
+
+    watching = command("status", status, "How far a sweep is: the states of its trials, and the best one so far.")
+    watching.add_argument("--watch", action="store_true", help="again every 2 s, until nothing runs any more")
+    ranking = command("table", table, "Its trials, the best first.")
+    ranking.add_argument("--top", type=_at_least_one, metavar="N", help="only the best N")
+    winning = command("best", best, "The best trial, its parameters, and the command that trains it again.")
+    winning.add_argument("--overrides", action="store_true", help="only its Hydra overrides, on one line")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
