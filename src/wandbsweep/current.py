@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wandbsweep.trial import CONTINUE, Decision
+from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
 
 
 @dataclass(eq=False)
@@ -35,10 +35,19 @@ class CurrentTrial:
         """Tell the sweep the ``metrics`` measured at ``step``; on ``decision.stop`` end training cleanly.
 
         ``step`` counts whatever the training counts (epochs, batches), rising; reporting one again replaces it.
+        Values may be scalars of any array library; what is no number raises ValueError.
         """
+        sent = as_step(step), {name: _float(name, value) for name, value in metrics.items()}
         if not self.decision.stop:
-            self.decision = self.send(step, {name: float(value) for name, value in metrics.items()})
+            self.decision = self.send(*sent)
         return self.decision
+
+
+def _float(name: str, value: object) -> float:
+    number = as_number(int(value) if isinstance(value, bool) else value)
+    if number is None:
+        raise ValueError(f"The value of the metric {name!r} is {value!r}, but must be a number")
+    return number
 
 
 _current = CurrentTrial()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class TrialJob:
         self._directory = directory
         self._task = task_function
         self._loader = snapshot_of(plan, directory)
-        self._master = _with_hydra_overrides(master, _led_to_snapshot(plan.hydra_overrides, plan, directory))
+        self._master = _with_hydra_overrides(master, _led_to_snapshot(_trials_own(plan, master), plan, directory))
         self._context = HydraContext(config_loader=self._loader, callbacks=callbacks)
         self._keep = keep
 
@@ -78,10 +79,10 @@ class TrialJob:
         with read_write(config), open_dict(config):
             for key in self._plan.strip:
                 config.pop(key, None)
-            config.hydra.sweep.dir = str(self._directory)
-            config.hydra.job.num = trial.number
-            config.hydra.job.id = f"{self._plan.sweep_id}-{trial.number}"
-            config.hydra.job.name = self._plan.job_name
+        set_key(config, "hydra.sweep.dir", str(self._directory))
+        set_key(config, "hydra.job.num", trial.number)
+        set_key(config, "hydra.job.id", f"{self._plan.sweep_id}-{trial.number}")
+        set_key(config, "hydra.job.name", self._plan.job_name)
         return config
 
     def _failed(self, trial: Trial, error: BaseException, *, job: JobReturn | None = None) -> JobResult:
@@ -130,12 +131,9 @@ def snapshot_of(plan: Plan, directory: Path) -> ConfigLoader:
 def agents_master(master: DictConfig, plan: Plan, directory: Path) -> DictConfig:
     """The configuration from which launchers compose the agents' own jobs: each in ``agents/<k>/`` of the sweep."""
     place = [f"hydra.sweep.dir={encode(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
-    own = _with_hydra_overrides(
-        master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place]
-    )
-    with read_write(own), open_dict(own):
-        own.hydra.sweep.dir = str(directory)  # launchers read it here as well
-        own.hydra.job.config_name = plan.config_name
+    own = _with_hydra_overrides(master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place])
+    set_key(own, "hydra.sweep.dir", str(directory))  # launchers read it here as well
+    set_key(own, "hydra.job.config_name", plan.config_name)
     return own
 
 
@@ -143,9 +141,29 @@ def _with_hydra_overrides(master: DictConfig, overrides: Sequence[str]) -> DictC
     """A copy of ``master`` from which jobs are composed with ``overrides`` of ``hydra.*``, and no others."""
     copy = master.copy()
     OmegaConf.copy_cache(from_config=master, to_config=copy)
-    with read_write(copy), open_dict(copy):
-        copy.hydra.overrides.hydra = list(overrides)
+    set_key(copy, "hydra.overrides.hydra", list(overrides))
     return copy
+
+
+def set_key(config: DictConfig, key: str, value: Any) -> None:
+    """Set a dotted key whatever flags its node has: Hydra 1.4 makes its own read-only."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    with read_write(node), open_dict(node):
+        node[leaf] = value
+
+
+def _trials_own(plan: Plan, master: DictConfig) -> list[str]:
+    """The sweep's overrides of ``hydra.*`` for its trials; those of plugins from who launches this agent.
+
+    A trial has no use for them, but Hydra 1.4 insists that a job's sweeper and launcher are its master's.
+    """
+    kept = [line for line in plan.hydra_overrides if not _is_about_plugins(line)]
+    return kept + [line for line in hydra_overrides(master) if _is_about_plugins(line)]
+
+
+def _is_about_plugins(line: str) -> bool:
+    return re.match(r"[+~]*hydra[./](sweeper|launcher)\b", line) is not None
 
 
 def _led_to_snapshot(overrides: Sequence[str], plan: Plan, directory: Path) -> list[str]:

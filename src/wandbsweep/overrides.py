@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, RangeSweep, Transformer
+from hydra.errors import HydraException
 
 from wandbsweep.errors import SpaceError
 
@@ -92,12 +93,19 @@ def trial_overrides(slots: Sequence[Slot], params: Mapping[str, Any]) -> list[st
         for slot in slots
         if "line" in slot or slot["parameter"] in params
     ]
-    rest = [Slot(parameter=name, key=name) for name in params if name not in placed]
-    return lines + [_assignment(slot, params[slot["parameter"]]) for slot in rest]
+    for name, value in params.items():
+        if name not in placed:
+            # Hydra lays a mapping over the one that is there; a parameter's value is all there is to be.
+            lines += [f"{name}=null"] if isinstance(value, Mapping) else []
+            lines.append(f"{name}={encode(value)}")
+    return lines
 
 
 def encode(value: Any) -> str:
-    """``value`` in Hydra's grammar, so that composing gives it back: equal, of the same type, never interpolated."""
+    """``value`` in Hydra's grammar, so that composing gives it back: equal, of the same type, never interpolated.
+
+    Raises SpaceError for a mapping's key that the grammar has no way to write.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -113,7 +121,7 @@ def encode(value: Any) -> str:
 
 def canonical(value: Any) -> str:
     """A text that tells values apart by type as well: 1, 1.0, true and "1" are four."""
-    return json.dumps(value, sort_keys=True)
+    return json.dumps(value)
 
 
 def is_own_key(line: str) -> bool:
@@ -128,10 +136,20 @@ def _assignment(slot: Slot, value: Any) -> str:
 
 
 def _encode_key(key: Any) -> str:
-    if not isinstance(key, str):
-        return encode(key)
-    # Hydra's grammar has no quoted keys; it has backslashes.
-    return key if _BARE.match(key) else re.sub(r"([\\()\[\]{}:=, \t'\"])", r"\\\1", key)
+    """A mapping's key. Hydra's grammar has no quotes for keys, only backslashes for some characters."""
+    if isinstance(key, str) and _BARE.match(key):
+        return key
+    text = re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", key) if isinstance(key, str) else encode(key)
+    try:
+        read = OverridesParser.create().parse_rule(text, "dictKey")
+    except HydraException:
+        read = None
+    if type(read) is not type(key) or read != key:
+        raise SpaceError(
+            f"The key {key!r} of a mapping cannot be written in Hydra's override grammar: it takes text of letters, "
+            "digits, spaces and _-+./\\$%*@?|()[]{}:=, that does not read as a number, true, false or null"
+        )
+    return text
 
 
 def _uninterpolated(text: str) -> str:

@@ -17,13 +17,13 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep import sweepdir
 from wandbsweep.controllers.search import make_search
 from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError
-from wandbsweep.job import hydra_overrides
+from wandbsweep.job import hydra_overrides, set_key
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
 from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.settings import Settings
@@ -107,9 +107,10 @@ def _place(config: DictConfig, settings: Settings) -> tuple[Path, str]:
     assert isinstance(own, dict)
     if own["dir"] == _HYDRAS_SWEEP_DIR:
         return (sweepdir.OUTPUTS / sweep_id).absolute(), sweep_id
-    with read_write(config), open_dict(config):
-        config.hydra.sweeper.sweep_id = sweep_id
-    return Path(str(config.hydra.sweep.dir)).absolute(), sweep_id
+    named = config.copy()
+    OmegaConf.copy_cache(from_config=config, to_config=named)
+    set_key(named, "hydra.sweeper.sweep_id", sweep_id)
+    return Path(str(named.hydra.sweep.dir)).absolute(), sweep_id
 
 
 def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> Plan:

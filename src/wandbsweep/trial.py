@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsFloat
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "crashed", "preempted"]
 STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed", "preempted")
@@ -102,3 +104,26 @@ def is_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # an integer may be too large for math.isfinite
+
+
+def as_number(value: object) -> float | None:
+    """A metric's value as a float, scalars of array libraries included; None: it is no number."""
+    if isinstance(value, bool | str | bytes | bytearray) or not isinstance(value, SupportsFloat):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    except (TypeError, ValueError, RuntimeError):  # an array of several elements
+        return None
+
+
+def as_step(step: object) -> int:
+    """A step as an int; ValueError where it is no whole number."""
+    try:
+        return operator.index(step)  # type: ignore[arg-type]
+    except TypeError:
+        number = as_number(step)
+    if number is None or not number.is_integer():
+        raise ValueError(f"The value of `step` is {step!r}, but must be a whole number")
+    return int(number)

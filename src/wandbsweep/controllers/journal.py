@@ -10,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 _TAIL_CHUNK = 4096
@@ -33,7 +35,7 @@ class JournalFile(BaseJournalBackend):
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         number, offset = self._next if self._next[0] <= log_number_from else (0, 0)
-        with open(self._path, "rb") as file:
+        with open(self._path, "rb", buffering=0) as file:
             file.seek(offset)
             data = file.read()
         complete = data[: data.rfind(b"\n") + 1]  # a line still being written is for the next time
@@ -45,11 +47,11 @@ class JournalFile(BaseJournalBackend):
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
         with open(self._path, "r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            end = _cut_torn_tail(file)
+            _cut_torn_tail(file)
             try:
                 _write_all(file, lines)
             except OSError:
-                file.truncate(end)
+                _cut_torn_tail(file)  # whole lines stay: somebody may have read them
                 raise
 
 
@@ -66,8 +68,44 @@ class JournalInMemory(BaseJournalBackend):
         self._logs.extend(map(json.dumps, logs))
 
 
-def _cut_torn_tail(file: BinaryIO) -> int:
-    """Remove what follows the last newline, and return the offset of the end, where the file then stands."""
+class WatchedJournal(JournalStorage):
+    """Optuna's storage on a journal, which also tells which trials were written to.
+
+    Optuna can only list all trials; with ten thousand of them that is too slow to do for each question.
+    """
+
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        self._watch = _Watch(backend)
+        super().__init__(self._watch)
+
+    def written(self) -> set[int]:
+        """The ids of the trials that logs read since the last call wrote to; not of those they created."""
+        return set(self._watch.drain())
+
+
+class _Watch(BaseJournalBackend):
+    """Takes the trials' ids from the logs that pass by."""
+
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        self._backend = backend
+        self._ids: deque[int] = deque()  # filled and emptied by different threads
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        for log in self._backend.read_logs(log_number_from):
+            if "trial_id" in log:
+                self._ids.append(log["trial_id"])
+            yield log
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._backend.append_logs(logs)
+
+    def drain(self) -> Iterator[int]:
+        while self._ids:
+            yield self._ids.popleft()
+
+
+def _cut_torn_tail(file: BinaryIO) -> None:
+    """Remove what follows the last newline, and stand at the end."""
     end = file.seek(0, os.SEEK_END)
     start = end
     while start > 0:
@@ -79,7 +117,7 @@ def _cut_torn_tail(file: BinaryIO) -> int:
             break
     if start < end:
         file.truncate(start)
-    return file.seek(start)
+    file.seek(start)
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

@@ -64,12 +64,12 @@ def fill(space: Space, tried: Floats, rng: np.random.Generator, *, draws: int = 
     joined, so that corners are not preferred."""
     drawn = space.draw(draws, rng)
     if not len(tried):
-        return first_new(space, drawn, tried, rng)
+        return first_new(space, space.snap(drawn[:1]), tried, rng)
     delta = np.sqrt(space.differences(drawn, tried))
     numeric = ~space.categorical
     delta[numeric] = np.minimum(delta[numeric], 1 - delta[numeric])
     distance = (delta**2).sum(0).min(1)
-    return first_new(space, drawn[np.argsort(-distance, kind="stable")], tried, rng)
+    return first_new(space, space.snap(drawn[np.argsort(-distance, kind="stable")[:30]]), tried, rng)
 
 
 def first_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generator) -> Floats:
@@ -81,7 +81,7 @@ def first_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Genera
         if row.round(12).tobytes() not in seen:
             return row
     if len(seen) < space.size:
-        for row in space.draw(2000, rng):
+        for row in space.snap(space.draw(2000, rng)):
             if row.round(12).tobytes() not in seen:
                 return row
     best: Floats = ranked[0]

@@ -122,11 +122,11 @@ def maximise(
         other = space.draw(len(step), rng)
         swap = (rng.random(step.shape) < 0.2) & ~space.searched[None, :]
         near[-1] = np.where(swap, other, near[-1])
-    pool = space.snap(np.concatenate(near))
+    pool = np.concatenate(near)
     order = np.argsort(-acquisition(pool), kind="stable")
     chosen = _apart(pool[order], starts)
-    climbed = space.snap(np.stack([climb(acquisition, point) for point in chosen]))
-    every = np.concatenate([climbed, pool[order[:50]]])
+    climbed = np.stack([climb(acquisition, point) for point in chosen])
+    every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
     value = acquisition(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
     return ranked

@@ -41,7 +41,7 @@ class Column:
         self._shares: Floats | None = None
         if parameter.values:
             self._list_categories(parameter)
-        elif not parameter.continuous:
+        elif not parameter.continuous and parameter.distribution != "constant":
             self._list_steps(parameter)
         self._index = {grid_key(value): k for k, value in enumerate(self._values)}
 
@@ -63,8 +63,11 @@ class Column:
 
     def _list_steps(self, parameter: Parameter) -> None:
         """Steps are found by asking for them: how values are rounded is the distribution's own business."""
-        asked = (np.arange(2048) + 0.5) / 2048
-        found = {value: value for value in (parameter.ppf(u) for u in asked.tolist())}
+        step = 1 if parameter.distribution == "int_uniform" else parameter.q
+        assert step is not None
+        if (parameter.ppf(0.9998) - parameter.ppf(0.0002)) / abs(step) > _ENUMERABLE:
+            return
+        found = {parameter.ppf(u): None for u in ((np.arange(2048) + 0.5) / 2048).tolist()}
         if len(found) <= _ENUMERABLE:
             self._values = list(found)
             self.levels = np.array([self._place(value) for value in found])
@@ -114,7 +117,9 @@ class Column:
         return np.array([self._place(self.parameter.ppf(u)) for u in np.clip(column, low, high).tolist()])
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        if self.levels is not None and self._shares is not None:
+        if self.levels is None:
+            return rng.random(count)
+        if self._shares is not None:
             return rng.choice(self.levels, count, p=self._shares)
         return self.snap(rng.random(count))
 
@@ -161,7 +166,7 @@ class Space:
         return np.stack([c.snap(x[:, j]) for j, c in enumerate(self.columns.values())], axis=1)
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """(count, columns) independent draws from the parameters' own distributions."""
+        """(count, columns) independent draws from the parameters' own distributions, not snapped."""
         if not self.dims:
             return np.zeros((count, 0))
         return np.stack([c.draw(count, rng) for c in self.columns.values()], axis=1)

@@ -1,0 +1,79 @@
+"""A task of a few milliseconds; ``cfg.act`` says what it does beside returning a loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from wandbsweep import current_trial
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> float | None:
+    trial = current_trial()
+    write_result(cfg)
+    loss = cfg.lr * cfg.model.width
+    if cfg.act == "raise" or trial.number in cfg.fail:
+        raise ValueError(f"no luck with {cfg.lr}")
+    if cfg.act == "silent":
+        trial.report(0, {"accuracy": 0.5, "train/loss": loss})
+        return None
+    if cfg.act == "nan":
+        trial.report(0, {"loss": float("nan")})
+        return float("nan")
+    if cfg.act == "meet":
+        meet(at_least=2)
+    if cfg.act == "edit" and trial.number == 0:
+        edit(Path("conf"))
+    if cfg.act == "pause" and trial.number == 1:
+        pause()
+    trial.report(0, {"loss": loss + 1.0})
+    trial.report(1, {"loss": loss})
+    return None if trial else loss
+
+
+def write_result(cfg: DictConfig) -> None:
+    """What a test wants to know of this run."""
+    result = {
+        "cfg": OmegaConf.to_container(cfg, resolve=False) if "sweep" in cfg else OmegaConf.to_container(cfg, resolve=True),
+        "params": dict(current_trial().params),
+        "cwd": os.getcwd(),
+        "pid": os.getpid(),
+    }
+    Path(HydraConfig.get().runtime.output_dir, "result.json").write_text(json.dumps(result))
+
+
+def meet(*, at_least: int) -> None:
+    """Wait until this many processes have got here."""
+    place = Path("meeting")
+    place.mkdir(exist_ok=True)
+    (place / str(os.getpid())).touch()
+    deadline = time.monotonic() + 60
+    while len(list(place.iterdir())) < at_least:
+        assert time.monotonic() < deadline, "nobody else has come"
+        time.sleep(0.02)
+
+
+def edit(conf: Path) -> None:
+    """Change, add and delete configuration files while the sweep runs."""
+    (conf / "config.yaml").write_text("lr: 100\nmodel: {kind: edited, width: 100}\nact: raise\nfail: []\n")
+    (conf / "model" / "mlp.yaml").write_text("kind: edited\nwidth: 100\n")
+    (conf / "model" / "convnet.yaml").unlink()
+    (conf / "model" / "new.yaml").write_text("kind: new\nwidth: 100\n")
+
+
+def pause() -> None:
+    """Hang while there is a file ``hang``."""
+    Path("hanging").touch()
+    while Path("hang").exists():
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
