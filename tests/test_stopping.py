@@ -113,17 +113,31 @@ def test_what_is_no_finite_number_is_no_iteration():
     settings = EarlyTerminate(min_iter=2)
     assert hyperband(settings, "minimize", histories, {"noisy"}) == {}
     reason = hyperband(EarlyTerminate(min_iter=1), "minimize", histories, {"noisy"})["noisy"]
-    assert reason == "hyperband: 9.0 at iteration 1 is above 0.5, the threshold of band 1"
+    assert reason == "hyperband: 9 at iteration 1 is above the threshold 0.5 of band 1"
 
 
 def test_the_reason_says_which_value_and_which_side():
     histories = {"bad": [0.1], "a": [0.9], "b": [0.9]}
     loose = EarlyTerminate(min_iter=1, strict=False)
     assert hyperband(loose, "maximize", histories, {"bad"}) == {
-        "bad": "hyperband: 0.1, its best, is below 0.9, the threshold of band 1"
+        "bad": "hyperband: 0.1 at best is below the threshold 0.9 of band 1"
     }
 
 
 def test_no_early_termination_and_unknown_runs_stop_nothing():
     assert hyperband(None, "minimize", {"a": [1.0]}, {"a"}) == {}
     assert hyperband(EarlyTerminate(min_iter=1), "minimize", {}, {"new"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "shown"),
+    [
+        (0.98, 0.983333333, "0.98 at iteration 1 is below the threshold 0.98333 of band 1"),
+        (123456.789, 123460.0, "123457 at iteration 1 is below the threshold 123460 of band 1"),
+        (0.1, 0.10000001, "0.1 at iteration 1 is below the threshold 0.10000001 of band 1"),
+    ],
+)
+def test_the_reason_has_no_more_digits_than_it_takes_to_tell_the_two_apart(value, limit, shown):
+    histories = {"bad": [value], "a": [limit], "b": [limit]}
+    reason = hyperband(EarlyTerminate(min_iter=1), "maximize", histories, {"bad"})["bad"]
+    assert reason == f"hyperband: {shown}"

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
 from clock import hyperband, simulate
-from tables import DEVELOPMENT, EPOCHS, HELD_OUT, load_task
+from tables import DEVELOPMENT, EPOCHS, HELD_OUT, METRIC, load_task
 
 SEARCHES = ("random", "tpe", "wandb", "optuna-gp", "ours")
 TRIALS = (10, 20, 30, 50)
@@ -89,7 +89,7 @@ def jobs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if options.scenarios and scenario.key not in options.scenarios.split(","):
             continue
         for name in options.sets:
-            for metric in options.metrics:
+            for metric in options.metrics or [METRIC[name]]:
                 for search in options.searches:
                     seeds = min(options.slow_seeds, options.seeds) if search == "optuna-gp" else options.seeds
                     for seed in range(seeds):
@@ -152,14 +152,14 @@ def main() -> None:
     parser.add_argument("--searches", default="")
     parser.add_argument("--scenarios", default="", help=", ".join(s.key for s in SCENARIOS))
     parser.add_argument("--sets", default="all", help="development, held-out, all or names")
-    parser.add_argument("--metrics", default="accuracy,loss")
+    parser.add_argument("--metrics", default="", help="accuracy, loss or both; default: one per data set")
     parser.add_argument("--wandb-python", default=os.environ.get("WANDB_ENGINE_PYTHON"))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--save", type=Path, help="a .jsonl file of results: read first, then added to")
     options = parser.parse_args()
     named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}
     options.sets = named.get(options.sets, options.sets.split(","))
-    options.metrics = options.metrics.split(",")
+    options.metrics = [m for m in options.metrics.split(",") if m]
     options.searches = options.searches.split(",") if options.searches else list(SEARCHES)
     if options.quick:
         options.seeds, options.sets = 3, ("digits_noisy", "next_pixel")

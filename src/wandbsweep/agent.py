@@ -46,30 +46,40 @@ def run_agent(
     and KeyboardInterrupt is raised, whatever the task made of the signal.
     """
     done = 0
-    with _interrupts() as interrupted:
-        while (count is None or done < count) and (trial := controller.ask(name)) is not None:
+    with _interrupts() as interrupts:
+        while count is None or done < count:
+            interrupts.hold()
+            trial = controller.ask(name)
+            if trial is None:
+                break
             current = _current(controller, trial, sweep_id, metric)
             try:
+                interrupts.let_go()
                 with running(current):
-                    result = _run(run_job, trial, interrupted)
+                    result = _run(run_job, trial, interrupts)
+                interrupts.hold()
+                controller.complete(trial, _outcome(result, current.decision))
             except BaseException as error:
+                interrupts.hold()
                 controller.release(trial, f"the agent was interrupted ({type(error).__name__})")
                 raise
-            controller.complete(trial, _outcome(result, current.decision))
             done += 1
+            interrupts.let_go()
             yield result
+        interrupts.let_go()
 
 
-def _run(run_job: RunJob, trial: Trial, interrupted: threading.Event) -> JobResult:
+def _run(run_job: RunJob, trial: Trial, interrupts: _Interrupts) -> JobResult:
     try:
         result = run_job(trial)
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit; any other exit is the task's own, and must not end the agent.
-        if interrupted.is_set():
-            raise KeyboardInterrupt from error
+        interrupts.check()
         return JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+    except Exception as error:  # the task's, whatever it is
+        interrupts.check()
+        return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
+    interrupts.check()
     return result
 
 
@@ -92,22 +102,42 @@ def _outcome(result: JobResult, decision: Decision) -> Outcome:
     return Outcome.finished(result.returned)
 
 
+class _Interrupts:
+    """Ctrl-C, beside the KeyboardInterrupt that a task may swallow; held back while the store is written."""
+
+    def __init__(self) -> None:
+        self._seen = False
+        self._held = False
+        self.outer: Any = None
+
+    def check(self) -> None:
+        if self._seen:
+            raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        """A first Ctrl-C waits from now on for ``let_go``; a second one does not."""
+        self._held = True
+
+    def let_go(self) -> None:
+        self._held = False
+        self.check()
+
+    def note(self, signum: int, frame: FrameType | None) -> None:
+        first, self._seen = not self._seen, True
+        if callable(self.outer) and not (first and self._held):
+            self.outer(signum, frame)
+
+
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that is set by Ctrl-C, beside the KeyboardInterrupt that a task may swallow."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted  # signals are handled elsewhere
+def _interrupts() -> Iterator[_Interrupts]:
+    interrupts = _Interrupts()
+    outer = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+    if outer in (None, signal.SIG_IGN):  # handled elsewhere, or not at all
+        yield interrupts
         return
-    outer = signal.getsignal(signal.SIGINT)
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        interrupted.set()
-        if callable(outer):
-            outer(signum, frame)
-
-    signal.signal(signal.SIGINT, note)
+    interrupts.outer = outer
+    signal.signal(signal.SIGINT, interrupts.note)
     try:
-        yield interrupted
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, outer)

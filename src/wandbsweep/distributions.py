@@ -39,6 +39,8 @@ class Parameter:
     q: int | float | None = None
     a: int | float | None = None
     b: int | float | None = None
+    when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    """Extension: it exists only where each of these parameters has one of these values (``conditions.py``)."""
 
     def ppf(self, u: float) -> Any:
         """The value at quantile ``u`` in [0, 1], as a plain Python object.
@@ -85,7 +87,8 @@ class Parameter:
         """The W&B mapping that this parameter stands for, its distribution and defaults spelled out."""
         spelled = {key: getattr(self, key) for key in LAWS[self.distribution].keys}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in spelled.items()}
-        return {"distribution": self.distribution, **copy.deepcopy(plain)}
+        condition = {"when": {parent: list(values) for parent, values in self.when}} if self.when else {}
+        return {"distribution": self.distribution, **copy.deepcopy(plain), **copy.deepcopy(condition)}
 
 
 def grid_key(value: Any) -> Hashable:

@@ -55,23 +55,34 @@ class TrialJob:
 
     def __call__(self, trial: Trial) -> JobResult:
         os.chdir(self._plan.cwd)  # the agent's own job may have changed it
+        (self._directory / str(trial.number) / TRACEBACK).unlink(missing_ok=True)  # an earlier attempt's
         try:
             config = self.compose(trial)
         except Exception as error:
             return self._failed(trial, error)
         with _own_logging():
-            job = run_job(
+            job = self._run(config)
+            output_dir = Path(config.hydra.runtime.output_dir)
+            self._link(trial, output_dir)
+            if job.status == JobStatus.FAILED:
+                return self._failed(trial, job._return_value, job=job)
+        return JobResult(returned=_number(job._return_value), payload=self._payload(trial, job))
+
+    def _run(self, config: DictConfig) -> JobReturn:
+        try:
+            return run_job(
                 task_function=self._task,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
                 hydra_context=self._context,
             )
-            output_dir = Path(config.hydra.runtime.output_dir)
-            self._link(trial, output_dir)
-            if job.status == JobStatus.FAILED:
-                return self._failed(trial, job._return_value, job=job)
-        return JobResult(returned=_number(job._return_value), payload=self._payload(trial, job))
+        except SystemExit as error:  # which Hydra lets pass
+            if not error.code:
+                return JobReturn(cfg=config, status=JobStatus.COMPLETED)
+            reason = RuntimeError(f"the task exited with status {error.code}")
+            reason.__cause__ = error
+            return JobReturn(cfg=config, status=JobStatus.FAILED, _return_value=reason)
 
     def compose(self, trial: Trial) -> DictConfig:
         overrides = trial_overrides(self._plan.slots, trial.params)

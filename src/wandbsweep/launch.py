@@ -50,6 +50,6 @@ class AgentTask:
                 metric=spec.metric.name if spec.metric else None,
                 count=self.count,
             )
-            return [result.payload for result in results]
+            return [result.payload for result in results if result.payload is not None]
         finally:
             controller.close()

@@ -22,8 +22,8 @@ from wandbsweep.errors import SpaceError
 
 SWEEP_KEY = "sweep"
 
-# What needs no quotes: it starts like a name, and Hydra reads it as nothing but a string.
-_BARE = re.compile(r"(?!(?:null|true|false|inf|nan)\Z)[A-Za-z_][A-Za-z0-9_./-]*\Z", re.IGNORECASE)
+# What needs no quotes: it starts like a name or a path, and Hydra reads it as nothing but a string.
+_BARE = re.compile(r"(?!(?:null|true|false|inf|nan)\Z)[A-Za-z_/][A-Za-z0-9_./-]*\Z", re.IGNORECASE)
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -55,8 +55,11 @@ class CommandLine:
         return [slot["line"] for slot in self.slots if "line" in slot]
 
 
-def read_command_line(arguments: Sequence[str], loader: ConfigLoader) -> CommandLine:
-    """Sort ``arguments`` (override strings) into parameters and fixed overrides; of equal keys the last one counts."""
+def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key: bool = False) -> CommandLine:
+    """Sort ``arguments`` (override strings) into parameters and fixed overrides; of equal keys the last one counts.
+
+    ``own_key``: whether the key ``sweep`` is the application's, not a sweep's configuration.
+    """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     last = {_name(override): override for override in parsed}
     slots: list[Slot] = []
@@ -67,7 +70,7 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader) -> Command
             assert override.input_line is not None
             slots.append(Slot(line=override.input_line))
             continue
-        if name == SWEEP_KEY or name.startswith(f"{SWEEP_KEY}."):
+        if is_own_key(name) and not own_key:
             raise SpaceError(
                 f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept "
                 "over; start a sweep for each."

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import math
 import os
+import shutil
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep import sweepdir
 from wandbsweep.controllers.search import make_search
-from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError
+from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.job import hydra_overrides, set_key
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
 from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.settings import Settings
 from wandbsweep.snapshot import snapshot_loader, take_snapshot
+from wandbsweep.space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.spec import SweepSpec, load_sweep
 from wandbsweep.trial import ENDED
 
-log = logging.getLogger(__name__)
-
 # What hydra.sweep.dir is where a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _HYDRAS_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-_MOST_CHOICES = 32  # combinations of config groups that are composed before launching
 
 
 @dataclass(frozen=True)
@@ -65,13 +60,11 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     directory, sweep_id = _place(config, settings)
     if settings.sweep_id is not None:
         return _joined(config, directory, arguments, settings)
-    line = read_command_line(arguments, loader)
-    spec, axes = _space(config, settings, line)
-    if sweepdir.holds_sweep(directory):
-        if axes is None or not _is_finished_grid(directory):
-            return _resumed(config, directory, spec, line, settings)
-        sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
-    _refuse_endless(spec, settings)
+    line = read_command_line(arguments, loader, own_key=has_own_key(config))
+    spec, axes = read_space(config, settings, line)
+    if sweepdir.holds_sweep(directory) and not (axes is not None and _is_finished_grid(directory)):
+        return _resumed(config, directory, spec, line, settings)
+    refuse_endless(spec, settings)
     plan = Plan(
         sweep_id=sweep_id,
         cwd=os.getcwd(),
@@ -83,14 +76,14 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         searchpath=(),
         command=_command(),
         axes=axes,
-        strip=[SWEEP_KEY] if _sweep_node(config) else [],
+        strip=[SWEEP_KEY] if sweep_node(config) else [],
         seed=settings.seed,
         storage=settings.storage,
         max_failures=None if axes is not None else settings.max_failures,
     )
-    first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or _middle(spec)
+    first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
-        _check_composes(loader, config, plan, spec, first)
+        check_composes(loader, config, plan, spec, first)
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
     plan = _make(directory, config, loader, plan, spec)
@@ -115,98 +108,43 @@ def _place(config: DictConfig, settings: Settings) -> tuple[Path, str]:
 
 def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> Plan:
     """Write all that the sweep needs; ``sweep.yaml``, which makes it one, last."""
-    sweepdir.make_directory(directory)
-    with sweepdir.locked(directory):
+    with _all_or_nothing(directory), sweepdir.locked(directory):
+        if sweepdir.holds_sweep(directory):
+            sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
+            (directory / SNAPSHOT).parent.mkdir()
         extra = [str(path) for path in config.hydra.searchpath or []]
         search_path, searchpath = take_snapshot(loader, extra, directory / SNAPSHOT)
         plan = replace(plan, search_path=search_path, searchpath=searchpath)
         plan.save(directory)
         OmegaConf.save(config, directory / "multirun.yaml")
-        plan.open_controller(directory, spec).close()
+        _open_store(directory, plan, spec)
         sweepdir.write_spec(directory, spec)
     return plan
 
 
-# -- What ---------------------------------------------------------------------------------------------------------
+def _open_store(directory: Path, plan: Plan, spec: SweepSpec) -> None:
+    try:
+        plan.open_controller(directory, spec).close()
+    except Exception as error:
+        if plan.storage is None or isinstance(error, SweepError):
+            raise
+        reason = str(error).partition("\n")[0]  # any driver's own kind of error
+        raise SweepDirectoryError(
+            f"hydra.sweeper.storage: cannot open {plan.storage!r}: {type(error).__name__}: {reason}"
+        ) from error
 
 
-def _sweep_node(config: DictConfig) -> dict[str, Any]:
-    """The application's key ``sweep``, unresolved; empty where it has none, or means something else by it."""
-    node = config._get_node(SWEEP_KEY) if SWEEP_KEY in config else None
-    raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else None
-    return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) and "parameters" in raw else {}
-
-
-def _space(
-    config: DictConfig, settings: Settings, line: CommandLine
-) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:
-    """The sweep configuration with the command line laid over it; with it the axes, where there is none but lists."""
-    overlay = dict(settings.sweep)
-    merged = _laid_over(_sweep_node(config), overlay)
-    if not merged and line.parameters.keys() == line.lists.keys():
-        return sweepdir.plain_grid(line.lists), line.lists
-    if not merged:
-        interval = next(iter(line.parameters.keys() - line.lists.keys()))
-        raise SweepConfigError(
-            [
-                f"method: is required, since {interval} is an interval, which no grid can end; add "
-                "+hydra.sweeper.sweep.method=random +hydra.sweeper.sweep.run_cap=20, or sweep=NAME"
-            ]
-        )
-    given = merged.get("parameters")
-    if isinstance(given, dict):
-        flat = {name: p for name, p in _flat(given) if name not in line.fixed}
-        merged["parameters"] = {**flat, **line.parameters}
-        if given and not merged["parameters"]:
-            raise SpaceError(
-                f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), "
-                "so there is nothing to search; run it without -m."
-            )
-    elif line.parameters:
-        merged["parameters"] = line.parameters
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        spec = load_sweep(merged)
-    for warning in caught:
-        log.warning("%s", warning.message)
-    return spec, None
-
-
-def _laid_over(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """``overlay``'s keys over ``base``'s, deeply; but a parameter that is given a law of its own is replaced."""
-    merged = dict(base)
-    for key, value in overlay.items():
-        below = merged.get(key)
-        replaced = isinstance(value, Mapping) and not {"value", "values", "distribution"}.isdisjoint(value)
-        deeper = isinstance(below, dict) and isinstance(value, Mapping) and not replaced
-        merged[key] = _laid_over(below, value) if deeper and below is not None else value
-    return merged
-
-
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, parameter in parameters.items():
-        if isinstance(parameter, Mapping) and isinstance(parameter.get("parameters"), Mapping):
-            yield from _flat(parameter["parameters"], f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", parameter
-
-
-def _middle(spec: SweepSpec) -> dict[str, Any]:
-    """Some point of the space, to try whether it composes."""
-    return {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
-
-
-def _refuse_endless(spec: SweepSpec, settings: Settings) -> None:
-    target = spec.metric is not None and spec.metric.target is not None
-    bounded = spec.method == "grid" or spec.run_cap or settings.count or target
-    if not bounded and not settings.endless:
-        raise SweepConfigError(
-            [
-                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add "
-                "++sweep.run_cap=50 (or run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a "
-                "metric.target, or hydra.sweeper.endless=true"
-            ]
-        )
+@contextmanager
+def _all_or_nothing(directory: Path) -> Iterator[None]:
+    """Make ``directory``; leave none behind that was not there before where the ``with`` block fails."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    sweepdir.make_directory(directory)
+    try:
+        yield
+    except BaseException:
+        if missing:
+            shutil.rmtree(missing[-1])
+        raise
 
 
 # -- Going on -----------------------------------------------------------------------------------------------------
@@ -214,7 +152,10 @@ def _refuse_endless(spec: SweepSpec, settings: Settings) -> None:
 
 def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], settings: Settings) -> Prepared:
     if not sweepdir.holds_sweep(directory):
-        sweepdir.find_sweep(str(settings.sweep_id))  # says which sweeps there are
+        directory = sweepdir.find_sweep(str(settings.sweep_id))  # or says which sweeps there are
+    plan = Plan.load(directory)
+    if plan.sweep_id != settings.sweep_id:
+        raise SweepDirectoryError(f"{directory} holds the sweep {plan.sweep_id}, not {settings.sweep_id}.")
     foreign = [line for line in arguments if not _sets_run_cap(line)]
     if foreign:
         raise SweepDirectoryError(
@@ -232,7 +173,7 @@ def _resumed(
     stored, plan = sweepdir.read_spec(directory), Plan.load(directory)
     found = sweepdir.differences(stored, spec)
     before, now = (
-        {line for line in lines if not is_own_key(line)}
+        {line for line in lines if not (plan.strip and is_own_key(line))}
         for lines in ([slot["line"] for slot in plan.slots if "line" in slot], line.fixed_lines())
     )
     found += [f"override {text}: was not there" for text in sorted(now - before)]
@@ -259,70 +200,12 @@ def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
         with sweepdir.locked(directory):
             sweepdir.write_spec(directory, spec)
-    first = make_search(spec, seed=0, axes=plan.axes).draw(0) or _middle(spec)
+    first = make_search(spec, seed=0, axes=plan.axes).draw(0) or middle(spec)
     return Prepared(directory, plan, spec, True, _agent_overrides(config, plan, directory, first))
 
 
 def _sets_run_cap(line: str) -> bool:
     return line.lstrip("+").startswith(f"{SWEEP_KEY}.run_cap=")
-
-
-# -- Whether it composes ------------------------------------------------------------------------------------------
-
-
-def _check_composes(
-    loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec, first: Mapping[str, Any]
-) -> None:
-    """Compose the first point under every choice of config groups: no key may be unknown, under none of them."""
-    groups = {name: _choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
-    if math.prod(map(len, groups.values())) > _MOST_CHOICES:
-        groups = {name: choices[:1] for name, choices in groups.items()}
-    faults: dict[str, None] = {}
-    for choices in itertools.product(*groups.values()):
-        chosen = dict(zip(groups, choices, strict=True))
-        faults.update(dict.fromkeys(_faults(loader, config, plan, {**first, **chosen}, chosen)))
-    if faults:
-        raise SpaceError(
-            "The search space does not fit the configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)
-        )
-
-
-def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
-    """The values of a parameter that chooses from a config group; all of them must be there."""
-    options = loader.get_group_options(name.partition("@")[0])
-    parameter = spec.parameters[name]
-    values = [parameter.value] if parameter.values is None else list(parameter.values)
-    unknown = [value for value in values if value not in options]
-    if unknown:
-        raise SpaceError(
-            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {name!r}; "
-            f"its choices are {', '.join(options)}"
-        )
-    return values
-
-
-def _faults(
-    loader: ConfigLoader, config: DictConfig, plan: Plan, point: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> Iterator[str]:
-    """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
-    under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
-    try:
-        composed = loader.load_sweep_config(config, trial_overrides(plan.slots, chosen))
-        added = {slot["parameter"] for slot in plan.slots if slot.get("key", "").startswith("+")}
-        unknown = [name for name in point if name not in chosen and name not in added and not _has(composed, name)]
-        for name in unknown:
-            close = get_close_matches(name, _keys(composed), 1, cutoff=0.7)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            yield f"parameters.{name}: is no key of the application's configuration{under}{hint}"
-        if not unknown:
-            loader.load_sweep_config(config, trial_overrides(plan.slots, point))
-    except (HydraException, OmegaConfBaseException) as error:
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        yield " ".join(f"{error!s}{cause}{under}".split())
-
-
-def _is_group(loader: ConfigLoader, name: str) -> bool:
-    return bool(loader.get_group_options(name.partition("@")[0]))
 
 
 def _agent_overrides(config: DictConfig, plan: Plan, directory: Path, first: Mapping[str, Any]) -> list[str]:
@@ -333,23 +216,6 @@ def _agent_overrides(config: DictConfig, plan: Plan, directory: Path, first: Map
     except (HydraException, OmegaConfBaseException):
         return trial_overrides(plan.slots, first)
     return fixed
-
-
-def _has(config: Any, name: str) -> bool:
-    parent, _, leaf = name.rpartition(".")
-    node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else config
-    if isinstance(node, ListConfig):
-        return leaf.isdecimal() and int(leaf) < len(node)
-    return isinstance(node, DictConfig) and (leaf in node._content or not OmegaConf.is_struct(node))  # type: ignore[operator]
-
-
-def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key, node in config.items_ex(resolve=False):
-        if prefix or key != "hydra":
-            key = str(key)
-            yield f"{prefix}{key}"
-            if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-                yield from _keys(node, f"{prefix}{key}.")
 
 
 def _command() -> list[str]:

@@ -7,10 +7,12 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from wandbsweep.controllers.ending import Ending
 from wandbsweep.monitor import watched
+from wandbsweep.overrides import encode
 from wandbsweep.prepare import Prepared
 from wandbsweep.results.load import SweepResults
 from wandbsweep.results.tables import console, leaderboard, print_best, state_line
@@ -99,7 +101,8 @@ class Session:
 
     def _join_command(self) -> str:
         plan, directory = self.prepared.plan, self.prepared.directory
-        place = [] if directory.parent.name == OUTPUTS.name else [f"hydra.sweep.dir={directory}"]
+        usual = directory == Path(plan.cwd, OUTPUTS, plan.sweep_id)
+        place = [] if usual else [f"hydra.sweep.dir={encode(str(directory))}"]
         return shlex.join(
             [*plan.command, "-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={plan.sweep_id}", *place]
         )

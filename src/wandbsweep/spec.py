@@ -1,52 +1,25 @@
-"""The sweep configuration, in W&B's format: read, validated, written.
-
-Beyond W&B's schema a few things are accepted: names of Hydra's config groups (``model/encoder``, ``db@pkg``),
-``metrics`` with any method, numbers that YAML reads as text (with a warning), and null for an optional key,
-which means that it is absent. What W&B's schema lets pass and its engine then fails on is refused: bayes and
-early termination without a metric, a sigma, a or b of 0, exponents whose power of e is infinite, Hyperband
-settings that give no band.
-"""
+"""The sweep configuration, in W&B's format."""
 
 from __future__ import annotations
 
 import copy
-import math
+import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
-import yaml
-
-from wandbsweep.distributions import LAWS, Parameter
+from wandbsweep.distributions import Parameter
 from wandbsweep.errors import SweepConfigError
+from wandbsweep.sweepfile import read_file, written
 
 Goal = Literal["minimize", "maximize"]
-METHODS = ("grid", "random", "bayes", "custom")
-GOALS = ("minimize", "maximize")
-IMPUTE = ("worst", "best", "latest")
-TEXT_KEYS = ("program", "name", "description", "project", "entity", "job", "image_uri", "apiVersion")
-TOP_KEYS = (
-    *("method", "parameters", "metric", "metrics", "early_terminate", "run_cap"),
-    *(*TEXT_KEYS, "command", "controller", "kind", "scheduler"),
-)
-SCHEDULER_KEYS = ("engine", "source", "optimizer", "search_space")
-ENGINE_METHODS = {"wandb": ("grid", "random", "bayes"), "optuna": ("custom",), "ax": ("custom",)}
-PARAMETER_KEYS = tuple(dict.fromkeys(["distribution", *(key for law in LAWS.values() for key in law.keys)]))
-SHORTEST = "value, values, min and max, distribution, or parameters"
 
 WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 HYDRA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/-]*")
-# What YAML 1.2, OmegaConf and people read as a number, and PyYAML, so `wandb sweep`, as text.
-EXPONENT_FORM = r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+"
-EXPONENT_LAWS = ("log_uniform", "inv_log_uniform", "q_log_uniform")
-EXPONENT_LIMIT = 709
-"""e to this power is still a finite float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +38,39 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class EarlyTerminate:
-    """Hyperband's settings: ``s`` bands downwards from ``max_iter``, else bands upwards from ``min_iter``."""
+    """Hyperband's settings: ``s`` bands downwards from ``max_iter``, else bands upwards from ``min_iter``.
 
-    type: Literal["hyperband"] = "hyperband"
+    Every type but hyperband is an extension: Optuna's pruners (``controllers/pruners.py``).
+    """
+
+    type: Literal["hyperband", "median", "asha", "wilcoxon"] = "hyperband"
     min_iter: int | None = None
     max_iter: int | None = None
     s: int | None = None
     eta: int | float = 3
     strict: bool = True
+    startup: int | None = None
+    """How many trials (median) or steps (wilcoxon) there have to be before anything is stopped."""
+    p: int | float | None = None
+    """The p-value under which wilcoxon stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Extension: each configuration is run with ``values`` of ``parameter`` in turn, and judged by the mean."""
+
+    parameter: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Extension: what is known before the first trial."""
+
+    configurations: tuple[Mapping[str, Any], ...] = ()
+    """To be tried first; what they leave open is drawn."""
+    sweeps: tuple[str, ...] = ()
+    """Whose trials bayes learns from: directories, or ids below ``outputs/``."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,8 @@ class SweepSpec:
     early_terminate: EarlyTerminate | None = None
     run_cap: int | None = None
     """Trials in all."""
+    repeats: Repeats | None = None
+    prior: Prior | None = None
     name: str | None = None
     description: str | None = None
     program: str | None = None
@@ -109,6 +109,17 @@ class SweepSpec:
         return self.metric.goal if self.metric else "minimize"
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What makes this sweep the one it is, as text by key path: method, metric and space.
+
+        As text, because 1 and true are equal otherwise; of a long one the beginning and a hash.
+        """
+        metrics = [self.metric] if self.metric else self.metrics
+        metric = ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
+        space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
+        return {path: _abridged(text) for path, text in {"method": self.method, "metric": metric, **space}.items()}
+
+    @property
     def names_wandb_refuses(self) -> tuple[str, ...]:
         """The parameters that W&B's pattern for names excludes: Hydra's config groups with ``/`` or ``@``."""
         return tuple(name for name in self.parameters if not WANDB_NAME.fullmatch(name))
@@ -119,7 +130,11 @@ class SweepSpec:
 
     def to_yaml(self) -> str:
         """The sweep file; ``load_sweep`` of it is equal to this spec."""
-        return yaml.dump(self.dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        return written(self.config)
+
+
+def _abridged(text: str, *, length: int = 200) -> str:
+    return text if len(text) <= length else f"{text[:length]}… (sha1 {hashlib.sha1(text.encode()).hexdigest()[:12]})"
 
 
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
@@ -130,602 +145,17 @@ def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     in a mapping, which does not tell what was quoted, this form in ``value`` and in ``values`` that all are
     numbers then.
     """
+    from wandbsweep.rules import Reader  # which makes what is defined here
+
     if isinstance(source, Mapping):
-        reader, raw, where = _Reader(), source, None
+        reader, raw, where = Reader(), source, None
     else:
         where = os.fspath(source)
-        raw, notes = _read_file(where)
-        reader = _Reader(quotes_seen=True, notes=notes)
+        raw, notes = read_file(where)
+        reader = Reader(quotes_seen=True, notes=notes)
     spec = reader.sweep(raw)
     if spec is None or reader.violations:
         raise SweepConfigError(reader.violations, source=where)
     for note in reader.notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     return spec
-
-
-# -- YAML ---------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as OmegaConf reads it: a sweep file means the same whether Hydra composes it or we read it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.notes: list[tuple[tuple[int, int], str]] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:str":
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-    def construct_exponent_form(self, node: yaml.ScalarNode) -> float:
-        number = _exponent_form(node.value)
-        line, column = node.start_mark.line + 1, node.start_mark.column
-        self.notes.append(((line, column), _text_note(f"line {line}", node.value, number)))
-        return number
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML without anchors, and with quotes around text that OmegaConf would read as a number."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver("!exponent", re.compile(f"^{EXPONENT_FORM}$"), list("-+0123456789"))
-_Loader.add_constructor("!exponent", _Loader.construct_exponent_form)
-
-
-def _read_file(path: str) -> tuple[Any, list[str]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise SweepConfigError([f"no such file{_beside(Path(path))}"], source=path) from error
-    except (OSError, UnicodeError, ValueError) as error:
-        raise SweepConfigError([f"the file cannot be read: {error}"], source=path) from error
-    try:
-        loader = _Loader(text)
-        return loader.get_single_data(), [note for _, note in sorted(loader.notes)]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SweepConfigError(
-            [f"{line}no valid YAML: {error.problem or error.context}"], source=path
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise SweepConfigError([f"no valid YAML: {reason}"], source=path) from error
-
-
-def _beside(path: Path) -> str:
-    try:
-        names = sorted(p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"})
-    except OSError:
-        return f"; the directory {path.parent} does not exist or cannot be read"
-    close = get_close_matches(path.name, names, 3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-# -- The rules ----------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Goes through one configuration, makes its numbers numbers, and collects all that is wrong with it."""
-
-    def __init__(self, *, quotes_seen: bool = False, notes: Iterable[str] = ()) -> None:
-        self.violations: list[str] = []
-        self.notes = list(notes)
-        self.quotes_seen = quotes_seen
-
-    def refuse(self, path: str, message: str) -> None:
-        self.violations.append(f"{path}: {message}")
-
-    def sweep(self, raw: Any) -> SweepSpec | None:
-        """The spec; None where there are violations."""
-        config = self.top_level(raw)
-        if config is None:
-            return None
-        method = self.choice("method", config.get("method"), METHODS)
-        parameters = self.parameters(config)
-        metric = self.metric("metric", config["metric"]) if "metric" in config else None
-        metrics = self.metrics(config["metrics"]) if "metrics" in config else ()
-        stopping = self.early_terminate(config["early_terminate"]) if "early_terminate" in config else None
-        run_cap = self.integer("run_cap", config, "run_cap", least=1)
-        self.text_keys(config)
-        self.wandb_keys(config)
-        self.between_keys(config)
-        if method == "grid":
-            for path, parameter in parameters:
-                if parameter.grid_fault:
-                    self.refuse(path, parameter.grid_fault)
-        if self.violations:
-            return None
-        return SweepSpec(
-            method=method,
-            parameters={parameter.name: parameter for _, parameter in parameters},
-            metric=metric,
-            metrics=metrics,
-            early_terminate=stopping,
-            run_cap=run_cap,
-            name=config.get("name"),
-            description=config.get("description"),
-            program=config.get("program"),
-            config=config,
-        )
-
-    def top_level(self, raw: Any) -> dict[str, Any] | None:
-        """The plain configuration, without what is null; None where there is nothing to read."""
-        if not isinstance(raw, Mapping) or not raw:
-            what = "is empty" if raw is None or raw == {} else f"is {_kind(raw)}"
-            self.refuse(
-                "the sweep configuration", f"{what}, but must be a mapping with method and parameters"
-            )
-            return None
-        try:
-            config: dict[str, Any] = self.plain("", raw)
-        except RecursionError:
-            self.refuse("the sweep configuration", "contains itself, or is nested too deeply")
-            return None
-        self.known_keys("", config, TOP_KEYS, "a sweep configuration")
-        _drop_null(config)
-        return config
-
-    # Keys beside parameters
-
-    def metric(self, path: str, raw: Any) -> Metric | None:
-        if not isinstance(raw, dict):
-            example = f"{{name: {raw}, goal: minimize}}" if isinstance(raw, str) else "{name: …, goal: …}"
-            self.refuse(path, f"{_show(raw)} is {_kind(raw)}, but must be a mapping, as {example}")
-            return None
-        self.known_keys(path, raw, _keys(Metric), "a metric")
-        _drop_null(raw)
-        if raw.get("impute_while_running") is False:
-            raw["impute_while_running"] = "false"
-        name = raw.get("name")
-        if not isinstance(name, str) or not name:
-            given = f"{_show(name)} is no text" if name is not None else "is required"
-            self.refuse(f"{path}.name", f"{given}; it is the name that training reports, as val/loss")
-        goal = self.choice(f"{path}.goal", raw.get("goal", "minimize"), GOALS)
-        target = self.number(f"{path}.target", raw, "target")
-        impute = self.choice(f"{path}.impute", raw.get("impute", "worst"), IMPUTE)
-        running = raw.get("impute_while_running", "false")
-        running = self.choice(f"{path}.impute_while_running", running, ("false", *IMPUTE))
-        return Metric(str(name), goal, target, impute, False if running == "false" else running)
-
-    def metrics(self, raw: Any) -> tuple[Metric, ...]:
-        if not isinstance(raw, list) or len(raw) < 2:
-            self.refuse(
-                "metrics", f"{_show(raw)} must be a list of two or more metrics; a single one is `metric`"
-            )
-            return ()
-        metrics = [self.metric(f"metrics[{i}]", item) for i, item in enumerate(raw)]
-        names = [metric.name for metric in metrics if metric]
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                self.refuse(f"metrics[{i}].name", f"{_show(name)} stands there twice")
-        return tuple(metric for metric in metrics if metric)
-
-    def early_terminate(self, raw: Any) -> EarlyTerminate | None:
-        path = "early_terminate"
-        if not isinstance(raw, dict):
-            self.refuse(
-                path,
-                f"{_show(raw)} is {_kind(raw)}, but must be a mapping, as {{type: hyperband, min_iter: 3}}",
-            )
-            return None
-        self.known_keys(path, raw, _keys(EarlyTerminate), "early_terminate")
-        _drop_null(raw)
-        kind = self.choice(f"{path}.type", raw.get("type"), ("hyperband",))
-        min_iter, max_iter, s = (
-            self.integer(f"{path}.{key}", raw, key, least=1) for key in ("min_iter", "max_iter", "s")
-        )
-        eta = self.number(f"{path}.eta", raw, "eta", above=1)
-        strict = raw.get("strict", True)
-        if not isinstance(strict, bool):
-            self.refuse(f"{path}.strict", f"{_show(strict)} is {_kind(strict)}, but must be true or false")
-        if "min_iter" not in raw and not {"max_iter", "s"} <= raw.keys():
-            given = ", ".join(sorted({"max_iter", "s"} & raw.keys())) or "neither"
-            self.refuse(path, f"needs min_iter, or both max_iter and s; given: {given}")
-        settings = EarlyTerminate(kind, min_iter, max_iter, s, 3 if eta is None else eta, strict)
-        if max_iter is not None and s is not None and max_iter / settings.eta < 1:
-            rule = "the largest band is max_iter / eta, and must be at least 1"
-            self.refuse(f"{path}.max_iter", f"{max_iter} with eta {settings.eta} gives no band: {rule}")
-        self.ignored_iterations(settings)
-        return settings
-
-    def ignored_iterations(self, settings: EarlyTerminate) -> None:
-        if settings.min_iter is None:
-            return
-        if settings.max_iter is not None and settings.s is not None:
-            self.notes.append("early_terminate.min_iter: is ignored, as max_iter and s are given")
-        elif settings.max_iter is not None:
-            self.notes.append("early_terminate.max_iter: is ignored without s; bands start at min_iter")
-        elif settings.s is not None:
-            self.notes.append("early_terminate.s: is ignored without max_iter; bands start at min_iter")
-
-    def text_keys(self, config: dict[str, Any]) -> None:
-        for key in TEXT_KEYS:
-            if not isinstance(value := config.get(key, ""), str):
-                self.refuse(
-                    key,
-                    f"{_show(value)} is {_kind(value)}, but must be text; put it in quotes",
-                )
-
-    def wandb_keys(self, config: dict[str, Any]) -> None:
-        """What only W&B's own tools read."""
-        if "kind" in config:
-            self.choice("kind", config["kind"], ("sweep",))
-        if not isinstance(command := config.get("command", []), list):
-            self.refuse("command", f"{_show(command)} is {_kind(command)}, but must be a list")
-        if "controller" in config and self.is_mapping("controller", config["controller"], "{type: local}"):
-            self.choice("controller.type", config["controller"].get("type"), ("local", "cloud"))
-        if "scheduler" in config and self.is_mapping("scheduler", config["scheduler"], "{engine: optuna}"):
-            self.scheduler(config)
-
-    def scheduler(self, config: dict[str, Any]) -> None:
-        scheduler = config["scheduler"]
-        self.known_keys("scheduler", scheduler, SCHEDULER_KEYS, "a scheduler")
-        _drop_null(scheduler)
-        engine = self.choice("scheduler.engine", scheduler.get("engine"), tuple(ENGINE_METHODS))
-        for key in SCHEDULER_KEYS[1:]:
-            if not isinstance(value := scheduler.get(key, ""), str):
-                self.refuse(f"scheduler.{key}", f"{_show(value)} is {_kind(value)}, but must be text")
-        for key in {"optimizer", "search_space"} & scheduler.keys():
-            if "source" not in scheduler:
-                self.refuse(f"scheduler.{key}", "needs source, the file that it stands in")
-        if engine and config.get("method") not in (methods := ENGINE_METHODS[engine]):
-            self.refuse("scheduler.engine", f"{engine} needs method {_either(methods)}")
-        for key in {"controller", "early_terminate"} & config.keys():
-            if key == "early_terminate" or config[key] == {"type": "local"}:
-                self.refuse(key, "cannot be used together with scheduler")
-
-    def between_keys(self, config: dict[str, Any]) -> None:
-        if "metric" in config and "metrics" in config:
-            self.refuse(
-                "metrics", "cannot be given beside metric: one objective is `metric`, more are `metrics`"
-            )
-        if config.get("method") == "bayes" and not {"metric", "metrics"} & config.keys():
-            self.refuse("metric", "is required by method bayes: {name: …, goal: minimize or maximize}")
-        if "early_terminate" in config and "metric" not in config:
-            self.refuse("metric", "is required by early_terminate: {name: …, goal: minimize or maximize}")
-
-    # Parameters
-
-    def parameters(self, config: dict[str, Any]) -> list[tuple[str, Parameter]]:
-        """Key path and parameter, of those that can be read."""
-        scheduler = config.get("scheduler")
-        if "parameters" not in config:
-            if not (isinstance(scheduler, dict) and scheduler.get("search_space")):
-                self.refuse("parameters", "is required: the search space, as {lr: {min: 0.001, max: 0.1}}")
-            return []
-        paths: dict[str, str] = {}
-        found = list(self.nested("parameters", "", config["parameters"]))
-        for path, parameter in found:
-            if parameter.name in paths:
-                self.refuse(path, f"{parameter.name} is given twice, also at {paths[parameter.name]}")
-            paths.setdefault(parameter.name, path)
-        return found
-
-    def nested(self, path: str, prefix: str, raw: Any) -> Iterator[tuple[str, Parameter]]:
-        if not self.is_mapping(path, raw, "{lr: {min: 0.001, max: 0.1}}"):
-            return
-        if not raw:
-            self.refuse(path, "is empty, but must name one parameter at least")
-        for key, config in raw.items():
-            here = f"{path}.{key}"
-            if not isinstance(key, str) or not HYDRA_NAME.fullmatch(key):
-                self.refuse(
-                    here, f"the name {_show(key)} must be letters, digits and _ . - / @, a letter or _ first"
-                )
-            if not isinstance(config, dict):
-                wanted = f"{{{'values' if isinstance(config, list) else 'value'}: {_show(config)}}}"
-                self.refuse(here, f"{_show(config)} is {_kind(config)}, but must be a mapping, as {wanted}")
-            elif "parameters" in config:
-                self.known_keys(here, config, ("parameters",), "a nested parameter")
-                yield from self.nested(f"{here}.parameters", f"{prefix}{key}.", config["parameters"])
-            elif (parameter := self.parameter(here, f"{prefix}{key}", config)) is not None:
-                yield here, parameter
-
-    def parameter(self, path: str, name: str, config: dict[str, Any]) -> Parameter | None:
-        """The parameter; None where its distribution cannot be told or lacks a key."""
-        before = len(self.violations)
-        self.parameter_values(path, config)
-        distribution = self.distribution(path, config)
-        if distribution is None:
-            return None
-        law = LAWS[distribution]
-        self.keys_of_law(path, config, distribution)
-        self.bounds(path, config, distribution)
-        if len(self.violations) > before:
-            return None
-        read = {key: config.get(key, law.defaults.get(key)) for key in law.keys}
-        lists: dict[str, Any] = {
-            key: tuple(config[key]) for key in ("values", "probabilities") if key in read
-        }
-        return Parameter(name, distribution, **{**read, **lists})
-
-    def parameter_values(self, path: str, config: dict[str, Any]) -> None:
-        """What holds for a key whatever the distribution."""
-        for key in ("min", "max"):
-            self.number(f"{path}.{key}", config, key, exact=True)
-        self.number(f"{path}.mu", config, "mu")
-        for key in ("sigma", "q", "a", "b"):
-            self.number(f"{path}.{key}", config, key, above=0)
-        if "value" in config:
-            config["value"] = self.numbers_in_text(path, "value", [config["value"]])[0]
-        if "values" in config:
-            values = config["values"]
-            if not isinstance(values, list) or not values:
-                self.refuse(f"{path}.values", f"{_show(values)} must be a list of one value at least")
-            else:
-                config["values"] = self.numbers_in_text(path, "values", values)
-        if "probabilities" in config:
-            self.probabilities(f"{path}.probabilities", config["probabilities"], config.get("values"))
-
-    def probabilities(self, path: str, raw: Any, values: Any) -> None:
-        if not isinstance(raw, list) or not raw:
-            self.refuse(path, f"{_show(raw)} must be a list with a probability for each of values")
-            return
-        read = [self.number(f"{path}[{i}]", raw, i, least=0) for i in range(len(raw))]
-        if isinstance(values, list) and len(values) != len(raw):
-            self.refuse(path, f"{len(raw)} probabilities for {len(values)} values: each value needs one")
-        total = math.fsum(number for number in read if number is not None)
-        if None not in read and not math.isclose(total, 1, rel_tol=0, abs_tol=1.001e-5):
-            self.refuse(path, f"{_show(raw)} sum to {total:g}, but must sum to 1")
-
-    def numbers_in_text(self, path: str, key: str, values: list[Any]) -> list[Any]:
-        """Exponent forms made numbers, where all of ``values`` are numbers then."""
-        read = [_exponent_form(value) if _is_exponent_form(value) else value for value in values]
-        if self.quotes_seen or not all(map(_is_number, read)):
-            return values
-        for text, number in zip(values, read, strict=True):
-            if isinstance(text, str):
-                self.notes.append(_text_note(f"{path}.{key}", text, number))
-        return read
-
-    def distribution(self, path: str, config: dict[str, Any]) -> str | None:
-        """As given, or inferred as W&B does."""
-        if "distribution" in config:
-            name: str | None = self.choice(f"{path}.distribution", config["distribution"], tuple(LAWS))
-            return name
-        if "value" in config:
-            return "constant"
-        if "values" in config:
-            return "categorical_w_probabilities" if "probabilities" in config else "categorical"
-        if {"min", "max"} <= config.keys():
-            integers = isinstance(config["min"], int) and isinstance(config["max"], int)
-            return "int_uniform" if integers else "uniform"
-        if "min" in config or "max" in config:
-            missing, bound = ("max", "min") if "min" in config else ("min", "max")
-            self.refuse(f"{path}.{missing}", f"is required beside {bound}")
-        elif given := [key for key in config if key in PARAMETER_KEYS]:
-            fitting = [name for name, law in LAWS.items() if set(given) <= set(law.keys)]
-            hint = f"give one, as {_either(fitting)}" if fitting else "and none has them all"
-            self.refuse(path, f"{_both(given)} without a distribution; {hint}")
-        else:
-            self.refuse(path, f"{_show(config)} is no parameter, but must have {SHORTEST}")
-        self.known_keys(path, config, PARAMETER_KEYS, "a parameter")
-        return None
-
-    def keys_of_law(self, path: str, config: dict[str, Any], distribution: str) -> None:
-        keys = LAWS[distribution].keys
-        for key in config:
-            others = [name for name, law in LAWS.items() if key in law.keys]
-            if key in keys or key == "distribution":
-                continue
-            if others:
-                inferred = "" if "distribution" in config else " (inferred)"
-                rule = f"{distribution}{inferred} has {_both(keys)}; {key} goes with {_either(others)}"
-                self.refuse(f"{path}.{key}", f"{_show(config[key])} is not used: {rule}")
-            else:
-                self.known_keys(path, {key: None}, ("distribution", *keys), distribution)
-        for key in LAWS[distribution].required:
-            if key not in config:
-                self.refuse(f"{path}.{key}", f"is required by {distribution}")
-
-    def bounds(self, path: str, config: dict[str, Any], distribution: str) -> None:
-        given = {key: config[key] for key in ("min", "max") if _is_number(config.get(key))}
-        for key, bound in given.items():
-            if distribution == "int_uniform" and not isinstance(bound, int):
-                self.refuse(
-                    f"{path}.{key}", f"{bound} is a float, but int_uniform needs an integer; use uniform"
-                )
-            if distribution.endswith("_values") and bound <= 0:
-                self.refuse(f"{path}.{key}", f"{bound} must be > 0, as {distribution} takes its logarithm")
-            if distribution in EXPONENT_LAWS and abs(bound) > EXPONENT_LIMIT:
-                rule = f"the bounds of {distribution} are exponents of e, within ±{EXPONENT_LIMIT}"
-                self.refuse(
-                    f"{path}.{key}", f"{bound}: {rule}; {distribution}_values takes the values themselves"
-                )
-            if distribution != "int_uniform" and not _fits_float(bound):
-                self.refuse(
-                    f"{path}.{key}", f"an integer of {bound.bit_length()} bits is too large for a float"
-                )
-        if len(given) == 2 and given["min"] >= given["max"]:
-            self.refuse(f"{path}.min", f"{given['min']} must be less than max, {given['max']}")
-        if distribution in EXPONENT_LAWS:
-            rule = "where min and max are base-e exponents"
-            self.notes.append(
-                f"{path}: uses {distribution}, {rule}; {distribution}_values takes the values themselves"
-            )
-
-    # What any key may need
-
-    def plain(self, path: str, value: Any) -> Any:
-        """A deep copy in the objects that YAML and JSON know."""
-        if value is None or type(value) in (bool, int, float, str):
-            return value
-        if isinstance(value, Mapping):
-            return {self.plain(path, key): self.plain(_join(path, key), item) for key, item in value.items()}
-        if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-            return [self.plain(f"{path}[{i}]", item) for i, item in enumerate(value)]
-        for kind in (int, float, str):
-            if isinstance(value, kind):
-                return kind(value)
-        if hasattr(value, "tolist"):  # numpy's scalars and arrays
-            return self.plain(path, value.tolist())
-        rule = "must be text, a number, true, false, null, a list or a mapping"
-        self.refuse(path, f"{_show(value)} is a {type(value).__name__}, but {rule}")
-        return None
-
-    def known_keys(self, path: str, config: Mapping[Any, Any], known: Iterable[str], what: str) -> None:
-        known = tuple(known)
-        for key in config:
-            if key not in known:
-                close = get_close_matches(str(key), known, 1)
-                hint = f"did you mean {close[0]}? " if close else ""
-                self.refuse(_join(path, key), f"unknown key; {hint}{what} has {_both(known)}")
-
-    def is_mapping(self, path: str, raw: Any, example: str) -> bool:
-        if not isinstance(raw, dict):
-            self.refuse(path, f"{_show(raw)} is {_kind(raw)}, but must be a mapping, as {example}")
-        return isinstance(raw, dict)
-
-    def choice(self, path: str, value: Any, choices: tuple[str, ...]) -> Any:
-        """``value``, if it is one of ``choices``; else None."""
-        if isinstance(value, str) and value in choices:
-            return value
-        close = get_close_matches(str(value), choices, 1)
-        given = "is required" if value is None else f"{_show(value)} is not known"
-        hint = f"did you mean {close[0]}? It" if close else "it"
-        self.refuse(path, f"{given}; {hint} must be {_either(choices)}")
-        return None
-
-    def number(
-        self,
-        path: str,
-        config: Any,
-        key: str | int,
-        *,
-        above: int | None = None,
-        least: int | None = None,
-        exact: bool = False,
-    ) -> int | float | None:
-        """The number at ``key``, None where it is absent or wrong; text that means one is replaced by it.
-
-        ``exact``: an integer may be larger than any float.
-        """
-        if isinstance(config, dict) and key not in config:
-            return None
-        raw = config[key]
-        number = _parsed(raw) if isinstance(raw, str) else raw
-        if not _is_number(number) or not (exact or _fits_float(number)):
-            self.refuse(path, f"{_show(raw)} is {_kind(raw)}, but must be a finite number")
-            return None
-        if isinstance(raw, str):
-            self.notes.append(_text_note(path, raw, number))
-        config[key] = number
-        if above is not None and not number > above:
-            self.refuse(path, f"{_show(raw)} must be > {above}")
-            return None
-        if least is not None and not number >= least:
-            self.refuse(path, f"{_show(raw)} must be >= {least}")
-            return None
-        return number
-
-    def integer(self, path: str, config: dict[str, Any], key: str, *, least: int) -> int | None:
-        number = self.number(path, config, key)
-        if number is None:
-            return None
-        if number != int(number) or number < least:
-            self.refuse(path, f"{number} must be an integer >= {least}")
-            return None
-        config[key] = int(number)
-        return int(number)
-
-
-# -- Words --------------------------------------------------------------------------------------------
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (isinstance(value, int) or math.isfinite(value))
-    )
-
-
-def _fits_float(number: int | float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:
-        return False
-
-
-def _parsed(text: str) -> int | float | None:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return None
-
-
-def _keys(kind: type[Metric] | type[EarlyTerminate]) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(kind))
-
-
-def _is_exponent_form(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(EXPONENT_FORM, value) is not None
-
-
-def _exponent_form(text: str) -> float:
-    return float(text.replace("_", ""))
-
-
-def _drop_null(config: dict[str, Any]) -> None:
-    for key in [key for key, value in config.items() if value is None]:
-        del config[key]
-
-
-def _text_note(path: str, text: str, number: int | float) -> str:
-    written = repr(number)
-    if "e" in written and "." not in written:
-        written = written.replace("e", ".0e")
-    return f"{path}: {text} is text to W&B; it is read as a number here: write {written}"
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _kind(value: object) -> str:
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        str: "text",
-        list: "a list",
-        dict: "a mapping",
-    }
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
-def _either(names: Sequence[str]) -> str:
-    return _listed(names, "or")
-
-
-def _both(names: Sequence[str]) -> str:
-    return _listed(names, "and")
-
-
-def _listed(names: Sequence[str], last: str) -> str:
-    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

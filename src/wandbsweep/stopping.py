@@ -41,8 +41,8 @@ def hyperband(
     >>> settings = EarlyTerminate(min_iter=3)
     >>> for run, reason in hyperband(settings, "minimize", histories, list(histories)).items():
     ...     print(f"{run}: {reason}")
-    r2: hyperband: 9 at iteration 9 is above 2, the threshold of band 9
-    r3: hyperband: 13 at iteration 9 is above 2, the threshold of band 9
+    r2: hyperband: 9 at iteration 9 is above the threshold 2 of band 9
+    r3: hyperband: 13 at iteration 9 is above the threshold 2 of band 9
     >>> list(hyperband(settings, "maximize", histories, list(histories)))
     ['r0', 'r1', 'r4']
     """
@@ -51,16 +51,17 @@ def hyperband(
     threshold_of = cache(lambda band: threshold(band, early_terminate.eta, goal, histories.values()))
     stops = {}
     for run in running:
-        history = list(counted(histories.get(run, ())))
+        history = counted(histories.get(run, ()))
         band = last_band(early_terminate, len(history))
         if band is None:
             continue
         value = history[band - 1] if early_terminate.strict else best(goal, history)
         limit = threshold_of(band)
         if limit is not None and is_worse(goal, value, limit):
-            which = f"{value} at iteration {band}" if early_terminate.strict else f"{value}, its best,"
+            which = f"at iteration {band}" if early_terminate.strict else "at best"
             side = "below" if goal == "maximize" else "above"
-            stops[run] = f"hyperband: {which} is {side} {limit}, the threshold of band {band}"
+            shown, needed = _told_apart(value, limit)
+            stops[run] = f"hyperband: {shown} {which} is {side} the threshold {needed} of band {band}"
     return stops
 
 
@@ -100,12 +101,21 @@ def value_at(history: Sequence[object], iteration: int) -> float | None:
     """The value at an iteration, counted from 1; None if the run has not come so far."""
     if len(history) < iteration:
         return None
-    return next(islice(counted(history), iteration - 1, None), None)
+    values = counted(history)
+    return values[iteration - 1] if len(values) >= iteration else None
 
 
-def counted(history: Iterable[object]) -> Iterator[float]:
+class Counted(tuple[float, ...]):
+    """Values that all count as iterations; a type of its own, so that nobody looks again."""
+
+    __slots__ = ()
+
+
+def counted(history: Iterable[object]) -> Counted:
     """The values that count as iterations."""
-    return cast("Iterator[float]", filter(is_number, history))
+    if isinstance(history, Counted):
+        return history
+    return Counted(cast("Iterator[float]", filter(is_number, history)))
 
 
 def best(goal: Goal, values: Iterable[float]) -> float:
@@ -114,3 +124,9 @@ def best(goal: Goal, values: Iterable[float]) -> float:
 
 def is_worse(goal: Goal, value: float, than: float) -> bool:
     return value < than if goal == "maximize" else value > than
+
+
+def _told_apart(value: float, limit: float) -> tuple[str, str]:
+    """Both in five significant digits, or in as many as it takes for them to differ."""
+    texts = ((f"{value:.{digits}g}", f"{limit:.{digits}g}") for digits in range(5, 18))
+    return next((pair for pair in texts if pair[0] != pair[1]), (repr(value), repr(limit)))

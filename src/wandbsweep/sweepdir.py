@@ -77,16 +77,13 @@ def forget_sweep(directory: Path) -> None:
 
 def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
     """What forbids ``given`` to go on with the trials of ``stored``: another space, method or metric."""
-    found = []
-    if stored.method != given.method:
-        found.append(f"method: {stored.method}, now {given.method}")
-    if stored.metric != given.metric:
-        found.append(f"metric: {_shown(stored.metric)}, now {_shown(given.metric)}")
-    for name in sorted(stored.parameters.keys() | given.parameters.keys()):
-        before, now = _shown(stored.parameters.get(name)), _shown(given.parameters.get(name))
-        if before != now:  # as text: 1 and true are equal otherwise
-            found.append(f"parameters.{name}: {before}, now {now}")
-    return found
+    return _told_apart(stored.identity, given.identity)
+
+
+def _told_apart(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+    paths = list(dict.fromkeys([*stored, *given]))
+    pairs = ((path, stored.get(path, "none"), given.get(path, "none")) for path in paths)
+    return [f"{path}: {before}, now {now}" for path, before, now in pairs if before != now]
 
 
 def refuse_differences(directory: Path, found: Sequence[str]) -> None:
@@ -146,14 +143,25 @@ def create_sweep(
     for a method that needs W&B.
     """
     if path is None:
-        return open_controller(None, spec, study_name=None, storage=storage, seed=seed)
+        return _refusing(open_controller(None, spec, study_name=None, storage=storage, seed=seed), spec)
     directory = Path(path).absolute()
     make_directory(directory)
     with locked(directory):
         if holds_sweep(directory):
             refuse_differences(directory, differences(read_spec(directory), spec))
         controller = open_controller(directory, spec, study_name=directory.name, storage=storage, seed=seed)
+        _refusing(controller, spec)
         write_spec(directory, spec)
+    return controller
+
+
+def _refusing(controller: EmbeddedController, spec: SweepSpec) -> EmbeddedController:
+    """``controller``, unless its store holds another sweep."""
+    if found := _told_apart(controller.identity, spec.identity):
+        lines = "\n".join(f"  - {difference}" for difference in found)
+        raise SweepDirectoryError(
+            f"The storage holds another sweep:\n{lines}\nGive the new sweep a storage, or a path, of its own."
+        )
     return controller
 
 
@@ -182,11 +190,3 @@ def open_controller(
         max_failures=max_failures,
         axes=axes,
     )
-
-
-def _shown(part: Any) -> str:
-    if part is None:
-        return "none"
-    if hasattr(part, "config"):
-        return str(part.config)
-    return f"{part.goal} {part.name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,8 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     p = Hyperparameters.prior_mean(space.dims)
     running = np.array([3, 5])
     posterior = condition(space.differences(x, x), seen, running, p, normals)
-    acquisition = Acquisition(space, x, posterior, np.array([-1.0, -1.1, -0.9, -1.2]))
+    other = condition(space.differences(x, x), seen, running, replace(p, length=p.length - 0.5), normals)
+    acquisition = Acquisition(space, x, [posterior, other], [np.array([-1.0, -1.1, -0.9, -1.2])] * 2)
     point = space.draw(1, rng)[0]
     value, slope = acquisition.with_slope(point)
     assert value == pytest.approx(float(acquisition(point[None])[0]))

@@ -81,7 +81,7 @@ class App:
     def states(self, into: str = "sweep") -> list[str]:
         return [trial.state for trial in self.sweep(into).trials]
 
-    def result(self, number: int, into: str = "sweep") -> Any:
+    def result(self, number: int | str, into: str = "sweep") -> Any:
         """What the trial wrote into its directory."""
         return json.loads((self.directory / into / str(number) / "result.json").read_text())
 
@@ -94,8 +94,11 @@ class App:
         return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **environment}
 
 
+Copied = Callable[..., App]
+
+
 @pytest.fixture
-def copied(tmp_path: Path) -> Callable[[str], App]:
+def copied(tmp_path: Path) -> Copied:
     """Copies an application by its name."""
 
     def copied(name: str, file: str = "app.py") -> App:
@@ -107,6 +110,6 @@ def copied(tmp_path: Path) -> Callable[[str], App]:
 
 
 @pytest.fixture
-def app(copied: Callable[[str], App]) -> App:
+def app(copied: Copied) -> App:
     """The tiny application."""
     return copied("tiny")

@@ -9,6 +9,9 @@ from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, Launche
 
 from hydra_plugins.wandbsweep.sweeper import WandbSweeper
 
+# Hydra's suites use its version 1.1 defaults, of which it warns where no earlier test has set another base version.
+pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no longer:UserWarning")
+
 OURS = "hydra/sweeper=wandbsweep"
 TWO_AGENTS = ["hydra.sweeper.agents=2"]
 

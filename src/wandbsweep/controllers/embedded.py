@@ -8,27 +8,30 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.controllers.ending import Ending, why_over
-from wandbsweep.controllers.journal import JournalFile, JournalInMemory
-from wandbsweep.controllers.ledger import CLAIM, OUTCOME, PARAMS, Claim, Entry, Ledger, StoredOutcome, best_of
-from wandbsweep.controllers.mirror import mirrored
+from wandbsweep.controllers.exact import packed, unpacked
+from wandbsweep.controllers.feed import feed_of
+from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
+from wandbsweep.controllers.ledger import CLAIM, OUTCOME, PARAMS, Claim, Ledger, StoredOutcome, StoredParams, best_of
+from wandbsweep.controllers.mirror import Mirror
 from wandbsweep.controllers.search import make_search
 from wandbsweep.errors import SweepConfigError, SweepDirectoryError
 from wandbsweep.spec import SweepSpec
 from wandbsweep.stopping import hyperband
-from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, is_number
+from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
 
 SEED = "wandbsweep:seed"
+IDENTITY = "wandbsweep:identity"
 JOURNAL = "journal.log"
 STUDY = "sweep"
 """The name of the only study in a journal."""
@@ -38,6 +41,10 @@ METHODS = ("bayes", "grid", "random")
 # An agent that died while choosing parameters must not hold up the others for longer than this.
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
+
+_CLOSED = "this attempt is closed; another agent may have the trial"
+
+log = logging.getLogger(__name__)
 
 _OPTUNA_STATE: Mapping[State, TrialState] = {
     "finished": TrialState.COMPLETE,
@@ -69,12 +76,18 @@ class EmbeddedController:
         self._storage = storage
         self._study = _open_study(storage, study_name, spec, seed)
         self.seed = _stored_seed(storage, self._study)
+        stored = storage.get_study_system_attrs(self._study)
+        self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
+        """Of the sweep that the store holds."""
         self._search = make_search(spec, seed=self.seed, axes=axes)
+        self._mirror = Mirror(spec.parameters)
         self._max_failures = max_failures
+        self._feed = feed_of(storage, self._study)
         self._ledger = Ledger(spec.goal)
         self._lock = threading.RLock()
+        self._asking = threading.Lock()
         self._metrics: dict[int, dict[str, float]] = {}
-        self._histories: dict[int, list[float]] = {}  # of trials that ended: those never change
+        self._turns = _Turns()
 
     @property
     def cap(self) -> int | None:
@@ -87,72 +100,81 @@ class EmbeddedController:
 
     def ending(self) -> Ending | None:
         """Why no more trials are given out; None: there are more."""
-        target = self.spec.metric.target if self.spec.metric else None
         with self._synced() as ledger:
-            return why_over(ledger, cap=self.cap, target=target, max_failures=self._max_failures)
+            return self._ending(ledger)
 
     def ask(self, agent: str) -> Trial | None:
-        while self.ending() is None:
-            trial = self._continue_queued(agent) or self._open_new(agent)
-            if trial is not None:
-                return trial
-        return None
+        # One thread at a time: two would only take each other's numbers, and bayes chooses one after another anyway.
+        with self._asking:
+            while True:
+                with self._synced() as ledger:
+                    if self._ending(ledger) is not None:
+                        return None
+                    entry = ledger.queued()
+                    given_back = (ledger.record(entry), entry.attempts) if entry else None
+                    opened = len(ledger.entries)
+                trial = self._continue(agent, *given_back) if given_back else self._open_new(agent, opened)
+                if trial is not None:
+                    return trial
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-        self._metrics.setdefault(trial.key, {}).update(numbers)
+        step = as_step(step)
+        numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
         value = numbers.get(self.spec.metric.name) if self.spec.metric else None
-        if value is None or isinstance(value, bool):
-            return CONTINUE
-        try:
-            self._storage.set_trial_intermediate_value(trial.key, step, float(value))
-        except UpdateFinishedTrialError:
-            return Decision(stop=True, reason="another agent has this trial now")
-        return self._judge(trial)
+        if value is not None:
+            try:
+                self._storage.set_trial_intermediate_value(trial.key, step, value)
+            except UpdateFinishedTrialError:
+                return Decision(stop=True, reason=_CLOSED)
+        elif trial.key not in self._metrics and self._storage.get_trial(trial.key).state.is_finished():
+            return Decision(stop=True, reason=_CLOSED)
+        self._metrics.setdefault(trial.key, {}).update(numbers)
+        return CONTINUE if value is None else self._judge(trial)
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
-        self._close(trial, self._settle(trial, outcome))
+        self._close(trial.key, self._settle(trial, outcome))
 
     def release(self, trial: Trial, reason: str) -> None:
-        self._close(trial, StoredOutcome(state="queued", reason=reason, value=None, metrics={}, hopeless=False))
+        self._give_back(trial.key, reason)
 
     def close(self) -> None:
         self._storage.remove_session()
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
-    def _open_new(self, agent: str) -> Trial | None:
-        """Claim the next number; None: others were faster, and took the last."""
-        with self._synced() as ledger:
-            expected = len(ledger.entries)
+    def _ending(self, ledger: Ledger) -> Ending | None:
+        target = self.spec.metric.target if self.spec.metric else None
+        return why_over(ledger, cap=self.cap, target=target, max_failures=self._max_failures)
+
+    def _open_new(self, agent: str, expected: int) -> Trial | None:
+        """Claim the next number, likely ``expected``; None: others were faster, and took the last."""
         params = self._search.draw(expected)
-        key = self._claim(agent, number=None, attempt=1, params=params)
-        with self._synced() as ledger:
-            number = ledger.number_of(key)
+        key = self._claim(agent, number=None, attempt=1, params=_stored(expected, params))
+        number = self._number_won(key)
         if number is None:
-            self._void(key)
             return None
         if params is None or number != expected:
             params = self._choose(key, number)
-        return Trial(number, params, key=key)
+        elif not isinstance(self._storage, WatchedJournal):
+            self._store_mirror(key, params)
+        return Trial(number, _exact(params), key=key)
 
-    def _continue_queued(self, agent: str) -> Trial | None:
-        """Claim the trial that was given back first; None: there is none, or another agent was faster."""
-        with self._synced() as ledger:
-            entry = ledger.queued()
-            if entry is None:
-                return None
-            record, attempt = ledger.record(entry), len(entry.positions) + 1
+    def _continue(self, agent: str, record: TrialRecord, attempts: int) -> Trial | None:
+        """Claim a trial that was given back; None: another agent was faster."""
         params = dict(record.params)
         key = self._claim(
-            agent, number=record.number, attempt=attempt, params=params or None, reports=record.reports
+            agent,
+            number=record.number,
+            attempt=attempts + 1,
+            params=_stored(record.number, params or None),
+            reports=record.reports,
         )
-        with self._synced() as ledger:
-            won = ledger.number_of(key) is not None
-        if not won:
-            self._void(key)
+        if self._number_won(key) is None:
             return None
-        return Trial(record.number, params or self._choose(key, record.number), attempt=attempt, key=key)
+        self._metrics[key] = dict(record.metrics)
+        if not params:
+            params = _exact(self._choose(key, record.number))
+        return Trial(record.number, params, attempt=attempts + 1, key=key)
 
     def _claim(
         self,
@@ -160,7 +182,7 @@ class EmbeddedController:
         *,
         number: int | None,
         attempt: int,
-        params: dict[str, Any] | None,
+        params: StoredParams | None,
         reports: Mapping[int, float] | None = None,
     ) -> int:
         claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap)
@@ -169,13 +191,15 @@ class EmbeddedController:
         distributions: dict[str, BaseDistribution] = {}
         if params is not None:
             attributes[PARAMS] = params
-            values, distributions = mirrored(self.spec.parameters, params)
+            # They may turn out to be another trial's, and a database cannot change its mirror.
+            if number is not None or isinstance(self._storage, WatchedJournal):
+                values, distributions = self._mirror.of(unpacked(params["values"]))
         template = FrozenTrial(
             number=-1,
             trial_id=-1,
             state=TrialState.RUNNING,
             value=None,
-            datetime_start=datetime.now(tz=UTC),
+            datetime_start=datetime.now(),
             datetime_complete=None,
             params=values,
             distributions=distributions,
@@ -185,8 +209,17 @@ class EmbeddedController:
         )
         return self._storage.create_new_trial(self._study, template_trial=template)
 
-    def _void(self, key: int) -> None:
-        self._storage.set_trial_state_values(key, TrialState.FAIL)
+    def _number_won(self, key: int) -> int | None:
+        """The number that the claim ``key`` won; None: it is void, and closed."""
+        while True:
+            with self._synced() as ledger:
+                if ledger.knows(key):
+                    number = ledger.number_of(key)
+                    break
+            time.sleep(_POLL_S)  # a database may show a later trial before an earlier one
+        if number is None:
+            self._storage.set_trial_state_values(key, TrialState.FAIL)
+        return number
 
     def _choose(self, key: int, number: int) -> dict[str, Any]:
         """Choose the parameters of a trial that has its number already, and store them.
@@ -194,23 +227,29 @@ class EmbeddedController:
         Agents choose in the order of their numbers, so that each sees what the one before it runs: two that chose
         from the same trials would choose the same point.
         """
-        params = self._search.draw(number)
-        if params is None:
-            self._await_turn(number)
-            params = self._search.propose(number, [t for t in self.trials() if t.number != number])
-        values, distributions = mirrored(self.spec.parameters, params)
-        for name, distribution in distributions.items():
-            internal = distribution.to_internal_repr(values[name])
-            self._storage.set_trial_param(key, name, internal, distribution)
-        self._storage.set_trial_system_attr(key, PARAMS, params)
+        try:
+            params = self._search.draw(number)
+            if params is None:
+                self._await_turn(number)
+                params = self._search.propose(number, [t for t in self.trials() if t.number != number])
+            self._storage.set_trial_system_attr(key, PARAMS, cast(dict[str, Any], _stored(number, params)))
+        except BaseException as error:
+            self._give_back(key, f"no parameters were chosen ({type(error).__name__})")
+            raise
+        self._store_mirror(key, params)
         return params
 
+    def _store_mirror(self, key: int, params: Mapping[str, Any]) -> None:
+        values, distributions = self._mirror.of(params)
+        for name, distribution in distributions.items():
+            self._storage.set_trial_param(key, name, distribution.to_internal_repr(values[name]), distribution)
+
     def _await_turn(self, number: int) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
+        while True:
             with self._synced() as ledger:
-                if all(PARAMS in e.newest.system_attrs for e in ledger.open if e.number < number):
-                    return
+                choosing = [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
+            if not self._turns.wait_for(choosing):
+                return
             time.sleep(_POLL_S)
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -219,18 +258,9 @@ class EmbeddedController:
         if self.spec.early_terminate is None:
             return CONTINUE
         with self._synced() as ledger:
-            histories = {entry.number: self._history(ledger, entry) for entry in ledger.entries}
-        verdicts = hyperband(self.spec.early_terminate, self.spec.goal, histories, {trial.number})
+            verdicts = hyperband(self.spec.early_terminate, self.spec.goal, ledger.histories(), {trial.number})
         reason = verdicts.get(trial.number)
         return Decision(stop=True, reason=reason) if reason else CONTINUE
-
-    def _history(self, ledger: Ledger, entry: Entry) -> list[float]:
-        known = self._histories.get(entry.number)
-        if known is None:
-            known = ledger.record(entry).history
-            if entry.newest.state.is_finished() and ledger.record(entry).state != "queued":
-                self._histories[entry.number] = known
-        return known
 
     # -- closing ------------------------------------------------------------------------------------------------
 
@@ -238,43 +268,88 @@ class EmbeddedController:
         """A trial's value: the best one that it reported, else the number that its task returned."""
         metrics = self._metrics.get(trial.key, {})
         reports = list(self._storage.get_trial(trial.key).intermediate_values.values())
+        returned = as_number(outcome.returned)
         value = best_of(reports, self.spec.goal)
-        if value is None and is_number(outcome.returned):
-            value = outcome.returned
+        if value is None and is_number(returned):
+            value = returned
         state, reason, hopeless = outcome.state, outcome.reason, False
-        if state == "finished" and self.spec.metric and not reports and outcome.returned is None:
+        if state == "finished" and self.spec.metric and not reports and returned is None:
             state, hopeless = "failed", True
             reason = _no_metric(self.spec.metric.name, metrics)
         return StoredOutcome(state=state, reason=reason, value=value, metrics=metrics, hopeless=hopeless)
 
-    def _close(self, trial: Trial, outcome: StoredOutcome) -> None:
-        values = None if outcome["value"] is None else [outcome["value"]]
+    def _give_back(self, key: int, reason: str) -> None:
+        metrics = self._metrics.get(key, {})
+        self._close(key, StoredOutcome(state="queued", reason=reason, value=None, metrics=metrics, hopeless=False))
+
+    def _close(self, key: int, outcome: StoredOutcome) -> None:
+        state, values = _OPTUNA_STATE[outcome["state"]], None
+        if outcome["value"] is not None:
+            values = [outcome["value"]]
+        elif state == TrialState.COMPLETE:
+            state = TrialState.FAIL  # as Optuna calls a trial without a value
         try:
-            self._storage.set_trial_system_attr(trial.key, OUTCOME, cast(dict[str, Any], outcome))
-            self._storage.set_trial_state_values(trial.key, _OPTUNA_STATE[outcome["state"]], values)
+            self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
+            self._storage.set_trial_state_values(key, state, values)
         except UpdateFinishedTrialError:
-            logging.getLogger(__name__).warning("Trial %d was closed by another agent.", trial.number)
-        self._metrics.pop(trial.key, None)
+            log.warning("A trial was closed by another agent before this one could say that it %s.", outcome["state"])
+        self._metrics.pop(key, None)
 
     @contextmanager
     def _synced(self) -> Iterator[Ledger]:
         """The ledger, brought up to date with the store and kept from other threads for a ``with`` block."""
         with self._lock:
-            self._ledger.update(self._storage.get_all_trials(self._study, deepcopy=False))
+            self._ledger.update(self._feed.changes())
             yield self._ledger
+
+
+class _Turns:
+    """How long to wait for agents that choose parameters; one that died while choosing must hold nobody up."""
+
+    def __init__(self) -> None:
+        self._dead: set[int] = set()
+        self._first = -1
+        self._since = 0.0
+
+    def wait_for(self, choosing: Sequence[int]) -> bool:
+        """Whether to wait on, where the trials ``choosing`` come first."""
+        alive = [number for number in choosing if number not in self._dead]
+        if not alive:
+            return False
+        if alive[0] != self._first:
+            self._first, self._since = alive[0], time.monotonic()
+        elif time.monotonic() - self._since > _PATIENCE_S:
+            self._dead.add(alive[0])
+        return True
+
+
+def _stored(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
+    return None if params is None else StoredParams(number=number, values=packed(params))
+
+
+def _exact(params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` as everybody else will read them."""
+    exact: dict[str, Any] = unpacked(packed(params))
+    return exact
 
 
 def open_storage(path: Path | None, url: str | None = None) -> BaseStorage:
     """Where a sweep's state is kept: the database at ``url``, else the journal in ``path``, else memory."""
-    if url is not None:
-        return get_storage(url)
-    return JournalStorage(JournalInMemory() if path is None else JournalFile(path / JOURNAL))
+    if url is None:
+        return WatchedJournal(JournalInMemory() if path is None else JournalFile(path / JOURNAL))
+    if url.startswith("sqlite"):  # its writers wait for each other, by default 5 s, and then give up
+        return get_storage(RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}))
+    return get_storage(url)
 
 
 def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
     """What ``storage`` knows of a sweep's trials, without a controller."""
     ledger = Ledger(goal)
-    ledger.update(storage.get_all_trials(storage.get_study_id_from_name(study_name), deepcopy=False))
+    try:
+        study = storage.get_study_id_from_name(study_name)
+    except KeyError:  # set up, and not started yet
+        return ledger
+    ledger.update(storage.get_all_trials(study, deepcopy=False))
     return ledger
 
 
@@ -285,6 +360,7 @@ def _open_study(storage: BaseStorage, name: str, spec: SweepSpec, seed: int | No
         study = storage.create_new_study([direction], name)
     except DuplicatedStudyError:
         return storage.get_study_id_from_name(name)
+    storage.set_study_system_attr(study, IDENTITY, spec.identity)
     storage.set_study_system_attr(study, SEED, random.SystemRandom().getrandbits(32) if seed is None else seed)
     return study
 

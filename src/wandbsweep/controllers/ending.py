@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wandbsweep.controllers.ledger import Ledger, best_of
-from wandbsweep.trial import is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +19,21 @@ def given_up(ledger: Ledger, *, max_failures: int | None) -> Ending | None:
     """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
     if max_failures is None:
         return None
-    if ledger.hopeless and not ledger.ended["finished"]:
-        return Ending("the script ran, but gave no value of the metric", given_up=True)
     failures = ledger.ended["failed"] + ledger.ended["crashed"]
-    if failures < max_failures or ledger.ended["finished"] or ledger.ended["stopped"]:
+    if not (ledger.hopeless or failures >= max_failures) or ledger.ended["finished"] or ledger.ended["stopped"]:
         return None
-    if any(map(is_number, (value for entry in ledger.open for value in entry.newest.intermediate_values.values()))):
+    if any(ledger.record(entry).value is not None for entry in ledger.open):
         return None  # something runs, and well: it is not the script
+    if ledger.hopeless:
+        return Ending("the script ran, but gave no value of the metric", given_up=True)
     return Ending(f"the first {failures} trials all failed (max_failures={max_failures})", given_up=True)
 
 
 def target_reached(ledger: Ledger, *, target: float | None) -> Ending | None:
     if target is None:
         return None
-    running = [v for entry in ledger.open for v in entry.newest.intermediate_values.values()]
-    best = best_of([*running, *([] if ledger.best is None else [ledger.best])], ledger.goal)
+    values = [ledger.best, *(ledger.record(entry).value for entry in ledger.open)]
+    best = best_of([value for value in values if value is not None], ledger.goal)
     if best is None or (best < target if ledger.goal == "maximize" else best > target):
         return None
     return Ending(f"the target {target:g} was reached")

@@ -33,6 +33,7 @@ class JournalFeed:
         return [*created, *map(self._storage.get_trial, written)]
 
     def _all(self) -> list[FrozenTrial]:
+        self._storage.written()  # all that is known so far stands in the list
         trials = self._storage.get_all_trials(self._study, deepcopy=False)
         self._keys.update(trial._trial_id for trial in trials)
         return trials

@@ -31,13 +31,15 @@ class JournalFile(BaseJournalBackend):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = (0, 0)  # the number of the first log not read yet, and its byte offset
-        path.touch()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         number, offset = self._next if self._next[0] <= log_number_from else (0, 0)
-        with open(self._path, "rb", buffering=0) as file:
-            file.seek(offset)
-            data = file.read()
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:  # made by the first to write: a reader may have no right to
+            return iter(())
         complete = data[: data.rfind(b"\n") + 1]  # a line still being written is for the next time
         lines = complete.splitlines()
         self._next = (number + len(lines), offset + len(complete))
@@ -45,7 +47,7 @@ class JournalFile(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
-        with open(self._path, "r+b", buffering=0) as file:
+        with open(self._path, "r+b", buffering=0, opener=_open_or_create) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _cut_torn_tail(file)
             try:
@@ -102,6 +104,10 @@ class _Watch(BaseJournalBackend):
     def drain(self) -> Iterator[int]:
         while self._ids:
             yield self._ids.popleft()
+
+
+def _open_or_create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def _cut_torn_tail(file: BinaryIO) -> None:

@@ -12,11 +12,13 @@ for everybody. So nothing is locked: each agent writes what it claims, and all o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from wandbsweep.controllers.exact import unpacked
+from wandbsweep.stopping import Counted, counted
 from wandbsweep.trial import State, TrialRecord, is_number
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ class Claim(TypedDict):
     """How many trials there may be in all, as far as the claimant knew."""
 
 
+class StoredParams(TypedDict):
+    """The system attribute that holds an attempt's parameters.
+
+    A new attempt is created with those of the number that it hopes for; if it wins another one, they do not count.
+    """
+
+    number: int
+    values: dict[str, Any]
+    """As ``exact.packed`` makes them."""
+
+
 class StoredOutcome(TypedDict):
     """The system attribute written just before an attempt is closed."""
 
@@ -51,20 +64,25 @@ class StoredOutcome(TypedDict):
 
 @dataclass(slots=True)
 class Entry:
-    """One trial: its valid attempts, and the newest of them as stored."""
+    """One trial: how many valid attempts it has, and the newest of them as stored."""
 
     number: int
-    positions: list[int]
-    """Where its attempts stand among the store's trials."""
+    attempts: int
     started: float | None
     newest: FrozenTrial
     record: TrialRecord | None = None
     """Made when asked for; dropped when the newest attempt changes."""
 
+    @property
+    def chosen(self) -> bool:
+        """Whether its parameters are."""
+        stored: StoredParams | None = self.newest.system_attrs.get(PARAMS)
+        return stored is not None and stored["number"] == self.number
+
 
 @dataclass
 class Ledger:
-    """The trials of one sweep, brought up to date by ``update`` with the store's trials in their order of creation."""
+    """The trials of one sweep, brought up to date by ``update``."""
 
     goal: str = "minimize"
     entries: list[Entry] = field(default_factory=list)
@@ -73,30 +91,40 @@ class Ledger:
     best: float | None = None
     """The best value of the trials that ended."""
     hopeless: bool = False
+    _attempts: dict[int, Entry | None] = field(default_factory=dict)
+    """By the store's id of every attempt seen; None: void."""
     _open: dict[int, Entry] = field(default_factory=dict)
-    _seen: int = 0
+    _queued: set[int] = field(default_factory=set)
+    _histories: dict[int, Counted] = field(default_factory=dict)
+    _changed: set[int] = field(default_factory=set)
+    """The trials whose history was not read since they changed."""
 
-    def update(self, stored: Sequence[FrozenTrial]) -> None:
-        for entry in list(self._open.values()):
-            self._refresh(entry, stored[entry.positions[-1]])
-        for position in range(self._seen, len(stored)):
-            self._admit(position, stored[position])
-        self._seen = len(stored)
+    def update(self, stored: Iterable[FrozenTrial]) -> None:
+        """Take the store's trials as they are now: those created since the last time in order, others in any."""
+        for attempt in stored:
+            if attempt._trial_id not in self._attempts:
+                self._attempts[attempt._trial_id] = self._admitted(attempt)
+            entry = self._attempts[attempt._trial_id]
+            if entry is not None and entry.newest._trial_id == attempt._trial_id:
+                self._refresh(entry, attempt)
+
+    def knows(self, key: int) -> bool:
+        """Whether the attempt with the store's id ``key`` was seen."""
+        return key in self._attempts
 
     def number_of(self, key: int) -> int | None:
-        """The number that the attempt with the store's id ``key`` won; None: it is void.
-
-        Looked for from the end, where a claim just made stands.
-        """
-        for entry in reversed(self.entries):
-            if entry.newest._trial_id == key:
-                return entry.number
-        return None
+        """The number that the attempt with the store's id ``key`` won; None: it is void."""
+        entry = self._attempts[key]
+        return None if entry is None else entry.number
 
     @property
     def open(self) -> list[Entry]:
         """The trials that run or wait, by number."""
         return sorted(self._open.values(), key=lambda entry: entry.number)
+
+    @property
+    def running(self) -> list[Entry]:
+        return [entry for entry in self.open if entry.number not in self._queued]
 
     def records(self) -> list[TrialRecord]:
         return [self.record(entry) for entry in self.entries]
@@ -106,32 +134,49 @@ class Ledger:
             entry.record = _record(entry, self.goal)
         return entry.record
 
+    def histories(self) -> Mapping[int, Counted]:
+        """By number, what counts of each trial's reports, in the order of their steps."""
+        for number in self._changed:
+            reports = self.entries[number].newest.intermediate_values
+            self._histories[number] = counted(reports[step] for step in sorted(reports))
+        self._changed.clear()
+        return self._histories
+
     def queued(self) -> Entry | None:
         """The lowest-numbered trial that was given back."""
-        return next((entry for entry in self.open if entry.newest.state.is_finished()), None)
+        return self.entries[min(self._queued)] if self._queued else None
 
-    def _admit(self, position: int, attempt: FrozenTrial) -> None:
+    def _admitted(self, attempt: FrozenTrial) -> Entry | None:
+        """The trial that a new attempt belongs to; None: it is void, or somebody else's use of the store."""
         claim: Claim | None = attempt.system_attrs.get(CLAIM)
         if claim is None:
-            return  # somebody used the store for a study of their own
+            return None
         number = claim["number"]
         if number is None:
-            if claim["cap"] is None or len(self.entries) < claim["cap"]:
-                entry = Entry(len(self.entries), [position], _timestamp(attempt.datetime_start), attempt)
-                self.entries.append(entry)
-                self._open[entry.number] = entry
-                self._refresh(entry, attempt)
-        elif claim["attempt"] == len(self.entries[number].positions) + 1:
-            entry = self.entries[number]
-            entry.positions.append(position)
-            self._refresh(entry, attempt)
+            if claim["cap"] is not None and len(self.entries) >= claim["cap"]:
+                return None
+            entry = Entry(len(self.entries), 1, _timestamp(attempt.datetime_start), attempt)
+            self.entries.append(entry)
+            self._open[entry.number] = entry
+            return entry
+        entry = self.entries[number]
+        if claim["attempt"] != entry.attempts + 1:
+            return None
+        entry.attempts, entry.newest, entry.record = claim["attempt"], attempt, None
+        return entry
 
     def _refresh(self, entry: Entry, newest: FrozenTrial) -> None:
         if newest is not entry.newest:
             entry.newest, entry.record = newest, None
-        if newest.state.is_finished() and outcome_of(newest)["state"] != "queued":
-            del self._open[entry.number]
-            self._close(outcome_of(newest))
+        self._changed.add(entry.number)
+        self._queued.discard(entry.number)
+        if not newest.state.is_finished():
+            return
+        outcome = outcome_of(newest)
+        if outcome["state"] == "queued":
+            self._queued.add(entry.number)
+        elif self._open.pop(entry.number, None) is not None:
+            self._close(outcome)
 
     def _close(self, outcome: StoredOutcome) -> None:
         self.ended[outcome["state"]] += 1
@@ -158,18 +203,19 @@ def _record(entry: Entry, goal: str) -> TrialRecord:
     reports = attempt.intermediate_values
     common: dict[str, Any] = {
         "number": entry.number,
-        "params": attempt.system_attrs.get(PARAMS, {}),
+        "params": unpacked(attempt.system_attrs[PARAMS]["values"]) if entry.chosen else {},
         "reports": reports,
-        "attempts": len(entry.positions),
+        "attempts": entry.attempts,
         "agent": attempt.system_attrs[CLAIM]["agent"],
         "started": entry.started,
     }
+    so_far = best_of(list(reports.values()), goal)
     if not attempt.state.is_finished():
-        return TrialRecord(state="running", value=best_of(list(reports.values()), goal), **common)
+        return TrialRecord(state="running", value=so_far, **common)
     outcome = outcome_of(attempt)
     return TrialRecord(
         state=outcome["state"],
-        value=outcome["value"],
+        value=so_far if outcome["state"] == "queued" else outcome["value"],
         metrics=outcome["metrics"],
         reason=outcome["reason"],
         ended=None if outcome["state"] == "queued" else _timestamp(attempt.datetime_complete),

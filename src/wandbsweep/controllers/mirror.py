@@ -31,7 +31,7 @@ class Mirror:
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         made = {name: _distribution(parameter) for name, parameter in parameters.items()}
-        self._distributions = {name: made for name, made in made.items() if made is not None}
+        self._distributions = {name: d for name, d in made.items() if d is not None}
 
     def of(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """``params`` as Optuna's values, and their distributions."""
@@ -56,11 +56,8 @@ def _choices(values: list[Any]) -> BaseDistribution | None:
         return CategoricalDistribution(choices)
     if not all(map(is_number, values)):
         return None
-    return _whole(min(values), max(values)) if all(isinstance(v, int) for v in values) else _real(*_ends(values))
-
-
-def _ends(values: list[Any]) -> tuple[Any, Any]:
-    return min(values), max(values)
+    kind = _whole if all(isinstance(value, int) for value in values) else _real
+    return kind(min(values), max(values))
 
 
 def _whole(low: int, high: int) -> BaseDistribution | None:

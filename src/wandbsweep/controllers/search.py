@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wandbsweep.conditions import active, grid_points, is_conditional
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -48,6 +49,23 @@ class GridSearch:
 
 
 @dataclass(frozen=True)
+class ListedGrid:
+    """A grid whose points are no product, since some parameters exist under conditions only."""
+
+    points: Sequence[dict[str, Any]]
+
+    @property
+    def size(self) -> int:
+        return len(self.points)
+
+    def draw(self, number: int) -> dict[str, Any]:
+        return dict(self.points[number])
+
+    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+        return self.draw(number)
+
+
+@dataclass(frozen=True)
 class RandomSearch:
     """One independent draw for each parameter, from a generator seeded by the sweep's seed and the trial's number."""
 
@@ -56,6 +74,10 @@ class RandomSearch:
     size: None = None
 
     def draw(self, number: int) -> dict[str, Any]:
+        return active(self.spec.parameters, self.draw_all(number))
+
+    def draw_all(self, number: int) -> dict[str, Any]:
+        """The same, parameters whose conditions are not met included."""
         import numpy as np
 
         rng = np.random.default_rng([self.seed, number])
@@ -80,13 +102,45 @@ class BayesSearch:
         import numpy as np
 
         from wandbsweep.controllers import bayes
+        from wandbsweep.controllers.pareto import scalarised
 
-        return bayes.suggest(self.spec, trials, rng=np.random.default_rng([self.seed, number]))
+        rng = np.random.default_rng([self.seed, number])
+        spec = self.spec
+        if spec.metrics:
+            spec, trials = scalarised(spec, trials, rng)
+        return active(spec.parameters, bayes.suggest(spec, trials, rng=rng))
 
 
-def make_search(spec: SweepSpec, *, seed: int, axes: Mapping[str, Sequence[Any]] | None = None) -> Search:
-    """The search that ``spec.method`` names; ``axes`` sets a grid's values, order and repetitions literally."""
-    if spec.method == "grid":
-        grids = axes if axes is not None else {name: p.grid() for name, p in spec.parameters.items()}
-        return GridSearch(tuple(grids.items()))
-    return RandomSearch(spec, seed) if spec.method == "random" else BayesSearch(spec, seed)
+def make_search(
+    spec: SweepSpec,
+    *,
+    seed: int,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    known: Sequence[TrialRecord] = (),
+) -> Search:
+    """The search that ``spec`` asks for.
+
+    ``axes`` sets a grid's values, order and repetitions literally. ``known``: the trials of ``spec.prior.sweeps``.
+    """
+    search = _method(spec, seed, axes)
+    if spec.prior:
+        from wandbsweep.controllers.prior import PriorSearch
+
+        search = PriorSearch(search, spec, seed, spec.prior.configurations, known)
+    if spec.repeats:
+        from wandbsweep.controllers.repeats import RepeatedSearch
+
+        search = RepeatedSearch(search, spec.repeats, spec.goal)
+    return search
+
+
+def _method(spec: SweepSpec, seed: int, axes: Mapping[str, Sequence[Any]] | None) -> Search:
+    if spec.method == "random":
+        return RandomSearch(spec, seed)
+    if spec.method == "bayes":
+        return BayesSearch(spec, seed)
+    if axes is not None:
+        return GridSearch(tuple(axes.items()))
+    if is_conditional(spec.parameters):
+        return ListedGrid(grid_points(spec.parameters))
+    return GridSearch(tuple((name, parameter.grid()) for name, parameter in spec.parameters.items()))

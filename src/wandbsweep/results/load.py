@@ -86,8 +86,8 @@ class SweepResults:
         """The Hydra overrides that compose ``trial``'s configuration."""
         from wandbsweep.overrides import is_own_key, trial_overrides
 
-        slots = self.plan.slots if self.plan else []
-        return [line for line in trial_overrides(slots, trial.params) if not is_own_key(line)]
+        lines = trial_overrides(self.plan.slots if self.plan else [], trial.params)
+        return [line for line in lines if not (self.plan and self.plan.strip and is_own_key(line))]
 
     def command(self, trial: TrialRecord) -> str:
         """The shell command that trains ``trial``'s configuration again, outside the sweep."""

@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> float | None:
     if cfg.act == "silent":
         trial.report(0, {"accuracy": 0.5, "train/loss": loss})
         return None
-    if cfg.act == "nan":
+    if cfg.act == "diverge":
         trial.report(0, {"loss": float("nan")})
         return float("nan")
     if cfg.act == "meet":
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> float | None:
 def write_result(cfg: DictConfig) -> None:
     """What a test wants to know of this run."""
     result = {
-        "cfg": OmegaConf.to_container(cfg, resolve=False) if "sweep" in cfg else OmegaConf.to_container(cfg, resolve=True),
+        "cfg": OmegaConf.to_container(cfg, resolve=True),
         "params": dict(current_trial().params),
         "cwd": os.getcwd(),
         "pid": os.getpid(),

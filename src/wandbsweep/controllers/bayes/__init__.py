@@ -19,6 +19,7 @@ from .space import Floats, Space
 __all__ = ["suggest"]
 
 FANTASIES = 8
+BELIEFS = 1
 
 
 def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
@@ -44,19 +45,18 @@ def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: n
     if evidence is None:
         return fill(space, tried, rng)
     squares = space.differences(evidence.x, evidence.x)
-    p = fit(squares, evidence.seen)
+    beliefs = fit(squares, evidence.sample, rng.standard_normal((BELIEFS - 1, 2 * space.dims + 4)))
     count = FANTASIES if len(evidence.pending) else 1
     normals = rng.standard_normal((count, len(evidence.pending)))
-    posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
-    best = np.full(count, evidence.best)
-    acquisition = Acquisition(space, evidence.x, posterior, best)
+    posteriors = [condition(squares, evidence.seen, evidence.pending, p, normals) for p in beliefs]
+    acquisition = Acquisition(space, evidence.x, posteriors, [np.full(count, evidence.best)] * len(posteriors))
     ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng)
     return first_new(space, ranked, tried, rng)
 
 
 def initial_trials(dims: int) -> int:
     """How many configurations are spread over the space before the model is believed."""
-    return min(dims + 1, 8)
+    return min(dims // 2 + 1, 8)
 
 
 def fill(space: Space, tried: Floats, rng: np.random.Generator, *, draws: int = 256) -> Floats:

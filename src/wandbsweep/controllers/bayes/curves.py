@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from numpy.typing import NDArray
 
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
 from .gp import Observations
 from .space import Floats, Space
 
+Indices = NDArray[np.int64]
+
+TEACHERS = 24
+"""Early values are read of so many whole trials, and of three times as many others."""
+FITTED = 220
+"""Hyperparameters are fitted to about so many observations; the rest is counted as seen all the same."""
 GRID_RATIO = 2.5
 """A curve is read at its last iteration and at iterations this factor apart."""
 
@@ -71,7 +77,7 @@ class Warp:
     spread: float
 
     @classmethod
-    def fitted(cls, values: Floats, *, sharpness: float = 0.3) -> Warp:
+    def fitted(cls, values: Floats, *, sharpness: float = 1.0) -> Warp:
         best, scale = float(values.min()), float(np.median(values) - values.min())
         if scale <= 0:
             scale = float(values.max() - best) or 1.0
@@ -100,11 +106,13 @@ class Evidence:
     x: Floats
     """(trials, columns)"""
     seen: Observations
-    pending: np.ndarray[tuple[int], np.dtype[np.int64]]
+    sample: Observations
+    """Those of `seen` that the hyperparameters are fitted to."""
+    pending: Indices
     """Rows of `x` that are still to give their final value."""
     best: float
     """The best value so far, on the warped scale."""
-    ranked: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ranked: Indices
     """Rows of `x` with a value, best first."""
 
 
@@ -113,38 +121,65 @@ def gather(space: Space, trials: Sequence[TrialRecord], sign: float, impute: str
     curves = [read_curve(trial, sign) for trial in trials]
     failed = imputed(trials, sign, impute)
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
-    if not any(curves[i].ended for i in values):
+    ended = [i for i in values if curves[i].ended]
+    if not ended:
         return None
-    warp = Warp.fitted(np.array([v for i, v in values.items() if curves[i].ended]))
-    last = max(len(c.best) for c in curves)
-    horizon = np.log(max(last, 2))
+    warp = Warp.fitted(np.array([values[i] for i in ended]))
+    horizon = np.log(max(2, *(len(c.best) for c in curves)))
+    ranked = np.array(sorted(values, key=lambda i: values[i]), dtype=np.int64)
+    teachers = _teachers(curves, ranked)
     trial, u, z = [], [], []
-    pending = []
     for i, curve in enumerate(curves):
-        if i in failed:
-            trial.append(i)
-            u.append(0.0)
-            z.append(failed[i])
-            continue
-        if not curve.ended:
-            pending.append(i)
         length = len(curve.best)
-        for at in _milestones(length) if length else []:
-            if np.isfinite(curve.best[at - 1]):
-                trial.append(i)
-                u.append(0.0 if curve.whole and at == length else 1 - np.log(at) / horizon)
-                z.append(curve.best[at - 1])
-    order = sorted(values, key=lambda i: values[i])
+        if i in failed:
+            found = [(0.0, failed[i])]
+        elif i not in values:
+            continue
+        else:
+            places = _milestones(length) if i in teachers else [length]
+            found = [
+                (0.0 if curve.whole and at == length else 1 - np.log(at) / horizon, curve.best[at - 1])
+                for at in places
+                if np.isfinite(curve.best[at - 1])
+            ]
+        trial += [i] * len(found)
+        u += [place for place, _ in found]
+        z += [value for _, value in found]
+    seen = Observations(np.array(trial), np.array(u), warp(np.array(z)))
     return Evidence(
         np.stack([space.encode(t.params) for t in trials]),
-        Observations(np.array(trial), np.array(u), warp(np.array(z))),
-        np.array(pending, dtype=np.int64),
-        float(warp(np.array([values[order[0]]]))[0]),
-        np.array(order, dtype=np.int64),
+        seen,
+        _sample(seen, ranked),
+        np.array([i for i, c in enumerate(curves) if not c.ended and i not in failed], dtype=np.int64),
+        float(warp(np.array([values[ranked[0]]]))[0]),
+        ranked,
     )
 
 
-def normal_scores(values: Floats) -> Floats:
-    """Ranks as quantiles of a standard normal distribution."""
-    rank = values.argsort().argsort()
-    return np.asarray(ndtri((rank + 0.5) / len(values)))
+def _teachers(curves: Sequence[Curve], ranked: Indices) -> set[int]:
+    """Trials whose early values are read as well as their last one: none where every trial is whole, for then there
+    is nothing to foresee; else the best, the rest evenly by rank, and no more than the model has time for."""
+    if all(curves[i].whole for i in ranked):
+        return set()
+    whole = [i for i in ranked.tolist() if curves[i].whole]
+    partial = [i for i in ranked.tolist() if not curves[i].whole]
+    return set(_evenly(whole, TEACHERS) + _evenly(partial, 3 * TEACHERS))
+
+
+def _evenly(items: list[int], count: int) -> list[int]:
+    """The first third of `count` of the items, and the others spread over the rest."""
+    if len(items) <= count:
+        return items
+    first = count // 3
+    rest = np.linspace(first, len(items) - 1, count - first).round().astype(int)
+    return items[:first] + [items[k] for k in rest]
+
+
+def _sample(seen: Observations, ranked: Indices) -> Observations:
+    """About `FITTED` observations to fit hyperparameters to, whole trials at a time."""
+    if len(seen.z) <= FITTED:
+        return seen
+    share = FITTED / len(seen.z)
+    chosen = _evenly(ranked.tolist(), max(8, round(share * len(ranked))))
+    kept = np.isin(seen.trial, chosen)
+    return Observations(seen.trial[kept], seen.u[kept], seen.z[kept])

@@ -19,6 +19,7 @@ ends at zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,15 +149,34 @@ def _gap_mean(a: Floats, b: Floats) -> Floats:
     return np.asarray(GAP_MEAN_VARIANCE * (product + product**2))
 
 
-def fit(squares: Floats, seen: Observations, *, iterations: int = 50) -> Hyperparameters:
-    """The most probable hyperparameters. `squares`: (columns, trials, trials) squared differences."""
+def fit(
+    squares: Floats, seen: Observations, normals: Floats | None = None, *, iterations: int = 50
+) -> list[Hyperparameters]:
+    """The most probable hyperparameters, and one draw about them for each row of standard `normals` (draws, many):
+    their distribution is taken for normal, with the inverse Hessian that L-BFGS found for its covariance.
+
+    `squares`: (columns, trials, trials) squared differences.
+    """
     evidence = _Evidence(squares, seen)
     start = evidence.prior_mean
-    limits = [(m - 3.5 * s, m + 3.5 * s) for m, s in zip(start, evidence.prior_deviation, strict=True)]
+    reach = 3.5 * evidence.prior_deviation
     found = minimize(
-        evidence, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations}
+        evidence,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(start - reach, start + reach, strict=True)),
+        options={"maxiter": iterations},
     )
-    return Hyperparameters.unpack(found.x, len(squares))
+    thetas = [found.x]
+    if normals is not None and len(normals):
+        inverse_hessian: Any = found.hess_inv
+        values, vectors = np.linalg.eigh(inverse_hessian.todense())
+        # No direction is better known than a tenth of its prior, none less than the prior.
+        root = vectors * np.sqrt(np.clip(values, 1e-3, evidence.prior_deviation.max() ** 2))
+        moves = normals[:, : len(start)] @ root.T
+        thetas += [np.clip(found.x + move, start - reach, start + reach) for move in moves]
+    return [Hyperparameters.unpack(theta, len(squares)) for theta in thetas]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,195 @@
+"""A sweep's space: read from the configuration and the command line, and checked against the application."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wandbsweep import sweepdir
+from wandbsweep.errors import SpaceError, SweepConfigError
+from wandbsweep.overrides import SWEEP_KEY, CommandLine, encode, trial_overrides
+from wandbsweep.plan import Plan
+from wandbsweep.settings import Settings
+from wandbsweep.spec import SweepSpec, load_sweep
+
+log = logging.getLogger(__name__)
+
+_MOST_CHOICES = 32  # combinations of config groups that are composed before launching
+
+
+def sweep_node(config: DictConfig) -> dict[str, Any]:
+    """The application's key ``sweep``, unresolved; empty where it has none, or means something else by it."""
+    node = config._get_node(SWEEP_KEY) if SWEEP_KEY in config else None
+    raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else None
+    return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) and "parameters" in raw else {}
+
+
+def has_own_key(config: DictConfig) -> bool:
+    """Whether the application means something of its own by the key ``sweep``."""
+    return SWEEP_KEY in config and config._get_node(SWEEP_KEY) is not None and not sweep_node(config)
+
+
+def read_space(
+    config: DictConfig, settings: Settings, line: CommandLine
+) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:
+    """The sweep configuration with the command line laid over it; with it the axes, where there is none but lists."""
+    overlay = dict(settings.sweep)
+    merged = _laid_over(sweep_node(config), overlay)
+    if not merged and line.parameters.keys() == line.lists.keys():
+        return sweepdir.plain_grid(line.lists), line.lists
+    if not merged:
+        interval = next(iter(line.parameters.keys() - line.lists.keys()))
+        raise SweepConfigError(
+            [
+                f"method: is required, since {interval} is an interval, which no grid can end; add "
+                "+hydra.sweeper.sweep.method=random +hydra.sweeper.sweep.run_cap=20, or sweep=NAME"
+            ]
+        )
+    given = merged.get("parameters")
+    if isinstance(given, dict):
+        flat = {name: p for name, p in _flat(given) if name not in line.fixed}
+        merged["parameters"] = {**flat, **line.parameters}
+        if given and not merged["parameters"]:
+            raise SpaceError(
+                f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), "
+                "so there is nothing to search; run it without -m."
+            )
+    elif line.parameters:
+        merged["parameters"] = line.parameters
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        spec = load_sweep(merged)
+    for warning in caught:
+        log.warning("%s", warning.message)
+    return spec, None
+
+
+def _laid_over(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """``overlay``'s keys over ``base``'s, deeply; but a parameter that is given a law of its own is replaced."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        below = merged.get(key)
+        replaced = isinstance(value, Mapping) and not {"value", "values", "distribution"}.isdisjoint(value)
+        deeper = isinstance(below, dict) and isinstance(value, Mapping) and not replaced
+        merged[key] = _laid_over(below, value) if deeper and below is not None else value
+    return merged
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, parameter in parameters.items():
+        if isinstance(parameter, Mapping) and isinstance(parameter.get("parameters"), Mapping):
+            yield from _flat(parameter["parameters"], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", parameter
+
+
+def middle(spec: SweepSpec) -> dict[str, Any]:
+    """Some point of the space, to try whether it composes."""
+    return {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
+
+
+def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
+    target = spec.metric is not None and spec.metric.target is not None
+    bounded = spec.method == "grid" or spec.run_cap or settings.count or target
+    if not bounded and not settings.endless:
+        raise SweepConfigError(
+            [
+                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add "
+                "++sweep.run_cap=50 (or run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a "
+                "metric.target, or hydra.sweeper.endless=true"
+            ]
+        )
+
+
+def check_composes(
+    loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec, first: Mapping[str, Any]
+) -> None:
+    """Compose the first point under every choice of config groups: no key may be unknown, under none of them."""
+    _check_written(spec)
+    groups = {name: _choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
+    if math.prod(map(len, groups.values())) > _MOST_CHOICES:
+        groups = {name: choices[:1] for name, choices in groups.items()}
+    faults: dict[str, None] = {}
+    for choices in itertools.product(*groups.values()):
+        chosen = dict(zip(groups, choices, strict=True))
+        faults.update(dict.fromkeys(_faults(loader, config, plan, {**first, **chosen}, chosen)))
+    if faults:
+        raise SpaceError(
+            "The search space does not fit the configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)
+        )
+
+
+def _check_written(spec: SweepSpec) -> None:
+    """Every value must have a form in Hydra's grammar."""
+    for name, parameter in spec.parameters.items():
+        for value in parameter.values or [parameter.value]:
+            try:
+                encode(json.loads(json.dumps(value)))  # as it comes out of the store: keys are text there
+            except SpaceError as error:
+                raise SpaceError(f"parameters.{name}: {error}") from None
+
+
+def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
+    """The values of a parameter that chooses from a config group; all of them must be there."""
+    options = loader.get_group_options(name.partition("@")[0])
+    parameter = spec.parameters[name]
+    values = [parameter.value] if parameter.values is None else list(parameter.values)
+    unknown = [value for value in values if value not in options]
+    if unknown:
+        raise SpaceError(
+            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {name!r}; "
+            f"its choices are {', '.join(options)}"
+        )
+    return values
+
+
+def _faults(
+    loader: ConfigLoader, config: DictConfig, plan: Plan, point: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> Iterator[str]:
+    """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
+    under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
+    try:
+        composed = loader.load_sweep_config(config, trial_overrides(plan.slots, chosen))
+        added = {slot["parameter"] for slot in plan.slots if slot.get("key", "").startswith("+")}
+        unknown = [name for name in point if name not in chosen and name not in added and not _has(composed, name)]
+        for name in unknown:
+            close = get_close_matches(name, _keys(composed), 1, cutoff=0.7)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield f"parameters.{name}: is no key of the application's configuration{under}{hint}"
+        if not unknown:
+            loader.load_sweep_config(config, trial_overrides(plan.slots, point))
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        yield " ".join(f"{error!s}{cause}{under}".split())
+
+
+def _is_group(loader: ConfigLoader, name: str) -> bool:
+    return bool(loader.get_group_options(name.partition("@")[0]))
+
+
+def _has(config: Any, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else config
+    if isinstance(node, ListConfig):
+        return leaf.isdecimal() and int(leaf) < len(node)
+    return isinstance(node, DictConfig) and (leaf in node._content or not OmegaConf.is_struct(node))  # type: ignore[operator]
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key, node in config.items_ex(resolve=False):
+        if prefix or key != "hydra":
+            key = str(key)
+            yield f"{prefix}{key}"
+            if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+                yield from _keys(node, f"{prefix}{key}.")

@@ -1,0 +1,295 @@
+"""The embedded controller, in memory, on a journal and on SQLite."""
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+
+import optuna
+import pytest
+
+from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
+from wandbsweep.controllers.embedded import EmbeddedController
+from wandbsweep.controllers.mirror import Mirror
+from wandbsweep.sweepdir import open_controller, write_spec
+
+from .conformance import GRID, RANDOM, ControllerTestCase, everything, record
+
+
+class Here(ControllerTestCase):
+    """Each ``make`` is a new sweep, ``again`` another controller of the last one."""
+
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path):
+        self.tmp_path, self.made = tmp_path, 0
+        self.controllers = []
+        yield
+        for controller in self.controllers:
+            controller.close()
+
+    def options(self):
+        return {"path": self.tmp_path / str(self.made)}
+
+    def make(self, config, seed=None):
+        self.made += 1
+        self.spec = load_sweep(config)
+        return self.again(seed=seed)
+
+    def again(self, seed=None):
+        self.controllers.append(create_sweep(self.spec, **self.options(), seed=seed))
+        return self.controllers[-1]
+
+
+class TestJournal(Here):
+    pass
+
+
+class TestInMemory(Here):
+    def again(self, seed=None):
+        if seed is None and self.controllers and self.controllers[-1].spec is self.spec:
+            first = self.controllers[-1]
+            return EmbeddedController(self.spec, first._storage, study_name="sweep")
+        return super().again(seed=seed)
+
+    def options(self):
+        return {"path": None}
+
+    def test_the_seed_is_the_sweeps(self):
+        assert self.make(RANDOM, seed=7).seed == 7
+
+
+class TestSQLite(Here):
+    @pytest.fixture(autouse=True)
+    def fast(self):
+        """A commit costs a disk's round trip otherwise."""
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+
+        def asynchronous(connection, _):
+            connection.execute("PRAGMA synchronous=OFF")
+
+        event.listen(Engine, "connect", asynchronous)
+        yield
+        event.remove(Engine, "connect", asynchronous)
+
+    def options(self):
+        return {"storage": f"sqlite:///{self.tmp_path}/{self.made}.db"}
+
+    def test_64_threads_on_one_controller_share_a_grid(self):
+        controller = self.make(GRID)
+        assert len(everything(controller)) == 6  # threads are the journal's business: SQLite has one writer
+
+
+AGENT = """
+import sys, json
+from wandbsweep import create_sweep, load_sweep, Outcome
+controller = create_sweep(load_sweep(json.loads(sys.argv[1])), **json.loads(sys.argv[2]))
+sys.stdin.readline()
+trials = []
+while (trial := controller.ask(sys.argv[3])) is not None:
+    trials.append([trial.number, dict(trial.params)])
+    if trial.attempt == 1 and trial.number % 7 == 0:
+        controller.release(trial, "lost")
+        trials.pop()
+    else:
+        controller.complete(trial, Outcome.finished(0.5))
+print(json.dumps(trials))
+"""
+
+
+@pytest.mark.parametrize(("place", "processes", "size"), [("path", 8, 200), ("storage", 3, 12)])
+def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processes, size):
+    config = {"method": "grid", "parameters": {"a": {"values": list(range(size))}}}
+    where = {place: str(tmp_path / "sweep") if place == "path" else f"sqlite:///{tmp_path}/sweep.db"}
+    create_sweep(load_sweep(config), **where).close()
+    agents = [
+        subprocess.Popen(
+            [sys.executable, "-c", AGENT, json.dumps(config), json.dumps(where), str(k)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(processes)
+    ]
+    for agent in agents:
+        agent.stdin.write("go\n")
+        agent.stdin.flush()
+    trials = [trial for agent in agents for trial in json.loads(agent.communicate(timeout=60)[0])]
+    assert sorted(trials) == [[n, {"a": n}] for n in range(size)]
+    records = create_sweep(load_sweep(config), **where).trials()
+    assert [(r.number, r.params["a"], r.state) for r in records] == [(n, n, "finished") for n in range(size)]
+
+
+# -- giving up
+
+
+def failing(max_failures=2, config=RANDOM):
+    spec = load_sweep(config)
+    return open_controller(None, spec, study_name=None, max_failures=max_failures)
+
+
+def test_a_script_whose_first_trials_all_fail_is_given_up():
+    controller = failing()
+    for _ in range(2):
+        controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
+    assert controller.ask("a") is None
+    assert controller.ending().given_up
+    assert "max_failures=2" in controller.ending().reason
+
+
+def test_failures_are_not_held_against_a_script_that_worked_once():
+    controller = failing()
+    for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 5]:
+        controller.complete(controller.ask("a"), outcome)
+    assert controller.ask("a") is not None
+
+
+@pytest.mark.parametrize("hopeless", [True, False])
+def test_nor_while_one_runs_and_reports(hopeless):
+    controller = failing()
+    good = controller.ask("a")
+    controller.report(good, 0, {"loss": 0.5})
+    for _ in range(3):
+        controller.complete(controller.ask("b"), Outcome.finished() if hopeless else Outcome.failed(""))
+    assert controller.ask("b") is not None
+
+
+def test_a_metric_that_is_never_given_ends_the_sweep_at_once():
+    controller = failing(max_failures=5)
+    controller.complete(controller.ask("a"), Outcome.finished())
+    assert controller.ending().given_up
+    assert "no value of the metric" in controller.ending().reason
+
+
+# -- which sweep a path holds
+
+
+def test_a_path_with_another_sweep_is_refused_and_the_differences_are_named(tmp_path):
+    create_sweep(load_sweep(RANDOM), tmp_path)
+    other = RANDOM | {"metric": {"name": "acc"}, "parameters": {"x": {"min": 0.0, "max": 2.0}}}
+    with pytest.raises(SweepDirectoryError) as refused:
+        create_sweep(load_sweep(other), tmp_path)
+    for part in (str(tmp_path), "metric: minimize loss, now minimize acc", "parameters.x", "parameters.n"):
+        assert part in str(refused.value)
+    assert load_sweep(tmp_path / "sweep.yaml") == load_sweep(RANDOM)
+
+
+def test_a_database_with_another_sweep_is_refused_too(tmp_path):
+    url = f"sqlite:///{tmp_path}/sweep.db"
+    create_sweep(load_sweep(RANDOM), storage=url)
+    with pytest.raises(SweepDirectoryError, match="method: random, now grid"):
+        create_sweep(load_sweep(GRID), storage=url)
+
+
+def test_the_same_sweep_may_have_another_run_cap(tmp_path):
+    everything(create_sweep(load_sweep(RANDOM | {"run_cap": 2}), tmp_path))
+    assert [t.number for t in everything(create_sweep(load_sweep(RANDOM | {"run_cap": 3}), tmp_path))] == [2]
+
+
+def test_a_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SweepDirectoryError, match="Cannot write"):
+        create_sweep(load_sweep(RANDOM), tmp_path / "file" / "sweep")
+
+
+def test_what_only_wandb_can_run_is_refused():
+    with pytest.raises(SweepConfigError, match="W&B's servers"):
+        create_sweep(load_sweep(RANDOM | {"method": "custom"}))
+
+
+def test_a_sweep_can_be_read_before_it_has_a_journal_and_reading_makes_none(tmp_path):
+    write_spec(tmp_path, load_sweep(RANDOM))
+    assert open_sweep(tmp_path).trials == []
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+# -- Optuna's view
+
+
+def test_optuna_reads_what_we_wrote(tmp_path):
+    controller = create_sweep(load_sweep(RANDOM), tmp_path, seed=0)
+    for value in (0.5, 0.25, None):
+        trial = controller.ask("a")
+        controller.report(trial, 0, {"loss": float("nan") if value is None else value})
+        controller.complete(trial, Outcome.finished())
+    study = optuna.load_study(study_name="sweep", storage=controller._storage)
+    assert study.best_trial.params == record(controller, 1).params
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+
+
+ODD = {
+    "huge": {"min": 0, "max": 10**400},
+    "big": {"min": -(2**60), "max": 2**60},
+    "same": {"values": [1, 1.0, True, "1"]},
+    "odd": {"values": [None, [1, 2], {"k": 1}, {1: 2}, float("nan"), ""]},
+    "many": {"values": list(range(1000))},
+    "names": {"values": [f"n{i}" for i in range(1000)]},
+    "constant": {"value": {"a": [1]}},
+    "weighted": {"values": [1, 2], "probabilities": [0.0, 1.0]},
+    "normal": {"distribution": "normal"},
+    "quantised": {"distribution": "q_log_uniform_values", "min": 0.1, "max": 1e6, "q": 0.4},
+    "wide": {"min": -1.7e308, "max": 1.7e308},
+    "tiny": {"distribution": "log_uniform", "min": -700.0, "max": 700.0},
+    "beta": {"distribution": "q_beta", "a": 0.01, "b": 0.01, "q": 0.3},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_parameter_is_too_odd_for_the_mirror(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that log_uniform takes exponents
+        parameters = load_sweep({"method": "random", "parameters": {name: ODD[name]}}).parameters
+    mirror = Mirror(parameters)
+    for u in (0.0, 1e-9, 0.3, 0.5, 0.999999999, 1.0):
+        values, distributions = mirror.of({name: parameters[name].ppf(u)})
+        for key, distribution in distributions.items():
+            internal = distribution.to_internal_repr(values[key])
+            assert distribution._contains(internal)
+            optuna.distributions.json_to_distribution(optuna.distributions.distribution_to_json(distribution))
+
+
+def test_what_the_journal_holds_of_a_long_list_is_short(tmp_path):
+    spec = load_sweep({"method": "grid", "parameters": {"a": {"values": [f"n{i}" for i in range(5000)]}}})
+    controller = create_sweep(spec, tmp_path)
+    for _ in range(10):
+        controller.ask("a")
+    assert (tmp_path / "journal.log").stat().st_size < 10_000
+
+
+# -- an agent that dies or fails while it chooses
+
+
+def test_an_interrupted_choice_is_given_out_again(monkeypatch):
+    controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(controller._search), "propose", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            controller.ask("a")
+    assert record(controller).state == "queued"
+    trial = controller.ask("b")
+    assert (trial.number, trial.attempt) == (0, 2)
+    assert set(trial.params) == {"x", "n"}
+
+
+def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
+    monkeypatch.setattr("wandbsweep.controllers.embedded._PATIENCE_S", 0.05)
+    controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
+    controller._claim("dead", number=None, attempt=1, params=None)
+    trials = [controller.ask("a") for _ in range(3)]
+    assert [trial.number for trial in trials] == [1, 2, 3]
+    assert controller._turns._dead == {0}
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_ten_thousand_points_are_given_out_in_seconds(tmp_path, path):
+    parameters = {"a": {"values": list(range(100))}, "b": {"values": list(range(100))}}
+    controller = create_sweep(load_sweep({"method": "grid", "parameters": parameters}), tmp_path if path else None)
+    before = time.process_time()
+    points = {(t.params["a"], t.params["b"]) for t in everything(controller)}
+    assert len(points) == 10_000
+    assert time.process_time() - before < 10  # 1.0 to 1.5 s; minutes where each ask reads all trials

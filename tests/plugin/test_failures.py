@@ -1,0 +1,168 @@
+"""What can go wrong: one clear message, a status that is not 0, no traceback, nothing half-made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plugin.conftest import App
+
+
+def sweep_file(app: App, spec: dict[str, object]) -> str:
+    """Writes ``spec`` where ``sweep=given`` finds it."""
+    (app.directory / "conf" / "sweep" / "given.yaml").write_text(yaml.safe_dump(spec))
+    return "sweep=given"
+
+
+def refused(app: App, *arguments: str) -> str:
+    """The message of a sweep that must not begin."""
+    message = app.run("-m", "hydra/sweeper=wandbsweep", *arguments).refused()
+    outputs = app.directory / "outputs"
+    assert not outputs.exists(), list(outputs.iterdir())
+    return message
+
+
+class TestTrials:
+    def test_one_that_raises_is_failed_and_the_others_run(self, app: App) -> None:
+        app.multirun("sweep=grid", "fail=[1,3]")
+        assert app.states() == ["finished", "failed", "finished", "failed", "finished", "finished"]
+        trial = app.sweep().trials[1]
+        assert trial.reason.startswith("ValueError: no luck with ")
+        traceback = (app.directory / "sweep" / "1" / "traceback.txt").read_text()
+        assert "app.py" in traceback
+        assert trial.reason in traceback
+        assert not (app.directory / "sweep" / "0" / "traceback.txt").exists()
+
+    def test_a_broken_script_is_given_up(self, app: App) -> None:
+        ended = app.multirun("sweep=grid", "act=raise", "hydra.sweeper.max_failures=2", status=1)
+        assert app.states() == ["failed", "failed"]
+        assert "given up" in ended.err
+        assert "max_failures=2" in ended.err
+        assert ended.err.count("Traceback (most recent call last)") == 1
+
+    def test_a_task_that_exits(self, app: App) -> None:
+        source = app.directory / "app.py"
+        source.write_text(source.read_text().replace("raise ValueError(", "raise SystemExit("))
+        app.multirun("sweep=grid", "fail=[1]")
+        assert app.states() == ["finished", "failed", *["finished"] * 4]
+        app.multirun("units=1,2", "fail=[0]", into="lists", status=1)
+        assert app.states("lists") == ["failed", "finished"]
+
+    def test_nan_is_no_value(self, app: App) -> None:
+        ended = app.multirun("sweep=macros", "act=diverge")
+        assert [trial.value for trial in app.sweep().trials] == [None, None]
+        assert app.sweep().best is None
+        assert "Best:" not in ended.out
+
+    def test_a_metric_that_is_never_logged(self, app: App) -> None:
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid", "act=silent")
+        message = ended.refused(status=1)
+        assert app.states() == ["failed"]  # the others would do no better
+        assert "'loss'" in message
+        assert "accuracy, train/loss" in message
+
+
+class TestSpaces:
+    def test_an_unknown_key(self, app: App) -> None:
+        spec = {"method": "grid", "parameters": {"lrr": {"values": [1, 2]}, "model.widht": {"values": [1]}}}
+        message = refused(app, sweep_file(app, spec))
+        assert "parameters.lrr: is no key of the application's configuration; did you mean lr?" in message
+        assert "did you mean model.width?" in message
+
+    def test_a_key_that_is_unknown_under_one_choice(self, app: App) -> None:
+        parameters = {"model": {"values": ["mlp", "convnet"]}, "model.kernel": {"values": [1, 2]}}
+        message = refused(app, sweep_file(app, {"method": "grid", "parameters": parameters}))
+        assert "parameters.model.kernel: is no key of the application's configuration with model=mlp" in message
+
+    def test_an_unknown_choice(self, app: App) -> None:
+        spec = {"method": "grid", "parameters": {"model": {"values": ["mlp", "resnet"]}}}
+        message = refused(app, sweep_file(app, spec))
+        assert "'resnet' is no choice of the config group 'model'; its choices are convnet, mlp" in message
+
+    def test_a_value_that_hydra_cannot_write(self, app: App) -> None:
+        spec = {"method": "grid", "parameters": {"options": {"values": [{"a": {"it's": 1}}, {}]}}}
+        assert "parameters.options: The key \"it's\"" in refused(app, sweep_file(app, spec))
+
+    def test_a_value_of_no_plain_type(self, app: App) -> None:
+        (app.directory / "conf" / "sweep" / "given.yaml").write_text(
+            "method: grid\nparameters: {label: {values: [2020-01-01, 1_0]}}\n"
+        )
+        app.multirun("sweep=given")
+        assert [result["cfg"]["label"] for result in app.results()] == ["2020-01-01", 10]
+
+    def test_every_violation_at_once(self, app: App) -> None:
+        spec = {
+            "method": "gird",
+            "metric": {"name": "loss", "goal": "minimise"},
+            "parameters": {"lr": {"min": 1, "max": 0}, "units": {}},
+            "early_terminate": {"type": "hyperbrand"},
+        }
+        message = refused(app, sweep_file(app, spec))
+        for path in ("method", "metric.goal", "parameters.lr", "parameters.units", "early_terminate.type"):
+            assert f"- {path}" in message
+
+    def test_an_endless_sweep(self, app: App) -> None:
+        message = refused(app, "sweep=random", "sweep.run_cap=null")
+        assert "++sweep.run_cap=50" in message
+        assert "hydra.sweeper.endless=true" in message
+
+    def test_an_endless_sweep_that_is_meant(self, app: App) -> None:
+        app.multirun("sweep=random", "sweep.run_cap=null", "hydra.sweeper.endless=true", "hydra.sweeper.count=2")
+        assert app.states() == ["finished", "finished"]
+
+    def test_an_unknown_sweep_file(self, app: App) -> None:
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=nonesuch")
+        assert ended.status == 1  # Hydra's own words
+        assert "nonesuch" in ended.err
+
+    def test_a_comma_list_of_an_unknown_key(self, app: App) -> None:
+        app.multirun("units=1,2")
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "nonesuch=1,2")
+        assert ended.status == 1
+        assert "nonesuch" in ended.err
+        assert app.states() == ["finished", "finished"]  # what was there is still there
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("setting", "said"),
+        [
+            ("controller=optuna", "the value is 'optuna'; the choices are embedded"),
+            ("agents=0", "the value is 0, but must be an integer >= 1"),
+            ("count=-1", "the value is -1, but must be an integer >= 1"),
+            ("max_failures=0", "the value is 0, but must be an integer >= 1"),
+            ("seed=-3", "the value is -3, but must be an integer >= 0"),
+            ("storage=nonesuch://x", "cannot open 'nonesuch://x'"),
+        ],
+    )
+    def test_a_wrong_value(self, app: App, setting: str, said: str) -> None:
+        message = refused(app, "sweep=grid", f"hydra.sweeper.{setting}")
+        assert f"hydra.sweeper.{setting.partition('=')[0]}: {said}" in message
+
+    @pytest.mark.parametrize("setting", ["agents=many", "agentz=2", "seed=1.5", "sweep=3"])
+    def test_a_wrong_type_or_key(self, app: App, setting: str) -> None:
+        """Hydra's own words and status, since it knows the types."""
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=grid", f"hydra.sweeper.{setting}")
+        assert ended.status == 1
+        assert setting.partition("=")[0] in ended.err
+        assert "Traceback" not in ended.err
+        assert not (app.directory / "outputs").exists()
+
+    def test_all_wrong_values_at_once(self, app: App) -> None:
+        message = refused(app, "sweep=grid", "hydra.sweeper.agents=0", "hydra.sweeper.seed=-1")
+        assert "hydra.sweeper.agents" in message
+        assert "hydra.sweeper.seed" in message
+
+    def test_a_directory_that_cannot_be_made(self, app: App) -> None:
+        (app.directory / "file").touch()
+        message = refused(app, "sweep=grid", "hydra.sweep.dir=file/sweep")
+        assert "Cannot write to" in message
+        assert "hydra.sweep.dir" in message
+
+
+def test_a_storage_that_is_there(app: App, tmp_path: Path) -> None:
+    app.multirun("sweep=grid", f"hydra.sweeper.storage=sqlite:///{tmp_path}/store.db")
+    assert app.states() == ["finished"] * 6
+    assert not (app.directory / "sweep" / "journal.log").exists()

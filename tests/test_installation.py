@@ -1,0 +1,91 @@
+"""Installed from a built wheel, and editable: Hydra finds the sweeper from any working directory, and it sweeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = Path(__file__).parent / "apps" / "tiny"
+SWEEP = ["-m", "hydra/sweeper=wandbsweep", "sweep=macros", "hydra.sweep.dir=sweep"]
+WHERE = "import hydra_plugins.wandbsweep.sweeper as s, wandbsweep; print(s.__file__, wandbsweep.__file__, sep='\\n')"
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=outside, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of the sources, without the network."""
+    sources: Path = tmp_path_factory.mktemp("sources")
+    for name in ("src", "hydra_plugins"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=sources)
+    (built,) = (sources / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has the wheel, and what it depends on, but nothing of this repository."""
+    place: Path = tmp_path_factory.mktemp("venv")
+    venv.create(place, symlinks=True, with_pip=False)
+    python = place / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).strip())
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    # A directory that a .pth file names is searched, but the .pth files in it, such as an editable install's, are not
+    # read. What the editable install has there itself is its metadata, of the same name as the wheel's.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def test_what_is_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    plugin = {f"hydra_plugins/wandbsweep/{name}" for name in ("__init__.py", "config.py", "sweeper.py", "py.typed")}
+    assert names >= plugin | {"wandbsweep/__init__.py", "wandbsweep/py.typed", "classifier/py.typed"}
+    assert "hydra_plugins/__init__.py" not in names  # would hide all other plugins
+    assert not [name for name in names if name.startswith(("tests/", "conf/", "src/"))]
+    modules = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "wandbsweep").rglob("*.py")}
+    assert modules <= names
+
+
+def test_from_the_wheel(clean: Path, tmp_path: Path) -> None:
+    app = tmp_path / "elsewhere"
+    shutil.copytree(TINY, app)
+    for file in run(clean, "-c", WHERE, cwd=app).splitlines():
+        assert Path(file).is_relative_to(clean.parents[1])
+    assert "WandbSweeper" in run(clean, "app.py", "--info", "plugins", cwd=app)
+    run(clean, "app.py", *SWEEP, cwd=app)
+    assert (app / "sweep" / "1" / "result.json").exists()
+
+
+def test_from_the_wheel_on_another_process(clean: Path, tmp_path: Path) -> None:
+    """Agents that are unpickled find the plugin as well."""
+    app = tmp_path / "elsewhere"
+    shutil.copytree(TINY, app)
+    run(clean, "app.py", *SWEEP, "hydra/launcher=submitit_local", cwd=app)
+    assert (app / "sweep" / "1" / "result.json").exists()
+
+
+def test_from_the_editable_installation(tmp_path: Path) -> None:
+    app = tmp_path / "elsewhere"
+    shutil.copytree(TINY, app)
+    for file in run(sys.executable, "-c", WHERE, cwd=app).splitlines():
+        assert Path(file).is_relative_to(ROOT)
+    run(sys.executable, "app.py", *SWEEP, cwd=app)
+    assert (app / "sweep" / "1" / "result.json").exists()
