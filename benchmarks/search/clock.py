@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-
 from tables import EPOCHS, Task
+
 from wandbsweep.trial import TrialRecord
 
 
@@ -98,8 +98,8 @@ def simulate(
 
 
 def hyperband(goal: str, *, min_iter: int = 3, eta: int = 3) -> Stopper:
-    """W&B's Hyperband, strict, judged at every report; the same verdicts as `wandbsweep.stopping.hyperband`, kept
-    incrementally because a simulation asks a million times."""
+    """W&B's Hyperband, strict, judged at every report; the same verdicts as
+    `wandbsweep.stopping.hyperband`, kept incrementally because a simulation asks a million times."""
     sign = -1.0 if goal == "maximize" else 1.0
 
     def finite(record: TrialRecord) -> list[float]:

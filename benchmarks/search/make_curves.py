@@ -1,13 +1,15 @@
-"""Trains the networks behind `curves.npz`: real learning curves of 1,000 configurations on each of ten data sets.
+"""Trains the networks behind `curves.npz`: real learning curves of 1,000 configurations on each of ten data
+sets.
 
     python benchmarks/search/make_curves.py            # all ten, about a quarter of an hour on one core
     python benchmarks/search/make_curves.py digits     # only these, into curves/NAME.npz
 
-Only data that scikit-learn carries inside its package: digits, breast cancer, wine, diabetes, and patches of its two
-sample photographs. The networks are multilayer perceptrons trained by SGD with cosine annealing over 52 epochs. Many are
-trained at once: the weights of `CHUNK` configurations are stacked into one batched matrix product, and masks give each
-its own width, depth, batch size and dropout. What a trial costs is its own seconds, modelled as steps x (overhead +
-multiply-adds / speed) with the two constants measured for single networks on one core of the machine that made the file.
+Only data that scikit-learn carries inside its package: digits, breast cancer, wine, diabetes, and patches
+of its two sample photographs. The networks are multilayer perceptrons trained by SGD with cosine annealing
+over 52 epochs. Many are trained at once: the weights of `CHUNK` configurations are stacked into one batched
+matrix product, and masks give each its own width, depth, batch size and dropout. What a trial costs is its
+own seconds, modelled as steps x (overhead + multiply-adds / speed) with the two constants measured for
+single networks on one core of the machine that made the file.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import qmc
-
 from tables import EPOCHS, parameters_of
 
 CONFIGS = 1000
@@ -47,7 +48,8 @@ def split(x: np.ndarray, y: np.ndarray, train: int, seed: int, flip: float = 0.0
 
 
 def patches(seed: int, count: int, size: int, images: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Square colour patches (count, size, size, 3) with values in [0, 1], the image of each, and its place (row, column) in it."""
+    """Square colour patches (count, size, size, 3) with values in [0, 1], the image of each, and its place
+    (row, column) in it."""
     from sklearn.datasets import load_sample_image
 
     rng = np.random.default_rng(seed)
@@ -173,7 +175,8 @@ def activate(h: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
 
 
 def train(data: Arrays, v: dict[str, np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Validation accuracy and cross-entropy, each (configurations, EPOCHS), of configurations trained side by side."""
+    """Validation accuracy and cross-entropy, each (configurations, EPOCHS), of configurations trained side
+    by side."""
     torch.manual_seed(seed)
     x, y, vx, vy = data
     tx, ty = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
@@ -270,7 +273,8 @@ def make(name: str) -> None:
 
 
 def pack() -> None:
-    """All ten in one file: accuracies to 1e-4, losses to 1/2000 (at most 20), in 16 bits; diverged losses as 65535.
+    """All ten in one file: accuracies to 1e-4, losses to 1/2000 (at most 20), in 16 bits; diverged losses
+    as 65535.
 
     Differences along the epochs, not the values, are stored: they compress twice as well.
     """

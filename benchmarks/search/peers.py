@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from clock import Searcher
 from tables import EPOCHS, Task
+
 from wandbsweep.controllers.bayes import suggest
 from wandbsweep.trial import TrialRecord
 

@@ -4,8 +4,9 @@
     python benchmarks/search/run.py --searches random,ours
     python benchmarks/search/run.py --wandb-python ~/sweeps-venv/bin/python
 
-W&B's engine (`pip install sweeps==0.3.0 'numpy<2'`) is a peer only where a Python that has it is named, by the option or
-by the environment variable WANDB_ENGINE_PYTHON. Every run is deterministic; runs already in `--save` are not repeated.
+W&B's engine (`pip install sweeps==0.3.0 'numpy<2'`) is a peer only where a Python that has it is named, by
+the option or by the environment variable WANDB_ENGINE_PYTHON. Every run is deterministic; runs already in
+`--save` are not repeated.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ SCENARIOS = [
 
 
 def one(job: dict[str, Any]) -> dict[str, Any]:
-    """One seed of one search on one task: regrets at 10, 20, 30 and 50 trials, or at the epochs of as many full trials."""
+    """One seed of one search on one task: regrets at 10, 20, 30 and 50 trials, or at the epochs of as many
+    full trials."""
     scenario = next(s for s in SCENARIOS if s.key == job["scenario"])
     task = load_task(job["set"], job["metric"])
     bands = BANDS if scenario.bands else None
@@ -108,7 +110,8 @@ def identity(job: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean regret with its standard error; rank and Wilcoxon's p over the runs that all searches share."""
+    """Markdown: mean regret with its standard error; rank and Wilcoxon's p over the runs that all searches
+    share."""
     from scipy.stats import rankdata, wilcoxon
 
     out = []
@@ -121,11 +124,12 @@ def table(results: list[dict[str, Any]]) -> str:
         by = {s: runs for s, runs in by.items() if runs}
         shared = sorted(set.intersection(*(set(runs) for runs in by.values())))
         last = {s: np.array([runs[k]["regrets"][-1] for k in shared]) for s, runs in by.items()}
-        ranks = np.mean([rankdata(row) for row in zip(*last.values(), strict=True)], axis=0) if shared else []
+        rows = [rankdata(row) for row in zip(*last.values(), strict=True)]
+        ranks = np.mean(rows, axis=0) if shared else [float("nan")] * len(by)
         out += ["", f"**{scenario.title}**", ""]
         heads = [f"at {k}" for k in budgets]
-        out.append("| search | " + " | ".join(heads) + " | mean rank | ours is better, p | trials | ask, ms | runs |")
-        out.append("|---" * (len(heads) + 6) + "|")
+        heads += ["mean rank", "ours is better, p", "trials", "ask, ms", "runs"]
+        out += [f"| search | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for s, rank in zip(by, ranks, strict=False):
             regrets = np.array([r["regrets"] for r in by[s].values()])
             cells = [
@@ -140,28 +144,26 @@ def table(results: list[dict[str, Any]]) -> str:
                 p = f"{wilcoxon(a, b, alternative='less').pvalue:.1e}" if (a != b).any() else "equal"
             trials = np.mean([r["trials"] for r in by[s].values()])
             ask = np.median([r["ask_ms"] for r in by[s].values()])
-            out.append(f"| {s} | {' | '.join(cells)} | {rank:.2f} | {p} | {trials:.0f} | {ask:.0f} | {len(regrets)} |")
+            cells += [f"{rank:.2f}", p, f"{trials:.0f}", f"{ask:.0f}", str(len(regrets))]
+            out.append(f"| {s} | {' | '.join(cells)} |")
     return "\n".join(out)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two data sets, three seeds, no slow peers")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--slow-seeds", type=int, default=5, help="seeds of optuna-gp")
-    parser.add_argument("--searches", default="")
-    parser.add_argument("--scenarios", default="", help=", ".join(s.key for s in SCENARIOS))
-    parser.add_argument("--sets", default="all", help="development, held-out, all or names")
-    parser.add_argument("--metrics", default="", help="accuracy, loss or both; default: one per data set")
-    parser.add_argument("--wandb-python", default=os.environ.get("WANDB_ENGINE_PYTHON"))
-    parser.add_argument("--jobs", type=int, default=1)
+    parser = argparse.ArgumentParser(description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter) parser.add_argument("--quick",
+    action="store_true", help="two data sets, three seeds, no slow peers") parser.add_argument("--seeds",
+    type=int, default=20) parser.add_argument("--slow-seeds", type=int, default=5, help="seeds of
+    optuna-gp") parser.add_argument("--searches", default="") parser.add_argument("--scenarios", default="",
+    help=", ".join(s.key for s in SCENARIOS)) parser.add_argument("--sets", default="all",
+    help="development, held-out, all or names") parser.add_argument("--metrics", default="", help="accuracy,
+    loss or both; default: one per data set") parser.add_argument("--wandb-python",
+    default=os.environ.get("WANDB_ENGINE_PYTHON")) parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--save", type=Path, help="a .jsonl file of results: read first, then added to")
-    options = parser.parse_args()
-    named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}
-    options.sets = named.get(options.sets, options.sets.split(","))
-    options.metrics = [m for m in options.metrics.split(",") if m]
-    options.searches = options.searches.split(",") if options.searches else list(SEARCHES)
-    if options.quick:
+    options = parser.parse_args() named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all":
+    DEVELOPMENT + HELD_OUT} options.sets = named.get(options.sets, options.sets.split(",")) options.metrics
+    = [m for m in options.metrics.split(",") if m] options.searches = options.searches.split(",") if
+    options.searches else list(SEARCHES) if options.quick:
         options.seeds, options.sets = 3, ("digits_noisy", "next_pixel")
         options.searches = [s for s in options.searches if s != "optuna-gp"]
     if not options.wandb_python and "wandb" in options.searches:

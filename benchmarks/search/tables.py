@@ -1,4 +1,5 @@
-"""The learning curves in `curves.npz` as tasks for a search: any configuration asked for gets its nearest one's curve."""
+"""The learning curves in `curves.npz` as tasks for a search: any configuration asked for gets its nearest
+one's curve."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ METRIC = {
     "next_pixel": "loss",
     "china_place": "accuracy",
 }
-"""What a data set is judged by; accuracy only where the validation set is large enough to tell configurations apart."""
+"""What a data set is judged by; accuracy only where the validation set is large enough to tell
+configurations apart."""
 
 WIDE: dict[str, dict[str, Any]] = {
     "batch_size": {"distribution": "q_log_uniform_values", "min": 16, "max": 256, "q": 1},

@@ -1,4 +1,5 @@
-"""Answers asks with W&B's own engine; run by the Python that has `sweeps` 0.3.0 (numpy < 2). JSON lines in and out."""
+"""Answers asks with W&B's own engine; run by the Python that has `sweeps` 0.3.0 (numpy < 2). JSON lines in
+and out."""
 
 import json
 import sys
@@ -23,4 +24,5 @@ for line in sys.stdin:
         for i, r in enumerate(json.loads(line))
     ]
     chosen = next_run(config, runs)
-    print(json.dumps({k: v["value"] for k, v in chosen.config.items()}, default=lambda x: x.item()), flush=True)
+    print(json.dumps({k: v["value"] for k, v in chosen.config.items()}, default=lambda x: x.item()),
+    flush=True)

@@ -62,11 +62,13 @@ def best(options: argparse.Namespace) -> int:
         print(f"No trial of {results.sweep_id} has a value yet.", file=sys.stderr)
         return 1
     if options.json:
-        _print_json(as_json(results, trial))
+        front = [as_json(results, trial) for trial in results.front]
+        _print_json(front if results.spec.metrics else as_json(results, trial))
     elif options.overrides:
         import shlex
 
-        print(shlex.join(results.overrides(trial)))
+        for winner in results.front if results.spec.metrics else [trial]:
+            print(shlex.join(results.overrides(winner)))
     else:
         from wandbsweep.results.tables import console, print_best
 

@@ -24,14 +24,16 @@ from wandbsweep.controllers.feed import feed_of
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
 from wandbsweep.controllers.ledger import CLAIM, OUTCOME, PARAMS, Claim, Ledger, StoredOutcome, StoredParams, best_of
 from wandbsweep.controllers.mirror import Mirror
+from wandbsweep.controllers.prior import find_known, read_known
+from wandbsweep.controllers.pruners import make_stopper
 from wandbsweep.controllers.search import make_search
 from wandbsweep.errors import SweepConfigError, SweepDirectoryError
 from wandbsweep.spec import SweepSpec
-from wandbsweep.stopping import hyperband
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
 
 SEED = "wandbsweep:seed"
 IDENTITY = "wandbsweep:identity"
+KNOWN = "wandbsweep:known"
 JOURNAL = "journal.log"
 STUDY = "sweep"
 """The name of the only study in a journal."""
@@ -45,6 +47,8 @@ _POLL_S = 0.02
 _CLOSED = "this attempt is closed; another agent may have the trial"
 
 log = logging.getLogger(__name__)
+
+_DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
 _OPTUNA_STATE: Mapping[State, TrialState] = {
     "finished": TrialState.COMPLETE,
@@ -79,7 +83,8 @@ class EmbeddedController:
         stored = storage.get_study_system_attrs(self._study)
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
-        self._search = make_search(spec, seed=self.seed, axes=axes)
+        self._search = make_search(spec, seed=self.seed, axes=axes, known=read_known(stored.get(KNOWN, [])))
+        self._stopper = make_stopper(spec, storage, study_name)
         self._mirror = Mirror(spec.parameters)
         self._max_failures = max_failures
         self._feed = feed_of(storage, self._study)
@@ -255,11 +260,10 @@ class EmbeddedController:
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: Trial) -> Decision:
-        if self.spec.early_terminate is None:
+        if self._stopper is None:
             return CONTINUE
         with self._synced() as ledger:
-            verdicts = hyperband(self.spec.early_terminate, self.spec.goal, ledger.histories(), {trial.number})
-        reason = verdicts.get(trial.number)
+            reason = self._stopper(trial, ledger)
         return Decision(stop=True, reason=reason) if reason else CONTINUE
 
     # -- closing ------------------------------------------------------------------------------------------------
@@ -273,10 +277,16 @@ class EmbeddedController:
         if value is None and is_number(returned):
             value = returned
         state, reason, hopeless = outcome.state, outcome.reason, False
-        if state == "finished" and self.spec.metric and not reports and returned is None:
+        if state == "finished" and (lacking := self._lacking(metrics, bool(reports), returned)):
             state, hopeless = "failed", True
-            reason = _no_metric(self.spec.metric.name, metrics)
+            reason = _no_metric(lacking, metrics)
         return StoredOutcome(state=state, reason=reason, value=value, metrics=metrics, hopeless=hopeless)
+
+    def _lacking(self, metrics: Mapping[str, float], reported: bool, returned: float | None) -> list[str]:
+        """The metrics that the sweep optimises and that a trial never gave."""
+        if self.spec.metrics:
+            return [metric.name for metric in self.spec.metrics if metric.name not in metrics]
+        return [self.spec.metric.name] if self.spec.metric and not reported and returned is None else []
 
     def _give_back(self, key: int, reason: str) -> None:
         metrics = self._metrics.get(key, {})
@@ -284,7 +294,9 @@ class EmbeddedController:
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
         state, values = _OPTUNA_STATE[outcome["state"]], None
-        if outcome["value"] is not None:
+        if self.spec.metrics and state == TrialState.COMPLETE:
+            values = [outcome["metrics"][metric.name] for metric in self.spec.metrics]
+        elif outcome["value"] is not None:
             values = [outcome["value"]]
         elif state == TrialState.COMPLETE:
             state = TrialState.FAIL  # as Optuna calls a trial without a value
@@ -355,11 +367,14 @@ def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
 
 def _open_study(storage: BaseStorage, name: str, spec: SweepSpec, seed: int | None) -> int:
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
-    direction = StudyDirection.MAXIMIZE if spec.goal == "maximize" else StudyDirection.MINIMIZE
+    goals = [metric.goal for metric in spec.metrics] or [spec.goal]
+    known = find_known(spec)
     try:
-        study = storage.create_new_study([direction], name)
+        study = storage.create_new_study([_DIRECTIONS[goal] for goal in goals], name)
     except DuplicatedStudyError:
         return storage.get_study_id_from_name(name)
+    if known:
+        storage.set_study_system_attr(study, KNOWN, known)
     storage.set_study_system_attr(study, IDENTITY, spec.identity)
     storage.set_study_system_attr(study, SEED, random.SystemRandom().getrandbits(32) if seed is None else seed)
     return study
@@ -381,12 +396,11 @@ def _refuse_unsupported(spec: SweepSpec) -> None:
     faults = []
     if spec.method not in METHODS:
         faults.append(f"method: {spec.method!r} needs W&B's servers; the choices here are {', '.join(METHODS)}")
-    if spec.metrics:
-        faults.append("metrics: several metrics need W&B's servers; give the one to optimise as `metric`")
     if faults:
         raise SweepConfigError(faults)
 
 
-def _no_metric(name: str, seen: Mapping[str, float]) -> str:
+def _no_metric(names: Sequence[str], seen: Mapping[str, float]) -> str:
     logged = ", ".join(sorted(seen)) if seen else "nothing"
-    return f"the metric {name!r} was never reported and the task returned no number; reported: {logged}"
+    wanted = " and ".join(map(repr, names))
+    return f"the metric {wanted} was never reported and the task returned no number; reported: {logged}"

@@ -1,4 +1,4 @@
-"""What a sweep knows before its first trial: configurations to try first, and another sweep's trials.
+"""What a sweep knows before its first trial: configurations to try first, and other sweeps' trials.
 
 An extension of W&B's format: ``prior: {configurations: [{optimizer.lr: 0.001}], sweeps: [outputs/ID]}``.
 """
@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandbsweep.conditions import active
+from wandbsweep.controllers.exact import packed, unpacked
+from wandbsweep.controllers.ledger import Ledger
 from wandbsweep.controllers.search import RandomSearch, Search
+from wandbsweep.errors import SweepConfigError
+from wandbsweep.extensions import outside
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -26,7 +30,7 @@ class PriorSearch:
     spec: SweepSpec
     seed: int
     configurations: Sequence[Mapping[str, Any]]
-    trials: Sequence[TrialRecord]
+    known: Sequence[TrialRecord]
 
     @property
     def size(self) -> int | None:
@@ -39,4 +43,75 @@ class PriorSearch:
         return active(self.spec.parameters, {**drawn, **self.configurations[number]})
 
     def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
-        return self.inner.propose(number, [*self.trials, *trials])
+        return self.inner.propose(number, [*self.known, *trials])
+
+
+def find_known(spec: SweepSpec) -> list[dict[str, Any]]:
+    """The trials of ``spec.prior.sweeps`` that have a value and lie in this space, as JSON holds them.
+
+    Stored with the new sweep, which so depends on no other directory. Raises SweepConfigError for a sweep that
+    optimises something else, or of which no trial lies in this space.
+    """
+    faults: list[str] = []
+    found: list[dict[str, Any]] = []
+    for index, ref in enumerate(spec.prior.sweeps if spec.prior else ()):
+        other, trials = _read_sweep(ref)
+        path = f"prior.sweeps[{index}]"
+        if _objectives(other) != _objectives(spec):
+            faults.append(f"{path}: {ref} has the objective {_objectives(other)}, this sweep {_objectives(spec)}")
+            continue
+        fitting = [trial for trial in trials if trial.state in ("finished", "stopped") and _fits(trial, spec)]
+        if trials and not fitting:
+            faults.append(f"{path}: none of the {len(trials)} trials of {ref} lies in the space of this sweep")
+        found.extend(map(_as_json, fitting))
+    if faults:
+        raise SweepConfigError(faults)
+    return found
+
+
+def read_known(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:
+    """The inverse of ``find_known``; the numbers are negative, and so nobody else's."""
+    return [
+        TrialRecord(
+            number=-1 - index,
+            state=trial["state"],
+            params=unpacked(trial["params"]),
+            reports={int(step): value for step, value in trial["reports"]},
+            value=trial["value"],
+            metrics=trial["metrics"],
+        )
+        for index, trial in enumerate(stored)
+    ]
+
+
+def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
+    from wandbsweep.controllers.embedded import STUDY, open_storage, read_ledger
+    from wandbsweep.plan import Plan
+    from wandbsweep.sweepdir import find_sweep, read_spec
+
+    directory = find_sweep(ref)
+    spec, plan = read_spec(directory), Plan.load_if_any(directory)
+    url = plan.storage if plan else None
+    ledger: Ledger = read_ledger(open_storage(directory, url), plan.sweep_id if plan and url else STUDY, spec.goal)
+    return spec, ledger.records()
+
+
+def _as_json(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "state": trial.state,
+        "params": packed(trial.params),
+        "reports": list(trial.reports.items()),
+        "value": trial.value,
+        "metrics": dict(trial.metrics),
+    }
+
+
+def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
+    """Whether ``trial`` could have been one of this sweep: all its parameters are there, with possible values."""
+    needed = active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
+    return all(name in trial.params and not outside(spec.parameters[name], trial.params[name]) for name in needed)
+
+
+def _objectives(spec: SweepSpec) -> str:
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    return ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"

@@ -1,43 +1,65 @@
-"""Optuna's own pruners by name: ``early_terminate: {type: median}``, ``asha``, ``wilcoxon``.
+"""The stoppers that ``early_terminate.type`` names: W&B's Hyperband, and as an extension Optuna's own pruners.
 
-An extension of W&B's format. They judge by the steps that trials report, as Optuna documents them, where Hyperband
-counts reports.
+Optuna's (``median``, ``asha``, ``wilcoxon``) judge by the steps that trials report, as Optuna documents them, where
+Hyperband counts reports.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from wandbsweep.spec import EarlyTerminate
+from wandbsweep.controllers.ledger import Ledger
+from wandbsweep.spec import EarlyTerminate, Goal, SweepSpec
+from wandbsweep.stopping import hyperband
+from wandbsweep.trial import Trial
+
+Stopper = Callable[[Trial, Ledger], str | None]
+"""Why a running trial is to be stopped; None: it goes on."""
 
 
-class Pruner:
-    """One of Optuna's pruners, at work on the study that holds the sweep's trials."""
-
-    def __init__(self, settings: EarlyTerminate, storage: BaseStorage, study_name: str) -> None:
-        self._settings = settings
-        self._pruner = make_pruner(settings)
-        self._storage = storage
-        self._study = Study(study_name=study_name, storage=storage, pruner=self._pruner)
-
-    def reason(self, key: int) -> str | None:
-        """Why the running trial ``key`` (Optuna's id) is to be stopped; None: it goes on."""
-        trial = self._storage.get_trial(key)
-        if not self._pruner.prune(self._study, trial):
-            return None
-        step = trial.last_step
-        value = trial.intermediate_values[step] if step is not None else float("nan")
-        return f"{self._settings.type}: {value:.5g} at step {step} does not keep up with the other trials"
+def make_stopper(spec: SweepSpec, storage: BaseStorage, study_name: str) -> Stopper | None:
+    """The stopper that ``spec`` asks for; None: it asks for none."""
+    settings = spec.early_terminate
+    if settings is None:
+        return None
+    if settings.type == "hyperband":
+        return partial(_hyperband, settings, spec.goal)
+    pruner = make_pruner(settings)
+    study = Study(study_name=study_name, storage=storage, pruner=pruner)
+    return partial(_pruned, settings.type, pruner, study, storage)
 
 
 def make_pruner(settings: EarlyTerminate) -> BasePruner:
-    """The pruner that ``settings`` name: https://optuna.readthedocs.io/en/stable/reference/pruners.html."""
+    """Optuna's pruner: https://optuna.readthedocs.io/en/stable/reference/pruners.html."""
     if settings.type == "asha":
         return SuccessiveHalvingPruner(min_resource=settings.min_iter or 1, reduction_factor=int(settings.eta))
     assert settings.startup is not None
     if settings.type == "median":
         return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.min_iter or 0)
     assert settings.p is not None
-    return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # so it was called since Optuna 3.6, and never changed
+        return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)
+
+
+def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
+    return hyperband(settings, goal, ledger.histories(), {trial.number}).get(trial.number)
+
+
+def _pruned(
+    name: str, pruner: BasePruner, study: Study, storage: BaseStorage, trial: Trial, ledger: Ledger
+) -> str | None:
+    frozen = storage.get_trial(trial.key)
+    if not pruner.prune(study, frozen):
+        return None
+    step = frozen.last_step
+    value = math.nan if step is None else frozen.intermediate_values[step]
+    return f"{name}: {value:.5g} at step {step} does not keep up with the other trials"

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.controllers.pareto import front
+from wandbsweep.controllers.repeats import Configuration, configurations
 from wandbsweep.plan import Plan
 from wandbsweep.spec import SweepSpec
 from wandbsweep.sweepdir import find_sweep, read_spec
@@ -44,16 +46,43 @@ class SweepResults:
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """The trials by value, the best first; those without one last, by number."""
-        sign = -1.0 if self.spec.goal == "maximize" else 1.0
-        worst = math.inf
-        return sorted(self.trials, key=lambda t: (worst if t.value is None else sign * t.value, t.number))
+        """The trials by value, the best first; those without one last, by number. Of several metrics: the front first."""
+        if self.spec.metrics:
+            front = {trial.number for trial in self.front}
+            return sorted(self.trials, key=lambda trial: (trial.number not in front, trial.number))
+        return sorted(self.trials, key=lambda trial: (self._loss(trial.value), trial.number))
 
     @property
     def best(self) -> TrialRecord | None:
-        """The trial with the best value of those that finished or were stopped; of equals, the first."""
+        """The trial with the best value of those that finished or were stopped; of equals, the first.
+
+        Of a sweep with ``repeats``: the first run of the best configuration. Of one with several metrics: the first of
+        the ``front``.
+        """
+        if self.spec.metrics:
+            return next(iter(self.front), None)
+        if self.spec.repeats:
+            return next((c.runs[0] for c in self.configurations if c.mean is not None), None)
         ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
         return next(ended, None)
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """Of a sweep with several metrics, the trials that no other one beats in all of them, by number."""
+        return front(self.trials, self.spec.metrics)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """Of a sweep with ``repeats``, the configurations: those with the most runs first, of these by their means."""
+        if self.spec.repeats is None:
+            return []
+        found = configurations(self.trials, self.spec.repeats)
+        return sorted(found, key=lambda c: (-len(c.values), self._loss(c.mean)))
+
+    def _loss(self, value: float | None) -> float:
+        if value is None:
+            return math.inf
+        return -value if self.spec.goal == "maximize" else value
 
     @cached_property
     def frame(self) -> pd.DataFrame:

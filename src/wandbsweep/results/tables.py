@@ -25,24 +25,28 @@ def leaderboard(results: SweepResults, *, top: int | None = None) -> Table:
     """The trials by value, the best first."""
     ranked = results.ranked[:top]
     swept = [name for name, p in results.spec.parameters.items() if p.distribution != "constant"]
+    if results.spec.repeats:
+        swept.append(results.spec.repeats.parameter)
     title = f"{len(ranked)} of {len(results.trials)} trials" if len(ranked) < len(results.trials) else None
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    metric = results.spec.metric.name if results.spec.metric else "value"
-    for heading in ("trial", "state", metric, "steps", "time"):
+    several = [metric.name for metric in results.spec.metrics]
+    metrics = several or [results.spec.metric.name if results.spec.metric else "value"]
+    for heading in ("trial", "state", *metrics, "steps", "time"):
         table.add_column(escape(heading), justify="left" if heading == "state" else "right", no_wrap=True)
     for name in swept:
         table.add_column(escape(name), overflow="fold")
     for trial in ranked:
-        table.add_row(*_cells(trial, swept))
+        values = [trial.metrics.get(name) for name in several] or [trial.value]
+        table.add_row(*_cells(trial, values, swept))
     return table
 
 
-def _cells(trial: TrialRecord, swept: Sequence[str]) -> list[str]:
+def _cells(trial: TrialRecord, values: Sequence[float | None], swept: Sequence[str]) -> list[str]:
     style = _STYLES.get(trial.state, "dim")
     return [
         str(trial.number),
         f"[{style}]{trial.state}[/{style}]",
-        short(trial.value),
+        *map(short, values),
         str(len(trial.reports)),
         "" if trial.duration_s is None else f"{trial.duration_s:.1f}s",
         *(escape(short(trial.params.get(name))) if name in trial.params else "" for name in swept),
@@ -61,23 +65,35 @@ def state_line(results: SweepResults, total: int | None) -> str:
     ended = sum(n for state, n in results.counts.items() if state not in ("running", "queued"))
     parts = [f"{ended}/{total} trials" if total else f"{ended} trials"]
     parts += [f"{count} {state}" for state, count in results.counts.items()]
-    best = results.best
-    if best is not None:
-        name = results.spec.metric.name if results.spec.metric else "value"
-        parts.append(f"best {name} {short(best.value)} (trial {best.number})")
+    if results.spec.metrics:
+        parts.append(f"{len(results.front)} on the Pareto front")
+    elif results.best is not None:
+        parts.append(f"best {achieved(results, results.best)} (trial {results.best.number})")
     return " · ".join(parts)
 
 
+def achieved(results: SweepResults, trial: TrialRecord) -> str:
+    """What a trial reached, with the names of the metrics: ``val/loss 0.1``."""
+    spec = results.spec
+    if spec.metrics:
+        return ", ".join(f"{metric.name} {short(trial.metrics.get(metric.name))}" for metric in spec.metrics)
+    name = spec.metric.name if spec.metric else "value"
+    configuration = next((c for c in results.configurations if c.runs[0] is trial), None)
+    if configuration is None:
+        return f"{name} {short(trial.value)}"
+    spread = "" if configuration.deviation is None else f" ± {short(configuration.deviation)}"
+    return f"{name} {short(configuration.mean)}{spread}, the mean of {len(configuration.values)} runs"
+
+
 def print_best(results: SweepResults, out: Console) -> None:
-    """The best trial, its parameters, and the command that trains it again."""
-    best = results.best
-    if best is None:
+    """The best trial, or each on the Pareto front: its parameters, and the command that trains it again."""
+    best = results.front if results.spec.metrics else [results.best] if results.best else []
+    if not best:
         out.print("No trial has a value yet.")
-        return
-    name = results.spec.metric.name if results.spec.metric else "value"
-    out.print(f"[bold]Best[/bold]: trial {best.number}, {escape(name)} = {short(best.value)}")
-    for parameter, value in best.params.items():
-        shown = repr(value) if isinstance(value, str) else str(value)
-        out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
-    out.print("Train it again:")
-    out.print(f"  {escape(results.command(best))}", soft_wrap=True)
+    for trial in best:
+        out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(achieved(results, trial))}")
+        for parameter, value in trial.params.items():
+            shown = repr(value) if isinstance(value, str) else str(value)
+            out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
+        out.print("Train it again:")
+        out.print(f"  {escape(results.command(trial))}", soft_wrap=True)
