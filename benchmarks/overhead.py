@@ -39,7 +39,11 @@ def main() -> None:
             "0.10 s",
         )
         _row("the same, the last 20 of them", f"{statistics.median(gaps[-20:]):.3f} s", "0.10 s")
-        _row(f"`wandbsweep table` of these {options.trials} trials, median of 5", f"{table(place / 'empty'):.2f} s", "0.6 s")
+        _row(
+            f"`wandbsweep table` of these {options.trials} trials, median of 5",
+            f"{table(place / 'empty'):.2f} s",
+            "0.6 s",
+        )
         sweep, single = digits(place / "digits", options.digits)
         per_trial = sweep / options.digits
         _row(f"a digits sweep of {options.digits} trials (mlp, 5 epochs) in one agent", f"{sweep:.1f} s", "")
@@ -69,7 +73,11 @@ def between_trials(place: Path, trials: int) -> list[float]:
     """Seconds between the end of each trial and the start of the next one's task function, in one agent."""
     times = place.with_suffix(".txt")
     app = [sys.executable, str(ROOT / "benchmarks/empty/app.py"), *SWEEP]
-    space = ["optimizer=adamw,sgd", "optimizer.lr=tag(log,interval(1e-5,1e-1))", "optimizer.weight_decay=interval(0.0,0.1)"]
+    space = [
+        "optimizer=adamw,sgd",
+        "optimizer.lr=tag(log,interval(1e-5,1e-1))",
+        "optimizer.weight_decay=interval(0.0,0.1)",
+    ]
     method = ["+hydra.sweeper.sweep.method=random", f"+hydra.sweeper.sweep.run_cap={trials}"]
     _run([*app, *space, *method, f"times={times}", f"hydra.sweep.dir={place}"])
     spans = [tuple(map(float, line.split())) for line in times.read_text().splitlines()]
@@ -77,7 +85,9 @@ def between_trials(place: Path, trials: int) -> list[float]:
 
 
 def table(sweep: Path) -> float:
-    return statistics.median(_run([sys.executable, "-m", "wandbsweep.cli", "table", str(sweep)]) for _ in range(REPEATS))
+    return statistics.median(
+        _run([sys.executable, "-m", "wandbsweep.cli", "table", str(sweep)]) for _ in range(REPEATS)
+    )
 
 
 def digits(place: Path, trials: int) -> tuple[float, float]:

@@ -139,9 +139,7 @@ def test_values_are_copies():
 
 def test_one_grid_point_for_1_and_1_0_and_three_for_1_true_and_text():
     assert parameter(values=[1, True, "1", 1.0]).grid() == [1.0, True, "1"]
-    assert parameter(
-        values=[None, [1, {"k": 2}], [1, {"k": 2}], {"b": 1, "a": 2}, {"a": 2, "b": 1}]
-    ).grid() == [
+    assert parameter(values=[None, [1, {"k": 2}], [1, {"k": 2}], {"b": 1, "a": 2}, {"a": 2, "b": 1}]).grid() == [
         None,
         [1, {"k": 2}],
         {"a": 2, "b": 1},
@@ -164,9 +162,7 @@ def test_what_has_no_grid_says_so(config):
 
 
 def test_q_uniform_steps_as_arange_does():
-    assert parameter(distribution="q_uniform", min=1, max=1.3, q=0.1).grid() == pytest.approx(
-        [1, 1.1, 1.2, 1.3]
-    )
+    assert parameter(distribution="q_uniform", min=1, max=1.3, q=0.1).grid() == pytest.approx([1, 1.1, 1.2, 1.3])
     assert parameter(distribution="q_uniform", min=0, max=3).grid() == [0.0, 1.0, 2.0]
     assert all(type(v) is float for v in parameter(distribution="q_uniform", min=0, max=3).grid())
 
@@ -228,9 +224,7 @@ def continuous(draw):
 
 @st.composite
 def listed(draw):
-    values = draw(
-        st.lists(st.one_of(st.integers(), st.booleans(), st.text(max_size=3), st.none()), min_size=1)
-    )
+    values = draw(st.lists(st.one_of(st.integers(), st.booleans(), st.text(max_size=3), st.none()), min_size=1))
     assume(len({grid_key(value) for value in values}) == len(values))
     if draw(st.booleans()):
         return Parameter("p", "categorical", values=tuple(values))

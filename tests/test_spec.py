@@ -81,9 +81,7 @@ def test_what_wandbs_schema_refuses_is_refused(keys, messages):
 def test_a_grid_needs_a_grid_of_every_parameter(source):
     assert "disallowed type with grid search" in VECTORS["grid_misc"][source]
     (violation,) = violations({"method": "grid", "parameters": json.loads(source)})
-    assert re.match(
-        r"parameters\.a: \w+ has no grid; .* constant, categorical, int_uniform, q_uniform$", violation
-    )
+    assert re.match(r"parameters\.a: \w+ has no grid; .* constant, categorical, int_uniform, q_uniform$", violation)
 
 
 # -- What a spec holds --------------------------------------------------------------------------------
@@ -408,9 +406,7 @@ def test_iterations_that_are_ignored_are_told(given, ignored):
 
 @pytest.mark.parametrize("name", ["log_uniform", "inv_log_uniform", "q_log_uniform"])
 def test_exponent_forms_work_and_warn(name):
-    with pytest.warns(
-        UserWarning, match=rf"parameters\.p: uses {name}, where min and max are base-e exponents"
-    ):
+    with pytest.warns(UserWarning, match=rf"parameters\.p: uses {name}, where min and max are base-e exponents"):
         spec = load_sweep(with_parameter(distribution=name, min=-3, max=0))
     assert spec.parameters["p"].min == -3
 
@@ -467,9 +463,7 @@ def test_exponent_forms_in_the_values_of_a_mapping_are_numbers_if_all_are(values
 
 def test_a_file_tells_a_number_from_quoted_text(tmp_path):
     file = tmp_path / "sweep.yaml"
-    file.write_text(
-        "method: random\nparameters:\n  a: {values: [1e-5, auto, '1e-3', 1.5e3]}\n  b: {value: 2e4}\n"
-    )
+    file.write_text("method: random\nparameters:\n  a: {values: [1e-5, auto, '1e-3', 1.5e3]}\n  b: {value: 2e4}\n")
     with pytest.warns(UserWarning, match="is text to W&B") as caught:
         spec = load_sweep(file)
     assert spec.parameters["a"].values == (1e-5, "auto", "1e-3", 1500.0)
@@ -607,9 +601,7 @@ def parameters(draw):
     if draw(st.booleans()):
         return {"values": draw(st.lists(anything, min_size=1, max_size=3))}
     name = draw(
-        st.sampled_from(
-            [name for name, law in LAWS.items() if "values" not in law.keys and "value" not in law.keys]
-        )
+        st.sampled_from([name for name, law in LAWS.items() if "values" not in law.keys and "value" not in law.keys])
     )
     low, high = draw(bounds)
     if name == "int_uniform":

@@ -40,9 +40,7 @@ def test_the_bands_and_thresholds_of_wandbs_engine(case):
     assert found == case["bands"]
     sign = -1 if goal == "maximize" else 1
     limits = [threshold(band, settings.eta, goal, histories.values()) for band in found]
-    assert [math.inf if limit is None else sign * limit for limit in limits] == [
-        float(t) for t in case["thresholds"]
-    ]
+    assert [math.inf if limit is None else sign * limit for limit in limits] == [float(t) for t in case["thresholds"]]
 
 
 def test_the_settings_that_wandbs_engine_chokes_on_are_read():
@@ -73,9 +71,7 @@ def test_bands(settings, expected):
     assert list(islice(bands(settings), 5)) == expected
 
 
-@pytest.mark.parametrize(
-    ("iterations", "band"), [(0, None), (2, None), (3, 3), (8, 3), (9, 9), (10**6, 531441)]
-)
+@pytest.mark.parametrize(("iterations", "band"), [(0, None), (2, None), (3, 3), (8, 3), (9, 9), (10**6, 531441)])
 def test_the_last_band_that_a_run_has_reached(iterations, band):
     assert last_band(EarlyTerminate(min_iter=3), iterations) == band
 

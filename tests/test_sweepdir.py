@@ -62,9 +62,7 @@ def test_one_and_true_are_different_spaces():
 
 
 def test_long_lists_differ_in_their_last_value():
-    one, other = (
-        load_sweep({"method": "grid", "parameters": {"a": {"values": [*range(1000), v]}}}) for v in (-1, -2)
-    )
+    one, other = (load_sweep({"method": "grid", "parameters": {"a": {"values": [*range(1000), v]}}}) for v in (-1, -2))
     (line,) = sweepdir.differences(one, other)
     assert len(line) < 500
 

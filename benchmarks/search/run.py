@@ -149,28 +149,36 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter) parser.add_argument("--quick",
-    action="store_true", help="two data sets, three seeds, no slow peers") parser.add_argument("--seeds",
-    type=int, default=20) parser.add_argument("--slow-seeds", type=int, default=5, help="seeds of
-    optuna-gp") parser.add_argument("--searches", default="") parser.add_argument("--scenarios", default="",
-    help=", ".join(s.key for s in SCENARIOS)) parser.add_argument("--sets", default="all",
-    help="development, held-out, all or names") parser.add_argument("--metrics", default="", help="accuracy,
-    loss or both; default: one per data set") parser.add_argument("--wandb-python",
-    default=os.environ.get("WANDB_ENGINE_PYTHON")) parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--save", type=Path, help="a .jsonl file of results: read first, then added to")
-    options = parser.parse_args() named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all":
-    DEVELOPMENT + HELD_OUT} options.sets = named.get(options.sets, options.sets.split(",")) options.metrics
-    = [m for m in options.metrics.split(",") if m] options.searches = options.searches.split(",") if
-    options.searches else list(SEARCHES) if options.quick:
+def options_given() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="two data sets, three seeds, no slow peers")
+    add("--seeds", type=int, default=20)
+    add("--slow-seeds", type=int, default=5, help="seeds of optuna-gp")
+    add("--searches", default="", help=f"default: {','.join(SEARCHES)}")
+    add("--scenarios", default="", help=f"default: {','.join(s.key for s in SCENARIOS)}")
+    add("--sets", default="all", help="development, held-out, all or names")
+    add("--metrics", default="", help="accuracy, loss or both; default: one per data set")
+    add("--wandb-python", default=os.environ.get("WANDB_ENGINE_PYTHON"))
+    add("--jobs", type=int, default=1)
+    add("--save", type=Path, help="a .jsonl file of results: read first, then added to")
+    options = parser.parse_args()
+    named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}
+    options.sets = named.get(options.sets, options.sets.split(","))
+    options.metrics = [m for m in options.metrics.split(",") if m]
+    options.searches = options.searches.split(",") if options.searches else list(SEARCHES)
+    if options.quick:
         options.seeds, options.sets = 3, ("digits_noisy", "next_pixel")
         options.searches = [s for s in options.searches if s != "optuna-gp"]
     if not options.wandb_python and "wandb" in options.searches:
         print("W&B's engine is left out: no --wandb-python", file=sys.stderr)
         options.searches.remove("wandb")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return options
 
+
+def main() -> None:
+    options = options_given()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     results: list[dict[str, Any]] = []
     if options.save and options.save.exists():
         results = [json.loads(line) for line in options.save.read_text().splitlines()]

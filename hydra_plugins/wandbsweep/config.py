@@ -33,6 +33,4 @@ class WandbSweeperConf:
     endless: bool = False
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="wandbsweep", node=WandbSweeperConf, provider="wandbsweep"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="wandbsweep", node=WandbSweeperConf, provider="wandbsweep")

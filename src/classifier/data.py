@@ -100,9 +100,7 @@ def _digits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset
     from sklearn.model_selection import train_test_split
 
     images, classes = load_digits(return_X_y=True)
-    rest, test = train_test_split(
-        range(len(classes)), test_size=test_size, stratify=classes, random_state=seed
-    )
+    rest, test = train_test_split(range(len(classes)), test_size=test_size, stratify=classes, random_state=seed)
     train, val = train_test_split(rest, test_size=val_size, stratify=classes[rest], random_state=seed)
     x = torch.as_tensor(images, dtype=torch.float32).reshape(-1, *Digits.input_shape)
     y = torch.as_tensor(classes, dtype=torch.long)

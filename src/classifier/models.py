@@ -17,9 +17,7 @@ def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], drop
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
-def convnet(
-    *, input_shape: Sequence[int], classes: int, channels: Sequence[int], dropout: float
-) -> nn.Sequential:
+def convnet(*, input_shape: Sequence[int], classes: int, channels: Sequence[int], dropout: float) -> nn.Sequential:
     """One 3x3 convolution per entry of ``channels``, each but the last halving the image; then an average."""
     layers: list[nn.Module] = []
     width = input_shape[0]
@@ -28,6 +26,4 @@ def convnet(
         if i + 1 < len(channels):
             layers.append(nn.MaxPool2d(2))
         width = wider
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(width, classes)
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(width, classes))

@@ -60,9 +60,7 @@ def _trainer(cfg: DictConfig, logger: Logger | bool) -> Trainer:
         callbacks.append(_checkpoint(cfg))
     # On SLURM the sweep's agents requeue, so Lightning must not.
     plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
-    trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(
-        logger=logger, callbacks=callbacks, plugins=plugins
-    )
+    trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(logger=logger, callbacks=callbacks, plugins=plugins)
     return trainer
 
 
@@ -83,9 +81,7 @@ def _last_checkpoint(cfg: DictConfig) -> Path:
 def _checkpoint(cfg: DictConfig) -> ModelCheckpoint:
     """One file, written over: a run into an old directory does not count ``last-v1`` up."""
     path = _last_checkpoint(cfg)
-    return ModelCheckpoint(
-        path.parent, filename=path.stem, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    return ModelCheckpoint(path.parent, filename=path.stem, save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 def _resume_from(cfg: DictConfig) -> Path | None:

@@ -22,9 +22,7 @@ class CurrentTrial:
     sweep_id: str | None = None
     metric: str | None = None
     """The name of the metric that the sweep optimises."""
-    send: Callable[[int, Mapping[str, float]], Decision] = field(
-        default=lambda step, metrics: CONTINUE, repr=False
-    )
+    send: Callable[[int, Mapping[str, float]], Decision] = field(default=lambda step, metrics: CONTINUE, repr=False)
     decision: Decision = CONTINUE
     """The last answer; a stop is final."""
 

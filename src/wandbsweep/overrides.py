@@ -48,7 +48,7 @@ class CommandLine:
     """The parameters that it defines, each as in a W&B sweep configuration."""
     lists: dict[str, list[Any]] = field(default_factory=dict)
     """Of those, the ones that are lists: their values, in order, repetitions included."""
-    fixed: frozenset[str] = frozenset()
+    fixed: dict[str, Any] = field(default_factory=dict)
     """The keys that it sets or deletes."""
 
     def fixed_lines(self) -> list[str]:
@@ -63,10 +63,10 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     last = {_name(override): override for override in parsed}
     slots: list[Slot] = []
-    parameters, lists, fixed = {}, {}, set()
+    parameters, lists, fixed = {}, {}, {}
     for name, override in last.items():
         if not override.is_sweep_override():
-            fixed.add(name)
+            fixed[name] = override.value()
             assert override.input_line is not None
             slots.append(Slot(line=override.input_line))
             continue
@@ -85,7 +85,7 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key
             lists[name] = values
             parameters[name] = _from_list(override, values)
         slots.append(slot)
-    return CommandLine(slots, parameters, lists, frozenset(fixed))
+    return CommandLine(slots, parameters, lists, fixed)
 
 
 def trial_overrides(slots: Sequence[Slot], params: Mapping[str, Any]) -> list[str]:

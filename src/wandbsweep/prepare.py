@@ -83,7 +83,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     )
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
-        check_composes(loader, config, plan, spec, first)
+        check_composes(loader, config, plan, spec)
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
     plan = _make(directory, config, loader, plan, spec)
@@ -167,9 +167,7 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     return _go_on(config, directory, spec, caps[-1])
 
 
-def _resumed(
-    config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings
-) -> Prepared:
+def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings) -> Prepared:
     stored, plan = sweepdir.read_spec(directory), Plan.load(directory)
     found = sweepdir.differences(stored, spec)
     before, now = (

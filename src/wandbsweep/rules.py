@@ -92,9 +92,7 @@ class Reader:
         """The plain configuration, without what is null; None where there is nothing to read."""
         if not isinstance(raw, Mapping) or not raw:
             what = "is empty" if raw is None or raw == {} else f"is {_kind(raw)}"
-            self.refuse(
-                "the sweep configuration", f"{what}, but must be a mapping with method and parameters"
-            )
+            self.refuse("the sweep configuration", f"{what}, but must be a mapping with method and parameters")
             return None
         try:
             config: dict[str, Any] = self.plain("", raw)
@@ -129,9 +127,7 @@ class Reader:
 
     def metrics(self, raw: Any) -> tuple[Metric, ...]:
         if not isinstance(raw, list) or len(raw) < 2:
-            self.refuse(
-                "metrics", f"{_show(raw)} must be a list of two or more metrics; a single one is `metric`"
-            )
+            self.refuse("metrics", f"{_show(raw)} must be a list of two or more metrics; a single one is `metric`")
             return ()
         metrics = [self.metric(f"metrics[{i}]", item) for i, item in enumerate(raw)]
         names = [metric.name for metric in metrics if metric]
@@ -218,9 +214,7 @@ class Reader:
 
     def between_keys(self, config: dict[str, Any]) -> None:
         if "metric" in config and "metrics" in config:
-            self.refuse(
-                "metrics", "cannot be given beside metric: one objective is `metric`, more are `metrics`"
-            )
+            self.refuse("metrics", "cannot be given beside metric: one objective is `metric`, more are `metrics`")
         if config.get("method") == "bayes" and not {"metric", "metrics"} & config.keys():
             self.refuse("metric", "is required by method bayes: {name: …, goal: minimize or maximize}")
         if "early_terminate" in config and "metric" not in config:
@@ -251,9 +245,7 @@ class Reader:
         for key, config in raw.items():
             here = f"{path}.{key}"
             if not isinstance(key, str) or not HYDRA_NAME.fullmatch(key):
-                self.refuse(
-                    here, f"the name {_show(key)} must be letters, digits and _ . - / @, a letter or _ first"
-                )
+                self.refuse(here, f"the name {_show(key)} must be letters, digits and _ . - / @, a letter or _ first")
             if not isinstance(config, dict):
                 wanted = f"{{{'values' if isinstance(config, list) else 'value'}: {_show(config)}}}"
                 self.refuse(here, f"{_show(config)} is {_kind(config)}, but must be a mapping, as {wanted}")
@@ -279,9 +271,7 @@ class Reader:
         if len(self.violations) > before:
             return None
         read = {key: config.get(key, law.defaults.get(key)) for key in law.keys}
-        lists: dict[str, Any] = {
-            key: tuple(config[key]) for key in ("values", "probabilities") if key in read
-        }
+        lists: dict[str, Any] = {key: tuple(config[key]) for key in ("values", "probabilities") if key in read}
         return Parameter(name, distribution, **{**read, **lists})
 
     def parameter_values(self, path: str, config: dict[str, Any]) -> None:
@@ -367,27 +357,19 @@ class Reader:
         given = {key: config[key] for key in ("min", "max") if _is_number(config.get(key))}
         for key, bound in given.items():
             if distribution == "int_uniform" and not isinstance(bound, int):
-                self.refuse(
-                    f"{path}.{key}", f"{bound} is a float, but int_uniform needs an integer; use uniform"
-                )
+                self.refuse(f"{path}.{key}", f"{bound} is a float, but int_uniform needs an integer; use uniform")
             if distribution.endswith("_values") and bound <= 0:
                 self.refuse(f"{path}.{key}", f"{bound} must be > 0, as {distribution} takes its logarithm")
             if distribution in EXPONENT_LAWS and abs(bound) > EXPONENT_LIMIT:
                 rule = f"the bounds of {distribution} are exponents of e, within ±{EXPONENT_LIMIT}"
-                self.refuse(
-                    f"{path}.{key}", f"{bound}: {rule}; {distribution}_values takes the values themselves"
-                )
+                self.refuse(f"{path}.{key}", f"{bound}: {rule}; {distribution}_values takes the values themselves")
             if distribution != "int_uniform" and not _fits_float(bound):
-                self.refuse(
-                    f"{path}.{key}", f"an integer of {bound.bit_length()} bits is too large for a float"
-                )
+                self.refuse(f"{path}.{key}", f"an integer of {bound.bit_length()} bits is too large for a float")
         if len(given) == 2 and given["min"] >= given["max"]:
             self.refuse(f"{path}.min", f"{given['min']} must be less than max, {given['max']}")
         if distribution in EXPONENT_LAWS:
             rule = "where min and max are base-e exponents"
-            self.notes.append(
-                f"{path}: uses {distribution}, {rule}; {distribution}_values takes the values themselves"
-            )
+            self.notes.append(f"{path}: uses {distribution}, {rule}; {distribution}_values takes the values themselves")
 
     # What any key may need
 

@@ -17,6 +17,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep import sweepdir
+from wandbsweep.conditions import active
+from wandbsweep.distributions import grid_key
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, encode, trial_overrides
 from wandbsweep.plan import Plan
@@ -59,7 +61,8 @@ def read_space(
     given = merged.get("parameters")
     if isinstance(given, dict):
         flat = {name: p for name, p in _flat(given) if name not in line.fixed}
-        merged["parameters"] = {**flat, **line.parameters}
+        merged["parameters"] = {**_under(flat, line.fixed), **line.parameters}
+        merged = _without_fixed_priors(merged, line.fixed)
         if given and not merged["parameters"]:
             raise SpaceError(
                 f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), "
@@ -72,6 +75,11 @@ def read_space(
         spec = load_sweep(merged)
     for warning in caught:
         log.warning("%s", warning.message)
+    if spec.repeats and spec.repeats.parameter in {*line.fixed, *line.parameters}:
+        raise SpaceError(
+            f"{spec.repeats.parameter} is what the sweep's `repeats` sets for each run; set it there, as "
+            f"hydra.sweeper.sweep.repeats.values=[0,1], or leave it off the command line."
+        )
     return spec, None
 
 
@@ -94,9 +102,43 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", parameter
 
 
-def middle(spec: SweepSpec) -> dict[str, Any]:
-    """Some point of the space, to try whether it composes."""
-    return {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
+def _under(parameters: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` where others are ``fixed``: conditions on those are settled, one way or the other."""
+    settled = {}
+    for name, parameter in parameters.items():
+        when = parameter.get("when") if isinstance(parameter, Mapping) else None
+        if not isinstance(when, Mapping) or fixed.keys().isdisjoint(when):
+            settled[name] = parameter
+        elif all(_among(fixed[parent], values) for parent, values in when.items() if parent in fixed):
+            left = {parent: values for parent, values in when.items() if parent not in fixed}
+            rest = {key: value for key, value in parameter.items() if key != "when"}
+            settled[name] = {**rest, "when": left} if left else rest
+    return settled
+
+
+def _without_fixed_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """The configurations to try first that have the ``fixed`` values, without them."""
+    prior = merged.get("prior")
+    if not isinstance(prior, Mapping) or not isinstance(given := prior.get("configurations"), list):
+        return merged
+    fitting = [
+        {name: value for name, value in configuration.items() if name not in fixed}
+        for configuration in given
+        if isinstance(configuration, Mapping)
+        and all(grid_key(value) == grid_key(fixed[name]) for name, value in configuration.items() if name in fixed)
+    ]
+    return {**merged, "prior": {**prior, "configurations": fitting}} if fixed else merged
+
+
+def _among(value: Any, values: Any) -> bool:
+    return grid_key(value) in map(grid_key, values if isinstance(values, list) else [values])
+
+
+def middle(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Some point of the space with the values ``chosen``, to try whether it composes."""
+    point = {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
+    repeated = {spec.repeats.parameter: spec.repeats.values[0]} if spec.repeats else {}
+    return {**active(spec.parameters, {**point, **(chosen or {})}), **repeated}
 
 
 def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
@@ -112,18 +154,17 @@ def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
         )
 
 
-def check_composes(
-    loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec, first: Mapping[str, Any]
-) -> None:
-    """Compose the first point under every choice of config groups: no key may be unknown, under none of them."""
+def check_composes(loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec) -> None:
+    """Compose a point under every choice of config groups: no key may be unknown, under none of them."""
     _check_written(spec)
     groups = {name: _choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
     if math.prod(map(len, groups.values())) > _MOST_CHOICES:
         groups = {name: choices[:1] for name, choices in groups.items()}
     faults: dict[str, None] = {}
     for choices in itertools.product(*groups.values()):
-        chosen = dict(zip(groups, choices, strict=True))
-        faults.update(dict.fromkeys(_faults(loader, config, plan, {**first, **chosen}, chosen)))
+        point = middle(spec, dict(zip(groups, choices, strict=True)))
+        chosen = {name: point[name] for name in groups if name in point}
+        faults.update(dict.fromkeys(_faults(loader, config, plan, point, chosen)))
     if faults:
         raise SpaceError(
             "The search space does not fit the configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)

@@ -31,9 +31,7 @@ def names(group: str) -> list[str]:
 @pytest.mark.parametrize("scheduler", names("scheduler"))
 def test_every_combination_trains(configured, model, optimizer, scheduler):
     groups = [f"model={model}", f"optimizer={optimizer}", f"scheduler={scheduler}"]
-    cfg = configured(
-        *groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false"
-    )
+    cfg = configured(*groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false")
     assert math.isfinite(train(cfg))
 
 
@@ -64,9 +62,7 @@ def test_resumed_trial_ends_where_an_uninterrupted_one_does(configured):
     whole = train(configured(*options, "trainer.max_epochs=3", output="whole"))
     train(configured(*options, "trainer.max_epochs=1", output="parts"))
     with running(CurrentTrial(number=0, resumed=True, metric="val/loss")):
-        assert train(configured(*options, "trainer.max_epochs=3", output="parts")) == pytest.approx(
-            whole, 1e-6
-        )
+        assert train(configured(*options, "trainer.max_epochs=3", output="parts")) == pytest.approx(whole, 1e-6)
 
 
 def test_a_trial_not_resumed_begins_anew_in_an_old_directory(configured, tmp_path):

@@ -23,9 +23,7 @@ def logs_of(path):
 
 
 def python(code, *args, **kwargs):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, text=True, **kwargs
-    )
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, text=True, **kwargs)
 
 
 class TestOptunasOwnSuiteOnTheFile(StorageTestCase):

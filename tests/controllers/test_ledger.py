@@ -37,9 +37,7 @@ class Store:
 def trial(**fields):
     empty = {"params": {}, "distributions": {}, "user_attrs": {}, "intermediate_values": {}}
     times = {"datetime_start": datetime.now(), "datetime_complete": None}
-    return FrozenTrial(
-        number=-1, trial_id=-1, state=TrialState.RUNNING, value=None, **{**empty, **times, **fields}
-    )
+    return FrozenTrial(number=-1, trial_id=-1, state=TrialState.RUNNING, value=None, **{**empty, **times, **fields})
 
 
 def states(ledger):

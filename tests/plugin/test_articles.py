@@ -79,9 +79,7 @@ OWN = {
 def test_the_projects_own_sweeps(tmp_path: Path) -> None:
     """Every file of conf/sweep, through train.py."""
     assert {file.stem for file in (ROOT / "conf" / "sweep").glob("*.yaml")} == OWN.keys()
-    commands = [
-        [f"sweep={name}", f"hydra.sweep.dir={tmp_path / name}", *SHORT, *small] for name, small in OWN.items()
-    ]
+    commands = [[f"sweep={name}", f"hydra.sweep.dir={tmp_path / name}", *SHORT, *small] for name, small in OWN.items()]
     ended = App(ROOT).shell([sys.executable, "-W", "error::UserWarning", "-c", TRAIN_ALL, json.dumps(commands)])
     assert ended.status == 0, ended
     first, second, *others = [open_sweep(tmp_path / name).trials for name in OWN]

@@ -83,7 +83,7 @@ class TestSpaces:
 
     def test_a_value_that_hydra_cannot_write(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"options": {"values": [{"a": {"it's": 1}}, {}]}}}
-        assert "parameters.options: The key \"it's\"" in refused(app, sweep_file(app, spec))
+        assert 'parameters.options: The key "it\'s"' in refused(app, sweep_file(app, spec))
 
     def test_a_value_of_no_plain_type(self, app: App) -> None:
         (app.directory / "conf" / "sweep" / "given.yaml").write_text(

@@ -46,7 +46,7 @@ class SweepResults:
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """The trials by value, the best first; those without one last, by number. Of several metrics: the front first."""
+        """The trials by value, the best first, those without one last. Of several metrics: the front first."""
         if self.spec.metrics:
             front = {trial.number for trial in self.front}
             return sorted(self.trials, key=lambda trial: (trial.number not in front, trial.number))

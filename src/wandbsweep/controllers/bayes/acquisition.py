@@ -48,9 +48,7 @@ class Acquisition:
     Several posteriors are several beliefs about the hyperparameters; improvement is expected over all.
     """
 
-    def __init__(
-        self, space: Space, x: Floats, posteriors: Sequence[Posterior], best: Sequence[Floats]
-    ) -> None:
+    def __init__(self, space: Space, x: Floats, posteriors: Sequence[Posterior], best: Sequence[Floats]) -> None:
         self.space, self.x, self.posteriors, self.best = space, x, posteriors, best
 
     def __call__(self, points: Floats) -> Floats:
@@ -112,9 +110,7 @@ def climb(acquisition: Acquisition, start: Floats, *, rounds: int = 2) -> Floats
                 value, slope = acquisition.with_slope(moved)
                 return -value, -slope[free]
 
-            found = minimize(
-                downhill, point[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30}
-            )
+            found = minimize(downhill, point[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
             point[free] = found.x
         for j, column in enumerate(space.columns.values()):
             if column.levels is not None:

@@ -69,10 +69,7 @@ class Hyperparameters:
     def unpack(cls, theta: Floats, dims: int) -> Hyperparameters:
         if len(theta) == dims + 2:
             theta = np.concatenate([theta, _prior(dims, True)[0][dims + 2 :]])
-        return cls(
-            theta[:dims], theta[dims], theta[dims + 1], theta[dims + 2 : -2], float(theta[-2]),
-            float(theta[-1])
-        )
+        return cls(theta[:dims], theta[dims], theta[dims + 1], theta[dims + 2 : -2], float(theta[-2]), float(theta[-1]))
 
 
 def _prior(dims: int, curves: bool) -> tuple[Floats, Floats]:

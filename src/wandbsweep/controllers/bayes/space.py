@@ -176,4 +176,3 @@ class Space:
         delta: Floats = a.T[:, :, None] - b.T[:, None, :]
         delta[self.categorical] = delta[self.categorical] != 0
         return delta * delta
-
