@@ -7,6 +7,7 @@ numbers can be compared with each other; ``--trials`` shortens it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -81,7 +82,7 @@ def between_trials(place: Path, trials: int) -> list[float]:
     method = ["+hydra.sweeper.sweep.method=random", f"+hydra.sweeper.sweep.run_cap={trials}"]
     _run([*app, *space, *method, f"times={times}", f"hydra.sweep.dir={place}"])
     spans = [tuple(map(float, line.split())) for line in times.read_text().splitlines()]
-    return [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
+    return [after[0] - before[1] for before, after in itertools.pairwise(spans)]
 
 
 def table(sweep: Path) -> float:
