@@ -321,7 +321,7 @@ class TestWhatAPersonSees:
         assert re.search(r"trial 0 finished: loss [\d.]+, 2 steps, [\d.]+s", ended.err)
         assert "6/6 trials · 6 finished · best loss 0.2" in ended.err
         assert sweep.best is not None
-        assert f"Best: trial {sweep.best.number}, loss = 0.2" in ended.out
+        assert f"Best: trial {sweep.best.number}, loss 0.2" in ended.out
 
     def test_the_command_that_trains_the_best_again(self, app: App) -> None:
         ended = app.multirun("sweep=grid", "label='two words'", "+extra={a: 1}")
