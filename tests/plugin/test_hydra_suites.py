@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hydra import version
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
-from hydra.version import VersionBase
+from hydra.version import Version, VersionBase
 
 from hydra_plugins.wandbsweep.sweeper import WandbSweeper
 
@@ -25,7 +24,7 @@ def hydras_oldest_defaults() -> Iterator[None]:
     """Another test in this process may have set other ones."""
     hydra_version = VersionBase.instance()
     base = hydra_version.version_base
-    version.setbase("1.1")
+    hydra_version.setbase(Version("1.1"))
     yield
     hydra_version.version_base = base
 
