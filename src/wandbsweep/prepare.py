@@ -24,7 +24,7 @@ from wandbsweep.job import hydra_overrides, set_key
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
 from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.settings import Settings
-from wandbsweep.snapshot import snapshot_loader, take_snapshot
+from wandbsweep.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.spec import SweepSpec, load_sweep
 from wandbsweep.trial import ENDED
@@ -83,7 +83,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     )
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
-        check_composes(loader, config, plan, spec)
+        check_composes(reading_once(loader.get_search_path()), config, plan, spec)
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
     plan = _make(directory, config, loader, plan, spec)

@@ -12,7 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathElement
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.plugins.config_source import ConfigResult
 
 # Hydra's own configurations come with the installed package, structured ones with the code.
@@ -39,7 +39,12 @@ def snapshot_loader(search_path: Sequence[tuple[str, str]], root: Path) -> Confi
     path = ConfigSearchPathImpl()
     for provider, source in search_path:
         path.append(provider, resolved(source, root))
-    loader = ConfigLoaderImpl(config_search_path=path)
+    return reading_once(path)
+
+
+def reading_once(search_path: ConfigSearchPath) -> ConfigLoader:
+    """A loader for many compositions in a row: it reads each file once."""
+    loader = ConfigLoaderImpl(config_search_path=search_path)
     loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
     return loader
 
