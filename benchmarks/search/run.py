@@ -120,7 +120,7 @@ def table(results: list[dict[str, Any]]) -> str:
         if not mine:
             continue
         budgets = [k for k in TRIALS if not scenario.epochs or k <= FULL_TRIALS_OF_EPOCHS]
-        by = {s: {identity(r)[1:3] + (r["seed"],): r for r in mine if r["search"] == s} for s in SEARCHES}
+        by = {s: {(*identity(r)[1:3], r["seed"]): r for r in mine if r["search"] == s} for s in SEARCHES}
         by = {s: runs for s, runs in by.items() if runs}
         shared = sorted(set.intersection(*(set(runs) for runs in by.values())))
         last = {s: np.array([runs[k]["regrets"][-1] for k in shared]) for s, runs in by.items()}

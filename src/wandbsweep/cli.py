@@ -13,6 +13,7 @@ from typing import Any
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.load import SweepResults, as_json, open_sweep
 from wandbsweep.sweepdir import OUTPUTS, SWEEP_FILE
+from wandbsweep.trial import TrialRecord
 
 _WATCH_S = 2.0
 
@@ -88,17 +89,26 @@ def _show_status(results: SweepResults, *, as_json: bool) -> None:
                 "method": spec.method,
                 "metric_name": spec.metric.name if spec.metric else None,
                 "goal": spec.goal if spec.metric else None,
+                **({"metrics": {m.name: m.goal for m in spec.metrics}} if spec.metrics else {}),
                 "run_cap": spec.run_cap,
                 "trials": len(results.trials),
                 "counts": results.counts,
-                "best": None if best is None else {"number": best.number, "metric": best.value},
+                "best": None if best is None else _best_json(results, best),
             }
         )
         return
-    goal = f", {spec.goal} {spec.metric.name}" if spec.metric else ""
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
     print(f"{results.sweep_id}: {spec.method} over {len(spec.parameters)} parameters{goal}")
     print(f"{results.directory}")
     print(state_line(results, spec.run_cap), flush=True)
+
+
+def _best_json(results: SweepResults, best: TrialRecord) -> dict[str, Any]:
+    if results.spec.metrics:
+        return {"front": [trial.number for trial in results.front]}
+    configuration = results.configuration_of(best)
+    return {"number": best.number, "metric": configuration.mean if configuration else best.value}
 
 
 def _opened(options: argparse.Namespace) -> SweepResults:

@@ -9,8 +9,8 @@ other parameters and the values under which it exists. ::
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+import copy
+from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -18,7 +18,7 @@ from wandbsweep.distributions import Parameter, grid_key
 from wandbsweep.errors import SweepConfigError
 
 GRID_LIMIT = 1_000_000
-"""How many points of a conditional grid are gone through to find those that differ."""
+"""A conditional grid with more points than this is refused: its points are listed."""
 
 
 def active(parameters: Mapping[str, Parameter], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,21 +37,31 @@ def is_conditional(parameters: Mapping[str, Parameter]) -> bool:
 def grid_points(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     """The points of a grid with conditions, each once, in the order of the grid without."""
     axes = {name: parameter.grid() for name, parameter in parameters.items()}
-    points: dict[Any, dict[str, Any]] = {}
-    for count, values in enumerate(itertools.product(*axes.values())):
-        if count >= GRID_LIMIT:
-            raise SweepConfigError([f"parameters: a grid with conditions has to be under {GRID_LIMIT:,} points"])
-        point = active(parameters, dict(zip(axes, values, strict=True)))
-        points.setdefault(grid_key(point), point)
-    return list(points.values())
+    points: list[dict[str, int]] = [{}]  # what is there, by its place on its axis
+    for name in _parents_first(parameters):
+        holds = [
+            _holds(parameters[name], {parent: axes[parent][index] for parent, index in point.items()})
+            for point in points
+        ]
+        if len(points) + sum(holds) * (len(axes[name]) - 1) > GRID_LIMIT:
+            raise SweepConfigError([f"parameters: a grid with conditions may have {GRID_LIMIT:,} points at most"])
+        points = [
+            {**point, name: index} if held else point
+            for point, held in zip(points, holds, strict=True)
+            for index in (range(len(axes[name])) if held else [0])
+        ]
+    # In a grid without conditions, what is not there would be at its first value when the point first comes up.
+    points.sort(key=lambda point: [point.get(name, 0) for name in axes])
+    return [{name: copy.deepcopy(axes[name][point[name]]) for name in axes if name in point} for point in points]
 
 
-def faults(parameters: Mapping[str, Parameter]) -> list[str]:
-    """What is wrong with the conditions, each with its key path."""
+def faults(parameters: Mapping[str, Parameter], unreadable: Collection[str] = ()) -> list[str]:
+    """What is wrong with the conditions, each with its key path; of those on ``unreadable`` ones nothing is known."""
     found = []
     for name, parameter in parameters.items():
         for parent, values in parameter.when:
-            found.extend(_faults(name, parent, values, parameters))
+            if parent not in unreadable:
+                found.extend(_faults(name, parent, values, parameters))
     if not found:
         try:
             _parents_first(parameters)
@@ -67,12 +77,17 @@ def _faults(name: str, parent: str, values: tuple[Any, ...], parameters: Mapping
         others = ", ".join(other for other in parameters if other != name)
         return [f"{path}: is no parameter of this sweep; the others are {others}"]
     law = parameters[parent]
-    listed = [law.value] if law.distribution == "constant" else law.values
-    if listed is None:
-        return [f"{path}: {parent} has no listed values ({law.distribution}), so no condition can rest on one"]
-    known = {grid_key(value) for value in listed}
-    shown = ", ".join(map(str, listed))
-    unknown = [value for value in values if grid_key(value) not in known]
+    if law.distribution == "int_uniform":
+        known, shown = range(law.ppf(0.0), law.ppf(1.0) + 1), f"the integers from {law.min} to {law.max}"
+        unknown = [value for value in values if isinstance(value, bool | str) or value not in known]
+    elif (listed := [law.value] if law.distribution == "constant" else law.values) is not None:
+        keys, shown = {grid_key(value) for value in listed}, ", ".join(map(str, listed))
+        unknown = [value for value in values if grid_key(value) not in keys]
+    else:
+        return [
+            f"{path}: {parent} has no listed values ({law.distribution}), so no condition can rest on one; those "
+            "with value, values or int_uniform have"
+        ]
     return [f"{path}: {value!r} is no value of {parent}; its values are {shown}" for value in unknown]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandbsweep.distributions import Parameter, grid_key
 from wandbsweep.spec import HYDRA_NAME, EarlyTerminate, Prior, Repeats
+from wandbsweep.trial import is_number
 
 if TYPE_CHECKING:
     from wandbsweep.rules import Reader
@@ -19,6 +20,7 @@ _STOPPER_KEYS = {
     "wilcoxon": ("type", "p", "startup"),
 }
 STOPPERS = ("hyperband", *_STOPPER_KEYS)
+_NOT_THERE = object()
 
 
 def read_stopper(reader: Reader, path: str, raw: dict[str, Any]) -> EarlyTerminate:
@@ -47,6 +49,9 @@ def read_when(reader: Reader, path: str, raw: Any, parameter: Parameter | None) 
         return parameter
     if not raw:
         reader.refuse(f"{path}.when", "is empty, but must name another parameter and its values")
+    for name, values in raw.items():
+        if values == []:
+            reader.refuse(f"{path}.when.{name}", "is an empty list, so the condition could never be met")
     when = tuple((str(name), tuple(v if isinstance(v, list) else [v])) for name, v in raw.items())
     return dataclasses.replace(parameter, when=when)
 
@@ -59,10 +64,10 @@ def read_repeats(reader: Reader, config: Mapping[str, Any], parameters: Mapping[
     name, values = raw.get("parameter"), raw.get("values")
     if not isinstance(name, str) or not HYDRA_NAME.fullmatch(name):
         reader.refuse("repeats.parameter", f"{name!r} must be the key that each run gives another value, as seed")
-    elif name in parameters:
+    elif name in parameters or name in reader.unreadable:
         reader.refuse("repeats.parameter", f"{name} is among the parameters that are searched; it can be only one")
-    if not isinstance(values, list) or len({grid_key(value) for value in values}) < 2:
-        reader.refuse("repeats.values", f"{values!r} must be a list of two different values at least, as [0, 1, 2]")
+    if not isinstance(values, list) or len(values) < 2 or len({grid_key(v) for v in values}) < len(values):
+        reader.refuse("repeats.values", f"{values!r} must be a list of two values or more that differ, as [0, 1, 2]")
     if "metrics" in config:
         reader.refuse("repeats", "cannot be given beside metrics: a mean is taken of one metric")
     elif "metric" not in config:
@@ -77,7 +82,9 @@ def read_prior(reader: Reader, config: Mapping[str, Any], parameters: Mapping[st
     reader.known_keys("prior", raw, ("configurations", "sweeps"), "prior")
     if config.get("method") == "grid":
         reader.refuse("prior", "is of no use to a grid, which tries every point in its order")
-    configurations, sweeps = raw.get("configurations") or [], raw.get("sweeps") or []
+    configurations, sweeps = ([] if raw.get(key) is None else raw[key] for key in ("configurations", "sweeps"))
+    if configurations == [] == sweeps:
+        reader.refuse("prior", "is empty, but must have configurations or sweeps")
     if not isinstance(configurations, list):
         reader.refuse("prior.configurations", f"{configurations!r} must be a list of mappings, as [{{lr: 0.001}}]")
         configurations = []
@@ -94,10 +101,33 @@ def read_prior(reader: Reader, config: Mapping[str, Any], parameters: Mapping[st
 def _check_configuration(reader: Reader, path: str, given: Any, parameters: Mapping[str, Parameter]) -> None:
     if not reader.is_mapping(path, given, "{lr: 0.001}"):
         return
-    reader.known_keys(path, given, parameters, "this sweep")
-    for name, value in given.items():
-        if name in parameters and (fault := outside(parameters[name], value)):
+    if not given:
+        reader.refuse(path, "is empty, but must give one parameter at least")
+    reader.known_keys(path, {name: None for name in given if name not in reader.unreadable}, parameters, "this sweep")
+    for name in given:
+        if (parameter := parameters.get(name)) is None:
+            continue
+        numeric = parameter.values is None and parameter.distribution != "constant"
+        if (
+            numeric
+            and isinstance(given[name], str)
+            and reader.number(f"{path}.{name}", given, name, exact=True) is None
+        ):
+            continue
+        if fault := outside(parameter, given[name]):
             reader.refuse(f"{path}.{name}", fault)
+        elif lacking := _unmet(parameter, given, parameters):
+            reader.refuse(f"{path}.{name}", f"exists only {lacking}, which the configuration does not say")
+
+
+def _unmet(parameter: Parameter, given: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> str:
+    """The first of ``parameter``'s conditions that does not hold in a configuration to try; empty: all do."""
+    for parent, values in parameter.when:
+        law = parameters.get(parent)
+        chosen = law.value if law and law.distribution == "constant" else given.get(parent, _NOT_THERE)
+        if law and (chosen is _NOT_THERE or grid_key(chosen) not in map(grid_key, values)):
+            return f"with {parent}: {' or '.join(map(str, values))}"
+    return ""
 
 
 def outside(parameter: Parameter, value: Any) -> str:
@@ -106,7 +136,7 @@ def outside(parameter: Parameter, value: Any) -> str:
     if listed is not None:
         known = grid_key(value) in {grid_key(item) for item in listed}
         return "" if known else f"{value!r} is no value of it; its values are {', '.join(map(str, listed))}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return f"{value!r} is no number, which {parameter.distribution} gives"
     if parameter.distribution == "int_uniform" and not isinstance(value, int):
         return f"{value} is no integer"

@@ -79,10 +79,12 @@ def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Ev
 
 def describe(trial: TrialRecord, results: SweepResults) -> str:
     """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
-    from wandbsweep.results.tables import short
+    from wandbsweep.results.tables import achieved, short
 
     parts = [f"{len(trial.reports)} steps"] if trial.reports else []
-    if trial.value is not None:
+    if results.spec.metrics:
+        parts.insert(0, achieved(results, trial))
+    elif trial.value is not None:
         parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {short(trial.value)}")
     if trial.duration_s is not None:
         parts.append(f"{trial.duration_s:.1f}s")

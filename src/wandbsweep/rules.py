@@ -45,6 +45,8 @@ class Reader:
         self.violations: list[str] = []
         self.notes = list(notes)
         self.quotes_seen = quotes_seen
+        self.unreadable: set[str] = set()
+        """The names of the parameters that are there, and cannot be read."""
 
     def refuse(self, path: str, message: str) -> None:
         self.violations.append(f"{path}: {message}")
@@ -63,7 +65,7 @@ class Reader:
         by_name = {parameter.name: parameter for _, parameter in parameters}
         repeats = read_repeats(self, config, by_name) if "repeats" in config else None
         prior = read_prior(self, config, by_name) if "prior" in config else None
-        self.violations.extend(conditions.faults(by_name))
+        self.violations.extend(conditions.faults(by_name, self.unreadable))
         self.text_keys(config)
         self.wandb_keys(config)
         self.between_keys(config)
@@ -134,6 +136,9 @@ class Reader:
         for i, name in enumerate(names):
             if name in names[:i]:
                 self.refuse(f"metrics[{i}].name", f"{_show(name)} stands there twice")
+        for i, metric in enumerate(metrics):
+            if metric and metric.target is not None:
+                self.notes.append(f"metrics[{i}].target: is ignored; only a single `metric` has a target to end at")
         return tuple(metric for metric in metrics if metric)
 
     def early_terminate(self, raw: Any) -> EarlyTerminate | None:
@@ -254,13 +259,17 @@ class Reader:
                 yield from self.nested(f"{here}.parameters", f"{prefix}{key}.", config["parameters"])
             elif (parameter := self.parameter(here, f"{prefix}{key}", config)) is not None:
                 yield here, parameter
+            else:
+                self.unreadable.add(f"{prefix}{key}")
 
     def parameter(self, path: str, name: str, config: dict[str, Any]) -> Parameter | None:
         """The parameter; None where its distribution cannot be told or lacks a key."""
         before = len(self.violations)
         if "when" in config:
-            config = dict(config)
-            return read_when(self, path, config.pop("when"), self.parameter(path, name, config))
+            rest = {key: value for key, value in config.items() if key != "when"}
+            parameter = self.parameter(path, name, rest)
+            config.update(rest)  # with text that stands for a number made one
+            return read_when(self, path, config["when"], parameter)
         self.parameter_values(path, config)
         distribution = self.distribution(path, config)
         if distribution is None:

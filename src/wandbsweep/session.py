@@ -131,7 +131,8 @@ class Session:
 
 def _summary(prepared: Prepared) -> str:
     spec = prepared.spec
-    goal = f", {spec.goal} {spec.metric.name}" if spec.metric else ""
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
     cap = f", at most {spec.run_cap} trials" if spec.run_cap else ""
     return f"{spec.method} over {len(spec.parameters)} parameters{goal}{cap}"
 

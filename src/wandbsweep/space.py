@@ -61,8 +61,8 @@ def read_space(
     given = merged.get("parameters")
     if isinstance(given, dict):
         flat = {name: p for name, p in _flat(given) if name not in line.fixed}
-        merged["parameters"] = {**_under(flat, line.fixed), **line.parameters}
-        merged = _without_fixed_priors(merged, line.fixed)
+        merged["parameters"] = _under({**flat, **_as_conditional(line.parameters, flat)}, line)
+        merged = _with_fitting_priors(merged, line.fixed)
         if given and not merged["parameters"]:
             raise SpaceError(
                 f"The command line sets every parameter of the sweep ({', '.join(n for n, _ in _flat(given))}), "
@@ -84,13 +84,16 @@ def read_space(
 
 
 def _laid_over(base: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """``overlay``'s keys over ``base``'s, deeply; but a parameter that is given a law of its own is replaced."""
+    """``overlay``'s keys over ``base``'s, deeply; but a parameter's law is replaced where it is given a new one."""
     merged = dict(base)
     for key, value in overlay.items():
         below = merged.get(key)
-        replaced = isinstance(value, Mapping) and not {"value", "values", "distribution"}.isdisjoint(value)
-        deeper = isinstance(below, dict) and isinstance(value, Mapping) and not replaced
-        merged[key] = _laid_over(below, value) if deeper and below is not None else value
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            new_law = key != "repeats" and not {"value", "values", "distribution"}.isdisjoint(value)
+            kept = {k: v for k, v in below.items() if k == "when"} if new_law else below
+            merged[key] = _laid_over(kept, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -102,21 +105,50 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", parameter
 
 
-def _under(parameters: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """``parameters`` where others are ``fixed``: conditions on those are settled, one way or the other."""
-    settled = {}
+def _as_conditional(parameters: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+    """The command line's ``parameters`` under the conditions of those in the ``file`` that they replace."""
+    conditions = {name: p["when"] for name, p in file.items() if isinstance(p, Mapping) and "when" in p}
+    return {name: {**p, "when": conditions[name]} if name in conditions else p for name, p in parameters.items()}
+
+
+def _under(parameters: Mapping[str, Any], line: CommandLine) -> dict[str, Any]:
+    """``parameters`` where the command line fixes others, or lists fewer values: conditions on those are settled."""
+    choices = {**{name: [value] for name, value in line.fixed.items()}, **line.lists}
+    settled, dropped = {}, set[str]()
     for name, parameter in parameters.items():
         when = parameter.get("when") if isinstance(parameter, Mapping) else None
-        if not isinstance(when, Mapping) or fixed.keys().isdisjoint(when):
+        if not isinstance(when, Mapping) or choices.keys().isdisjoint(when):
             settled[name] = parameter
-        elif all(_among(fixed[parent], values) for parent, values in when.items() if parent in fixed):
-            left = {parent: values for parent, values in when.items() if parent not in fixed}
+            continue
+        left = {
+            parent: _left(values, choices[parent]) if parent in choices else values for parent, values in when.items()
+        }
+        if all(left[parent] for parent in when if parent in choices):
+            kept = {parent: values for parent, values in left.items() if parent not in line.fixed}
             rest = {key: value for key, value in parameter.items() if key != "when"}
-            settled[name] = {**rest, "when": left} if left else rest
-    return settled
+            settled[name] = {**rest, "when": kept} if kept else rest
+        else:
+            dropped.add(name)
+    return _without(settled, dropped)
 
 
-def _without_fixed_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+def _left(values: Any, choices: Sequence[Any]) -> list[Any]:
+    """Those of a condition's ``values`` that its parameter can still have."""
+    return [v for v in (values if isinstance(values, list) else [values]) if grid_key(v) in map(grid_key, choices)]
+
+
+def _without(parameters: Mapping[str, Any], dropped: set[str]) -> dict[str, Any]:
+    """``parameters`` without those that exist only under some that are ``dropped``, and so never."""
+    left = dict(parameters)
+    while dropped:
+        conditions = {name: p["when"] for name, p in left.items() if isinstance(p, Mapping) and "when" in p}
+        dropped = {n for n, when in conditions.items() if isinstance(when, Mapping) and not dropped.isdisjoint(when)}
+        for name in dropped:
+            del left[name]
+    return left
+
+
+def _with_fitting_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """The configurations to try first that have the ``fixed`` values, without them."""
     prior = merged.get("prior")
     if not isinstance(prior, Mapping) or not isinstance(given := prior.get("configurations"), list):
@@ -127,11 +159,10 @@ def _without_fixed_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> d
         if isinstance(configuration, Mapping)
         and all(grid_key(value) == grid_key(fixed[name]) for name, value in configuration.items() if name in fixed)
     ]
-    return {**merged, "prior": {**prior, "configurations": fitting}} if fixed else merged
-
-
-def _among(value: Any, values: Any) -> bool:
-    return grid_key(value) in map(grid_key, values if isinstance(values, list) else [values])
+    if not fixed:
+        return merged
+    left = {**prior, "configurations": [configuration for configuration in fitting if configuration]}
+    return {**merged, "prior": left if left["configurations"] or left.get("sweeps") else None}
 
 
 def middle(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -155,30 +186,58 @@ def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
 
 
 def check_composes(loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec) -> None:
-    """Compose a point under every choice of config groups: no key may be unknown, under none of them."""
+    """Compose a point under every choice of config groups, and with every parameter that exists under conditions.
+
+    No key may be unknown, under none of them.
+    """
     _check_written(spec)
     groups = {name: _choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
-    if math.prod(map(len, groups.values())) > _MOST_CHOICES:
-        groups = {name: choices[:1] for name, choices in groups.items()}
     faults: dict[str, None] = {}
-    for choices in itertools.product(*groups.values()):
-        point = middle(spec, dict(zip(groups, choices, strict=True)))
+    for choice in _combinations({**_conditions(spec), **groups}):
+        point = middle(spec, choice)
         chosen = {name: point[name] for name in groups if name in point}
-        faults.update(dict.fromkeys(_faults(loader, config, plan, point, chosen)))
+        faults.update(dict.fromkeys(_faults(loader, config, plan, spec, point, chosen)))
     if faults:
         raise SpaceError(
             "The search space does not fit the configuration:\n" + "\n".join(f"  - {fault}" for fault in faults)
         )
 
 
+def _conditions(spec: SweepSpec) -> dict[str, list[Any]]:
+    """By name, the values of the parameters that conditions rest on; of integers those named, and the ends."""
+    found: dict[str, list[Any]] = {}
+    for parent, values in itertools.chain.from_iterable(parameter.when for parameter in spec.parameters.values()):
+        law = spec.parameters[parent]
+        listed = [law.value] if law.distribution == "constant" else law.values or [law.ppf(0.0), law.ppf(1.0)]
+        found.setdefault(parent, []).extend([*values, *listed])
+    return {name: list({grid_key(value): value for value in values}.values()) for name, values in found.items()}
+
+
+def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """All of them; where they are too many, each choice once beside the first of the others."""
+    if math.prod(map(len, choices.values())) <= _MOST_CHOICES:
+        for values in itertools.product(*choices.values()):
+            yield dict(zip(choices, values, strict=True))
+        return
+    first = {name: values[0] for name, values in choices.items()}
+    yield first
+    for name, values in choices.items():
+        yield from ({**first, name: value} for value in values[1:_MOST_CHOICES])
+
+
 def _check_written(spec: SweepSpec) -> None:
     """Every value must have a form in Hydra's grammar."""
+    listed: dict[str, Sequence[Any]] = {}
     for name, parameter in spec.parameters.items():
-        for value in parameter.values or [parameter.value]:
+        listed[f"parameters.{name}"] = parameter.values or [parameter.value]
+    if spec.repeats:
+        listed["repeats.values"] = spec.repeats.values
+    for path, choices in listed.items():
+        for value in choices:
             try:
                 encode(json.loads(json.dumps(value)))  # as it comes out of the store: keys are text there
             except SpaceError as error:
-                raise SpaceError(f"parameters.{name}: {error}") from None
+                raise SpaceError(f"{path}: {error}") from None
 
 
 def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
@@ -196,7 +255,12 @@ def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
 
 
 def _faults(
-    loader: ConfigLoader, config: DictConfig, plan: Plan, point: Mapping[str, Any], chosen: Mapping[str, Any]
+    loader: ConfigLoader,
+    config: DictConfig,
+    plan: Plan,
+    spec: SweepSpec,
+    point: Mapping[str, Any],
+    chosen: Mapping[str, Any],
 ) -> Iterator[str]:
     """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
     under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
@@ -207,7 +271,9 @@ def _faults(
         for name in unknown:
             close = get_close_matches(name, _keys(composed), 1, cutoff=0.7)
             hint = f"; did you mean {close[0]}?" if close else ""
-            yield f"parameters.{name}: is no key of the application's configuration{under}{hint}"
+            path = f"parameters.{name}" if name in spec.parameters else "repeats.parameter"
+            shown = "" if name in spec.parameters else f"{name} "
+            yield f"{path}: {shown}is no key of the application's configuration{under}{hint}"
         if not unknown:
             loader.load_sweep_config(config, trial_overrides(plan.slots, point))
     except (HydraException, OmegaConfBaseException) as error:

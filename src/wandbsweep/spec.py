@@ -62,6 +62,9 @@ class Repeats:
     parameter: str
     values: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return f"{self.parameter} {list(self.values)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
@@ -71,6 +74,9 @@ class Prior:
     """To be tried first; what they leave open is drawn."""
     sweeps: tuple[str, ...] = ()
     """Whose trials bayes learns from: directories, or ids below ``outputs/``."""
+
+    def __str__(self) -> str:
+        return f"configurations {[dict(sorted(c.items())) for c in self.configurations]}, sweeps {list(self.sweeps)}"
 
 
 @dataclass(frozen=True)
@@ -110,14 +116,17 @@ class SweepSpec:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes this sweep the one it is, as text by key path: method, metric and space.
+        """What makes this sweep the one it is, as text by key path: method, metric and space, repeats and prior.
 
         As text, because 1 and true are equal otherwise; of a long one the beginning and a hash.
         """
         metrics = [self.metric] if self.metric else self.metrics
         metric = ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
-        return {path: _abridged(text) for path, text in {"method": self.method, "metric": metric, **space}.items()}
+        # Which parameters a number has follows from these two as well.
+        beyond = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}
+        parts = {"method": self.method, "metric": metric, **space, **beyond}
+        return {path: _abridged(text) for path, text in parts.items()}
 
     @property
     def names_wandb_refuses(self) -> tuple[str, ...]:

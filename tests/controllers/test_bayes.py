@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ import pytest
 
 from wandbsweep.controllers.bayes import suggest
 from wandbsweep.controllers.bayes.acquisition import Acquisition, log_ei, log_h
+from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
 from wandbsweep.controllers.bayes.space import Space
-from wandbsweep.spec import SweepSpec, load_sweep
+from wandbsweep.spec import Metric, SweepSpec, load_sweep
 from wandbsweep.trial import State, TrialRecord
 
 FLOATS = {
@@ -214,8 +214,7 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     p = Hyperparameters.prior_mean(space.dims)
     running = np.array([3, 5])
     posterior = condition(space.differences(x, x), seen, running, p, normals)
-    other = condition(space.differences(x, x), seen, running, replace(p, length=p.length - 0.5), normals)
-    acquisition = Acquisition(space, x, [posterior, other], [np.array([-1.0, -1.1, -0.9, -1.2])] * 2)
+    acquisition = Acquisition(space, x, posterior, -1.0)
     point = space.draw(1, rng)[0]
     value, slope = acquisition.with_slope(point)
     assert value == pytest.approx(float(acquisition(point[None])[0]))
@@ -232,5 +231,18 @@ def test_log_expected_improvement_is_exact_in_both_tails() -> None:
     assert np.isfinite(far).all()
     assert far[1] == pytest.approx(-0.5e6 - 0.5 * math.log(2 * math.pi) - 2 * math.log(1e3), rel=1e-6)
     mean, variance = np.array([[0.0, 1.0]]), np.array([1.0])
-    each = [float(log_ei(mean[:, [j]], variance, np.zeros(1))[0]) for j in (0, 1)]
-    assert float(log_ei(mean, variance, np.zeros(2))[0]) == pytest.approx(math.log(np.mean(np.exp(each))))
+    each = [float(log_ei(mean[:, [j]], variance, 0.0)[0]) for j in (0, 1)]
+    assert float(log_ei(mean, variance, 0.0)[0]) == pytest.approx(math.log(np.mean(np.exp(each))))
+
+
+@pytest.mark.parametrize(("rule", "meant"), [("worst", 3.0), ("best", 1.0), ("latest", 7.0)])
+def test_what_failed_and_running_trials_count_as(rule: str, meant: float) -> None:
+    metric = Metric("loss", impute=rule, impute_while_running=rule)  # type: ignore[arg-type]
+    trials = [
+        record(0, {"x": 1}, 1.0),
+        record(1, {"x": 1}, 3.0, state="stopped"),
+        record(2, {"x": 1}, 0.5, 7.0, state="crashed"),
+        record(3, {"x": 1}, 0.5, 7.0, state="running"),
+    ]
+    assert imputed(trials, 1.0, metric) == {2: meant, 3: meant}
+    assert set(imputed(trials, 1.0, Metric("loss"))) == {2}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,21 @@ from wandbsweep.controllers.ending import Ending, why_over
 from wandbsweep.controllers.exact import packed, unpacked
 from wandbsweep.controllers.feed import feed_of
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
-from wandbsweep.controllers.ledger import CLAIM, OUTCOME, PARAMS, Claim, Ledger, StoredOutcome, StoredParams, best_of
+from wandbsweep.controllers.ledger import (
+    CLAIM,
+    OUTCOME,
+    PARAMS,
+    Claim,
+    Entry,
+    Ledger,
+    StoredOutcome,
+    StoredParams,
+    best_of,
+)
 from wandbsweep.controllers.mirror import Mirror
 from wandbsweep.controllers.prior import find_known, read_known
 from wandbsweep.controllers.pruners import make_stopper
+from wandbsweep.controllers.repeats import reached
 from wandbsweep.controllers.search import make_search
 from wandbsweep.errors import SweepConfigError, SweepDirectoryError
 from wandbsweep.spec import SweepSpec
@@ -116,7 +128,7 @@ class EmbeddedController:
                     if self._ending(ledger) is not None:
                         return None
                     entry = ledger.queued()
-                    given_back = (ledger.record(entry), entry.attempts) if entry else None
+                    given_back = (ledger.record(entry), entry.attempts, _others(entry)) if entry else None
                     opened = len(ledger.entries)
                 trial = self._continue(agent, *given_back) if given_back else self._open_new(agent, opened)
                 if trial is not None:
@@ -149,7 +161,13 @@ class EmbeddedController:
 
     def _ending(self, ledger: Ledger) -> Ending | None:
         target = self.spec.metric.target if self.spec.metric else None
-        return why_over(ledger, cap=self.cap, target=target, max_failures=self._max_failures)
+        repeats = self.spec.repeats
+        # With repeats a target is a mean's, not that of one lucky run.
+        single = None if repeats else target
+        over = why_over(ledger, cap=self.cap, target=single, max_failures=self._max_failures)
+        if over or target is None or not repeats or not reached(target, ledger.records(), repeats, self.spec.goal):
+            return over
+        return Ending(f"the target {target:g} was reached, as the mean of {len(repeats.values)} runs")
 
     def _open_new(self, agent: str, expected: int) -> Trial | None:
         """Claim the next number, likely ``expected``; None: others were faster, and took the last."""
@@ -164,7 +182,7 @@ class EmbeddedController:
             self._store_mirror(key, params)
         return Trial(number, _exact(params), key=key)
 
-    def _continue(self, agent: str, record: TrialRecord, attempts: int) -> Trial | None:
+    def _continue(self, agent: str, record: TrialRecord, attempts: int, others: Mapping[str, Any]) -> Trial | None:
         """Claim a trial that was given back; None: another agent was faster."""
         params = dict(record.params)
         key = self._claim(
@@ -173,6 +191,7 @@ class EmbeddedController:
             attempt=attempts + 1,
             params=_stored(record.number, params or None),
             reports=record.reports,
+            others=others,
         )
         if self._number_won(key) is None:
             return None
@@ -189,9 +208,10 @@ class EmbeddedController:
         attempt: int,
         params: StoredParams | None,
         reports: Mapping[int, float] | None = None,
+        others: Mapping[str, Any] | None = None,
     ) -> int:
         claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap)
-        attributes: dict[str, Any] = {CLAIM: claim}
+        attributes: dict[str, Any] = {**(others or {}), CLAIM: claim}
         values: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
         if params is not None:
@@ -294,11 +314,12 @@ class EmbeddedController:
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
         state, values = _OPTUNA_STATE[outcome["state"]], None
-        if self.spec.metrics and state == TrialState.COMPLETE:
-            values = [outcome["metrics"][metric.name] for metric in self.spec.metrics]
+        if self.spec.metrics:
+            found = [outcome["metrics"].get(metric.name, math.nan) for metric in self.spec.metrics]
+            values = found if all(map(is_number, found)) else None
         elif outcome["value"] is not None:
             values = [outcome["value"]]
-        elif state == TrialState.COMPLETE:
+        if values is None and state == TrialState.COMPLETE:
             state = TrialState.FAIL  # as Optuna calls a trial without a value
         try:
             self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
@@ -335,6 +356,11 @@ class _Turns:
         return True
 
 
+def _others(entry: Entry) -> dict[str, Any]:
+    """What Optuna's pruners noted down of a trial's newest attempt, for the next one."""
+    return {key: value for key, value in entry.newest.system_attrs.items() if not key.startswith("wandbsweep:")}
+
+
 def _stored(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
     return None if params is None else StoredParams(number=number, values=packed(params))
 
@@ -368,7 +394,9 @@ def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
 def _open_study(storage: BaseStorage, name: str, spec: SweepSpec, seed: int | None) -> int:
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     goals = [metric.goal for metric in spec.metrics] or [spec.goal]
-    known = find_known(spec)
+    with suppress(KeyError):
+        return storage.get_study_id_from_name(name)
+    known = find_known(spec)  # once: the other sweeps may be gone when an agent joins
     try:
         study = storage.create_new_study([_DIRECTIONS[goal] for goal in goals], name)
     except DuplicatedStudyError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.spec import Metric, SweepSpec
@@ -19,10 +19,11 @@ RHO = 0.05
 def front(trials: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[TrialRecord]:
     """The trials that no other dominates: is as good in every metric, and better in one. By number.
 
-    Only trials that ended with a value of every metric count.
+    Only trials that ended with a value of every metric count: the last one that each reported, since the best ones of
+    different epochs were never there together.
     """
     losses = {t.number: loss for t in trials if (loss := _losses(t, metrics)) is not None}
-    best = [n for n, loss in losses.items() if not any(_dominates(other, loss) for other in losses.values())]
+    best = {n for n, loss in losses.items() if not any(_dominates(other, loss) for other in losses.values())}
     return [trial for trial in trials if trial.number in best]
 
 
@@ -52,15 +53,6 @@ def scalarised(
         value = None if loss is None else weighed(loss)
         replaced.append(dataclasses.replace(trial, value=value, reports={} if value is None else {0: value}))
     return single, replaced
-
-
-def values_of(metrics: Sequence[Metric], last: Mapping[str, float]) -> dict[str, float] | None:
-    """The values of the ``metrics`` among those last reported; None: one of them is missing.
-
-    The last rather than the best: the bests of different epochs were never there together.
-    """
-    found = {metric.name: last[metric.name] for metric in metrics if metric.name in last}
-    return found if len(found) == len(metrics) else None
 
 
 def _losses(trial: TrialRecord, metrics: Sequence[Metric]) -> list[float] | None:

@@ -60,9 +60,12 @@ def find_known(spec: SweepSpec) -> list[dict[str, Any]]:
         if _objectives(other) != _objectives(spec):
             faults.append(f"{path}: {ref} has the objective {_objectives(other)}, this sweep {_objectives(spec)}")
             continue
-        fitting = [trial for trial in trials if trial.state in ("finished", "stopped") and _fits(trial, spec)]
-        if trials and not fitting:
-            faults.append(f"{path}: none of the {len(trials)} trials of {ref} lies in the space of this sweep")
+        ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
+        fitting = [trial for trial in ended if _fits(trial, spec)]
+        if not ended:
+            faults.append(f"{path}: {ref} has {len(trials)} trials, and none that ended with a value")
+        elif not fitting:
+            faults.append(f"{path}: none of the {len(ended)} trials of {ref} lies in the space of this sweep")
         found.extend(map(_as_json, fitting))
     if faults:
         raise SweepConfigError(faults)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import suppress
 from functools import partial
 
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.storages import BaseStorage
 from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.controllers.ledger import Ledger
 from wandbsweep.spec import EarlyTerminate, Goal, SweepSpec
@@ -33,8 +35,18 @@ def make_stopper(spec: SweepSpec, storage: BaseStorage, study_name: str) -> Stop
     if settings.type == "hyperband":
         return partial(_hyperband, settings, spec.goal)
     pruner = make_pruner(settings)
-    study = Study(study_name=study_name, storage=storage, pruner=pruner)
+    study = _NewestAttempts(study_name=study_name, storage=storage, pruner=pruner)
     return partial(_pruned, settings.type, pruner, study, storage)
+
+
+class _NewestAttempts(Study):
+    """The study without attempts that a later one of the same trial has replaced: no trial counts twice."""
+
+    newest: frozenset[int] = frozenset()
+    """The store's ids of the trials' newest attempts."""
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return [trial for trial in super().get_trials(deepcopy, states) if trial._trial_id in self.newest]
 
 
 def make_pruner(settings: EarlyTerminate) -> BasePruner:
@@ -55,11 +67,14 @@ def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledge
 
 
 def _pruned(
-    name: str, pruner: BasePruner, study: Study, storage: BaseStorage, trial: Trial, ledger: Ledger
+    name: str, pruner: BasePruner, study: _NewestAttempts, storage: BaseStorage, trial: Trial, ledger: Ledger
 ) -> str | None:
+    study.newest = frozenset(entry.newest._trial_id for entry in ledger.entries)
     frozen = storage.get_trial(trial.key)
-    if not pruner.prune(study, frozen):
-        return None
+    with warnings.catch_warnings(), suppress(UpdateFinishedTrialError):
+        warnings.simplefilter("ignore")  # Optuna's about steps or values that it leaves out
+        if not pruner.prune(study, frozen):
+            return None
     step = frozen.last_step
     value = math.nan if step is None else frozen.intermediate_values[step]
     return f"{name}: {value:.5g} at step {step} does not keep up with the other trials"

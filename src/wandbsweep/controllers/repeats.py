@@ -19,6 +19,7 @@ from wandbsweep.stopping import is_worse, threshold
 from wandbsweep.trial import TrialRecord
 
 ETA = 3
+_DRAWN = 1000  # draws to find a configuration that is new
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Configuration:
     def deviation(self) -> float | None:
         """The sample's standard deviation; None: fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def first(self) -> TrialRecord:
+        """The first run that has a value, where one has."""
+        return next(
+            (run for run in self.runs if run.value is not None and run.state in ("finished", "stopped")), self.runs[0]
+        )
 
     def prefix_means(self) -> list[float]:
         """The mean of the first run, of the first two, …: what others with fewer runs are compared with."""
@@ -73,11 +81,24 @@ class RepeatedSearch:
         again = self._next_of_promising(tried)
         if again is not None:
             return self._with(again.params, len(again.runs))
-        index = len(tried)
-        params = self.inner.draw(index)
-        if params is None:
-            params = self.inner.propose(index, [merged(index, c) for index, c in enumerate(tried)])
-        return self._with(params, 0)
+        found = self._new(tried)
+        if found is not None:
+            return self._with(found, 0)
+        # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
+        left = min(tried, key=lambda configuration: len(configuration.runs) >= len(self.repeats.values))
+        return self._with(left.params, len(left.runs) % len(self.repeats.values))
+
+    def _new(self, tried: Sequence[Configuration]) -> Mapping[str, Any] | None:
+        """A configuration that was not tried yet; None: there seems to be none."""
+        known = {grid_key(configuration.params) for configuration in tried}
+        for index in range(len(tried), len(tried) + _DRAWN):
+            drawn = self.inner.draw(index)
+            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)])
+            if grid_key(params) not in known:
+                return params
+            if drawn is None:  # it looked for something new itself
+                return None
+        return None
 
     def _with(self, params: Mapping[str, Any], turn: int) -> dict[str, Any]:
         return {**params, self.repeats.parameter: self.repeats.values[turn]}
@@ -106,6 +127,12 @@ def configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> list[Conf
         if trial.params:
             groups.setdefault(grid_key(_without(trial.params, repeats)), []).append(trial)
     return [Configuration(_without(runs[0].params, repeats), runs) for runs in groups.values()]
+
+
+def reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, goal: Goal) -> bool:
+    """Whether a configuration that had all its runs has a mean as good as ``target``."""
+    whole = [c.mean for c in configurations(trials, repeats) if len(c.values) >= len(repeats.values)]
+    return any(mean is not None and not is_worse(goal, mean, target) for mean in whole)
 
 
 def merged(number: int, configuration: Configuration) -> TrialRecord:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wandbsweep.conditions import active, grid_points, is_conditional
+from wandbsweep.distributions import grid_key
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import TrialRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+_ASKED_AGAIN = 3
+_DRAWN = 1000
 
 
 class Search(Protocol):
@@ -108,7 +116,33 @@ class BayesSearch:
         spec = self.spec
         if spec.metrics:
             spec, trials = scalarised(spec, trials, rng)
-        return active(spec.parameters, bayes.suggest(spec, trials, rng=rng))
+        if not is_conditional(spec.parameters):
+            return bayes.suggest(spec, trials, rng=rng)
+        return _new_where_active(spec, trials, rng)
+
+
+def _new_where_active(spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator) -> dict[str, Any]:
+    """A configuration that differs from all ``trials`` in what is active.
+
+    bayes takes two that differ elsewhere for two. So it is told of the one that was no news and asked again, a few
+    times; then random draws have to do. Where the space has nothing new, a repetition.
+    """
+    from wandbsweep.controllers import bayes
+
+    tried = {grid_key(active(spec.parameters, trial.params)) for trial in trials}
+    told = list(trials)
+    for _ in range(_ASKED_AGAIN):
+        whole = bayes.suggest(spec, told, rng=rng)
+        found = active(spec.parameters, whole)
+        if grid_key(found) not in tried:
+            return found
+        told.append(TrialRecord(number=-1, state="running", params=whole))
+    for _ in range(_DRAWN):
+        drawn = {name: parameter.ppf(float(rng.random())) for name, parameter in spec.parameters.items()}
+        other = active(spec.parameters, drawn)
+        if grid_key(other) not in tried:
+            return other
+    return found
 
 
 def make_search(

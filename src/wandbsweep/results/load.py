@@ -46,23 +46,29 @@ class SweepResults:
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """The trials by value, the best first, those without one last. Of several metrics: the front first."""
+        """The trials by value, the best first, those without one last.
+
+        Of several metrics: the front first. With ``repeats``: by configuration, as in ``configurations``.
+        """
         if self.spec.metrics:
             front = {trial.number for trial in self.front}
             return sorted(self.trials, key=lambda trial: (trial.number not in front, trial.number))
+        if self.spec.repeats:
+            grouped = [run for configuration in self.configurations for run in configuration.runs]
+            return [*grouped, *(trial for trial in self.trials if not trial.params)]
         return sorted(self.trials, key=lambda trial: (self._loss(trial.value), trial.number))
 
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the best value of those that finished or were stopped; of equals, the first.
 
-        Of a sweep with ``repeats``: the first run of the best configuration. Of one with several metrics: the first of
-        the ``front``.
+        Of a sweep with ``repeats``: the best configuration's first run that has one. Of one with several metrics: the
+        first of the ``front``.
         """
         if self.spec.metrics:
             return next(iter(self.front), None)
         if self.spec.repeats:
-            return next((c.runs[0] for c in self.configurations if c.mean is not None), None)
+            return next((c.first for c in self.configurations if c.mean is not None), None)
         ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
         return next(ended, None)
 
@@ -78,6 +84,10 @@ class SweepResults:
             return []
         found = configurations(self.trials, self.spec.repeats)
         return sorted(found, key=lambda c: (-len(c.values), self._loss(c.mean)))
+
+    def configuration_of(self, trial: TrialRecord) -> Configuration | None:
+        """Of a sweep with ``repeats``, the configuration that ``trial`` is a run of."""
+        return next((c for c in self.configurations if any(run is trial for run in c.runs)), None)
 
     def _loss(self, value: float | None) -> float:
         if value is None:
@@ -107,7 +117,8 @@ class SweepResults:
             }
             for t in self.trials
         ]
-        params = [f"params.{name}" for name in self.spec.parameters]
+        repeated = [self.spec.repeats.parameter] if self.spec.repeats else []
+        params = [f"params.{name}" for name in [*self.spec.parameters, *repeated]]
         metrics = sorted({name for row in rows for name in row if name.startswith("metrics.")})
         return pd.DataFrame(rows, columns=[*columns, *params, *metrics])
 
@@ -145,6 +156,8 @@ def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
 
 def as_json(results: SweepResults, trial: TrialRecord) -> dict[str, Any]:
     """What ``--json`` prints of one trial; values that JSON has no number for are null."""
+    own = results.configuration_of(trial)
+    repeated = {"mean": own.mean, "deviation": own.deviation, "runs": [run.number for run in own.runs]} if own else {}
     return {
         "number": trial.number,
         "state": trial.state,
@@ -159,6 +172,7 @@ def as_json(results: SweepResults, trial: TrialRecord) -> dict[str, Any]:
         "attempts": trial.attempts,
         "agent": trial.agent,
         "reason": trial.reason,
+        **repeated,
     }
 
 

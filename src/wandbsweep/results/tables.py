@@ -31,12 +31,16 @@ def leaderboard(results: SweepResults, *, top: int | None = None) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     several = [metric.name for metric in results.spec.metrics]
     metrics = several or [results.spec.metric.name if results.spec.metric else "value"]
-    for heading in ("trial", "state", *metrics, "steps", "time"):
+    means = ["mean"] if results.spec.repeats else []
+    for heading in ("trial", "state", *metrics, *means, "steps", "time"):
         table.add_column(escape(heading), justify="left" if heading == "state" else "right", no_wrap=True)
     for name in swept:
         table.add_column(escape(name), overflow="fold")
     for trial in ranked:
         values = [trial.metrics.get(name) for name in several] or [trial.value]
+        if results.spec.repeats:
+            configuration = results.configuration_of(trial)
+            values.append(configuration.mean if configuration else None)
         table.add_row(*_cells(trial, values, swept))
     return table
 
@@ -78,11 +82,12 @@ def achieved(results: SweepResults, trial: TrialRecord) -> str:
     if spec.metrics:
         return ", ".join(f"{metric.name} {short(trial.metrics.get(metric.name))}" for metric in spec.metrics)
     name = spec.metric.name if spec.metric else "value"
-    configuration = next((c for c in results.configurations if c.runs[0] is trial), None)
-    if configuration is None:
+    configuration = results.configuration_of(trial)
+    if configuration is None or configuration.mean is None:
         return f"{name} {short(trial.value)}"
     spread = "" if configuration.deviation is None else f" ± {short(configuration.deviation)}"
-    return f"{name} {short(configuration.mean)}{spread}, the mean of {len(configuration.values)} runs"
+    runs = len(configuration.values)
+    return f"{name} {short(configuration.mean)}{spread}, the mean of {runs} run{'s' if runs > 1 else ''}"
 
 
 def print_best(results: SweepResults, out: Console) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wandbsweep.spec import SweepSpec
+from wandbsweep.spec import Metric, SweepSpec
 from wandbsweep.trial import TrialRecord
 
 from .acquisition import Acquisition, maximise
@@ -19,7 +19,7 @@ from .space import Floats, Space
 __all__ = ["suggest"]
 
 FANTASIES = 8
-BELIEFS = 1
+"""So many guesses of what the running trials will come to."""
 
 
 def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
     space = Space(spec.parameters)
     if not space.dims:
         return space.decode(np.zeros(0))
-    known = [trial for trial in trials if trial.params and trial.state != "preempted"]
+    known = [trial for trial in trials if trial.params]
     return space.decode(_choose(spec, space, known, rng))
 
 
@@ -39,17 +39,15 @@ def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: n
     tried = np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
-    metric = spec.metric
-    sign = -1.0 if metric is not None and metric.goal == "maximize" else 1.0
-    evidence = gather(space, trials, sign, metric.impute if metric is not None else "worst")
+    metric = spec.metric or Metric("")
+    evidence = gather(space, trials, metric)
     if evidence is None:
         return fill(space, tried, rng)
     squares = space.differences(evidence.x, evidence.x)
-    beliefs = fit(squares, evidence.sample, rng.standard_normal((BELIEFS - 1, 2 * space.dims + 4)))
-    count = FANTASIES if len(evidence.pending) else 1
-    normals = rng.standard_normal((count, len(evidence.pending)))
-    posteriors = [condition(squares, evidence.seen, evidence.pending, p, normals) for p in beliefs]
-    acquisition = Acquisition(space, evidence.x, posteriors, [np.full(count, evidence.best)] * len(posteriors))
+    p = fit(squares, evidence.sample)
+    normals = rng.standard_normal((FANTASIES if len(evidence.pending) else 1, len(evidence.pending)))
+    posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
+    acquisition = Acquisition(space, evidence.x, posterior, evidence.best)
     ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng)
     return first_new(space, ranked, tried, rng)
 

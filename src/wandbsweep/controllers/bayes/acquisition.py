@@ -6,8 +6,6 @@ LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
@@ -29,47 +27,27 @@ def log_h(z: Floats) -> Floats:
     return np.asarray(np.where(z < -1, -0.5 * z * z - LOG_SQRT_2PI + np.log(tail), direct))
 
 
-def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
-    """(n,) log of the expected improvement below `best` (fantasies,), averaged over fantasies; mean (n,
-    fantasies)."""
+def log_ei(mean: Floats, variance: Floats, best: float) -> Floats:
+    """(n,) log of the improvement on `best` expected over all fantasies; mean (n, fantasies), variance (n,)."""
     sigma = np.sqrt(variance)[:, None]
-    return _log_mean(np.log(sigma) + log_h((best - mean) / sigma))
-
-
-def _log_mean(logs: Floats) -> Floats:
-    """(n,) log of the mean of the exponentials of (n, m)."""
+    logs = np.log(sigma) + log_h((best - mean) / sigma)
     top = logs.max(1)
     return np.asarray(top + np.log(np.exp(logs - top[:, None]).mean(1)))
 
 
 class Acquisition:
-    """log EI at points (n, columns) of a space, given trials (trials, columns) that the posteriors are of.
+    """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is of."""
 
-    Several posteriors are several beliefs about the hyperparameters; improvement is expected over all.
-    """
-
-    def __init__(self, space: Space, x: Floats, posteriors: Sequence[Posterior], best: Sequence[Floats]) -> None:
-        self.space, self.x, self.posteriors, self.best = space, x, posteriors, best
+    def __init__(self, space: Space, x: Floats, posterior: Posterior, best: float) -> None:
+        self.space, self.x, self.posterior, self.best = space, x, posterior, best
 
     def __call__(self, points: Floats) -> Floats:
-        squares = self.space.differences(points, self.x)
-        each = []
-        for posterior, best in zip(self.posteriors, self.best, strict=True):
-            mean, variance, _ = posterior.at(squares)
-            each.append(log_ei(mean, variance, best))
-        return _log_mean(np.stack(each, axis=1))
+        mean, variance = self.posterior.at(self.space.differences(points, self.x))
+        return log_ei(mean, variance, self.best)
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
-        """The value at one point (columns,), and its gradient (columns,), meaningless in a category's
-        column."""
-        parts = [self._one(point, post, best) for post, best in zip(self.posteriors, self.best, strict=True)]
-        values = np.array([value for value, _ in parts])
-        share = np.exp(values - values.max())
-        total = float(values.max() + np.log(share.mean()))
-        slope: Floats = np.tensordot(share / share.sum(), np.stack([slope for _, slope in parts]), 1)
-        return total, slope
-
-    def _one(self, point: Floats, post: Posterior, best: Floats) -> tuple[float, Floats]:
+        """The value at one point (columns,), and its gradient (columns,), meaningless in a category's column."""
+        post = self.posterior
         delta = point[None, :] - self.x
         delta[:, self.space.categorical] = delta[:, self.space.categorical] != 0
         scale = np.exp(-2 * post.length)
@@ -81,7 +59,7 @@ class Acquisition:
         mean = k @ post.beta
         variance = max(post.variance - float(k @ reduced), 1e-10)
         sigma = variance**0.5
-        z = (best - mean) / sigma
+        z = (self.best - mean) / sigma
         logs = log_h(z)
         top = float(logs.max())
         share = np.exp(logs - top)

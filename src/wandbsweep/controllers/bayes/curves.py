@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wandbsweep.spec import Metric
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
 from .gp import Observations
@@ -52,16 +53,23 @@ def read_curve(trial: TrialRecord, sign: float) -> Curve:
     return Curve(np.minimum.accumulate(np.array(numbers, dtype=np.float64)), trial.state == "finished", ended)
 
 
-def imputed(trials: Sequence[TrialRecord], sign: float, rule: str) -> dict[int, float]:
-    """What failed trials count as, by position among `trials`: the worst or the best value of any that
-    ended, or their own latest; 0 while there is none, as in W&B's engine."""
+def imputed(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
+    """What trials that failed count as, by position among `trials`, and those that run where the metric asks for it:
+    the worst or the best value of any that ended (0 while none has, as in W&B's engine), or their own latest."""
     ended = [sign * t.value for t in trials if t.state in ("finished", "stopped") and t.value is not None]
-    common = (min(ended) if rule == "best" else max(ended)) if ended else 0.0
+    common = {"worst": max(ended, default=0.0), "best": min(ended, default=0.0)}
     found = {}
     for position, trial in enumerate(trials):
+        rule = metric.impute_while_running if trial.state not in ENDED else False
         if trial.state in ("failed", "crashed"):
-            own = [sign * float(v) for v in trial.history if is_number(v)]
-            found[position] = own[-1] if rule == "latest" and own else common
+            rule = metric.impute
+        own = [sign * float(v) for v in trial.history if is_number(v)]
+        if rule == "latest" and own:
+            found[position] = own[-1]
+        elif rule in common:
+            found[position] = common[rule]
+        elif trial.state in ("failed", "crashed"):
+            found[position] = common["worst"]
     return found
 
 
@@ -72,22 +80,20 @@ class Warp:
 
     best: float
     scale: float
-    shift: float
     centre: float
     spread: float
 
     @classmethod
-    def fitted(cls, values: Floats, *, sharpness: float = 1.0) -> Warp:
+    def fitted(cls, values: Floats) -> Warp:
         best, scale = float(values.min()), float(np.median(values) - values.min())
         if scale <= 0:
             scale = float(values.max() - best) or 1.0
-        warp = cls(best, scale, sharpness, 0.0, 1.0)
-        z = warp(values)
-        return cls(best, scale, sharpness, float(z.mean()), float(z.std()) or 1.0)
+        z = cls(best, scale, 0.0, 1.0)(values)
+        return cls(best, scale, float(z.mean()), float(z.std()) or 1.0)
 
     def __call__(self, values: Floats) -> Floats:
-        gap = np.maximum((values - self.best) / self.scale, 0.0)
-        return np.asarray((np.log(self.shift + gap) - self.centre) / self.spread)
+        gap = np.clip((values - self.best) / self.scale, 0.0, 1e300)
+        return np.asarray((np.log1p(gap) - self.centre) / self.spread)
 
 
 def _milestones(length: int) -> list[int]:
@@ -116,10 +122,11 @@ class Evidence:
     """Rows of `x` with a value, best first."""
 
 
-def gather(space: Space, trials: Sequence[TrialRecord], sign: float, impute: str) -> Evidence | None:
+def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evidence | None:
     """The evidence of trials that have parameters; None while none of them has ended with a value."""
+    sign = -1.0 if metric.goal == "maximize" else 1.0
     curves = [read_curve(trial, sign) for trial in trials]
-    failed = imputed(trials, sign, impute)
+    failed = imputed(trials, sign, metric)
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
     ended = [i for i in values if curves[i].ended]
     if not ended:

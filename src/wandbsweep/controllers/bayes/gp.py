@@ -19,7 +19,6 @@ ends at zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,34 +145,15 @@ def _gap_mean(a: Floats, b: Floats) -> Floats:
     return np.asarray(GAP_MEAN_VARIANCE * (product + product**2))
 
 
-def fit(
-    squares: Floats, seen: Observations, normals: Floats | None = None, *, iterations: int = 50
-) -> list[Hyperparameters]:
-    """The most probable hyperparameters, and one draw about them for each row of standard `normals` (draws, many):
-    their distribution is taken for normal, with the inverse Hessian that L-BFGS found for its covariance.
-
-    `squares`: (columns, trials, trials) squared differences.
-    """
+def fit(squares: Floats, seen: Observations, *, iterations: int = 50) -> Hyperparameters:
+    """The most probable hyperparameters; `squares`: (columns, trials, trials) squared differences."""
     evidence = _Evidence(squares, seen)
-    start = evidence.prior_mean
-    reach = 3.5 * evidence.prior_deviation
+    start, reach = evidence.prior_mean, 3.5 * evidence.prior_deviation
+    limits = list(zip(start - reach, start + reach, strict=True))
     found = minimize(
-        evidence,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(start - reach, start + reach, strict=True)),
-        options={"maxiter": iterations},
+        evidence, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations}
     )
-    thetas = [found.x]
-    if normals is not None and len(normals):
-        inverse_hessian: Any = found.hess_inv
-        values, vectors = np.linalg.eigh(inverse_hessian.todense())
-        # No direction is better known than a tenth of its prior, none less than the prior.
-        root = vectors * np.sqrt(np.clip(values, 1e-3, evidence.prior_deviation.max() ** 2))
-        moves = normals[:, : len(start)] @ root.T
-        thetas += [np.clip(found.x + move, start - reach, start + reach) for move in moves]
-    return [Hyperparameters.unpack(theta, len(squares)) for theta in thetas]
+    return Hyperparameters.unpack(found.x, len(squares))
 
 
 @dataclass(frozen=True)
@@ -189,13 +169,12 @@ class Posterior:
     beta: Floats
     precision: Floats
 
-    def at(self, squares: Floats) -> tuple[Floats, Floats, Floats]:
-        """Mean (n, fantasies), variance (n,) and covariances (n, trials) for squared differences (columns,
-        n, trials)."""
+    def at(self, squares: Floats) -> tuple[Floats, Floats]:
+        """Mean (n, fantasies) and variance (n,) of f, for squared differences (columns, n, trials)."""
         k, _ = matern(squares, self.length)
         k *= self.variance
         spread = self.variance - np.einsum("ij,ij->i", k @ self.precision, k)
-        return k @ self.beta, np.maximum(spread, 1e-10), k
+        return k @ self.beta, np.maximum(spread, 1e-10)
 
 
 def condition(
