@@ -50,9 +50,9 @@ def table(options: argparse.Namespace) -> int:
     if options.json:
         _print_json([as_json(results, trial) for trial in results.ranked[: options.top]])
         return 0
-    from wandbsweep.results.tables import console, leaderboard
+    from wandbsweep.results.tables import console, print_leaderboard
 
-    console().print(leaderboard(results, top=options.top))
+    print_leaderboard(results, console(), top=options.top)
     return 0
 
 

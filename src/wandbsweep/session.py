@@ -15,7 +15,7 @@ from wandbsweep.monitor import watched
 from wandbsweep.overrides import encode
 from wandbsweep.prepare import Prepared
 from wandbsweep.results.load import SweepResults
-from wandbsweep.results.tables import console, leaderboard, print_best, state_line
+from wandbsweep.results.tables import console, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
 from wandbsweep.sweepdir import OUTPUTS, reserve_agents
 from wandbsweep.trial import TrialRecord
@@ -112,7 +112,7 @@ class Session:
             return
         results, out = self._results(), console()
         out.print()
-        out.print(leaderboard(results, top=_TOP))
+        print_leaderboard(results, out, top=_TOP)
         out.print()
         out.print(state_line(results, self._controller.cap), markup=False)
         if results.best is not None:

@@ -216,8 +216,8 @@ def _conditions(spec: SweepSpec) -> dict[str, list[Any]]:
 def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """All of them; where they are too many, each choice once beside the first of the others."""
     if math.prod(map(len, choices.values())) <= _MOST_CHOICES:
-        for values in itertools.product(*choices.values()):
-            yield dict(zip(choices, values, strict=True))
+        for combination in itertools.product(*choices.values()):
+            yield dict(zip(choices, combination, strict=True))
         return
     first = {name: values[0] for name, values in choices.items()}
     yield first

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from wandbsweep.results.load import SweepResults
 from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200  # where there is no terminal to ask
+_UNBOUNDED = 10_000  # columns, to ask a table how wide it would like to be
 _STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "failed": "red", "crashed": "red"}
 
 
@@ -21,12 +24,17 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-def leaderboard(results: SweepResults, *, top: int | None = None) -> Table:
-    """The trials by value, the best first."""
+def print_leaderboard(results: SweepResults, out: Console, *, top: int | None = None) -> None:
+    """The trials by value, the best first: a column for each parameter if they fit, else one for all."""
+    table = _leaderboard(results, top, in_columns=True)
+    if Measurement.get(out, out.options.update(max_width=_UNBOUNDED), table).maximum > out.width:
+        table = _leaderboard(results, top, in_columns=False)
+    out.print(table)
+
+
+def _leaderboard(results: SweepResults, top: int | None, *, in_columns: bool) -> Table:
     ranked = results.ranked[:top]
-    swept = [name for name, p in results.spec.parameters.items() if p.distribution != "constant"]
-    if results.spec.repeats:
-        swept.append(results.spec.repeats.parameter)
+    names = _short_names(_swept(results))
     title = f"{len(ranked)} of {len(results.trials)} trials" if len(ranked) < len(results.trials) else None
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     several = [metric.name for metric in results.spec.metrics]
@@ -34,18 +42,34 @@ def leaderboard(results: SweepResults, *, top: int | None = None) -> Table:
     means = ["mean"] if results.spec.repeats else []
     for heading in ("trial", "state", *metrics, *means, "steps", "time"):
         table.add_column(escape(heading), justify="left" if heading == "state" else "right", no_wrap=True)
-    for name in swept:
-        table.add_column(escape(name), overflow="fold")
+    for heading in names.values() if in_columns else ["parameters"]:
+        table.add_column(escape(heading), overflow="fold", no_wrap=in_columns)
     for trial in ranked:
         values = [trial.metrics.get(name) for name in several] or [trial.value]
         if results.spec.repeats:
             configuration = results.configuration_of(trial)
             values.append(configuration.mean if configuration else None)
-        table.add_row(*_cells(trial, values, swept))
+        shown = {name: escape(short(trial.params[name])) for name in names if name in trial.params}
+        cells = [shown.get(name, "") for name in names]
+        if not in_columns:
+            cells = [" ".join(f"{escape(names[name])}={value}" for name, value in shown.items())]
+        table.add_row(*_cells(trial, values), *cells)
     return table
 
 
-def _cells(trial: TrialRecord, values: Sequence[float | None], swept: Sequence[str]) -> list[str]:
+def _swept(results: SweepResults) -> list[str]:
+    swept = [name for name, p in results.spec.parameters.items() if p.distribution != "constant"]
+    return [*swept, results.spec.repeats.parameter] if results.spec.repeats else swept
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each dotted name's shortest end that no other has: ``lr`` for ``optimizer.lr``."""
+    ends = {name: [name.split(".", depth)[-1] for depth in range(name.count("."), -1, -1)] for name in names}
+    taken = Counter(end for found in ends.values() for end in found)
+    return {name: next(end for end in found if taken[end] == 1 or end == name) for name, found in ends.items()}
+
+
+def _cells(trial: TrialRecord, values: Sequence[float | None]) -> list[str]:
     style = _STYLES.get(trial.state, "dim")
     return [
         str(trial.number),
@@ -53,7 +77,6 @@ def _cells(trial: TrialRecord, values: Sequence[float | None], swept: Sequence[s
         *map(short, values),
         str(len(trial.reports)),
         "" if trial.duration_s is None else f"{trial.duration_s:.1f}s",
-        *(escape(short(trial.params.get(name))) if name in trial.params else "" for name in swept),
     ]
 
 

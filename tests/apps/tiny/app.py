@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> float | None:
     if cfg.act == "pause" and trial.number == 1:
         pause()
     trial.report(0, {"loss": loss + 1.0})
-    trial.report(1, {"loss": loss})
+    trial.report(1, {"loss": loss, "units": cfg.units})
     return None if trial else loss
 
 
