@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from tables import EPOCHS, Task
 
+from wandbsweep import stopping
+from wandbsweep.spec import EarlyTerminate, Goal
+from wandbsweep.stopping import Counted, counted
 from wandbsweep.trial import TrialRecord
 
 
@@ -97,24 +100,14 @@ def simulate(
     return course
 
 
-def hyperband(goal: str, *, min_iter: int = 3, eta: int = 3) -> Stopper:
-    """W&B's Hyperband, strict, judged at every report; the same verdicts as
-    `wandbsweep.stopping.hyperband`, kept incrementally because a simulation asks a million times."""
-    sign = -1.0 if goal == "maximize" else 1.0
-
-    def finite(record: TrialRecord) -> list[float]:
-        return [sign * v for v in record.reports.values() if np.isfinite(v)]
+def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
+    """`wandbsweep.stopping.hyperband`, judged at every report; for one simulation, whose histories it keeps
+    as counted because a simulation asks a thousand times."""
+    settings = EarlyTerminate(min_iter=min_iter, eta=eta)
+    histories: dict[int, Counted] = {}
 
     def stops(records: list[TrialRecord], number: int) -> bool:
-        own = finite(records[number])
-        band = 0
-        while int(min_iter * eta**band) <= len(own):
-            band += 1
-        if band == 0:
-            return False
-        at = int(min_iter * eta ** (band - 1))
-        reached = sorted(f[at - 1] for f in map(finite, records) if len(f) >= at)
-        place = int(len(reached) / eta)
-        return place < len(reached) and own[at - 1] > reached[place]
+        histories[number] = counted(records[number].history)
+        return number in stopping.hyperband(settings, goal, histories, {number})
 
     return stops

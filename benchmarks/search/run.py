@@ -133,8 +133,7 @@ def table(results: list[dict[str, Any]]) -> str:
         for s, rank in zip(by, ranks, strict=False):
             regrets = np.array([r["regrets"] for r in by[s].values()])
             cells = [
-                f"{m:.3f} ± {e:.3f}"
-                for m, e in zip(regrets.mean(0), regrets.std(0) / len(regrets) ** 0.5, strict=True)
+                f"{m:.3f} ± {e:.3f}" for m, e in zip(regrets.mean(0), regrets.std(0) / len(regrets) ** 0.5, strict=True)
             ]
             p = ""
             if s != "ours" and "ours" in by:

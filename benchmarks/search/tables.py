@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wandbsweep.distributions import Parameter
-from wandbsweep.spec import SweepSpec, load_sweep
+from wandbsweep.spec import Goal, SweepSpec, load_sweep
 
 HERE = Path(__file__).parent
 EPOCHS = 52
@@ -83,7 +83,7 @@ class Task:
     """One data set judged by one metric. Curves are as logged: to be maximised if `goal` says so."""
 
     name: str
-    goal: str
+    goal: Goal
     space: dict[str, dict[str, Any]] = field(repr=False)
     parameters: dict[str, Parameter] = field(repr=False)
     u: np.ndarray = field(repr=False)
@@ -159,6 +159,6 @@ def load_task(name: str, metric: str = "") -> Task:
     for key, p in parameters.items():
         column = raw[f"value.{key}"].tolist()
         columns.append([place(p, p.values[v] if p.values else v) for v in column])
-    goal = "maximize" if metric == "accuracy" else "minimize"
+    goal: Goal = "maximize" if metric == "accuracy" else "minimize"
     u = np.array(columns).T
     return Task(f"{name}/{metric}", goal, SPACES[name], parameters, u, raw[metric], raw["seconds"])

@@ -24,5 +24,4 @@ for line in sys.stdin:
         for i, r in enumerate(json.loads(line))
     ]
     chosen = next_run(config, runs)
-    print(json.dumps({k: v["value"] for k, v in chosen.config.items()}, default=lambda x: x.item()),
-    flush=True)
+    print(json.dumps({k: v["value"] for k, v in chosen.config.items()}, default=lambda x: x.item()), flush=True)

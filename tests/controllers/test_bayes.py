@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from wandbsweep.controllers.bayes import suggest
 from wandbsweep.controllers.bayes.acquisition import Acquisition, log_ei, log_h
 from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
 from wandbsweep.controllers.bayes.space import Space
+from wandbsweep.controllers.bayes.threads import one_blas_thread
 from wandbsweep.spec import Metric, SweepSpec, load_sweep
 from wandbsweep.trial import State, TrialRecord
 
@@ -246,3 +248,19 @@ def test_what_failed_and_running_trials_count_as(rule: str, meant: float) -> Non
     ]
     assert imputed(trials, 1.0, metric) == {2: meant, 3: meant}
     assert set(imputed(trials, 1.0, Metric("loss"))) == {2}
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_blas_threads_are_given_back_when_the_last_of_several_asks_ends() -> None:
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before

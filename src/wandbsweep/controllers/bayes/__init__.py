@@ -15,6 +15,7 @@ from .acquisition import Acquisition, maximise
 from .curves import gather
 from .gp import condition, fit
 from .space import Floats, Space
+from .threads import one_blas_thread
 
 __all__ = ["suggest"]
 
@@ -32,7 +33,8 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
-    return space.decode(_choose(spec, space, known, rng))
+    with one_blas_thread():
+        return space.decode(_choose(spec, space, known, rng))
 
 
 def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:

@@ -150,9 +150,7 @@ def fit(squares: Floats, seen: Observations, *, iterations: int = 50) -> Hyperpa
     evidence = _Evidence(squares, seen)
     start, reach = evidence.prior_mean, 3.5 * evidence.prior_deviation
     limits = list(zip(start - reach, start + reach, strict=True))
-    found = minimize(
-        evidence, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations}
-    )
+    found = minimize(evidence, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations})
     return Hyperparameters.unpack(found.x, len(squares))
 
 
