@@ -38,6 +38,8 @@ class WandbSweeper(Sweeper):
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
         launcher = self._launcher(session)
         jobs = session.run(lambda overrides, first: launcher.launch(overrides, initial_job_idx=first))
         if prepared.plain:

@@ -15,6 +15,7 @@ from typing import Any, SupportsFloat
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -102,6 +103,8 @@ class TrialJob:
         text = "".join(traceback.format_exception(error))
         (directory / TRACEBACK).write_text(text, encoding="utf-8")
         line = " ".join(traceback.format_exception_only(error)[-1].split())
+        if isinstance(error, HydraException) and error.__cause__ is not None:
+            line += f" ({' '.join(str(error.__cause__).split())})"  # Hydra says there what was wrong
         logging.getLogger(__name__).error("Trial %d failed: %s", trial.number, line)
         failed = job or JobReturn(status=JobStatus.FAILED, _return_value=error)
         return JobResult(error=line, payload=self._payload(trial, failed))

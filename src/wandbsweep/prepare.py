@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,6 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         return _joined(config, directory, arguments, settings)
     line = read_command_line(arguments, loader, own_key=has_own_key(config))
     spec, axes = read_space(config, settings, line)
-    if sweepdir.holds_sweep(directory) and not (axes is not None and _is_finished_grid(directory)):
-        return _resumed(config, directory, spec, line, settings)
     refuse_endless(spec, settings)
     plan = Plan(
         sweep_id=sweep_id,
@@ -81,12 +79,17 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         storage=settings.storage,
         max_failures=None if axes is not None else settings.max_failures,
     )
+    if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
+        return _resumed(config, directory, spec, line, settings)
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
-        check_composes(reading_once(loader.get_search_path()), config, plan, spec)
+        check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
-    plan = _make(directory, config, loader, plan, spec)
+    made = _make(directory, config, loader, plan, spec)
+    if made is None:
+        return _resumed(config, directory, spec, line, settings)
+    plan = made
     return Prepared(directory, plan, spec, False, _agent_overrides(config, plan, directory, first))
 
 
@@ -106,20 +109,27 @@ def _place(config: DictConfig, settings: Settings) -> tuple[Path, str]:
     return Path(str(named.hydra.sweep.dir)).absolute(), sweep_id
 
 
-def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> Plan:
-    """Write all that the sweep needs; ``sweep.yaml``, which makes it one, last."""
-    with _all_or_nothing(directory), sweepdir.locked(directory):
-        if sweepdir.holds_sweep(directory):
-            sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
-            (directory / SNAPSHOT).parent.mkdir()
-        extra = [str(path) for path in config.hydra.searchpath or []]
-        search_path, searchpath = take_snapshot(loader, extra, directory / SNAPSHOT)
+def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> Plan | None:
+    """Write all that the sweep needs; ``sweep.yaml``, which makes it one, last. None: somebody else was faster."""
+    with _all_or_nothing(directory):
+        if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
+            return None
+        sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
+        search_path, searchpath = take_snapshot(loader, _extra_paths(config), directory / SNAPSHOT)
         plan = replace(plan, search_path=search_path, searchpath=searchpath)
         plan.save(directory)
         OmegaConf.save(config, directory / "multirun.yaml")
         _open_store(directory, plan, spec)
         sweepdir.write_spec(directory, spec)
     return plan
+
+
+def _may_start_over(directory: Path, plan: Plan) -> bool:
+    return plan.axes is not None and _is_finished_grid(directory)
+
+
+def _extra_paths(config: DictConfig) -> list[str]:
+    return [str(path) for path in config.hydra.searchpath or []]
 
 
 def _open_store(directory: Path, plan: Plan, spec: SweepSpec) -> None:
@@ -136,15 +146,21 @@ def _open_store(directory: Path, plan: Plan, spec: SweepSpec) -> None:
 
 @contextmanager
 def _all_or_nothing(directory: Path) -> Iterator[None]:
-    """Make ``directory``; leave none behind that was not there before where the ``with`` block fails."""
+    """Make ``directory`` and keep others out of it; where the ``with`` block fails, leave nothing that is new."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     sweepdir.make_directory(directory)
-    try:
-        yield
-    except BaseException:
-        if missing:
-            shutil.rmtree(missing[-1])
-        raise
+    with sweepdir.locked(directory):
+        try:
+            yield
+        except BaseException:
+            sweepdir.forget_sweep(directory)
+            (directory / "multirun.yaml").unlink(missing_ok=True)
+            if missing:
+                (directory / sweepdir.LOCK).unlink()
+                with suppress(OSError):  # not empty: it is somebody else's as well
+                    for path in missing:
+                        path.rmdir()
+            raise
 
 
 # -- Going on -----------------------------------------------------------------------------------------------------
@@ -156,15 +172,26 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     plan = Plan.load(directory)
     if plan.sweep_id != settings.sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {plan.sweep_id}, not {settings.sweep_id}.")
-    foreign = [line for line in arguments if not _sets_run_cap(line)]
+    foreign = [line for line in arguments if not _sets_run_cap(line)] + _changed_settings(plan, settings)
     if foreign:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(foreign)} cannot be changed; "
-            "what can is sweep.run_cap, hydra.sweeper.agents, hydra.sweeper.count and hydra.launcher.*"
+            "what can is ++sweep.run_cap, hydra.sweeper.agents, hydra.sweeper.count and hydra.launcher.*"
         )
     spec = sweepdir.read_spec(directory)
     caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in arguments)]
     return _go_on(config, directory, spec, caps[-1])
+
+
+def _changed_settings(plan: Plan, settings: Settings) -> list[str]:
+    """What of ``settings`` was given, and is not what the sweep was started with."""
+    default = Settings()
+    changed = [
+        f"hydra.sweeper.{key}={getattr(settings, key)}"
+        for key in ("seed", "storage", "max_failures")
+        if getattr(settings, key) not in (getattr(default, key), getattr(plan, key))
+    ]
+    return changed + [f"hydra.sweeper.sweep.{key}" for key in settings.sweep if key != "run_cap"]
 
 
 def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings) -> Prepared:
@@ -220,9 +247,17 @@ def _command() -> list[str]:
     """What starts this application, with the options that say where its configuration is."""
     main_spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if main_spec is not None:
-        start = ["python", "-m", main_spec.name.removesuffix(".__main__")]
+        start = [_python(), "-m", main_spec.name.removesuffix(".__main__")]
     else:
-        start = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+        start = [_python(), sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
     given, _ = get_args_parser().parse_known_args(sys.argv[1:])
     options = {"--config-path": given.config_path, "--config-name": given.config_name, "--config-dir": given.config_dir}
     return start + [text for option, value in options.items() if value is not None for text in (option, value)]
+
+
+def _python() -> str:
+    """What to type for this interpreter: ``python`` where that is it, else its path."""
+    found, own = shutil.which("python"), Path(sys.executable)
+    if found is not None and Path(found).parent == own.parent:
+        return "python"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)

@@ -42,9 +42,13 @@ def snapshot_loader(search_path: Sequence[tuple[str, str]], root: Path) -> Confi
     return reading_once(path)
 
 
-def reading_once(search_path: ConfigSearchPath) -> ConfigLoader:
-    """A loader for many compositions in a row: it reads each file once."""
-    loader = ConfigLoaderImpl(config_search_path=search_path)
+def reading_once(search_path: ConfigSearchPath, extra: Sequence[str] = ()) -> ConfigLoader:
+    """A loader for many compositions in a row: it reads each file once. ``extra``: ``hydra.searchpath``."""
+    *main, schema = search_path.get_path()
+    whole = ConfigSearchPathImpl()
+    for element in [*main, *(SearchPathElement("hydra.searchpath", path) for path in extra), schema]:
+        whole.append(element.provider, element.path)
+    loader = ConfigLoaderImpl(config_search_path=whole)
     loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
     return loader
 

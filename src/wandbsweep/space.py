@@ -18,10 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep import sweepdir
 from wandbsweep.conditions import active
-from wandbsweep.distributions import grid_key
+from wandbsweep.distributions import Parameter, grid_key
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, encode, trial_overrides
 from wandbsweep.plan import Plan
+from wandbsweep.rules import METHODS
 from wandbsweep.settings import Settings
 from wandbsweep.spec import SweepSpec, load_sweep
 
@@ -31,10 +32,20 @@ _MOST_CHOICES = 32  # combinations of config groups that are composed before lau
 
 
 def sweep_node(config: DictConfig) -> dict[str, Any]:
-    """The application's key ``sweep``, unresolved; empty where it has none, or means something else by it."""
+    """The application's key ``sweep``, unresolved; empty where it has none, or means something else by it.
+
+    It is a sweep configuration if it has ``parameters``, or one of W&B's methods, so that a slip in the former is told.
+    """
     node = config._get_node(SWEEP_KEY) if SWEEP_KEY in config else None
     raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else None
-    return {str(key): value for key, value in raw.items()} if isinstance(raw, dict) and "parameters" in raw else {}
+    if not isinstance(raw, dict):
+        raw = {}
+    if "parameters" in raw or raw.get("method") in METHODS:
+        return {str(key): value for key, value in raw.items()}
+    chosen = config.hydra.runtime.choices.get(SWEEP_KEY)
+    if chosen is not None and not raw:
+        raise SweepConfigError([f"sweep={chosen}: is empty, but must be a mapping with method and parameters"])
+    return {}
 
 
 def has_own_key(config: DictConfig) -> bool:
@@ -242,16 +253,33 @@ def _check_written(spec: SweepSpec) -> None:
 
 def _choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
     """The values of a parameter that chooses from a config group; all of them must be there."""
-    options = loader.get_group_options(name.partition("@")[0])
-    parameter = spec.parameters[name]
-    values = [parameter.value] if parameter.values is None else list(parameter.values)
-    unknown = [value for value in values if value not in options]
+    group = name.partition("@")[0]
+    values = _listed(spec.parameters[name]) or []
+    unknown = [value for value in values if not all(_is_choice(loader, group, c) for c in _several(value))]
     if unknown:
+        numbers = [value for value in unknown if isinstance(value, int | float)]
+        quotes = f" (a choice is text: write '{numbers[0]}' in quotes)" if numbers else ""
         raise SpaceError(
-            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {name!r}; "
-            f"its choices are {', '.join(options)}"
+            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {group!r}{quotes}; "
+            f"its choices are {', '.join(loader.get_group_options(group))}"
         )
     return values
+
+
+def _listed(parameter: Parameter) -> list[Any] | None:
+    if parameter.distribution == "constant":
+        return [parameter.value]
+    return None if parameter.values is None else list(parameter.values)
+
+
+def _several(value: Any) -> list[Any]:
+    """Hydra takes lists of choices as well."""
+    return value if isinstance(value, list) else [value]
+
+
+def _is_choice(loader: ConfigLoader, group: str, choice: Any) -> bool:
+    repository: Any = getattr(loader, "repository")  # noqa: B009  (of Hydra's only loader, not of its abstract class)
+    return choice is None or (isinstance(choice, str) and repository.config_exists(f"{group}/{choice}"))
 
 
 def _faults(
@@ -275,14 +303,29 @@ def _faults(
             shown = "" if name in spec.parameters else f"{name} "
             yield f"{path}: {shown}is no key of the application's configuration{under}{hint}"
         if not unknown:
-            loader.load_sweep_config(config, trial_overrides(plan.slots, point))
+            whole = loader.load_sweep_config(config, trial_overrides(plan.slots, point))
+            yield from misfits(whole, {name: spec.parameters[name] for name in point if name in spec.parameters})
     except (HydraException, OmegaConfBaseException) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         yield " ".join(f"{error!s}{cause}{under}".split())
 
 
 def _is_group(loader: ConfigLoader, name: str) -> bool:
-    return bool(loader.get_group_options(name.partition("@")[0]))
+    repository: Any = getattr(loader, "repository")  # noqa: B009  (see above)
+    return bool(repository.group_exists(name.partition("@")[0]))
+
+
+def misfits(composed: DictConfig, parameters: Mapping[str, Parameter]) -> Iterator[str]:
+    """The values of ``parameters`` that the types of their keys do not take."""
+    for name, parameter in parameters.items():
+        if not _has(composed, name):
+            continue  # a config group
+        for value in (_listed(parameter) or [parameter.ppf(u) for u in (0.25, 0.75)])[:_MOST_CHOICES]:
+            try:
+                OmegaConf.update(composed, name, value, merge=False)
+            except OmegaConfBaseException as error:
+                reason = str(error).partition("\n")[0]
+                yield f"parameters.{name}: {value!r} does not fit the configuration: {reason}"
 
 
 def _has(config: Any, name: str) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SWEEP_FILE = "sweep.yaml"
 OUTPUTS = Path("outputs")
 AGENTS = "agents"
+LOCK = ".lock"
+"""In the directory itself, so that it outlives a sweep that is forgotten while somebody waits for it."""
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -72,7 +74,7 @@ def forget_sweep(directory: Path) -> None:
     """Make ``directory`` one that holds no sweep; what its trials wrote stays."""
     for name in (SWEEP_FILE, "journal.log"):
         (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / HIDDEN)
+    shutil.rmtree(directory / HIDDEN, ignore_errors=True)
 
 
 def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
@@ -122,8 +124,7 @@ def reserve_agents(directory: Path, count: int) -> list[int]:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes from setting up the same directory."""
-    (directory / HIDDEN).mkdir(exist_ok=True)
-    with open(directory / HIDDEN / "lock", "w") as file:
+    with open(directory / LOCK, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,29 @@ class TestTrials:
         assert [trial.value for trial in app.sweep().trials] == [None, None]
         assert app.sweep().best is None
         assert "Best:" not in ended.out
+        assert "No trial has a value yet." in ended.out
+        assert "trial 0 finished: no finite value of loss, 1 step, " in ended.err
+
+    def test_none_that_finished(self, app: App) -> None:
+        ended = app.multirun("sweep=macros", "act=raise", status=1)
+        assert app.states() == ["failed", "failed"]
+        assert "No trial finished.\nTrial 0: ValueError: no luck" in ended.err
+        assert ended.err.count("Traceback (most recent call last)") == 1
+
+    @pytest.mark.parametrize("sweep", [["sweep=grid"], ["units=1,2,3,4,5,6"]])
+    def test_an_agent_that_is_killed(self, app: App, sweep: list[str]) -> None:
+        agents = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.agents=2"]
+        ended = app.multirun(*sweep, "act=die", *agents, status=1)
+        running = app.states().count("running")
+        left = 6 - len(app.states())
+        assert running >= 1
+        said = "1 trial still shows" if running == 1 else "2 trials still show"
+        assert f"{said} as running (another agent's, or lost with it)" in ended.err
+        if left:
+            assert f"{left} w" in ended.err
+            (command,) = re.findall(r"Go on with:\n  (.*)", ended.err)
+            app.shell(command)
+            assert len(app.states()) == 6
 
     def test_a_metric_that_is_never_logged(self, app: App) -> None:
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid", "act=silent")
@@ -102,6 +126,19 @@ class TestSpaces:
         message = refused(app, sweep_file(app, spec))
         for path in ("method", "metric.goal", "parameters.lr", "parameters.units", "early_terminate.type"):
             assert f"- {path}" in message
+
+    def test_a_misspelt_parameters(self, app: App) -> None:
+        (app.directory / "conf/sweep/slip.yaml").write_text("method: random\nrun_cap: 2\nparamters: {lr: {value: 1}}\n")
+        message = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=slip").refused()
+        assert "paramters: unknown key; did you mean parameters?" in message
+
+    def test_an_empty_sweep_file(self, app: App) -> None:
+        (app.directory / "conf/sweep/empty.yaml").touch()
+        assert "is empty" in app.run("-m", "hydra/sweeper=wandbsweep", "sweep=empty").refused()
+
+    def test_a_number_for_a_config_group(self, app: App) -> None:
+        message = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=random", "model=18,mlp").refused()
+        assert "18 is no choice of the config group 'model' (a choice is text: write '18' in quotes)" in message
 
     def test_an_endless_sweep(self, app: App) -> None:
         message = refused(app, "sweep=random", "sweep.run_cap=null")

@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from tests.plugin.conftest import AGENTS, App
+from wandbsweep.distributions import Parameter
+from wandbsweep.space import misfits
 
 TWO = [launcher for launcher in AGENTS if launcher != "basic"]
 
@@ -161,6 +166,11 @@ class TestTheCommandLine:
         assert len(app.params()) == 8
         assert "Created sweep" not in ended.out
 
+    def test_comma_lists_say_where_their_results_are(self, app: App) -> None:
+        ended = app.multirun("units=1,2", into=None)
+        (directory,) = (app.directory / "outputs").iterdir()
+        assert ended.out == f"Directory: {directory}\n"
+
     def test_comma_lists_run_again_in_the_same_place(self, app: App) -> None:
         app.multirun("units=3,1")
         app.multirun("units=2,4,6")
@@ -235,6 +245,29 @@ class TestTheCommandLine:
         assert [result["cfg"]["model"]["kind"] for result in app.results()] == ["convnet", "mlp"]
 
 
+class TestConfigGroups:
+    def test_choices_below_a_group_and_beside_the_project(self, app: App, tmp_path: Path) -> None:
+        for place, kind in ((app.directory / "conf/model/deep", "deep"), (tmp_path / "extra/model", "extra")):
+            place.mkdir(parents=True)
+            (place / f"{kind}.yaml").write_text(f"kind: {kind}\nwidth: 1\n")
+        searched = f"hydra.searchpath=[file://{tmp_path}/extra]"
+        app.multirun("sweep=grid", "model=mlp,deep/deep,extra", "lr=0.1", searched)
+        assert sorted({result["cfg"]["model"]["kind"] for result in app.results()}) == ["deep", "extra", "mlp"]
+
+    def test_values_of_another_type_than_their_keys(self) -> None:
+        composed = OmegaConf.structured(Typed)
+        parameters = {"width": Parameter("width", "categorical", values=(1, 2.5, "many"))}
+        assert [fault.partition(" does not")[0] for fault in misfits(composed, parameters)] == [
+            "parameters.width: 2.5",
+            "parameters.width: 'many'",
+        ]
+
+
+@dataclass
+class Typed:
+    width: int = 1
+
+
 class TestGoingOn:
     def test_another_process_joins(self, app: App) -> None:
         app.multirun("sweep=random", "units=7", "hydra.sweeper.count=2", "hydra.sweeper.agents=1", into=None)
@@ -251,6 +284,19 @@ class TestGoingOn:
         (command,) = re.findall(r"Join it .*?: (.*)", ended.out)
         assert app.shell(command).status == 0
         assert app.states("outputs/mine") == ["finished"] * 6
+
+    @pytest.mark.parametrize("script", ["app.py", "{cwd}/app.py"])
+    def test_the_join_command_joins_from_wherever_it_stands(self, app: App, script: str) -> None:
+        place = app.directory / "outputs" / "elsewhere"
+        place.mkdir(parents=True)
+        start = [sys.executable, script.format(cwd=app.directory), "-m", "hydra/sweeper=wandbsweep"]
+        ended = app.shell([*start, "sweep=random", "hydra.sweeper.count=2", "hydra.sweeper.agents=1"])
+        (command,) = re.findall(r"Go on with:\n  (.*)", ended.err)
+        if script == "app.py":
+            assert "hydra.sweep.dir" not in command
+            command = f"cd {app.directory} && {command}"
+        again = app.shell(f"cd {place} && {command}")
+        assert "Joined sweep" in again.out, again
 
     def test_joining_with_more_trials(self, app: App) -> None:
         app.multirun("sweep=random", "++sweep.run_cap=2")
@@ -273,6 +319,18 @@ class TestGoingOn:
         app.multirun("sweep=macros")
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "hydra.sweeper.sweep_id=abcdefgh")
         assert app.sweep().sweep_id in ended.refused()
+
+    def test_two_that_start_at_once_in_one_directory_share_a_sweep(self, app: App) -> None:
+        with ThreadPoolExecutor(2) as both:
+            first, second = both.map(lambda _: app.multirun("sweep=random"), range(2))
+        assert sorted(ended.out.split()[0] for ended in (first, second)) == ["Created", "Joined"]
+        assert app.states() == ["finished"] * 6
+
+    def test_the_seed_cannot_be_changed_by_joining(self, app: App) -> None:
+        app.multirun("sweep=macros", "hydra.sweeper.seed=3")
+        joining = ["-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={app.sweep().sweep_id}"]
+        ended = app.run(*joining, "hydra.sweep.dir=sweep", "hydra.sweeper.seed=5")
+        assert "hydra.sweeper.seed=5 cannot be changed" in ended.refused()
 
     def test_the_same_directory_resumes(self, app: App) -> None:
         app.multirun("sweep=random", "hydra.sweeper.count=2", "hydra.sweeper.agents=1")
@@ -330,6 +388,12 @@ class TestWhatAPersonSees:
         best = app.sweep().best
         assert best is not None
         assert app.result(best.number)["cfg"] == app.result("", "again")["cfg"]
+
+    def test_that_command_keeps_what_is_of_use_to_a_run(self, app: App) -> None:
+        kept = ["hydra.job.chdir=true", "hydra/job_logging=none"]
+        ended = app.multirun("sweep=grid", *kept, "hydra.sweeper.seed=1")
+        command = ended.out.split("Train it again:\n")[1].split("\n")[0]
+        assert command.endswith(" ".join(kept))
 
 
 def await_file(path: Path, *, within_s: float = 60) -> None:
