@@ -60,7 +60,11 @@ class TestEverySweep:
         assert json.loads(said("status", "--json"))["best"] is None
         assert "trial" in said("table")
         assert json.loads(said("table", "--json")) == []
-        assert said("best", status=1) == "No trial of abcd1234 has a value yet.\n"
+        nothing = said("best", status=1)
+        if config is NO_METRIC:
+            assert nothing == "The sweep abcd1234 has no metric, so no best trial is known.\n"
+        else:
+            assert nothing == "No trial of abcd1234 has a value yet.\n"
         assert "no" in said("best", "--json", status=1).lower()
 
     def test_while_its_first_trial_runs(self, controller, said, config):
@@ -80,6 +84,9 @@ class TestEverySweep:
         assert "2 finished" in said("status")
         assert len(json.loads(said("table", "--json"))) == 2
         assert len(json.loads(said("table", "--json", "--top", "1"))) == 1
+        if config is NO_METRIC:
+            assert said("status").splitlines()[-1] == "2 trials · 2 finished"
+            return
         assert "Train it again:" in said("best")
         assert re.match(r"'?[xa]=", said("best", "--overrides"))
 
@@ -104,7 +111,7 @@ def test_the_best_of_a_plain_sweep(controller, said):
     assert best["overrides"] == [f"x={best['params']['x']!r}"]
     assert best["directory"].endswith("outputs/abcd1234/1")
     assert json.loads(said("status", "--json"))["best"] == {"number": 1, "metric": 0.25}
-    assert said("status").splitlines()[0] == "abcd1234: random over 1 parameters, minimize val/loss"
+    assert said("status").splitlines()[0] == "abcd1234: random over 1 parameter, minimize val/loss"
     assert said("status").splitlines()[2] == "2/9 trials · 2 finished · best val/loss 0.25 (trial 1)"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +25,10 @@ from wandbsweep.lightning import SweepCallback
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig) -> float:
+def train(cfg: DictConfig) -> float | None:
     """Train as ``cfg`` says; return the last value of the sweep's metric, in a plain run of ``cfg.metric``.
+
+    None: the sweep's metric was never measured; the sweep itself says so, and knows whether that is the script's fault.
 
     The last, not the best: it belongs to the weights in ``checkpoints/last.ckpt``. A sweep reads the best
     from the trial's reports and needs this number only where nothing was reported.
@@ -46,7 +47,9 @@ def train(cfg: DictConfig) -> float:
             metrics |= _floats(trainer.test(module, datamodule=data, verbose=False)[0])
         if not trial:
             _show(metrics)
-        return _value(metrics, trial.metric or cfg.metric, stopped=trial.decision.stop)
+        if trial and trial.metric:
+            return metrics.get(trial.metric)
+        return _value(metrics, cfg.metric)
 
 
 def _module(cfg: DictConfig, data: Digits) -> LightningModule:
@@ -99,11 +102,9 @@ def _show(metrics: Mapping[str, float]) -> None:
     log.info("\n".join(["Final metrics:", *lines]))
 
 
-def _value(metrics: Mapping[str, float], name: str, *, stopped: bool) -> float:
+def _value(metrics: Mapping[str, float], name: str) -> float:
     if name in metrics:
         return metrics[name]
-    if stopped:
-        return math.nan  # before the metric was first measured
     seen = ", ".join(sorted(metrics)) or "none"
     raise ValueError(f"The metric {name!r} was not logged. Logged were: {seen}")
 
@@ -128,6 +129,8 @@ _HARMLESS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     # A resumed trial finds its own checkpoint there.
     r"Checkpoint directory .* exists and is not empty",
+    # A trial's directory is there before its logger is.
+    r"Experiment logs directory .* exists and is not empty",
 )
 
 

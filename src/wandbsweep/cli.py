@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.results.load import SweepResults, as_json, open_sweep
+from wandbsweep.results.load import SweepResults, as_json, has_goal, open_sweep
 from wandbsweep.sweepdir import OUTPUTS, SWEEP_FILE
 from wandbsweep.trial import TrialRecord
 
@@ -59,6 +59,9 @@ def table(options: argparse.Namespace) -> int:
 def best(options: argparse.Namespace) -> int:
     results = _opened(options)
     trial = results.best
+    if not has_goal(results.spec):
+        print(f"The sweep {results.sweep_id} has no metric, so no best trial is known.", file=sys.stderr)
+        return 1
     if trial is None:
         print(f"No trial of {results.sweep_id} has a value yet.", file=sys.stderr)
         return 1
@@ -78,7 +81,7 @@ def best(options: argparse.Namespace) -> int:
 
 
 def _show_status(results: SweepResults, *, as_json: bool) -> None:
-    from wandbsweep.results.tables import state_line
+    from wandbsweep.results.tables import counted, state_line
 
     spec, best = results.spec, results.best
     if as_json:
@@ -99,7 +102,7 @@ def _show_status(results: SweepResults, *, as_json: bool) -> None:
         return
     metrics = [spec.metric] if spec.metric else spec.metrics
     goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    print(f"{results.sweep_id}: {spec.method} over {len(spec.parameters)} parameters{goal}")
+    print(f"{results.sweep_id}: {spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}")
     print(f"{results.directory}")
     print(state_line(results, spec.run_cap), flush=True)
 

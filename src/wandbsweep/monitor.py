@@ -79,11 +79,13 @@ def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Ev
 
 def describe(trial: TrialRecord, results: SweepResults) -> str:
     """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
-    from wandbsweep.results.tables import achieved, short
+    from wandbsweep.results.tables import achieved, counted, short
 
-    parts = [f"{len(trial.reports)} steps"] if trial.reports else []
+    parts = [counted(len(trial.reports), "step")] if trial.reports else []
     if results.spec.metrics:
         parts.insert(0, achieved(results, trial))
+    elif trial.value is None and results.spec.metric and (trial.state == "finished" or trial.reports):
+        parts.insert(0, f"no finite value of {results.spec.metric.name}")
     elif trial.value is not None:
         parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {short(trial.value)}")
     if trial.duration_s is not None:

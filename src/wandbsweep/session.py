@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.ending import Ending
+from wandbsweep.errors import SweepError
 from wandbsweep.monitor import watched
 from wandbsweep.overrides import encode
 from wandbsweep.prepare import Prepared
-from wandbsweep.results.load import SweepResults
-from wandbsweep.results.tables import console, print_best, print_leaderboard, state_line
+from wandbsweep.results.load import SweepResults, has_goal, run_overrides
+from wandbsweep.results.tables import console, counted, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
 from wandbsweep.sweepdir import OUTPUTS, reserve_agents
-from wandbsweep.trial import TrialRecord
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ class Session:
     def run(self, launch: Launch) -> list[Any]:
         """Returns Hydra's JobReturn of each trial that these agents ran, by number.
 
-        Ends the process with status 1 if the sweep has no finished trial then, or was given up, and with 130 on
-        Ctrl-C. What a launcher returns or raises counts little: jobs get killed, and the store knows what they did.
+        Ends the process with status 1 if the sweep has no finished trial then, was given up, or lost an agent before
+        it was over, and with 130 on Ctrl-C. What a launcher returns or raises counts little else: jobs get killed, and
+        the store knows what they did.
         """
         self._announce()
         lost: Exception | None = None
@@ -54,17 +55,25 @@ class Session:
             self._conclude()
             print(f"Interrupted. Go on with:\n  {self._join_command()}", file=sys.stderr)
             raise SystemExit(130) from None
+        except SweepError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from None
         except Exception as error:  # whatever a launcher raises when it has lost a job
             lost = error
-        trials = self._collect(returned)
-        if self.prepared.plain:
-            if lost is not None and not trials:
-                raise lost
-            return trials
-        if lost is not None:
+        trials, agents_lost = self._collect(returned)
+        if lost is not None and not self.prepared.plain:
             log.error("The launcher reports: %s", lost)
         self._conclude()
+        unfinished = self._tell_what_is_left()
+        if self.prepared.plain:
+            if lost is not None:
+                raise lost
+            if agents_lost and unfinished:
+                raise SystemExit(1)
+            return trials
         self._exit_status()
+        if unfinished and (agents_lost or lost is not None):
+            raise SystemExit(1)
         return trials
 
     def _agents(self) -> int:
@@ -80,20 +89,24 @@ class Session:
         prepared = self.prepared
         return SweepResults(prepared.directory, prepared.spec, self._controller.trials(), prepared.plan)
 
-    def _collect(self, returned: Sequence[Any]) -> list[Any]:
+    def _collect(self, returned: Sequence[Any]) -> tuple[list[Any], bool]:
+        """The trials' JobReturns by number, and whether an agent failed."""
         found: list[tuple[int, Any]] = []
+        lost = False
         for agent in returned:
             try:
                 found.extend(agent.return_value)
             except Exception as error:  # the agent's own failure, not a trial's; its trials are in the store
                 log.error("An agent failed: %s: %s", type(error).__name__, error)
-        return [job for _, job in sorted(found, key=lambda numbered: numbered[0])]
+                lost = True
+        return [job for _, job in sorted(found, key=lambda numbered: numbered[0])], lost
 
     # -- what a person sees -----------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
         prepared = self.prepared
         if prepared.plain:
+            print(f"Directory: {prepared.directory}", flush=True)
             return
         print(f"{'Joined' if prepared.joined else 'Created'} sweep {prepared.plan.sweep_id}: {_summary(prepared)}")
         print(f"Directory: {prepared.directory}")
@@ -101,11 +114,13 @@ class Session:
 
     def _join_command(self) -> str:
         plan, directory = self.prepared.plan, self.prepared.directory
-        usual = directory == Path(plan.cwd, OUTPUTS, plan.sweep_id)
+        # A script is named relative to where the sweep was started, and its outputs/ are there as well.
+        script = any(word.endswith(".py") and not os.path.isabs(word) for word in plan.command)
+        usual = script and directory == Path(plan.cwd, OUTPUTS, plan.sweep_id)
         place = [] if usual else [f"hydra.sweep.dir={encode(str(directory))}"]
-        return shlex.join(
-            [*plan.command, "-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={plan.sweep_id}", *place]
-        )
+        joining = ["-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={plan.sweep_id}"]
+        command = shlex.join([*plan.command, *joining, *place, *run_overrides(plan)])
+        return command if os.getcwd() == plan.cwd else f"cd {shlex.quote(plan.cwd)} && {command}"
 
     def _conclude(self) -> None:
         if self.prepared.plain:
@@ -115,17 +130,40 @@ class Session:
         print_leaderboard(results, out, top=_TOP)
         out.print()
         out.print(state_line(results, self._controller.cap), markup=False)
-        if results.best is not None:
+        if has_goal(results.spec) and any(trial.state in ("finished", "stopped") for trial in results.trials):
             print_best(results, out)
+
+    def _tell_what_is_left(self) -> bool:
+        """Say which trials are not done though the agents are; whether there are any."""
+        ending = self._controller.ending()
+        counts = self._results().counts
+        running, queued = counts.get("running", 0), counts.get("queued", 0)
+        parts = []
+        if running:
+            verb = "still shows" if running == 1 else "still show"
+            parts.append(f"{counted(running, 'trial')} {verb} as running (another agent's, or lost with it)")
+        if ending is None:
+            if queued:
+                parts.append(f"{queued} {'was' if queued == 1 else 'were'} given back")
+            cap = self._controller.cap
+            if cap is not None and (left := cap - sum(counts.values())):
+                parts.append(f"{left} {'was' if left == 1 else 'were'} never started")
+            parts = parts or ["The sweep is not over"]
+        if parts:
+            onwards = f" Go on with:\n  {self._join_command()}" if ending is None else ""
+            print(f"{'; '.join(parts)}.{onwards}", file=sys.stderr)
+        return bool(parts)
 
     def _exit_status(self) -> None:
         ending = self._controller.ending()
         results = self._results()
         if ending is not None and ending.given_up:
-            _print_failure(ending, results)
+            print(f"The sweep was given up: {ending.reason}.", file=sys.stderr)
+            _print_failure(results)
             raise SystemExit(1)
         if not any(trial.state == "finished" for trial in results.trials):
             print("No trial finished.", file=sys.stderr)
+            _print_failure(results)
             raise SystemExit(1)
 
 
@@ -133,15 +171,16 @@ def _summary(prepared: Prepared) -> str:
     spec = prepared.spec
     metrics = [spec.metric] if spec.metric else spec.metrics
     goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    cap = f", at most {spec.run_cap} trials" if spec.run_cap else ""
-    return f"{spec.method} over {len(spec.parameters)} parameters{goal}{cap}"
+    cap = f", at most {counted(spec.run_cap, 'trial')}" if spec.run_cap else ""
+    return f"{spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}{cap}"
 
 
-def _print_failure(ending: Ending, results: SweepResults) -> None:
-    failed: TrialRecord = next(trial for trial in results.trials if trial.state in ("failed", "crashed"))
-    directory = results.trial_directory(failed)
-    print(f"The sweep was given up: {ending.reason}.", file=sys.stderr)
+def _print_failure(results: SweepResults) -> None:
+    """The first trial that failed, if one has: why, and where."""
+    failed = next((trial for trial in results.trials if trial.state in ("failed", "crashed")), None)
+    if failed is None:
+        return
     print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)
-    traceback = directory / "traceback.txt"
+    traceback = results.trial_directory(failed) / "traceback.txt"
     if traceback.exists():
         print(f"\n{traceback.read_text(encoding='utf-8')}\n({traceback})", file=sys.stderr)

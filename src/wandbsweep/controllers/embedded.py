@@ -105,6 +105,7 @@ class EmbeddedController:
         self._asking = threading.Lock()
         self._metrics: dict[int, dict[str, float]] = {}
         self._turns = _Turns()
+        self._warned = False
 
     @property
     def cap(self) -> int | None:
@@ -296,11 +297,23 @@ class EmbeddedController:
         value = best_of(reports, self.spec.goal)
         if value is None and is_number(returned):
             value = returned
+            self._warn_of_other_metrics(metrics, bool(reports))
         state, reason, hopeless = outcome.state, outcome.reason, False
         if state == "finished" and (lacking := self._lacking(metrics, bool(reports), returned)):
             state, hopeless = "failed", True
             reason = _no_metric(lacking, metrics)
         return StoredOutcome(state=state, reason=reason, value=value, metrics=metrics, hopeless=hopeless)
+
+    def _warn_of_other_metrics(self, metrics: Mapping[str, float], reported: bool) -> None:
+        """Once, where a task reports, but the number that it returns is what counts."""
+        if self._warned or self.spec.metric is None or reported or not metrics:
+            return
+        self._warned = True
+        log.warning(
+            "%r was never reported (reported: %s); the number that the task returned is taken for it.",
+            self.spec.metric.name,
+            ", ".join(sorted(metrics)),
+        )
 
     def _lacking(self, metrics: Mapping[str, float], reported: bool, returned: float | None) -> list[str]:
         """The metrics that the sweep optimises and that a trial never gave."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,8 +49,11 @@ class SweepResults:
     def ranked(self) -> list[TrialRecord]:
         """The trials by value, the best first, those without one last.
 
-        Of several metrics: the front first. With ``repeats``: by configuration, as in ``configurations``.
+        Of several metrics: the front first. With ``repeats``: by configuration, as in ``configurations``. Without a
+        metric: by number.
         """
+        if not has_goal(self.spec):
+            return list(self.trials)
         if self.spec.metrics:
             front = {trial.number for trial in self.front}
             return sorted(self.trials, key=lambda trial: (trial.number not in front, trial.number))
@@ -62,9 +66,11 @@ class SweepResults:
     def best(self) -> TrialRecord | None:
         """The trial with the best value of those that finished or were stopped; of equals, the first.
 
-        Of a sweep with ``repeats``: the best configuration's first run that has one. Of one with several metrics: the
-        first of the ``front``.
+        None without a metric: nothing says whether more or less is better. Of a sweep with ``repeats``: the best
+        configuration's first run that has one. Of one with several metrics: the first of the ``front``.
         """
+        if not has_goal(self.spec):
+            return None
         if self.spec.metrics:
             return next(iter(self.front), None)
         if self.spec.repeats:
@@ -132,10 +138,25 @@ class SweepResults:
     def command(self, trial: TrialRecord) -> str:
         """The shell command that trains ``trial``'s configuration again, outside the sweep."""
         start = self.plan.command if self.plan else ["python", "train.py"]
-        return shlex.join([*start, *self.overrides(trial)])
+        own = run_overrides(self.plan) if self.plan else []
+        return shlex.join([*start, *self.overrides(trial), *own])
 
     def trial_directory(self, trial: TrialRecord) -> Path:
         return self.directory / str(trial.number)
+
+
+def has_goal(spec: SweepSpec) -> bool:
+    """Whether it says what is better."""
+    return spec.metric is not None or bool(spec.metrics)
+
+
+# Those of the multirun, its launcher and its sweeper.
+_NOT_A_RUNS = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")
+
+
+def run_overrides(plan: Plan) -> list[str]:
+    """The sweep's overrides of ``hydra.*`` that are of use to a single run as well."""
+    return [line for line in plan.hydra_overrides if not _NOT_A_RUNS.match(line)]
 
 
 def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main(cfg: DictConfig) -> float | None:
         meet(at_least=2)
     if cfg.act == "edit" and trial.number == 0:
         edit(Path("conf"))
+    if cfg.act == "die" and trial.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     if cfg.act == "pause" and trial.number == 1:
         pause()
     trial.report(0, {"loss": loss + 1.0})
