@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +153,88 @@ def test_the_front_of_several_metrics(controller, said):
 def test_a_sweep_that_is_not_there(here, said):
     assert "There is no sweep in" in said("status", status=2)
     assert "No sweep 'nonesuch'" in said("best", "nonesuch", status=2)
+
+
+def test_a_sweep_that_was_misspelt(here, said):
+    for number in range(7):
+        create_sweep(load_sweep(PLAIN), f"outputs/abcd123{number}")
+        os.utime(f"outputs/abcd123{number}/sweep.yaml", (number, number))
+    message = said("best", "abcd1243", status=2)
+    assert "the newest of the 7 sweeps in outputs/ are abcd1236, abcd1235, abcd1234, abcd1233, abcd1232;" in message
+    assert "did you mean abcd1234 or " in message
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "where"),
+    [
+        ("journal.log", "not json", "journal.log, line 4: the journal is damaged: 'not json' is no JSON object"),
+        ("journal.log", "[1]", "journal.log, line 4: the journal is damaged: '[1]' is no JSON object"),
+        (".sweep/plan.json", "{", ".sweep/plan.json is damaged: line 1, column 2: no valid JSON"),
+        (".sweep/plan.json", "{}", ".sweep/plan.json holds no plan of a sweep"),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "table", "best"])
+def test_a_damaged_sweep(controller, said, command, file, text, where):
+    sweep = controller(PLAIN)
+    path = Path("outputs/abcd1234", file)
+    path.parent.mkdir(exist_ok=True)
+    before = path.read_text() if path.exists() else ""
+    path.write_text(f"{before}{text}\n")
+    run(sweep, 0.5) if path.name == "plan.json" else None
+    message = said(command, status=2)
+    assert where in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_journal_that_cannot_be_read(controller, said):
+    controller(PLAIN)
+    Path("outputs/abcd1234/journal.log").unlink()
+    Path("outputs/abcd1234/journal.log").mkdir()
+    assert re.fullmatch(r"Cannot read .*/journal.log: Is a directory.\n", said("status", status=2))
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "told"),
+    [("> /dev/full", 2, "wandbsweep: [Errno 28] No space left on device\n"), ("| true; exit ${PIPESTATUS[0]}", 0, "")],
+)
+def test_output_that_nobody_takes(controller, redirected, status, told):
+    controller(PLAIN)
+    command = f"{sys.executable} -m wandbsweep.cli status {redirected}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (status, told)
+
+
+def test_the_table_of_many_trials(controller, said, monkeypatch):
+    sweep = controller(PLAIN | {"run_cap": 60})
+    for value in range(60):
+        run(sweep, value)
+    assert len(said("table").splitlines()) == 61
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert said("table").splitlines()[0] == "50 of 60 trials; --top 0 for all"
+    assert len(said("table").splitlines()) == 52
+    assert said("table", "--top", "3").splitlines()[0] == "3 of 60 trials"
+    assert len(said("table", "--top", "0").splitlines()) == 61
+
+
+def test_the_table_of_a_narrow_terminal(controller, said, monkeypatch):
+    parameters = {f"group.parameter_{k}": {"values": ["some text"]} for k in range(5)}
+    run(controller(PLAIN | {"parameters": parameters}), 0.5)
+    assert len(said("table").splitlines()) == 2
+    monkeypatch.setenv("COLUMNS", "80")
+    header, first, *others = said("table").splitlines()
+    assert header.endswith("parameters")
+    assert (
+        first.index("parameter_0=some text") == header.index("parameters") == len(others[0]) - len(others[0].lstrip())
+    )
+    assert all(len(line) <= 80 and line == line.rstrip() for line in (header, first, *others))
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5"])
+def test_a_top_that_is_no_count(controller, capsys, text):
+    controller(PLAIN)
+    with pytest.raises(SystemExit):
+        cli.main(["table", f"--top={text}"])
+    assert f"the value is {text!r}, but must be a whole number >= 0" in capsys.readouterr().err
 
 
 def test_the_newest_sweep_is_the_default(controller, said):

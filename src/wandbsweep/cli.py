@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.load import SweepResults, as_json, has_goal, open_sweep
-from wandbsweep.sweepdir import OUTPUTS, SWEEP_FILE
+from wandbsweep.sweepdir import OUTPUTS, sweeps_by_age
 from wandbsweep.trial import TrialRecord
 
 _WATCH_S = 2.0
+_TOP = 50  # trials that a terminal shows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, 1 where there is nothing to show, 2 for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        sys.stdout.flush()  # while what goes wrong can still be told
     except SweepError as error:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head`
-        sys.stderr.close()
+        _drop_output()
         return 0
+    except OSError as error:
+        _drop_output()
+        print(f"wandbsweep: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
+        _drop_output()
         return 130
+    return status
+
+
+def _drop_output() -> None:
+    """Keep what is not written yet from being written as the process ends, which would only fail again."""
+    with suppress(OSError, ValueError):  # no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def status(options: argparse.Namespace) -> int:
@@ -48,11 +64,12 @@ def status(options: argparse.Namespace) -> int:
 def table(options: argparse.Namespace) -> int:
     results = _opened(options)
     if options.json:
-        _print_json([as_json(results, trial) for trial in results.ranked[: options.top]])
+        _print_json([as_json(results, trial) for trial in results.ranked[: options.top or None]])
         return 0
     from wandbsweep.results.tables import console, print_leaderboard
 
-    print_leaderboard(results, console(), top=options.top)
+    top = options.top if options.top is not None or not sys.stdout.isatty() else _TOP
+    print_leaderboard(results, console(), top=top or None, hint="; --top 0 for all" if options.top is None else "")
     return 0
 
 
@@ -120,21 +137,20 @@ def _opened(options: argparse.Namespace) -> SweepResults:
 
 def _newest() -> Path:
     """The sweep in ``outputs/`` that was started last."""
-    files = list(OUTPUTS.glob(f"*/{SWEEP_FILE}"))
-    if not files:
+    newest = next(iter(sweeps_by_age()), None)
+    if newest is None:
         raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
-    return max(files, key=lambda file: file.stat().st_mtime).parent
+    return newest
 
 
 def _print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"the value is {text}, but must be >= 1")
-    return number
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"the value is {text!r}, but must be a whole number >= 0")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     watching = command("status", status, "How far a sweep is: the states of its trials, and the best one so far.")
     watching.add_argument("--watch", action="store_true", help="again every 2 s, until nothing runs any more")
     ranking = command("table", table, "Its trials, the best first.")
-    ranking.add_argument("--top", type=_at_least_one, metavar="N", help="only the best N")
+    ranking.add_argument("--top", type=_count, metavar="N", help="only the best N; 0: all")
     winning = command("best", best, "The best trial, its parameters, and the command that trains it again.")
     winning.add_argument("--overrides", action="store_true", help="only its Hydra overrides, on one line")
     return parser

@@ -6,9 +6,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from wandbsweep.results.load import SweepResults
 from wandbsweep.trial import ENDED, TrialRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _POLL_S = 0.5
 
@@ -47,7 +51,9 @@ def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.
             print(state_line(results, total), file=sys.stderr, flush=True)
 
 
-def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:
+def _bar(
+    read: Callable[[], SweepResults], total: int | None, done: threading.Event, console: Console | None = None
+) -> None:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -57,6 +63,7 @@ def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Ev
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     from wandbsweep.results.tables import state_line
 
@@ -65,8 +72,10 @@ def _bar(read: Callable[[], SweepResults], total: int | None, done: threading.Ev
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=Console(stderr=True),
+        # Alone to give way where the terminal is narrow.
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        console=console or Console(stderr=True),
+        expand=True,
         refresh_per_second=4,
     )
     with progress:

@@ -59,7 +59,15 @@ class Plan:
             raise SweepDirectoryError(
                 f"The sweep in {directory} was not started by Hydra: {_FILE} is missing, so its trials cannot be run."
             ) from None
-        return cls(**stored)
+        except json.JSONDecodeError as error:
+            reason = f"line {error.lineno}, column {error.colno}: no valid JSON: {error.msg}"
+            raise SweepDirectoryError(f"{directory / _FILE} is damaged: {reason}.") from None
+        except (OSError, UnicodeError) as error:
+            raise SweepDirectoryError(f"Cannot read {directory / _FILE}: {error}.") from None
+        try:
+            return cls(**stored)
+        except TypeError as error:  # made by another version, or by no version at all
+            raise SweepDirectoryError(f"{directory / _FILE} holds no plan of a sweep: {error}.") from None
 
     @classmethod
     def load_if_any(cls, directory: Path) -> Plan | None:

@@ -9,6 +9,7 @@ import shutil
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ AGENTS = "agents"
 LOCK = ".lock"
 """In the directory itself, so that it outlives a sweep that is forgotten while somebody waits for it."""
 
+_SHOWN = 5
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -44,11 +46,27 @@ def find_sweep(ref: str | os.PathLike[str]) -> Path:
     for directory in candidates:
         if holds_sweep(directory):
             return directory.absolute()
-    known = sorted(path.parent.name for path in OUTPUTS.glob(f"*/{SWEEP_FILE}"))
-    have = f"the sweeps in {OUTPUTS}/ are {', '.join(known)}" if known else f"there is no sweep in {OUTPUTS}/"
     raise SweepDirectoryError(
-        f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; {have}."
+        f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; "
+        f"{_those_there_are(candidates[1].name)}."
     )
+
+
+def sweeps_by_age() -> list[Path]:
+    """The sweeps' directories in ``outputs/``, the one that was started last first."""
+    files = sorted(OUTPUTS.glob(f"*/{SWEEP_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [file.parent for file in files]
+
+
+def _those_there_are(wanted: str) -> str:
+    known = [directory.name for directory in sweeps_by_age()]
+    if not known:
+        return f"there is no sweep in {OUTPUTS}/"
+    close = get_close_matches(wanted, known, 3)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    if len(known) <= _SHOWN:
+        return f"the sweeps in {OUTPUTS}/ are {', '.join(known)}{meant}"
+    return f"the newest of the {len(known)} sweeps in {OUTPUTS}/ are {', '.join(known[:_SHOWN])}{meant}"
 
 
 def read_spec(directory: Path) -> SweepSpec:
@@ -111,8 +129,8 @@ def make_directory(directory: Path) -> None:
 
 def reserve_agents(directory: Path, count: int) -> list[int]:
     """Numbers for ``count`` new agents, consecutive, that nobody else has: their directories are made."""
-    (directory / AGENTS).mkdir(exist_ok=True)
     with locked(directory):
+        (directory / AGENTS).mkdir(exist_ok=True)
         taken = [int(path.name) for path in (directory / AGENTS).iterdir() if path.name.isdecimal()]
         first = max(taken, default=-1) + 1
         numbers = list(range(first, first + count))
@@ -124,7 +142,11 @@ def reserve_agents(directory: Path, count: int) -> list[int]:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes from setting up the same directory."""
-    with open(directory / LOCK, "w") as file:
+    try:
+        file = open(directory / LOCK, "w")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise SweepDirectoryError(f"Cannot write to {directory}: {error.strerror}.") from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -94,6 +94,12 @@ def test_unknown_metric_is_named_with_those_logged(configured):
         train(configured("metric=nope"))
 
 
+def test_a_metric_that_is_not_logged_is_the_sweeps_to_name(configured):
+    trial = CurrentTrial(number=0, metric="nope", send=lambda *_: CONTINUE)
+    with running(trial), pytest.warns(UserWarning, match="'nope' was not logged in the first epoch"):
+        assert train(configured()) is None
+
+
 def test_the_test_split_is_for_plain_runs_only(configured, caplog):
     caplog.set_level("INFO")
     train(configured("test=true"))

@@ -1,6 +1,7 @@
 """The embedded controller, in memory, on a journal and on SQLite."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -293,3 +294,25 @@ def test_ten_thousand_points_are_given_out_in_seconds(tmp_path, path):
     points = {(t.params["a"], t.params["b"]) for t in everything(controller)}
     assert len(points) == 10_000
     assert time.process_time() - before < 10  # 1.0 to 1.5 s; minutes where each ask reads all trials
+
+
+def test_a_returned_number_that_stands_in_for_a_metric_is_told_once(caplog):
+    controller = create_sweep(load_sweep(RANDOM | {"metric": {"name": "val_loss"}}))
+    for value in (0.5, 0.25):
+        trial = controller.ask("a")
+        controller.report(trial, 0, {"loss": value})
+        controller.complete(trial, Outcome.finished(value))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "'val_loss' was never reported (reported: loss); the number that the task returned is taken for it."
+    )
+    assert [trial.value for trial in controller.trials()] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"val_loss": math.nan}])
+def test_nothing_is_told_where_the_metric_or_nothing_was_reported(caplog, metrics):
+    controller = create_sweep(load_sweep(RANDOM | {"metric": {"name": "val_loss"}}))
+    trial = controller.ask("a")
+    controller.report(trial, 0, metrics)
+    controller.complete(trial, Outcome.finished(0.5))
+    assert not caplog.records

@@ -18,7 +18,10 @@ from typing import Any, BinaryIO
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from wandbsweep.errors import SweepDirectoryError
+
 _TAIL_CHUNK = 4096
+_EXCERPT = 60
 
 
 class JournalFile(BaseJournalBackend):
@@ -40,14 +43,28 @@ class JournalFile(BaseJournalBackend):
                 data = file.read()
         except FileNotFoundError:  # made by the first to write: a reader may have no right to
             return iter(())
+        except OSError as error:
+            raise SweepDirectoryError(f"Cannot read {self._path}: {error.strerror}.") from None
         complete = data[: data.rfind(b"\n") + 1]  # a line still being written is for the next time
         lines = complete.splitlines()
         self._next = (number + len(lines), offset + len(complete))
-        return (json.loads(line) for line in lines[log_number_from - number :])
+        return (self._parsed(line, at) for at, line in enumerate(lines[log_number_from - number :], log_number_from))
+
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            log = json.loads(line)
+        except ValueError:
+            log = None
+        if not isinstance(log, dict):
+            raise SweepDirectoryError(
+                f"{self._path}, line {number + 1}: the journal is damaged: {_excerpt(line)} is no JSON object. "
+                "Put the line right or take it out, and try again."
+            )
+        return log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
-        with open(self._path, "r+b", buffering=0, opener=_open_or_create) as file:
+        with self._opened() as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _cut_torn_tail(file)
             try:
@@ -55,6 +72,12 @@ class JournalFile(BaseJournalBackend):
             except OSError:
                 _cut_torn_tail(file)  # whole lines stay: somebody may have read them
                 raise
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return open(self._path, "r+b", buffering=0, opener=_open_or_create)
+        except OSError as error:
+            raise SweepDirectoryError(f"Cannot write to {self._path}: {error.strerror}.") from None
 
 
 class JournalInMemory(BaseJournalBackend):
@@ -104,6 +127,11 @@ class _Watch(BaseJournalBackend):
     def drain(self) -> Iterator[int]:
         while self._ids:
             yield self._ids.popleft()
+
+
+def _excerpt(line: bytes) -> str:
+    text = line.decode(errors="replace")
+    return repr(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…")
 
 
 def _open_or_create(path: str, flags: int) -> int:

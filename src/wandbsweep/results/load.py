@@ -93,7 +93,11 @@ class SweepResults:
 
     def configuration_of(self, trial: TrialRecord) -> Configuration | None:
         """Of a sweep with ``repeats``, the configuration that ``trial`` is a run of."""
-        return next((c for c in self.configurations if any(run is trial for run in c.runs)), None)
+        return self._configuration_by_run.get(trial.number)
+
+    @cached_property
+    def _configuration_by_run(self) -> dict[int, Configuration]:
+        return {run.number: configuration for configuration in self.configurations for run in configuration.runs}
 
     def _loss(self, value: float | None) -> float:
         if value is None:

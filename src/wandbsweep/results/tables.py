@@ -2,59 +2,97 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
+from rich.text import Text
 
 from wandbsweep.results.load import SweepResults
 from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200  # where there is no terminal to ask
-_UNBOUNDED = 10_000  # columns, to ask a table how wide it would like to be
 _STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "failed": "red", "crashed": "red"}
+_GAP = 2  # blanks between columns
+_LEAST = 20  # columns for the parameters, however narrow the terminal is
 
 
 def console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
+    asked = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    return Console(width=None if asked else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-def print_leaderboard(results: SweepResults, out: Console, *, top: int | None = None) -> None:
-    """The trials by value, the best first: a column for each parameter if they fit, else one for all."""
-    table = _leaderboard(results, top, in_columns=True)
-    if Measurement.get(out, out.options.update(max_width=_UNBOUNDED), table).maximum > out.width:
-        table = _leaderboard(results, top, in_columns=False)
-    out.print(table)
+def print_leaderboard(results: SweepResults, out: Console, *, top: int | None = None, hint: str = "") -> None:
+    """The trials by value, the best first: a column for each parameter if they fit, else one for all.
 
-
-def _leaderboard(results: SweepResults, top: int | None, *, in_columns: bool) -> Table:
+    ``hint`` stands beside the title, which tells how many trials are left out. Laid out by hand, since rich takes
+    seconds for some thousands of rows.
+    """
     ranked = results.ranked[:top]
+    if len(ranked) < len(results.trials):
+        out.print(Text(f"{len(ranked)} of {len(results.trials)} trials{hint}", "italic"), soft_wrap=True)
     names = _short_names(_swept(results))
-    title = f"{len(ranked)} of {len(results.trials)} trials" if len(ranked) < len(results.trials) else None
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    several = [metric.name for metric in results.spec.metrics]
-    metrics = several or [results.spec.metric.name if results.spec.metric else "value"]
-    means = ["mean"] if results.spec.repeats else []
-    for heading in ("trial", "state", *metrics, *means, "steps", "time"):
-        table.add_column(escape(heading), justify="left" if heading == "state" else "right", no_wrap=True)
-    for heading in names.values() if in_columns else ["parameters"]:
-        table.add_column(escape(heading), overflow="fold", no_wrap=in_columns)
-    for trial in ranked:
-        values = [trial.metrics.get(name) for name in several] or [trial.value]
-        if results.spec.repeats:
-            configuration = results.configuration_of(trial)
-            values.append(configuration.mean if configuration else None)
-        shown = {name: escape(short(trial.params[name])) for name in names if name in trial.params}
-        cells = [shown.get(name, "") for name in names]
-        if not in_columns:
-            cells = [" ".join(f"{escape(names[name])}={value}" for name, value in shown.items())]
-        table.add_row(*_cells(trial, values), *cells)
-    return table
+    head = [_Cell(heading, "bold", right=heading != "state") for heading in _headings(results)]
+    rows = [_cells(trial, results) for trial in ranked]
+    shown = [{name: short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
+    wide = [[_Cell(values.get(name, "")) for name in names] for values in shown]
+    table = [
+        [*head, *(_Cell(heading, "bold") for heading in names.values())],
+        *(row + own for row, own in zip(rows, wide, strict=True)),
+    ]
+    widths = _widths(table)
+    if sum(widths) + _GAP * (len(widths) - 1) > out.width:
+        texts = [" ".join(f"{names[name]}={value}" for name, value in values.items()) for values in shown]
+        table = [
+            [*head, _Cell("parameters", "bold")],
+            *([*row, _Cell(text)] for row, text in zip(rows, texts, strict=True)),
+        ]
+        room = max(_LEAST, out.width - sum(widths[: len(head)]) - _GAP * len(head))
+        widths = [*widths[: len(head)], room]
+    lines = [line for row in table for line in _lines(row, widths)]
+    out.print(Text("\n").join(lines), soft_wrap=True)
+
+
+class _Cell(NamedTuple):
+    text: str
+    style: str = ""
+    right: bool = False
+    """Whether its column is aligned to the right."""
+
+
+def _headings(results: SweepResults) -> list[str]:
+    spec = results.spec
+    metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
+    return ["trial", "state", *metrics, *(["mean"] if spec.repeats else []), "steps", "time"]
+
+
+def _widths(table: Sequence[Sequence[_Cell]]) -> list[int]:
+    return [max(cell_len(cell.text) for cell in column) for column in zip(*table, strict=True)]
+
+
+def _lines(row: Sequence[_Cell], widths: Sequence[int]) -> Iterator[Text]:
+    """A row, of several lines where the last cell is wider than its column; without blanks at its ends."""
+    *cells, last = row
+    line = Text()
+    for cell, width in zip(cells, widths, strict=False):
+        blanks = " " * (width - cell_len(cell.text))
+        line.append(blanks if cell.right else "").append(cell.text, cell.style)
+        line.append(" " * _GAP if cell.right else blanks + " " * _GAP)
+    first, *others = textwrap.wrap(last.text, widths[-1], break_on_hyphens=False) or [""]
+    yield _stripped(line.append(first, last.style))
+    for text in others:
+        yield Text(" " * (sum(widths[:-1]) + _GAP * len(cells)) + text, last.style)
+
+
+def _stripped(line: Text) -> Text:
+    line.rstrip()
+    return line
 
 
 def _swept(results: SweepResults) -> list[str]:
@@ -69,14 +107,18 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: next(end for end in found if taken[end] == 1 or end == name) for name, found in ends.items()}
 
 
-def _cells(trial: TrialRecord, values: Sequence[float | None]) -> list[str]:
-    style = _STYLES.get(trial.state, "dim")
+def _cells(trial: TrialRecord, results: SweepResults) -> list[_Cell]:
+    spec = results.spec
+    values = [trial.metrics.get(metric.name) for metric in spec.metrics] or [trial.value]
+    if spec.repeats:
+        configuration = results.configuration_of(trial)
+        values.append(configuration.mean if configuration else None)
+    time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
+    numbers = [*map(short, values), str(len(trial.reports)), time]
     return [
-        str(trial.number),
-        f"[{style}]{trial.state}[/{style}]",
-        *map(short, values),
-        str(len(trial.reports)),
-        "" if trial.duration_s is None else f"{trial.duration_s:.1f}s",
+        _Cell(str(trial.number), right=True),
+        _Cell(trial.state, _STYLES.get(trial.state, "dim")),
+        *(_Cell(number, right=True) for number in numbers),
     ]
 
 
