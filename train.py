@@ -21,7 +21,7 @@ def drop_sweep(cfg: DictConfig) -> DictConfig:
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     drop_sweep(cfg)
     from classifier.training import train
 

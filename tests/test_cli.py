@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_a_sweep_that_was_misspelt(here, said):
 )
 @pytest.mark.parametrize("command", ["status", "table", "best"])
 def test_a_damaged_sweep(controller, said, command, file, text, where):
-    sweep = controller(PLAIN)
+    controller(PLAIN)
     path = Path("outputs/abcd1234", file)
     path.parent.mkdir(exist_ok=True)
     before = path.read_text() if path.exists() else ""
@@ -201,6 +202,17 @@ def test_output_that_nobody_takes(controller, redirected, status, told):
     command = f"{sys.executable} -m wandbsweep.cli status {redirected}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (status, told)
+
+
+def test_ctrl_c_while_watching(controller):
+    controller(PLAIN).ask("a")
+    command = [sys.executable, "-m", "wandbsweep.cli", "status", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert "abcd1234" in process.stdout.readline()
+        assert [process.stdout.readline() for _ in range(2)][1].startswith("0/9 trials")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == ""
 
 
 def test_the_table_of_many_trials(controller, said, monkeypatch):

@@ -79,7 +79,7 @@ def test_a_forgotten_sweep_leaves_what_its_trials_wrote(tmp_path):
     create_sweep(load_sweep(CONFIG), tmp_path)
     (tmp_path / "0").mkdir()
     sweepdir.forget_sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [sweepdir.LOCK, "0"]
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path):

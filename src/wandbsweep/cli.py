@@ -38,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wandbsweep: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        _drop_output()
         return 130
     return status
 
@@ -144,7 +143,7 @@ def _newest() -> Path:
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
 
 
 def _count(text: str) -> int:

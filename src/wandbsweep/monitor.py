@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from wandbsweep.errors import SweepError
 from wandbsweep.results.load import SweepResults
 from wandbsweep.trial import ENDED, TrialRecord
 
@@ -33,9 +34,10 @@ def watched(read: Callable[[], SweepResults], total: int | None) -> Iterator[Non
 
 def _changes(read: Callable[[], SweepResults], done: threading.Event) -> Iterator[SweepResults]:
     """The sweep's state now and then, and once more at the end."""
-    while not done.wait(_POLL_S):
+    with suppress(SweepError):  # whoever is watched will read the same, and say so
+        while not done.wait(_POLL_S):
+            yield read()
         yield read()
-    yield read()
 
 
 def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:

@@ -43,6 +43,13 @@ class Session:
         it was over, and with 130 on Ctrl-C. What a launcher returns or raises counts little else: jobs get killed, and
         the store knows what they did.
         """
+        try:
+            return self._run(launch)
+        except SweepError as error:  # the directory was spoilt meanwhile
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from None
+
+    def _run(self, launch: Launch) -> list[Any]:
         self._announce()
         lost: Exception | None = None
         returned: list[Any] = []
@@ -55,9 +62,8 @@ class Session:
             self._conclude()
             print(f"Interrupted. Go on with:\n  {self._join_command()}", file=sys.stderr)
             raise SystemExit(130) from None
-        except SweepError as error:
-            print(error, file=sys.stderr)
-            raise SystemExit(2) from None
+        except SweepError:
+            raise
         except Exception as error:  # whatever a launcher raises when it has lost a job
             lost = error
         trials, agents_lost = self._collect(returned)
@@ -138,16 +144,17 @@ class Session:
         ending = self._controller.ending()
         counts = self._results().counts
         running, queued = counts.get("running", 0), counts.get("queued", 0)
+        cap = self._controller.cap
         parts = []
         if running:
             verb = "still shows" if running == 1 else "still show"
             parts.append(f"{counted(running, 'trial')} {verb} as running (another agent's, or lost with it)")
         if ending is None:
-            if queued:
-                parts.append(f"{queued} {'was' if queued == 1 else 'were'} given back")
-            cap = self._controller.cap
-            if cap is not None and (left := cap - sum(counts.values())):
-                parts.append(f"{left} {'was' if left == 1 else 'were'} never started")
+            waiting = {"given back": queued, "never started": 0 if cap is None else cap - sum(counts.values())}
+            for how, count in waiting.items():
+                if count > 0:
+                    whom = str(count) if parts else counted(count, "trial")
+                    parts.append(f"{whom} {'was' if count == 1 else 'were'} {how}")
             parts = parts or ["The sweep is not over"]
         if parts:
             onwards = f" Go on with:\n  {self._join_command()}" if ending is None else ""

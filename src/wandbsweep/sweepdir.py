@@ -129,7 +129,7 @@ def make_directory(directory: Path) -> None:
 
 def reserve_agents(directory: Path, count: int) -> list[int]:
     """Numbers for ``count`` new agents, consecutive, that nobody else has: their directories are made."""
-    with locked(directory):
+    with locked(directory), _writing(directory):
         (directory / AGENTS).mkdir(exist_ok=True)
         taken = [int(path.name) for path in (directory / AGENTS).iterdir() if path.name.isdecimal()]
         first = max(taken, default=-1) + 1
@@ -142,13 +142,19 @@ def reserve_agents(directory: Path, count: int) -> list[int]:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes from setting up the same directory."""
-    try:
+    with _writing(directory):
         file = open(directory / LOCK, "w")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise SweepDirectoryError(f"Cannot write to {directory}: {error.strerror}.") from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SweepDirectoryError(f"Cannot write to {directory}: {error}.") from None
 
 
 def create_sweep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,36 @@ def test_a_storage_that_is_there(app: App, tmp_path: Path) -> None:
     app.multirun("sweep=grid", f"hydra.sweeper.storage=sqlite:///{tmp_path}/store.db")
     assert app.states() == ["finished"] * 6
     assert not (app.directory / "sweep" / "journal.log").exists()
+
+
+class TestDamage:
+    """Of a sweep that is to be gone on with."""
+
+    @pytest.mark.parametrize(
+        ("file", "told"),
+        [
+            ("journal.log", "journal.log, line 1: the journal is damaged: 'garbage' is no JSON object"),
+            (".sweep/plan.json", "plan.json is damaged: line 1, column 1: no valid JSON"),
+        ],
+    )
+    def test_a_file_that_is_damaged(self, app: App, file: str, told: str) -> None:
+        app.multirun("sweep=random", "hydra.sweeper.count=1", "hydra.sweeper.agents=1")
+        (app.directory / "sweep" / file).write_text("garbage\n")
+        message = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random").refused()
+        assert told in message
+
+    def test_a_directory_that_cannot_be_written_to(self, app: App) -> None:
+        app.multirun("sweep=random", "hydra.sweeper.count=1", "hydra.sweeper.agents=1")
+        shutil.rmtree(app.directory / "sweep" / "agents")
+        (app.directory / "sweep" / "agents").touch()
+        message = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random").refused()
+        assert "Cannot write to" in message
+
+    def test_while_it_runs(self, app: App) -> None:
+        source = app.directory / "app.py"
+        spoil = "Path('sweep/journal.log').open('a').write('garbage\\n')"
+        source.write_text(
+            source.read_text().replace("    write_result(cfg)\n", f"    write_result(cfg)\n    {spoil}\n")
+        )
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random")
+        assert "the journal is damaged: 'garbage'" in ended.refused()

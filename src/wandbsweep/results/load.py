@@ -166,7 +166,7 @@ def run_overrides(plan: Plan) -> list[str]:
 def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
     """Read the sweep that ``ref`` names: a directory, or an id below ``outputs/`` of the working directory.
 
-    Raises SweepDirectoryError where there is none, naming those that there are.
+    Raises SweepDirectoryError where there is none, naming some that there are, and where one is damaged.
     """
     from wandbsweep.controllers.embedded import STUDY, open_storage, read_ledger
 

@@ -1,0 +1,58 @@
+"""Live progress: what it says of a trial, and that it fits the terminal."""
+
+import io
+import math
+import threading
+
+import pytest
+from rich.console import Console
+
+from wandbsweep import Outcome, create_sweep, load_sweep, monitor, open_sweep
+
+CONFIG = {
+    "method": "random",
+    "metric": {"name": "validation/loss_of_the_ensemble"},
+    "parameters": {"x": {"min": 0.0, "max": 1.0}},
+    "run_cap": 1000,
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A sweep whose trials report these values."""
+
+    def made(*trials):
+        controller = create_sweep(load_sweep(CONFIG), tmp_path)
+        for values in trials:
+            trial = controller.ask("a")
+            for step, value in enumerate(values):
+                controller.report(trial, step, {CONFIG["metric"]["name"]: value})
+            controller.complete(trial, Outcome.finished())
+        return open_sweep(tmp_path)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.5, 0.25], "finished: validation/loss_of_the_ensemble 0.25, 2 steps, "),
+        ([0.5], "finished: validation/loss_of_the_ensemble 0.5, 1 step, "),
+        ([math.nan], "finished: no finite value of validation/loss_of_the_ensemble, 1 step, "),
+    ],
+)
+def test_how_a_trial_ended(made, values, said):
+    results = made(values)
+    assert monitor.describe(results.trials[0], results).startswith(said)
+
+
+def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
+    results = made([0.123456])
+    out = io.StringIO()
+    done = threading.Event()
+    done.set()
+    monitor._bar(lambda: results, 1000, done, Console(file=out, width=80, force_terminal=True, color_system=None))
+    line = next(line for line in out.getvalue().splitlines() if "1/1000" in line and "finished" in line)
+    assert "0:00:0" in line
+    assert line.count("…") == 1
+    assert line.rstrip().endswith("…")
