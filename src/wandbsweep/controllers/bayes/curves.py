@@ -120,7 +120,6 @@ class Evidence:
     """The best value so far, on the warped scale."""
     ranked: Indices
     """Rows of `x` with a value, best first."""
-    warp: Warp
 
 
 def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evidence | None:
@@ -161,7 +160,6 @@ def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evide
         np.array([i for i, c in enumerate(curves) if not c.ended and i not in failed], dtype=np.int64),
         float(warp(np.array([values[ranked[0]]]))[0]),
         ranked,
-        warp,
     )
 
 

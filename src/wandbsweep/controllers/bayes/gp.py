@@ -175,17 +175,6 @@ class Posterior:
         return k @ self.beta, np.maximum(spread, 1e-10)
 
 
-def _covariance(squares: Floats, trial: NDArray[np.int64], u: Floats, p: Hyperparameters) -> Floats:
-    """Of the values of trials `trial` (n,) at `u` (n,), noise included."""
-    local = np.ix_(trial, trial)
-    same = np.equal.outer(trial, trial)
-    kf, _ = matern(squares, p.length)
-    kg, _ = matern(squares, p.gap_length)
-    k: Floats = np.exp(p.signal) * kf[local] + np.exp(p.noise) * same + _gap_mean(u, u) + JITTER * np.eye(len(u))
-    k += (np.exp(p.gap) * kg[local] + np.exp(p.own_gap) * same) * np.minimum.outer(u, u)
-    return k
-
-
 def condition(
     squares: Floats, seen: Observations, pending: NDArray[np.int64], p: Hyperparameters, normals: Floats
 ) -> Posterior:
@@ -195,7 +184,12 @@ def condition(
     trials = squares.shape[1]
     trial = np.concatenate([seen.trial, pending])
     u = np.concatenate([seen.u, np.zeros(len(pending))])
-    k = _covariance(squares, trial, u, p)
+    local = np.ix_(trial, trial)
+    same = np.equal.outer(trial, trial)
+    kf, _ = matern(squares, p.length)
+    kg, _ = matern(squares, p.gap_length)
+    k = np.exp(p.signal) * kf[local] + np.exp(p.noise) * same + _gap_mean(u, u) + JITTER * np.eye(len(u))
+    k += (np.exp(p.gap) * kg[local] + np.exp(p.own_gap) * same) * np.minimum.outer(u, u)
     n = len(seen.z)
     chol = np.tril(cho_factor(k, lower=True, check_finite=False)[0])
     # With k = L L', the pending values given the seen ones are L[n:, :n] w + L[n:, n:] normal, w = L[:n,
@@ -208,14 +202,3 @@ def condition(
     select = np.zeros((trials, len(u)))
     select[trial, np.arange(len(u))] = 1.0
     return Posterior(p.length, float(np.exp(p.signal)), select @ alpha, select @ inverse @ select.T)
-
-
-def foresee(squares: Floats, seen: Observations, trial: int, p: Hyperparameters) -> tuple[float, float]:
-    """Mean and standard deviation of the value that one trial will have at the end."""
-    k = _covariance(squares, seen.trial, seen.u, p)
-    kf, _ = matern(squares[:, trial : trial + 1], p.length)
-    cross = np.exp(p.signal) * kf[0, seen.trial] + np.exp(p.noise) * (seen.trial == trial)
-    chol = cho_factor(k, lower=True, check_finite=False)
-    solved = cho_solve(chol, np.stack([seen.z, cross], axis=1), check_finite=False)
-    spread = np.exp(p.signal) + np.exp(p.noise) - float(cross @ solved[:, 1])
-    return float(cross @ solved[:, 0]), float(np.sqrt(max(spread, 1e-10)))
