@@ -73,14 +73,15 @@ OWN = {
     "article_grid": ["trainer.max_epochs=4"],
     "digits_bayes": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "random": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "conditional": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "seeds": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "beyond_wandb/conditional": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "beyond_wandb/seeds": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
 }
 
 
 def test_the_projects_own_sweeps(tmp_path: Path) -> None:
     """Every file of conf/sweep, through train.py."""
-    assert {file.stem for file in (ROOT / "conf" / "sweep").glob("*.yaml")} == OWN.keys()
+    sweeps = ROOT / "conf" / "sweep"
+    assert {file.relative_to(sweeps).with_suffix("").as_posix() for file in sweeps.rglob("*.yaml")} == OWN.keys()
     commands = [[f"sweep={name}", f"hydra.sweep.dir={tmp_path / name}", *SHORT, *small] for name, small in OWN.items()]
     ended = App(ROOT).shell([sys.executable, "-W", "error::UserWarning", "-c", TRAIN_ALL, json.dumps(commands)])
     assert ended.status == 0, ended
