@@ -59,7 +59,7 @@ class TrialJob:
         (self._directory / str(trial.number) / TRACEBACK).unlink(missing_ok=True)  # an earlier attempt's
         try:
             config = self.compose(trial)
-        except Exception as error:
+        except Exception as error:  # resolvers and config sources are the application's, and raise what they like
             return self._failed(trial, error)
         with _own_logging():
             job = self._run(config)

@@ -81,6 +81,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     )
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
         return _resumed(config, directory, spec, line, settings)
+    sweepdir.refuse_orphans(directory)
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
         check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
@@ -135,7 +136,7 @@ def _extra_paths(config: DictConfig) -> list[str]:
 def _open_store(directory: Path, plan: Plan, spec: SweepSpec) -> None:
     try:
         plan.open_controller(directory, spec).close()
-    except Exception as error:
+    except Exception as error:  # each database driver has exceptions of its own
         if plan.storage is None or isinstance(error, SweepError):
             raise
         reason = str(error).partition("\n")[0]  # any driver's own kind of error

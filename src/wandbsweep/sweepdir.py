@@ -88,6 +88,20 @@ def write_spec(directory: Path, spec: SweepSpec) -> None:
     write_atomically(directory / SWEEP_FILE, spec.to_yaml())
 
 
+def refuse_orphans(directory: Path) -> None:
+    """A journal that belongs to no sweep here must not be overwritten: it is somebody's, or what a lost one left."""
+    from wandbsweep.controllers.embedded import JOURNAL, STUDY, open_storage, read_ledger
+
+    if holds_sweep(directory) or not (directory / JOURNAL).exists():
+        return
+    ours = (directory / HIDDEN).is_dir()
+    if not ours or read_ledger(open_storage(directory), STUDY, "minimize").entries:
+        raise SweepDirectoryError(
+            f"{directory} holds a {JOURNAL} but no {SWEEP_FILE}, so no sweep can go on from it, and a new one "
+            "would overwrite it. Give the new sweep a directory of its own, or move the journal away."
+        )
+
+
 def forget_sweep(directory: Path) -> None:
     """Make ``directory`` one that holds no sweep; what its trials wrote stays."""
     for name in (SWEEP_FILE, "journal.log"):

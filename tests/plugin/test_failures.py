@@ -193,6 +193,22 @@ class TestSettings:
         assert "hydra.sweeper.agents" in message
         assert "hydra.sweeper.seed" in message
 
+    def test_a_journal_that_is_no_sweeps_is_kept(self, app: App) -> None:
+        (app.directory / "sweep").mkdir()
+        journal = app.directory / "sweep" / "journal.log"
+        journal.write_text("somebody's own\n")
+        start = ["-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid"]
+        assert "would overwrite it" in app.run(*start).refused()
+        assert journal.read_text() == "somebody's own\n"
+
+    def test_the_trials_of_a_sweep_that_lost_its_file_are_kept(self, app: App) -> None:
+        app.multirun("sweep=macros")
+        (app.directory / "sweep" / "sweep.yaml").unlink()
+        before = (app.directory / "sweep" / "journal.log").read_bytes()
+        start = ["-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=macros"]
+        assert "would overwrite it" in app.run(*start).refused()
+        assert (app.directory / "sweep" / "journal.log").read_bytes() == before
+
     def test_a_directory_that_cannot_be_made(self, app: App) -> None:
         (app.directory / "file").touch()
         message = refused(app, "sweep=grid", "hydra.sweep.dir=file/sweep")
