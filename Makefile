@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock bench bench-search build clean
+.PHONY: help setup packages demo test slurm-up slurm-down lint format lock bench bench-search build clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -17,8 +17,17 @@ setup: .venv/.installed  ## make .venv with everything the lock pins
 demo: setup  ## run a real sweep to its end: 24 trials on scikit-learn's digits
 	$(BIN)/python train.py -m hydra/sweeper=wandbsweep
 
-test: setup  ## run all tests
+packages: setup  ## Debian's packages that tests need (SLURM, MariaDB, PostgreSQL), as root; else those tests are skipped
+	@$(BIN)/python -m scripts.debian
+
+test: setup packages  ## run all tests
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+slurm-up:  ## bring up a SLURM cluster with fake GPUs on this machine; another place: SLURM_DIR=...
+	@$(PYTHON) -m scripts.slurm up $(SLURM_DIR)
+
+slurm-down:  ## end it
+	@$(PYTHON) -m scripts.slurm down $(SLURM_DIR)
 
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check .

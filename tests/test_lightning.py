@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from wandbsweep.current import CurrentTrial, current_trial, running
+from wandbsweep.current import CurrentTrial, Preempted, current_trial, running
 from wandbsweep.lightning import SweepCallback
 from wandbsweep.trial import CONTINUE, Decision
 
@@ -14,6 +14,7 @@ pytestmark = [
     # Lightning on torch 2.14, about itself; and what it thinks of loaders and intervals this small.
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),  # where SLURM is installed
 ]
 BATCHES = 4
 
@@ -107,6 +108,20 @@ def test_a_stop_in_mid_epoch_ends_training_with_the_step(sweep, held_back):
     sweep.stop_at = 0
     trainer, module = fit(every_n_steps=2, max_epochs=5, **held_back)
     assert (trainer.global_step, module.automatic_steps, len(sweep.reports)) == (2, 2, 1)
+
+
+def test_a_cancelled_trial_ends_without_waiting_for_a_report(sweep):
+    current_trial().look = lambda: Decision(True, "cancelled")
+    trainer, _ = fit(max_epochs=5)
+    assert trainer.global_step == 1
+
+
+def test_a_lost_trial_writes_no_checkpoint(sweep, tmp_path):
+    sweep.stop_at = 0
+    current_trial().owned = lambda: False
+    with pytest.raises(Preempted):
+        fit(max_epochs=5, enable_checkpointing=True, default_root_dir=tmp_path)
+    assert list(tmp_path.rglob("*.ckpt")) == []
 
 
 def test_every_n_steps_reports_step_metrics_at_those_steps(sweep):

@@ -56,7 +56,8 @@ def simulate(
     """Run until `trials` have ended or `epochs` have been trained, whichever is given."""
     sign = -1.0 if task.goal == "maximize" else 1.0
     records: list[TrialRecord] = []
-    rows: list[int] = []
+    curves: list[tuple[np.ndarray, float]] = []
+    taken: set[int] = set()
     queue: list[tuple[float, int]] = []
     course = Course()
     best = math.inf
@@ -69,8 +70,8 @@ def simulate(
         course.asks.append(time.perf_counter() - started)
         number = len(records)
         records.append(TrialRecord(number, "running", params))
-        rows.append(task.nearest(params, set(rows)))
-        heapq.heappush(queue, (now + task.seconds[rows[-1]], number))
+        curves.append(task.curve(params, taken))
+        heapq.heappush(queue, (now + curves[number][1], number))
 
     for _ in range(workers):
         ask(0.0)
@@ -78,7 +79,7 @@ def simulate(
         now, number = heapq.heappop(queue)
         old = records[number]
         step = len(old.reports)
-        value = float(task.curves[rows[number], step])
+        value = float(curves[number][0][step])
         reports = {**old.reports, step: value}
         if np.isfinite(value):
             best = min(best, sign * value)
@@ -88,7 +89,7 @@ def simulate(
         course.by_epoch.append(task.regret(min(best, 1e9)))
         stop = stopper is not None and step + 1 < EPOCHS and stopper(records, number)
         if not stop and step + 1 < EPOCHS:
-            heapq.heappush(queue, (now + task.seconds[rows[number]], number))
+            heapq.heappush(queue, (now + curves[number][1], number))
             continue
         # A trial that never logged a finite number has failed: the contract of a trial's value.
         state = "failed" if not finite else "stopped" if stop else "finished"

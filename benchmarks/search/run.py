@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
 from clock import hyperband, simulate
-from tables import DEVELOPMENT, EPOCHS, HELD_OUT, METRIC, load_task
+from tables import DEVELOPMENT, EPOCHS, HELD_OUT, METRIC, SMOOTH, load_task
 
 SEARCHES = ("random", "tpe", "wandb", "optuna-gp", "ours")
 TRIALS = (10, 20, 30, 50)
@@ -91,7 +91,7 @@ def jobs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if options.scenarios and scenario.key not in options.scenarios.split(","):
             continue
         for name in options.sets:
-            for metric in options.metrics or [METRIC[name]]:
+            for metric in options.metrics or [METRIC[name.removeprefix(SMOOTH)]]:
                 for search in options.searches:
                     seeds = min(options.slow_seeds, options.seeds) if search == "optuna-gp" else options.seeds
                     for seed in range(seeds):
@@ -157,6 +157,7 @@ def options_given() -> argparse.Namespace:
     add("--searches", default="", help=f"default: {','.join(SEARCHES)}")
     add("--scenarios", default="", help=f"default: {','.join(s.key for s in SCENARIOS)}")
     add("--sets", default="all", help="development, held-out, all or names")
+    add("--smooth", action="store_true", help="the tables with the space between their configurations filled in")
     add("--metrics", default="", help="accuracy, loss or both; default: one per data set")
     add("--wandb-python", default=os.environ.get("WANDB_ENGINE_PYTHON"))
     add("--jobs", type=int, default=1)
@@ -164,6 +165,8 @@ def options_given() -> argparse.Namespace:
     options = parser.parse_args()
     named = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}
     options.sets = named.get(options.sets, options.sets.split(","))
+    if options.smooth:
+        options.sets = [SMOOTH + name for name in options.sets]
     options.metrics = [m for m in options.metrics.split(",") if m]
     options.searches = options.searches.split(",") if options.searches else list(SEARCHES)
     if options.quick:

@@ -19,6 +19,7 @@ EPOCHS = 52
 DEVELOPMENT = ("digits", "digits_noisy", "breast_cancer", "diabetes", "china_or_flower")
 HELD_OUT = ("digits_few", "digits_odd", "wine", "next_pixel", "china_place")
 """No search was run on these while ours was made; see docs/search.md."""
+SMOOTH = "smooth:"
 METRIC = {
     "digits": "accuracy",
     "digits_noisy": "loss",
@@ -115,9 +116,20 @@ class Task:
     def spec(self, early_terminate: dict[str, Any] | None = None) -> SweepSpec:
         return load_sweep(self.mapping("bayes", early_terminate))
 
+    def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
+        """What training with `params` gives, and its seconds per epoch; `taken`: the rows of the table that other
+        trials got, to which this one's is added."""
+        row = self.nearest(params, taken)
+        taken.add(row)
+        return self.curves[row], float(self.seconds[row])
+
+    def point(self, params: dict[str, Any]) -> np.ndarray:
+        """(7,) in [0, 1]"""
+        return np.array([place(p, params[name]) for name, p in self.parameters.items()])
+
     def nearest(self, params: dict[str, Any], taken: set[int]) -> int:
         """The configuration of the table, not yet taken, that lies nearest in the unit cube."""
-        distance = np.abs(self.u - np.array([place(p, params[name]) for name, p in self.parameters.items()]))
+        distance = np.abs(self.u - self.point(params))
         distance[:, self.category] = distance[:, self.category] > 1e-9
         squared = (distance**2).sum(1)
         squared[list(taken)] = np.inf
@@ -141,6 +153,11 @@ def place(p: Parameter, value: Any) -> float:
 
 @cache
 def load_task(name: str, metric: str = "") -> Task:
+    """A data set's table; `smooth:NAME`: with the space between its configurations filled in (`smooth.py`)."""
+    if name.startswith(SMOOTH):
+        from smooth import SmoothTask
+
+        return SmoothTask.of(load_task(name.removeprefix(SMOOTH), metric))
     metric = metric or METRIC[name]
     packed = HERE / "curves.npz"
     single = HERE / "curves" / f"{name}.npz"

@@ -27,14 +27,15 @@ class WandbSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from wandbsweep.errors import SweepError
-        from wandbsweep.prepare import prepare
+        from wandbsweep.prepare import named_storage, prepare
         from wandbsweep.session import Session
         from wandbsweep.settings import Settings
 
         try:
-            settings = Settings(**{key: _plain(value) for key, value in self._settings.items()})
+            given = {**self._settings, "storage": named_storage(self._config)}
+            settings = Settings(**{key: _plain(value) for key, value in given.items()})
             prepared = prepare(self._config, self._context.config_loader, arguments, settings)
-            session = Session(prepared, settings)
+            session = Session(prepared, settings, launcher=str(self._config.hydra.launcher._target_))
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None
@@ -62,6 +63,8 @@ class WandbSweeper(Sweeper):
             callbacks=self._context.callbacks,
             count=session.settings.count,
             keep=prepared.plain,
+            isolation=session.isolation,
+            devices=session.devices,
         )
         snapshot = snapshot_of(prepared.plan, prepared.directory)
         return Plugins.instance().instantiate_launcher(

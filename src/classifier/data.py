@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,12 +11,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 
+class Position(NamedTuple):
+    """Where a training stands in its data: how many batches of which epoch it has taken."""
+
+    epoch: int
+    batches: int
+
+
 class EpochBatches(Sampler[Tensor]):
     """Whole batches of shuffled indices; the order depends on ``seed`` and the epoch alone.
 
-    So a trial that resumes from a checkpoint trains on what it would have seen, with no random state to save.
-    Lightning calls ``set_epoch``.
+    So a trial that resumes from a checkpoint trains on what it would have seen, with no random state to save; within
+    an epoch from the batch at which ``start`` says that it was left. Lightning calls ``set_epoch``.
     """
+
+    start = Position(0, 0)
 
     def __init__(self, size: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
@@ -33,12 +43,36 @@ class EpochBatches(Sampler[Tensor]):
     def __len__(self) -> int:
         return -(-self._share // self.batch_size)
 
+    @property
+    def skipped(self) -> int:
+        """How many batches of this epoch were taken before."""
+        return self.start.batches if self.start.epoch == self.epoch else 0
+
     def __iter__(self) -> Iterator[Tensor]:
         # Runs when the first batch is asked for: a resuming Lightning calls iter() first, set_epoch after.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator)
         mine = order[self.rank :: self.world_size][: self._share]
-        yield from torch.split(mine, self.batch_size)
+        yield from torch.split(mine, self.batch_size)[self.skipped :]
+
+
+class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
+    """Over ``EpochBatches``; knows where it stands, and goes on from there, as Lightning expects of such loaders."""
+
+    sampler: EpochBatches
+    _position = Position(0, 0)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # Counted as they are handed out: workers take them from the sampler earlier.
+        for count, batch in enumerate(super().__iter__(), start=self.sampler.skipped + 1):
+            self._position = Position(self.sampler.epoch, count)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return self._position._asdict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._position = self.sampler.start = Position(**state)
 
 
 class Digits(LightningDataModule):
@@ -64,6 +98,8 @@ class Digits(LightningDataModule):
         self.val_size, self.test_size = val_size, test_size
         self.seed, self.split_seed = seed, split_seed
         self.splits: dict[str, TensorDataset] = {}
+        self._train: ResumableLoader | None = None
+        self._start: dict[str, int] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
@@ -73,7 +109,20 @@ class Digits(LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         data = self.splits["train"]
         batches = EpochBatches(len(data), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-        return _loader(data, batches)
+        self._train = ResumableLoader(data, sampler=batches, **_options())
+        self.load_state_dict(self._start)
+        return self._train
+
+    # The loader's state goes with ours: Lightning restores loaders only if nobody has asked for the number of steps
+    # before, and schedules do.
+
+    def state_dict(self) -> dict[str, int]:
+        return self._train.state_dict() if self._train else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._start = state_dict
+        if self._train and state_dict:
+            self._train.load_state_dict(state_dict)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return self._at_once("val")
@@ -83,15 +132,15 @@ class Digits(LightningDataModule):
 
     def _at_once(self, split: str) -> DataLoader[tuple[Tensor, ...]]:
         data = self.splits[split]
-        return _loader(data, [torch.arange(len(data))])
+        return DataLoader(data, sampler=[torch.arange(len(data))], **_options())
 
 
-def _loader(data: TensorDataset, batches: Sampler[Tensor] | list[Tensor]) -> DataLoader[tuple[Tensor, ...]]:
+def _options() -> dict[str, Any]:
     # batch_size=None: a "sample" is a batch of indices, so a batch is one indexing operation instead of a
     # Python loop and a collation over its samples. Workers would cost more than they save.
     # A generator of its own: a loader draws a seed whenever it is iterated, by default from dropout's stream,
     # and Lightning iterates at another moment when it resumes.
-    return DataLoader(data, sampler=batches, batch_size=None, num_workers=0, generator=torch.Generator())
+    return {"batch_size": None, "num_workers": 0, "generator": torch.Generator()}
 
 
 def _digits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset]:

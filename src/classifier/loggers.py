@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from wandbsweep.current import CurrentTrial, current_trial
+from wandbsweep.current import CurrentTrial, Preempted, current_trial
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
@@ -28,10 +28,13 @@ def opened(cfg: DictConfig) -> Iterator[Logger | bool]:
     make = instantiate(cfg.logger, _partial_=True)
     needs_config = cfg.logger["_target_"] == f"{__name__}.wandb_logger"
     logger: Logger = make(cfg=cfg) if needs_config else make()
-    exit_code = 1
+    exit_code: int | None = 1
     try:
         yield logger
         exit_code = 0
+    except Preempted:
+        exit_code = None
+        raise
     finally:
         if needs_config:
             _finish(exit_code)
@@ -42,10 +45,19 @@ def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -
     from lightning.pytorch.loggers import WandbLogger
     from lightning.pytorch.utilities import rank_zero_only
 
+    class GlobalStepLogger(WandbLogger):
+        """W&B's own step is the training's: what a resumed trial trains again replaces nothing and adds nothing."""
+
+        @rank_zero_only
+        def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+            # W&B drops what is logged for an earlier step than its last one.
+            at = None if step is None else max(step, self.experiment.step)
+            self.experiment.log({**metrics, "trainer/global_step": step}, step=at)
+
     # Begun here, not by WandbLogger: it passes on an option that W&B warns of, and its offline=True sets
     # WANDB_MODE for everything that follows in this process.
     run = None if getattr(rank_zero_only, "rank", 0) else _begin(cfg, dir=save_dir, project=project, **init)
-    return WandbLogger(save_dir=save_dir, project=project, experiment=run)
+    return GlobalStepLogger(save_dir=save_dir, project=project, experiment=run)
 
 
 def _begin(cfg: DictConfig, **init: Any) -> Any:
@@ -113,8 +125,15 @@ def _settings() -> Any:
     return wandb.Settings(silent=True, console="off") if current_trial() else wandb.Settings()
 
 
-def _finish(exit_code: int) -> None:
+def _finish(exit_code: int | None) -> None:
+    """End the W&B run; None: it was preempted, and a later attempt goes on with it."""
     import wandb
 
-    if wandb.run is not None:
+    if wandb.run is None:
+        return
+    if exit_code is not None:
         wandb.finish(exit_code=exit_code)
+        return
+    with suppress(Exception):  # SLURM's TERM has ended W&B's own helper process as well
+        wandb.run.mark_preempting()
+        wandb.finish(exit_code=1)

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from classifier import loggers
+from classifier.checkpoints import AtomicCheckpointIO, Reproducible, whole
 from classifier.data import Digits
 from classifier.module import ImageClassifier
 from wandbsweep.current import current_trial
@@ -58,38 +59,29 @@ def _module(cfg: DictConfig, data: Digits) -> LightningModule:
 
 
 def _trainer(cfg: DictConfig, logger: Logger | bool) -> Trainer:
-    callbacks: list[Callback] = [SeedEpoch(cfg.seed), SweepCallback(cfg.report_every_n_steps)]
-    if cfg.trainer.enable_checkpointing:
-        callbacks.append(_checkpoint(cfg))
-    # On SLURM the sweep's agents requeue, so Lightning must not.
-    plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    saved = _last_checkpoint(cfg) if cfg.trainer.enable_checkpointing else None
+    callbacks: list[Callback] = [Reproducible(cfg.seed), SweepCallback(cfg.report_every_n_steps, checkpoint=saved)]
+    if saved:
+        callbacks.append(_checkpoint(saved))
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():  # the sweep's agents requeue, so Lightning must not
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(logger=logger, callbacks=callbacks, plugins=plugins)
     return trainer
-
-
-class SeedEpoch(Callback):
-    """Seed torch anew in every epoch: dropout after a resume is then what it would have been without."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_000 + trainer.global_rank)
 
 
 def _last_checkpoint(cfg: DictConfig) -> Path:
     return Path(cfg.output_dir, "checkpoints", "last.ckpt")
 
 
-def _checkpoint(cfg: DictConfig) -> ModelCheckpoint:
+def _checkpoint(path: Path) -> ModelCheckpoint:
     """One file, written over: a run into an old directory does not count ``last-v1`` up."""
-    path = _last_checkpoint(cfg)
     return ModelCheckpoint(path.parent, filename=path.stem, save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 def _resume_from(cfg: DictConfig) -> Path | None:
     path = _last_checkpoint(cfg)
-    return path if current_trial().resumed and path.exists() else None
+    return path if current_trial().resumed and whole(path) else None
 
 
 def _floats(metrics: Mapping[str, object]) -> dict[str, float]:
@@ -129,6 +121,8 @@ _HARMLESS = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     # A resumed trial finds its own checkpoint there.
     r"Checkpoint directory .* exists and is not empty",
+    # Where SLURM is installed: agents are started as the launcher starts them, and each trains by itself.
+    r"The `srun` command is available on your system but is not used",
     # A trial's directory is there before its logger is.
     r"Experiment logs directory .* exists and is not empty",
 )

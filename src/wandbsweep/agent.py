@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from wandbsweep.controllers.base import Controller
-from wandbsweep.current import CurrentTrial, running
-from wandbsweep.trial import Decision, Outcome, Trial
+from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.signals import GRACE_S, Deadline, Signalled, SignalWatch, leave
+from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial
+
+_LOOK_S = 0.2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,12 @@ class JobResult:
     """Why the task failed, in one line; empty: it did not."""
     payload: Any = None
     """Whatever the caller of the agent wants to see of the job."""
+    crashed: str = ""
+    """How the trial's process died, where it did: nothing that the task decided, so the trial is run again."""
+    preempted: bool = False
+    """Whether the task ended early, having saved what it needs to go on."""
+    lost: bool = False
+    """Whether the trial is another's by now."""
 
 
 RunJob = Callable[[Trial], JobResult]
@@ -39,48 +50,105 @@ def run_agent(
     sweep_id: str,
     metric: str | None = None,
     count: int | None = None,
+    watch: SignalWatch | None = None,
+    separate: bool = False,
+    grace_s: float = GRACE_S,
+    worth_starting: Callable[[Sequence[float]], bool] = lambda durations: True,
 ) -> Iterator[JobResult]:
     """Run trials one after another, ``count`` of them or until the controller has no more, yielding each result.
 
-    A trial whose task raises is failed, and the agent goes on. On Ctrl-C the running trial goes back to the queue
-    and KeyboardInterrupt is raised, whatever the task made of the signal.
+    A trial whose task raises is failed, one whose process died is crashed, and the agent goes on. On Ctrl-C, TERM and
+    submitit's signal the running trial goes back to the queue, once it has saved what it can or ``grace_s`` is over;
+    then the process ends as it would have without us (Ctrl-C: KeyboardInterrupt), whatever the task made of it.
+
+    ``separate``: ``run_job`` runs its trials in processes of their own, watches ``watch``, and keeps to the grace
+    itself. ``worth_starting`` is asked before each trial, with the seconds that each one here took.
     """
-    done = 0
-    with _interrupts() as interrupts:
-        while count is None or done < count:
-            interrupts.hold()
-            trial = controller.ask(name)
-            if trial is None:
-                break
-            current = _current(controller, trial, sweep_id, metric)
-            try:
-                interrupts.let_go()
-                with running(current):
-                    result = _run(run_job, trial, interrupts)
-                interrupts.hold()
-                controller.complete(trial, _outcome(result, current.decision))
-            except BaseException as error:
-                interrupts.hold()
-                controller.release(trial, f"the agent was interrupted ({type(error).__name__})")
-                raise
-            done += 1
-            interrupts.let_go()
-            yield result
-        interrupts.let_go()
+    watch = watch or SignalWatch()
+    durations: list[float] = []
+    with watch.watching():
+        try:
+            while (count is None or len(durations) < count) and worth_starting(durations):
+                _await_turn(controller, name, watch)
+                watch.hold()
+                trial = controller.ask(name)
+                if trial is None:
+                    break
+                began = time.monotonic()
+                current = _current(controller, trial, sweep_id, metric)
+                # What a separate trial raises here is not its task's, but the controller's.
+                run = run_job if separate else partial(outcome_of, run_job)
+                overdue = nullcontext() if separate else Deadline(watch, grace_s, _given_up(controller, trial, watch))
+                result = _attempt(controller, run, trial, current, watch, overdue)
+                durations.append(time.monotonic() - began)
+                watch.let_go()
+                yield result
+            watch.let_go()
+        except Signalled as signalled:
+            leave(watch, signalled.signum)
 
 
-def _run(run_job: RunJob, trial: Trial, interrupts: _Interrupts) -> JobResult:
+def _await_turn(controller: Controller, name: str, watch: SignalWatch) -> None:
+    """Wait until ``ask`` will answer at once: only here is an agent that waits free to be interrupted."""
+    until = time.monotonic() + controller.wait_s(name)
+    while True:
+        watch.check()
+        if time.monotonic() >= until and controller.ready(name):
+            return
+        time.sleep(_LOOK_S)
+
+
+def _attempt(
+    controller: Controller,
+    run_job: RunJob,
+    trial: Trial,
+    current: CurrentTrial,
+    watch: SignalWatch,
+    overdue: AbstractContextManager[None],
+) -> JobResult:
+    """Run ``trial``, and close it or give it back, whatever happens."""
     try:
-        result = run_job(trial)
-    except SystemExit as error:
-        # Lightning turns Ctrl-C into an exit; any other exit is the task's own, and must not end the agent.
-        interrupts.check()
+        watch.let_go()
+        with overdue, running(current), watch.telling(current):
+            result = run_job(trial)
+            watch.hold()
+        if current.told or result.preempted or result.error or result.crashed:
+            watch.check()  # what it ended by was the signal; else it was done anyway, and counts
+        _close(controller, trial, result, current.decision)
+    except BaseException as error:
+        watch.hold()
+        name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
+        controller.release(trial, f"the agent was interrupted ({name})")
+        raise
+    return result
+
+
+def outcome_of(run_job: RunJob, trial: Trial) -> JobResult:
+    """Run ``trial``; what its task raises is a failure of it, but for KeyboardInterrupt."""
+    try:
+        return run_job(trial)
+    except Preempted:
+        return JobResult(preempted=True)
+    except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
         return JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
     except Exception as error:  # the task's, whatever it is
-        interrupts.check()
         return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
-    interrupts.check()
-    return result
+
+
+def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> None:
+    if result.lost:
+        return
+    if decision.stop and not result.error:
+        controller.complete(trial, Outcome.stopped(decision.reason))
+    elif result.crashed:
+        controller.crash(trial, result.crashed)
+    elif result.preempted:
+        controller.release(trial, "its process was asked to end")
+    elif result.error:
+        if not controller.doubt(trial, result.error):
+            controller.complete(trial, Outcome.failed(result.error))
+    else:
+        controller.complete(trial, Outcome.finished(result.returned))
 
 
 def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | None) -> CurrentTrial:
@@ -91,53 +159,25 @@ def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | 
         sweep_id=sweep_id,
         metric=metric,
         send=partial(controller.report, trial),
+        look=partial(_look, controller, trial),
+        owned=partial(controller.owns, trial),
     )
 
 
-def _outcome(result: JobResult, decision: Decision) -> Outcome:
-    if result.error:
-        return Outcome.failed(result.error)
-    if decision.stop:
-        return Outcome.stopped(decision.reason)
-    return Outcome.finished(result.returned)
-
-
-class _Interrupts:
-    """Ctrl-C, beside the KeyboardInterrupt that a task may swallow; held back while the store is written."""
-
-    def __init__(self) -> None:
-        self._seen = False
-        self._held = False
-        self.outer: Any = None
-
-    def check(self) -> None:
-        if self._seen:
-            raise KeyboardInterrupt
-
-    def hold(self) -> None:
-        """A first Ctrl-C waits from now on for ``let_go``; a second one does not."""
-        self._held = True
-
-    def let_go(self) -> None:
-        self._held = False
-        self.check()
-
-    def note(self, signum: int, frame: FrameType | None) -> None:
-        first, self._seen = not self._seen, True
-        if callable(self.outer) and not (first and self._held):
-            self.outer(signum, frame)
-
-
-@contextmanager
-def _interrupts() -> Iterator[_Interrupts]:
-    interrupts = _Interrupts()
-    outer = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    if outer in (None, signal.SIG_IGN):  # handled elsewhere, or not at all
-        yield interrupts
-        return
-    interrupts.outer = outer
-    signal.signal(signal.SIGINT, interrupts.note)
+def _look(controller: Controller, trial: Trial) -> Decision:
     try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, outer)
+        return controller.check(trial)
+    except Exception as error:  # whatever a storage raises that is away for a while: nobody waits for this answer
+        log.warning("Cannot see what was decided about trial %d: %s", trial.number, error)
+        return CONTINUE
+
+
+def _given_up(controller: Controller, trial: Trial, watch: SignalWatch) -> Callable[[Any], None]:
+    def give_up(signum: Any) -> None:
+        try:
+            controller.release(trial, f"the agent was interrupted ({signum.name}), which the task did not heed")
+            leave(watch, signum)
+        finally:  # submitit's handler means to end the main thread
+            os._exit(128 + signum)
+
+    return give_up

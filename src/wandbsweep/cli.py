@@ -52,6 +52,12 @@ def status(options: argparse.Namespace) -> int:
     if not options.watch:
         _show_status(_opened(options), as_json=options.json)
         return 0
+    if sys.stdout.isatty() and not options.json:
+        from wandbsweep.results.tables import console
+        from wandbsweep.results.watching import watch
+
+        watch(lambda: _opened(options), console(), every_s=_WATCH_S)
+        return 0
     while True:
         results = _opened(options)
         _show_status(results, as_json=options.json)
@@ -155,6 +161,8 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
+    from wandbsweep.commands import add_all
+
     parser = argparse.ArgumentParser(
         prog="wandbsweep",
         description="Read a sweep from its directory, during and after it. Sweeps are run by your own application: "
@@ -163,14 +171,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('wandbsweep')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], about: str, *, sweep: bool = True
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=about)
-        added.add_argument(
-            "sweep",
-            nargs="?",
-            metavar="SWEEP",
-            help="a sweep's directory, or its id below outputs/ (default: the newest one there)",
-        )
+        if sweep:
+            added.add_argument(
+                "sweep",
+                nargs="?",
+                metavar="SWEEP",
+                help="a sweep's directory, or its id below outputs/ (default: the newest one there)",
+            )
         added.add_argument("--json", action="store_true", help="print JSON")
         added.set_defaults(run=run)
         return added
@@ -181,7 +192,18 @@ def _parser() -> argparse.ArgumentParser:
     ranking.add_argument("--top", type=_count, metavar="N", help="only the best N; 0: all")
     winning = command("best", best, "The best trial, its parameters, and the command that trains it again.")
     winning.add_argument("--overrides", action="store_true", help="only its Hydra overrides, on one line")
+    add_all(command)
     return parser
+
+
+def commands() -> dict[str, tuple[str, list[str]]]:
+    """Every command: what it is about, and its options."""
+    (group,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    abouts = {action.dest: action.help or "" for action in group._choices_actions}
+    return {
+        name: (abouts[name], [option for action in parser._actions for option in action.option_strings])
+        for name, parser in group.choices.items()
+    }
 
 
 if __name__ == "__main__":

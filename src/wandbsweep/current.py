@@ -23,8 +23,17 @@ class CurrentTrial:
     metric: str | None = None
     """The name of the metric that the sweep optimises."""
     send: Callable[[int, Mapping[str, float]], Decision] = field(default=lambda step, metrics: CONTINUE, repr=False)
+    look: Callable[[], Decision] = field(default=lambda: CONTINUE, repr=False)
+    """What was decided since the last report: a stop where the trial was cancelled, or is another's by now."""
+    owned: Callable[[], bool] = field(default=lambda: True, repr=False)
+    """Whether the trial is still ours."""
     decision: Decision = CONTINUE
     """The last answer; a stop is final."""
+    listening: bool = field(default=False, repr=False)
+    """Whether the training looks at ``preempted`` before long: then even Ctrl-C waits for it."""
+    told: bool = field(default=False, repr=False)
+    """Whether the training knows that it is to end; what it returns then is not the end of the trial."""
+    _interrupted: str = field(default="", repr=False)
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -38,7 +47,37 @@ class CurrentTrial:
         sent = as_step(step), {name: _float(name, value) for name, value in metrics.items()}
         if not self.decision.stop:
             self.decision = self.send(*sent)
+            if self._interrupted and not self.decision.stop:
+                self.decision = self.heed()
         return self.decision
+
+    @property
+    def preempted(self) -> bool:
+        """Whether this process is to end: save what is needed to go on, and return; the trial will be resumed.
+
+        Who reads it and finds it true is taken to do so. ``report`` then answers with a stop as well.
+        """
+        if self._interrupted and not self.decision.stop:
+            self.decision = self.heed()
+        return self.told
+
+    def interrupt(self, reason: str) -> None:
+        """Ask the training to end, from a signal's handler."""
+        self._interrupted = reason
+
+    def heed(self) -> Decision:
+        """The training is being told that it is to end."""
+        self.told = True
+        return Decision(stop=True, reason=self._interrupted or "interrupted")
+
+    def unheed(self) -> None:
+        """The training was told, but came to its own end."""
+        if self.told:
+            self.told, self.decision = False, CONTINUE
+
+
+class Preempted(BaseException):
+    """Raised out of a training that has saved what it needs to go on. No failure: ``except Exception`` lets it pass."""
 
 
 def _float(name: str, value: object) -> float:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dis
+import importlib
 import logging
 import os
 import pickle
 import re
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -113,7 +116,7 @@ class TrialJob:
         if not self._keep:
             job.cfg = job.hydra_cfg = None  # hundreds of kilobytes a trial, for as long as the agent lives
         try:
-            pickle.dumps(job._return_value)
+            pickle.loads(pickle.dumps(job._return_value))
         except Exception:  # anything may go wrong in another's __reduce__, and launchers pickle what they return
             job._return_value = RuntimeError(repr(job._return_value)) if job.status == JobStatus.FAILED else None
         return trial.number, job
@@ -123,6 +126,31 @@ class TrialJob:
         numbered = self._directory / str(trial.number)
         if output_dir != numbered and not numbered.exists():
             numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
+
+
+def hydra_state() -> Any:
+    """What this process knows of Hydra: its singletons, the configurations and resolvers that were registered."""
+    return Singleton.get_state()
+
+
+def restore_hydra(state: Any) -> None:
+    """Know in this process what another one did."""
+    setup_globals()
+    Singleton.set_state(state)
+
+
+def preload(task_function: Callable[..., Any]) -> None:
+    """Import what ``task_function`` would import when it is called."""
+    code = getattr(task_function, "__code__", None)
+    instructions = dis.get_instructions(code) if code else ()
+    for name in (instruction.argval for instruction in instructions if instruction.opname == "IMPORT_NAME"):
+        with suppress(Exception):  # it will fail again where it can be told
+            importlib.import_module(name)
+
+
+def trial_log(plan: Plan, directory: Path, trial: Trial) -> Path:
+    """Where Hydra's usual logging writes what a trial says."""
+    return directory / str(trial.number) / f"{plan.job_name}.log"
 
 
 def agent_number() -> int:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from wandbsweep.devices import VISIBLE
 from wandbsweep.plan import Plan
+from wandbsweep.signals import GRACE_S, SignalWatch
+from wandbsweep.timelimit import TimeLimit
+
+if TYPE_CHECKING:
+    from wandbsweep.agent import JobResult, RunJob
+    from wandbsweep.job import TrialJob
+    from wandbsweep.trial import Trial
+
+_DATABASE_S = 300.0  # as long as an agent at work would wait
+
+Isolation = Literal["none", "process"]
+
+
+def isolation_under(launcher: str, wanted: str | None) -> Isolation:
+    """What ``hydra.sweeper.isolation`` means under the launcher with the class ``launcher``.
+
+    Left open, it is none under Hydra's basic launcher, so that a debugger works there, and else process.
+    """
+    if wanted is None:
+        return "none" if launcher.endswith(".BasicLauncher") else "process"
+    return "none" if wanted == "none" else "process"
 
 
 @dataclass(frozen=True)
@@ -23,33 +48,131 @@ class AgentTask:
     count: int | None = None
     keep: bool = False
     """Whether to return Hydra's JobReturns whole."""
+    isolation: Isolation = "none"
+    """``process``: each trial in a process forked from a warm parent; ``none``: in the agent itself."""
+    grace_s: float = GRACE_S
+    """How long a trial may take to save and end when the agent is asked to end."""
+    devices: Sequence[str] = ()
+    """What the agents' CUDA_VISIBLE_DEVICES are, in turn; none: as the launcher leaves it."""
+    packed: bytes | None = None
+    """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.isolation == "none":
+            return self.__dict__
+        return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._packed()}
 
     def __call__(self, config: Any) -> list[tuple[int, Any]]:
         """Run until the sweep is over; returns (number, Hydra's JobReturn) of each trial that ran here."""
         from wandbsweep.agent import run_agent
-        from wandbsweep.job import TrialJob, agent_number
+        from wandbsweep.job import agent_number
         from wandbsweep.sweepdir import read_spec
 
+        limit = TimeLimit.of_job()
         plan = Plan.load(self.directory)
         spec = read_spec(self.directory)
-        controller = plan.open_controller(self.directory, spec)
-        job = TrialJob(
-            plan,
-            self.directory,
-            task_function=self.task_function,
-            master=self.master,
-            callbacks=self.callbacks,
-            keep=self.keep,
-        )
-        try:
+        watch = SignalWatch()
+        with ExitStack() as stack:
+            if self.devices:
+                stack.enter_context(_visible(self.devices[agent_number() % len(self.devices)]))
+            # First: the warm parent's imports take seconds, which the storage's can share.
+            run_job = self._runner(plan, watch, stack)
+            controller = plan.open_controller(self.directory, spec, wait_s=_DATABASE_S)
+            stack.callback(controller.close)
             results = run_agent(
                 controller,
-                job,
+                run_job,
                 name=str(agent_number()),
                 sweep_id=plan.sweep_id,
                 metric=spec.metric.name if spec.metric else None,
                 count=self.count,
+                watch=watch,
+                separate=self.isolation == "process",
+                grace_s=self.grace_s,
+                worth_starting=limit.worth_starting,
             )
-            return [result.payload for result in results if result.payload is not None]
-        finally:
-            controller.close()
+            return _payloads(list(results))
+
+    def _runner(self, plan: Plan, watch: SignalWatch, stack: ExitStack) -> RunJob:
+        if self.isolation == "none":
+            return self._job(plan, self.task_function, self.callbacks)
+        import cloudpickle  # type: ignore[import-untyped]
+
+        from wandbsweep.job import hydra_state, trial_log
+        from wandbsweep.warm import WarmParent
+
+        task = cloudpickle.dumps(_Warmed(replace(self, packed=self._packed()), plan, hydra_state()))
+        warm = WarmParent(
+            task, watch=watch, grace_s=self.grace_s, log_of=lambda trial: trial_log(plan, self.directory, trial)
+        )
+        stack.callback(warm.close)
+        return warm
+
+    def _job(self, plan: Plan, task_function: Callable[[Any], Any], callbacks: Any) -> TrialJob:
+        from wandbsweep.job import TrialJob
+
+        return TrialJob(
+            plan,
+            self.directory,
+            task_function=task_function,
+            master=self.master,
+            callbacks=callbacks,
+            keep=self.keep,
+        )
+
+    def _packed(self) -> bytes:
+        import cloudpickle
+
+        if self.packed is not None:
+            return self.packed
+        packed: bytes = cloudpickle.dumps((self.task_function, self.callbacks))
+        return packed
+
+
+@contextmanager
+def _visible(devices: str) -> Iterator[None]:
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = devices
+    try:
+        yield
+    finally:
+        os.environ.pop(VISIBLE)
+        if before is not None:
+            os.environ[VISIBLE] = before
+
+
+@dataclass(frozen=True)
+class _Warmed:
+    """What a warm parent loads: calling it does the task's imports, and gives what runs a trial."""
+
+    agent: AgentTask
+    plan: Plan
+    hydra_state: Any
+
+    def __call__(self) -> RunJob:
+        from wandbsweep.job import preload, restore_hydra
+
+        restore_hydra(self.hydra_state)
+        assert self.agent.packed is not None
+        task_function, callbacks = pickle.loads(self.agent.packed)
+        preload(task_function)
+        return _Sealing(self.agent._job(self.plan, task_function, callbacks))
+
+
+@dataclass(frozen=True)
+class _Sealing:
+    """Pickles what a trial's job returned in the trial's process: the agent need not load what it is made of."""
+
+    run_job: TrialJob
+
+    def rehearse(self, trial: Trial) -> None:
+        self.run_job.compose(trial)
+
+    def __call__(self, trial: Trial) -> JobResult:
+        result = self.run_job(trial)
+        return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
+
+
+def _payloads(results: Sequence[JobResult]) -> list[tuple[int, Any]]:
+    payloads = [result.payload for result in results if result.payload is not None]
+    return [pickle.loads(payload) if isinstance(payload, bytes) else payload for payload in payloads]

@@ -20,6 +20,12 @@ HIDDEN = ".sweep"
 SNAPSHOT = f"{HIDDEN}/conf"
 _FILE = f"{HIDDEN}/plan.json"
 
+STUDY = "sweep"
+"""The name of the only study in a journal."""
+
+LEASE_S = 60.0
+MAX_ATTEMPTS = 3
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -46,6 +52,8 @@ class Plan:
     seed: int | None = None
     storage: str | None = None
     max_failures: int | None = None
+    lease_s: float = LEASE_S
+    max_attempts: int = MAX_ATTEMPTS
 
     def save(self, directory: Path) -> None:
         (directory / HIDDEN).mkdir(exist_ok=True)
@@ -73,8 +81,8 @@ class Plan:
     def load_if_any(cls, directory: Path) -> Plan | None:
         return cls.load(directory) if (directory / _FILE).exists() else None
 
-    def open_controller(self, directory: Path, spec: SweepSpec) -> EmbeddedController:
-        """The controller of this sweep, whose directory is ``directory``."""
+    def open_controller(self, directory: Path, spec: SweepSpec, *, wait_s: float | None = None) -> EmbeddedController:
+        """The controller of this sweep, whose directory is ``directory``; ``wait_s``: see ``sweepdir``."""
         from wandbsweep.sweepdir import open_controller
 
         return open_controller(
@@ -85,6 +93,9 @@ class Plan:
             seed=self.seed,
             max_failures=self.max_failures,
             axes=self.axes,
+            lease_s=self.lease_s,
+            max_attempts=self.max_attempts,
+            wait_s=wait_s,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ from wandbsweep.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.spec import SweepSpec, load_sweep
 from wandbsweep.trial import ENDED
+
+_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
+"""With a relative path, which would be another one for whoever looks from elsewhere."""
 
 # What hydra.sweep.dir is where a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _HYDRAS_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
@@ -78,6 +82,8 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         seed=settings.seed,
         storage=settings.storage,
         max_failures=None if axes is not None else settings.max_failures,
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
     )
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
         return _resumed(config, directory, spec, line, settings)
@@ -92,6 +98,32 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         return _resumed(config, directory, spec, line, settings)
     plan = made
     return Prepared(directory, plan, spec, False, _agent_overrides(config, plan, directory, first))
+
+
+def named_storage(config: DictConfig) -> str | None:
+    """``hydra.sweeper.storage`` with everything resolved but ``${oc.env:NAME}``: a secret is not to be written down.
+
+    Raises SweepError where a password stands in it.
+    """
+    own = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    given = own.get("storage") if isinstance(own, dict) else None
+    if given is None:
+        return None
+    from wandbsweep.controllers.database import ENVIRONMENT, holds_secret, without_secret
+
+    names = [match.group() for match in ENVIRONMENT.finditer(str(given))]
+    masked = config.copy()
+    OmegaConf.copy_cache(from_config=config, to_config=masked)
+    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT.sub("\0", str(given)))
+    first, *rest = str(masked.hydra.sweeper.storage).split("\0")
+    storage = first + "".join(name + text for name, text in zip(names, rest, strict=True))
+    if holds_secret(storage):
+        raise SweepError(
+            f"hydra.sweeper.storage: {without_secret(storage)} holds a password, which would be written to the sweep's "
+            "files. Put it in an environment variable that the agents have too, and name that one: "
+            "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
+        )
+    return _SQLITE.sub(lambda match: f"{match['scheme']}{Path(match['path']).absolute()}", storage)
 
 
 # -- Where --------------------------------------------------------------------------------------------------------
@@ -177,7 +209,8 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     if foreign:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(foreign)} cannot be changed; "
-            "what can is ++sweep.run_cap, hydra.sweeper.agents, hydra.sweeper.count and hydra.launcher.*"
+            "what can is ++sweep.run_cap, hydra.sweeper.agents, count, gpus_per_agent, detach, isolation, and "
+            "hydra.launcher.*"
         )
     spec = sweepdir.read_spec(directory)
     caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in arguments)]
@@ -189,7 +222,7 @@ def _changed_settings(plan: Plan, settings: Settings) -> list[str]:
     default = Settings()
     changed = [
         f"hydra.sweeper.{key}={getattr(settings, key)}"
-        for key in ("seed", "storage", "max_failures")
+        for key in ("seed", "storage", "max_failures", "lease_s", "max_attempts")
         if getattr(settings, key) not in (getattr(default, key), getattr(plan, key))
     ]
     return changed + [f"hydra.sweeper.sweep.{key}" for key in settings.sweep if key != "run_cap"]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+from wandbsweep.detach import refuse_undetachable, submit_only
+from wandbsweep.devices import slices, visible_devices
 from wandbsweep.errors import SweepError
+from wandbsweep.joining import join_command
+from wandbsweep.launch import Isolation, isolation_under
 from wandbsweep.monitor import watched
-from wandbsweep.overrides import encode
 from wandbsweep.prepare import Prepared
-from wandbsweep.results.load import SweepResults, has_goal, run_overrides
+from wandbsweep.results.load import SweepResults, has_goal
 from wandbsweep.results.tables import console, counted, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
-from wandbsweep.sweepdir import OUTPUTS, reserve_agents
+from wandbsweep.sweepdir import reserve_agents
+from wandbsweep.trial import ENDED
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +29,37 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 """``launcher.launch``: one list of overrides for each agent, and the number of the first."""
 
 _TOP = 10
+_POLL_S = 0.25
+# An agent that lives has no trial, and so no lease to be seen, while it asks for the next one.
+_BETWEEN_TRIALS_S = 5.0
 
 
 class Session:
     """Runs the agents of a prepared sweep to their end."""
 
-    def __init__(self, prepared: Prepared, settings: Settings) -> None:
+    def __init__(self, prepared: Prepared, settings: Settings, *, launcher: str) -> None:
+        """``launcher``: the class of Hydra's launcher, by its full name."""
+        if settings.detach:
+            refuse_undetachable(launcher)
         self.prepared = prepared
         self.settings = settings
         self._controller = prepared.plan.open_controller(prepared.directory, prepared.spec)
+        if prepared.joined and self._controller.order in ("stopped", "cancelled"):
+            log.warning("The sweep was %s; it goes on now.", self._controller.order)
+            self._controller.order = "running"
+        self.isolation: Isolation = isolation_under(launcher, settings.isolation)
+        self.devices = self._devices(launcher)
+
+    def _devices(self, launcher: str) -> list[str]:
+        """What each agent's CUDA_VISIBLE_DEVICES is, in turn; none: as the launcher leaves it."""
+        if self.settings.gpus_per_agent is None:
+            return []
+        if "Slurm" in launcher:
+            raise SweepError(
+                "hydra.sweeper.gpus_per_agent is for the agents of one machine; SLURM gives each job its own GPUs: "
+                f"hydra.launcher.gpus_per_node={self.settings.gpus_per_agent}"
+            )
+        return slices(visible_devices(), self.settings.gpus_per_agent, self._agents())
 
     def run(self, launch: Launch) -> list[Any]:
         """Returns Hydra's JobReturn of each trial that these agents ran, by number.
@@ -51,36 +76,91 @@ class Session:
 
     def _run(self, launch: Launch) -> list[Any]:
         self._announce()
-        lost: Exception | None = None
-        returned: list[Any] = []
+        if self.settings.detach:
+            return self._detach(launch)
+        trials: list[Any] = []
+        failure: Exception | None = None
         try:
-            if self._controller.ending() is None:
-                numbers = reserve_agents(self.prepared.directory, self._agents())
-                with watched(self._results, self._controller.cap):
-                    returned = list(launch([self.prepared.agent_overrides] * len(numbers), numbers[0]))
+            with watched(self._results, self._controller.cap):
+                trials, failure = self._work(launch)
         except KeyboardInterrupt:
             self._conclude()
             print(f"Interrupted. Go on with:\n  {self._join_command()}", file=sys.stderr)
             raise SystemExit(130) from None
-        except SweepError:
-            raise
-        except Exception as error:  # whatever a launcher raises when it has lost a job
-            lost = error
-        trials, agents_lost = self._collect(returned)
-        if lost is not None and not self.prepared.plain:
-            log.error("The launcher reports: %s", lost)
         self._conclude()
         unfinished = self._tell_what_is_left()
         if self.prepared.plain:
-            if lost is not None:
-                raise lost
-            if agents_lost and unfinished:
-                raise SystemExit(1)
+            if isinstance(failure, Exception) and unfinished:
+                raise failure
+            self._refuse_crashed()
             return trials
         self._exit_status()
-        if unfinished and (agents_lost or lost is not None):
+        if unfinished and failure is not None:
             raise SystemExit(1)
         return trials
+
+    def _work(self, launch: Launch) -> tuple[list[Any], Exception | None]:
+        """Launch agents, and others in the place of those that were lost, until nothing is left to do here.
+
+        Returns the trials' JobReturns by number, and the last failure of a launcher or an agent.
+        """
+        found: list[tuple[int, Any]] = []
+        failure: Exception | None = None
+        before = -1
+        while self._controller.ending() is None and (progress := self._progress()) != before:
+            before = progress
+            numbers = reserve_agents(self.prepared.directory, self._agents())
+            try:
+                trials, failure = _collected(launch([self.prepared.agent_overrides] * len(numbers), numbers[0]))
+                found += trials
+            except SweepError:
+                raise
+            except Exception as error:  # whatever a launcher raises when it has lost a job
+                log.error("The launcher reports: %s", error)
+                failure = error
+            self._await_the_others(lost=failure is not None)
+            if self.settings.count is not None and failure is None and not self._stranded():
+                break
+            if self._controller.attended():
+                break
+        if self._controller.ending() is not None:
+            self._controller.bury()
+        return [job for _, job in sorted(found, key=lambda numbered: numbered[0])], failure
+
+    def _progress(self) -> int:
+        """Rises with whatever agents do: while it does not, launching more of them is of no use."""
+        return sum(trial.attempts + (trial.state in ENDED) for trial in self._controller.trials())
+
+    def _stranded(self) -> bool:
+        """Whether trials were begun that nobody runs."""
+        return any(trial.state in ("queued", "running") for trial in self._controller.trials())
+
+    def _await_the_others(self, *, lost: bool) -> None:
+        """Wait until it is known whether other agents live, and where a launcher gave up on some, until none does.
+
+        It raises as soon as one of its jobs fails, while the others go on.
+        """
+        seen = time.monotonic()
+        while True:
+            attended = self._controller.attended()
+            if attended is False and (not lost or time.monotonic() - seen > _BETWEEN_TRIALS_S):
+                return
+            if attended and not lost:
+                return
+            if attended is not False:
+                seen = time.monotonic()
+            time.sleep(_POLL_S)
+
+    def _detach(self, launch: Launch) -> list[Any]:
+        if (ending := self._controller.ending()) is not None:
+            print(f"Nothing to submit: {ending.reason}.")
+            return []
+        numbers = reserve_agents(self.prepared.directory, self._agents())
+        submit_only(lambda: launch([self.prepared.agent_overrides] * len(numbers), numbers[0]))
+        sweep = shlex.quote(str(self.prepared.directory))
+        print(f"Submitted {counted(len(numbers), 'agent')}; they go on without this process. How far they are:")
+        print(f"  wandbsweep status {sweep} --watch", flush=True)
+        return []
 
     def _agents(self) -> int:
         if self.settings.agents is not None:
@@ -95,18 +175,6 @@ class Session:
         prepared = self.prepared
         return SweepResults(prepared.directory, prepared.spec, self._controller.trials(), prepared.plan)
 
-    def _collect(self, returned: Sequence[Any]) -> tuple[list[Any], bool]:
-        """The trials' JobReturns by number, and whether an agent failed."""
-        found: list[tuple[int, Any]] = []
-        lost = False
-        for agent in returned:
-            try:
-                found.extend(agent.return_value)
-            except Exception as error:  # the agent's own failure, not a trial's; its trials are in the store
-                log.error("An agent failed: %s: %s", type(error).__name__, error)
-                lost = True
-        return [job for _, job in sorted(found, key=lambda numbered: numbered[0])], lost
-
     # -- what a person sees -----------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
@@ -119,14 +187,7 @@ class Session:
         print(f"Join it from another terminal or machine: {self._join_command()}", flush=True)
 
     def _join_command(self) -> str:
-        plan, directory = self.prepared.plan, self.prepared.directory
-        # A script is named relative to where the sweep was started, and its outputs/ are there as well.
-        script = any(word.endswith(".py") and not os.path.isabs(word) for word in plan.command)
-        usual = script and directory == Path(plan.cwd, OUTPUTS, plan.sweep_id)
-        place = [] if usual else [f"hydra.sweep.dir={encode(str(directory))}"]
-        joining = ["-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={plan.sweep_id}"]
-        command = shlex.join([*plan.command, *joining, *place, *run_overrides(plan)])
-        return command if os.getcwd() == plan.cwd else f"cd {shlex.quote(plan.cwd)} && {command}"
+        return join_command(self.prepared.plan, self.prepared.directory)
 
     def _conclude(self) -> None:
         if self.prepared.plain:
@@ -161,6 +222,15 @@ class Session:
             print(f"{'; '.join(parts)}.{onwards}", file=sys.stderr)
         return bool(parts)
 
+    def _refuse_crashed(self) -> None:
+        """Of a plain grid every trial counts; one that failed tells so by its JobReturn, but a crashed one has none."""
+        crashed = [trial for trial in self._controller.trials() if trial.state == "crashed"]
+        failed = any(trial.state == "failed" for trial in self._controller.trials())
+        for trial in crashed:
+            print(f"Trial {trial.number} crashed: {trial.reason}", file=sys.stderr)
+        if crashed and not failed:
+            raise SystemExit(1)
+
     def _exit_status(self) -> None:
         ending = self._controller.ending()
         results = self._results()
@@ -172,6 +242,19 @@ class Session:
             print("No trial finished.", file=sys.stderr)
             _print_failure(results)
             raise SystemExit(1)
+
+
+def _collected(returned: Sequence[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:
+    """What the agents returned: (number, JobReturn) of each trial, and the last agent's failure."""
+    found: list[tuple[int, Any]] = []
+    failure: Exception | None = None
+    for agent in returned:
+        try:
+            found.extend(agent.return_value)
+        except Exception as error:  # the agent's own failure, not a trial's; its trials are in the store
+            log.error("An agent failed: %s: %s", type(error).__name__, error)
+            failure = error
+    return found, failure
 
 
 def _summary(prepared: Prepared) -> str:

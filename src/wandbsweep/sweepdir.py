@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandbsweep.distributions import Parameter
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.plan import HIDDEN, stored_axes, write_atomically
+from wandbsweep.plan import HIDDEN, LEASE_S, MAX_ATTEMPTS, STUDY, Plan, stored_axes, write_atomically
 from wandbsweep.spec import SweepSpec, load_sweep
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ AGENTS = "agents"
 LOCK = ".lock"
 """In the directory itself, so that it outlives a sweep that is forgotten while somebody waits for it."""
 
+_STORAGE = f"{HIDDEN}/storage.json"
 _SHOWN = 5
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -90,7 +92,7 @@ def write_spec(directory: Path, spec: SweepSpec) -> None:
 
 def refuse_orphans(directory: Path) -> None:
     """A journal that belongs to no sweep here must not be overwritten: it is somebody's, or what a lost one left."""
-    from wandbsweep.controllers.embedded import JOURNAL, STUDY, open_storage, read_ledger
+    from wandbsweep.controllers.store import JOURNAL, open_storage, read_ledger
 
     if holds_sweep(directory) or not (directory / JOURNAL).exists():
         return
@@ -134,7 +136,7 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / f".{os.getpid()}.probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another thread's is the same
     except OSError as error:
         raise SweepDirectoryError(
             f"Cannot write to {directory}: {error.strerror}. Choose another one with hydra.sweep.dir=DIRECTORY."
@@ -177,25 +179,74 @@ def create_sweep(
     *,
     storage: str | None = None,
     seed: int | None = None,
+    lease_s: float = LEASE_S,
+    max_attempts: int = MAX_ATTEMPTS,
 ) -> EmbeddedController:
     """The embedded controller of a sweep: a new one, or the one that ``path`` holds if it is the same.
 
     ``path`` (a directory, made where missing) keeps ``sweep.yaml`` and ``journal.log``; None: everything in memory.
     ``storage``: an Optuna storage URL instead of the journal. ``seed`` of the search; None: a random one, or the
-    stored one. Raises SweepDirectoryError where ``path`` holds another sweep or cannot be written, SweepConfigError
-    for a method that needs W&B.
+    stored one. A trial whose process was silent for ``lease_s`` seconds is given out again, until ``max_attempts`` of
+    its attempts were lost; the controller shows that it lives until ``close()`` (in memory there is no need to).
+
+    Raises SweepDirectoryError where ``path`` holds another sweep or cannot be written, SweepConfigError for a method
+    that needs W&B.
     """
     if path is None:
-        return _refusing(open_controller(None, spec, study_name=None, storage=storage, seed=seed), spec)
+        made = open_controller(
+            None, spec, study_name=None, storage=storage, seed=seed, lease_s=lease_s, max_attempts=max_attempts
+        )
+        return _refusing(made, spec)
     directory = Path(path).absolute()
     make_directory(directory)
     with locked(directory):
         if holds_sweep(directory):
             refuse_differences(directory, differences(read_spec(directory), spec))
-        controller = open_controller(directory, spec, study_name=directory.name, storage=storage, seed=seed)
+        controller = open_controller(
+            directory,
+            spec,
+            study_name=directory.name,
+            storage=storage,
+            seed=seed,
+            lease_s=lease_s,
+            max_attempts=max_attempts,
+        )
         _refusing(controller, spec)
+        if storage is not None:
+            _note_storage(directory, storage)
         write_spec(directory, spec)
     return controller
+
+
+def _note_storage(directory: Path, url: str) -> None:
+    """Write down where the store is, without a password."""
+    from wandbsweep.controllers.database import without_secret
+
+    (directory / HIDDEN).mkdir(exist_ok=True)
+    write_atomically(directory / _STORAGE, json.dumps({"storage": without_secret(url)}))
+    _urls[directory] = url
+
+
+_urls: dict[Path, str] = {}
+"""The stores of the sweeps that this process made with ``create_sweep``, passwords included."""
+
+
+def storage_of(directory: Path, plan: Plan | None) -> tuple[str | None, str]:
+    """The URL of the store of the sweep in ``directory`` (None: its journal), and the name of its study there.
+
+    Raises SweepDirectoryError where the URL needs a password that was not written down.
+    """
+    if plan is not None:
+        return plan.storage, STUDY if plan.storage is None else plan.sweep_id
+    if not (directory / _STORAGE).is_file():
+        return None, STUDY
+    url = _urls.get(directory) or str(json.loads((directory / _STORAGE).read_text(encoding="utf-8"))["storage"])
+    if ":***@" in url:
+        raise SweepDirectoryError(
+            f"The sweep in {directory} is in the database {url}, whose password was not written down; "
+            f"open it as URL#{directory.name}."
+        )
+    return url, directory.name
 
 
 def _refusing(controller: EmbeddedController, spec: SweepSpec) -> EmbeddedController:
@@ -217,19 +268,27 @@ def open_controller(
     seed: int | None = None,
     max_failures: int | None = None,
     axes: Mapping[str, Sequence[Any]] | None = None,
+    lease_s: float = LEASE_S,
+    max_attempts: int = MAX_ATTEMPTS,
+    wait_s: float | None = None,
 ) -> EmbeddedController:
     """A controller on the store of ``directory``, or on the database at ``storage``, where ``study_name`` finds it.
 
     ``max_failures``: give up when the first this-many trials all fail. ``axes``: see ``GridSearch``.
+    ``wait_s``: how long to wait for a database, in seconds; None: a few.
     """
-    from wandbsweep.controllers.embedded import STUDY, EmbeddedController, open_storage
+    from wandbsweep.controllers.embedded import EmbeddedController
+    from wandbsweep.controllers.store import OPENING_S, open_storage
 
     return EmbeddedController(
         spec,
-        open_storage(directory, storage),
+        open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
         # A journal has one study, which is found whatever its directory is renamed to.
         study_name=study_name if storage is not None and study_name is not None else STUDY,
         seed=seed,
         max_failures=max_failures,
         axes=axes,
+        directory=directory,
+        lease_s=lease_s,
+        max_attempts=max_attempts,
     )

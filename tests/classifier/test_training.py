@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from classifier import loggers
 from classifier.training import train
 from train import drop_sweep
-from wandbsweep.current import CurrentTrial, running
+from wandbsweep.current import CurrentTrial, Preempted, running
 from wandbsweep.trial import CONTINUE, Decision
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +174,22 @@ def test_the_wandb_run_ends_when_training_raises(configured, started, monkeypatc
     with pytest.raises(ConnectionError), running(CurrentTrial(number=0, metric="val/loss", send=lost)):
         train(configured("logger=wandb"))
     assert (len(started), codes, wandb.run) == (1, [1], None)
+
+
+def test_a_resumed_trial_goes_on_with_its_wandb_run(configured, started, monkeypatch):
+    steps, log = [], wandb.Run.log
+    monkeypatch.setattr(
+        wandb.Run, "log", lambda run, data, step: steps.append((len(started), step)) or log(run, data, step=step)
+    )
+    options = ["logger=wandb", "trainer.max_epochs=3", "data.batch_size=128"]  # 10 steps an epoch
+    trial = CurrentTrial(number=0, sweep_id="abcd1234", metric="val/loss")
+    trial.send = lambda step, metrics: (trial.interrupt("a test") if step == 0 else None, CONTINUE)[1]
+    with pytest.raises(Preempted), running(trial):
+        train(configured(*options))
+    with running(CurrentTrial(number=0, sweep_id="abcd1234", metric="val/loss", resumed=True)):
+        train(configured(*options))
+    assert [run.id for run in started] == ["abcd1234-0"] * 2
+    assert sorted(set(steps)) == [(1, 9), (2, 19), (2, 29)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from wandbsweep.controllers.bayes import suggest
-from wandbsweep.controllers.bayes.acquisition import Acquisition, log_ei, log_h
+from wandbsweep.controllers.bayes.acquisition import Acquisition, crossed, log_ei, log_h
 from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
 from wandbsweep.controllers.bayes.space import Space
@@ -169,6 +170,43 @@ def test_running_trials_keep_others_away() -> None:
     assert gaps.min() > 1e-3
 
 
+def test_there_is_to_improve_on_what_a_running_trial_may_come_to() -> None:
+    """A trial runs where the model expects the optimum: next to it there is little left to gain."""
+    space = Space(sweep({"x": {"min": 0.0, "max": 1.0}}).parameters)
+    x = np.array([[0.0], [0.25], [0.75], [1.0], [0.5]])
+    seen = Observations(np.arange(4), np.zeros(4), np.array([1.0, -0.5, -0.5, 1.0]))
+    normals = np.random.default_rng(0).standard_normal((32, 1))
+    p = Hyperparameters.prior_mean(space.dims)
+    posterior = condition(space.differences(x, x), seen, np.array([4]), p, normals)
+    blind = dataclasses.replace(posterior, drawn=np.empty((0, 32)))
+    near = np.array([[0.51]])
+    aware, unaware = (float(Acquisition(space, x, post, -0.5)(near)[0]) for post in (posterior, blind))
+    assert aware < unaware - 1
+
+
+def test_a_search_that_has_settled_does_not_turn_to_the_corners() -> None:
+    """A narrow dip, found, in a plain of noise: of all points the corners are the furthest from any trial."""
+    names = "abcdef"
+    spec = sweep({name: {"min": 0.0, "max": 1.0} for name in names})
+    rng = np.random.default_rng(0)
+    trials = []
+    for number in range(30):
+        x = rng.random(6) if number < 12 else 0.5 + 0.05 * rng.standard_normal(6)
+        value = min(1.0, 40 * float(((x - 0.5) ** 2).sum())) + 0.02 * rng.random()
+        trials.append(record(number, dict(zip(names, x.tolist(), strict=True)), value))
+    asked = [suggest(spec, trials, rng=np.random.default_rng(seed)) for seed in range(10)]
+    assert sum(all(v in (0.0, 1.0) for v in params.values()) for params in asked) <= 1
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7])
+def test_a_crossed_candidate_differs_in_some_columns_but_few(columns: int) -> None:
+    rng = np.random.default_rng(0)
+    space = Space(sweep({f"x{j}": {"min": 0.0, "max": 1.0} for j in range(columns)}).parameters)
+    changed = (crossed(space, np.full((500, columns), 0.5), rng) != 0.5).sum(1)
+    assert changed.min() >= 1
+    assert changed.mean() < 3
+
+
 def test_a_stopped_trial_is_not_taken_for_a_bad_one() -> None:
     """Curves that fall tenfold after the point where trials are stopped: early values are far above every final one,
     yet the best region, where only stopped trials are, must still be found."""
@@ -233,8 +271,8 @@ def test_log_expected_improvement_is_exact_in_both_tails() -> None:
     assert np.isfinite(far).all()
     assert far[1] == pytest.approx(-0.5e6 - 0.5 * math.log(2 * math.pi) - 2 * math.log(1e3), rel=1e-6)
     mean, variance = np.array([[0.0, 1.0]]), np.array([1.0])
-    each = [float(log_ei(mean[:, [j]], variance, 0.0)[0]) for j in (0, 1)]
-    assert float(log_ei(mean, variance, 0.0)[0]) == pytest.approx(math.log(np.mean(np.exp(each))))
+    each = [float(log_ei(mean[:, [j]], variance, np.zeros(1))[0]) for j in (0, 1)]
+    assert float(log_ei(mean, variance, np.zeros(2))[0]) == pytest.approx(math.log(np.mean(np.exp(each))))
 
 
 @pytest.mark.parametrize(("rule", "meant"), [("worst", 3.0), ("best", 1.0), ("latest", 7.0)])

@@ -73,6 +73,8 @@ OWN = {
     "article_grid": ["trainer.max_epochs=4"],
     "digits_bayes": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "random": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "from_scratch": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "finetune": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "beyond_wandb/conditional": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "beyond_wandb/seeds": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
 }
@@ -91,4 +93,4 @@ def test_the_projects_own_sweeps(tmp_path: Path) -> None:
     assert all(trial.value is not None for trial in first)
     assert [trial.params for trial in second] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
     assert [(trial.state, len(trial.reports)) for trial in second] == [("finished", 4)] * 2
-    assert [[trial.state for trial in trials] for trials in others] == [["finished"] * 2] * 4
+    assert [[trial.state for trial in trials] for trials in others] == [["finished"] * 2] * 6

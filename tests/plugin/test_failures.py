@@ -66,20 +66,23 @@ class TestTrials:
         assert "No trial finished.\nTrial 0: ValueError: no luck" in ended.err
         assert ended.err.count("Traceback (most recent call last)") == 1
 
-    @pytest.mark.parametrize("sweep", [["sweep=grid"], ["units=1,2,3,4,5,6"]])
-    def test_an_agent_that_is_killed(self, app: App, sweep: list[str]) -> None:
+    @pytest.mark.parametrize(("sweep", "status"), [(["sweep=grid"], 0), (["units=1,2,3,4,5,6"], 1)])
+    def test_a_trial_whose_process_is_killed(self, app: App, sweep: list[str], status: int) -> None:
+        """It is begun again, in vain, and takes nobody along; in a plain grid every trial counts."""
         agents = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.agents=2"]
-        ended = app.multirun(*sweep, "act=die", *agents, status=1)
-        running = app.states().count("running")
-        left = 6 - len(app.states())
-        assert running >= 1
-        said = "1 trial still shows" if running == 1 else "2 trials still show"
-        assert f"{said} as running (another agent's, or lost with it)" in ended.err
-        if left:
-            assert f"{left} w" in ended.err
-            (command,) = re.findall(r"Go on with:\n  (.*)", ended.err)
-            app.shell(command)
-            assert len(app.states()) == 6
+        ended = app.multirun(*sweep, "act=die", "hydra.sweeper.max_attempts=2", *agents, status=status)
+        assert sorted(app.states()) == ["crashed"] + ["finished"] * 5
+        (crashed,) = (trial for trial in app.sweep().trials if trial.state == "crashed")
+        assert crashed.reason == "its process was killed by SIGKILL (out of memory?); attempt 2 of 2"
+        assert crashed.reason in ended.err
+
+    def test_an_agent_that_is_killed_is_replaced(self, app: App) -> None:
+        """Under joblib all agents die with one. The launching process begins new ones, which take their trials over."""
+        agents = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.agents=2"]
+        options = ["hydra.sweeper.isolation=none", "hydra.sweeper.lease_s=1", "hydra.sweeper.max_attempts=2"]
+        app.multirun("sweep=grid", "act=die", *options, *agents)
+        assert sorted(app.states()) == ["crashed"] + ["finished"] * 5
+        assert max(int(trial.agent) for trial in app.sweep().trials) >= 2
 
     def test_a_metric_that_is_never_logged(self, app: App) -> None:
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid", "act=silent")

@@ -12,7 +12,13 @@ class Controller(Protocol):
     """Decides which trial comes next and which one stops. Safe to use from several threads."""
 
     def ask(self, agent: str) -> Trial | None:
-        """The next trial for ``agent`` to run; None: the sweep gives out no more."""
+        """The next trial for ``agent`` to run; None: the sweep gives it no more."""
+
+    def ready(self, agent: str) -> bool:
+        """Whether ``ask`` answers at once. Else it waits: the sweep is paused, or others' trials may be lost."""
+
+    def wait_s(self, agent: str) -> float:
+        """How long ``agent`` should wait before it asks, in seconds: more than 0 where it fails what it is given."""
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
         """Take the ``metrics`` that ``trial`` measured at ``step``, and say whether it goes on.
@@ -20,11 +26,23 @@ class Controller(Protocol):
         Reporting a step again replaces what was reported for it before.
         """
 
+    def check(self, trial: Trial) -> Decision:
+        """What was decided about ``trial`` since it last reported: a stop where it was cancelled or lost."""
+
+    def owns(self, trial: Trial) -> bool:
+        """Whether ``trial`` is still that of who asked for it; else nothing that it does counts any more."""
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         """Close ``trial``. A trial that somebody else has closed meanwhile is left as it is."""
 
     def release(self, trial: Trial, reason: str) -> None:
         """Give ``trial`` back unfinished: the next one to ask gets it, with its number and its reports."""
+
+    def crash(self, trial: Trial, reason: str) -> None:
+        """The process that ran ``trial`` died: it is given out again, or stays ``crashed`` after too many attempts."""
+
+    def doubt(self, trial: Trial, reason: str) -> bool:
+        """Whether a failed ``trial`` was given to another agent, since this one's node may be to blame."""
 
     def close(self) -> None:
         """Let go of the store."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +13,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
-from optuna.study import StudyDirection
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.ending import Ending, why_over
+from wandbsweep.controllers import doubt
+from wandbsweep.controllers.ending import Ending, all_given_out, called_off, given_up, target_reached
 from wandbsweep.controllers.exact import packed, unpacked
 from wandbsweep.controllers.feed import feed_of
-from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
+from wandbsweep.controllers.journal import WatchedJournal
+from wandbsweep.controllers.leases import Keeper
 from wandbsweep.controllers.ledger import (
     CLAIM,
     OUTCOME,
@@ -35,37 +35,37 @@ from wandbsweep.controllers.ledger import (
     best_of,
 )
 from wandbsweep.controllers.mirror import Mirror
-from wandbsweep.controllers.prior import find_known, read_known
+from wandbsweep.controllers.prior import read_known
 from wandbsweep.controllers.pruners import make_stopper
 from wandbsweep.controllers.repeats import reached
 from wandbsweep.controllers.search import make_search
-from wandbsweep.errors import SweepConfigError, SweepDirectoryError
+from wandbsweep.controllers.store import IDENTITY, KNOWN, SEED, leases_of, open_study, study_attributes
+from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
 
-SEED = "wandbsweep:seed"
-IDENTITY = "wandbsweep:identity"
-KNOWN = "wandbsweep:known"
-JOURNAL = "journal.log"
-STUDY = "sweep"
-"""The name of the only study in a journal."""
+ORDER = "wandbsweep:order"
+"""The study's attribute that says what was ordered from outside: nothing, or one of ``ORDERS``."""
+ORDERS = ("running", "paused", "stopped", "cancelled")
 
 METHODS = ("bayes", "grid", "random")
 
 # An agent that died while choosing parameters must not hold up the others for longer than this.
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
+# How long an agent that has to wait sleeps between two looks, and how old an order may be when a trial reports.
+_WAIT_S = 0.25
+_ORDER_AGE_S = 1.0
 
 _CLOSED = "this attempt is closed; another agent may have the trial"
 
 log = logging.getLogger(__name__)
 
-_DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
-
 _OPTUNA_STATE: Mapping[State, TrialState] = {
     "finished": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "crashed": TrialState.FAIL,
     "queued": TrialState.FAIL,
 }
 
@@ -75,6 +75,10 @@ class EmbeddedController:
 
     Everything is derived from the store, nothing is remembered between calls but the metrics last reported, so an
     agent may come and go at any time. ``axes`` replaces a grid's values and order (see ``search.GridSearch``).
+
+    But in memory, this controller shows until it is closed that it lives, and a trial whose agent was silent for
+    ``lease_s`` seconds is lost: it is given out again, until ``max_attempts`` of its attempts were lost. ``directory``
+    is the sweep's, where the leases are that go with a journal.
     """
 
     def __init__(
@@ -86,13 +90,16 @@ class EmbeddedController:
         seed: int | None = None,
         max_failures: int | None = None,
         axes: Mapping[str, Sequence[Any]] | None = None,
+        directory: Path | None = None,
+        lease_s: float = 60.0,
+        max_attempts: int = 3,
     ) -> None:
         _refuse_unsupported(spec)
         self.spec = spec
         self._storage = storage
-        self._study = _open_study(storage, study_name, spec, seed)
-        self.seed = _stored_seed(storage, self._study)
-        stored = storage.get_study_system_attrs(self._study)
+        self._study = open_study(storage, study_name, spec, seed, directory=directory)
+        stored = study_attributes(storage, self._study)
+        self.seed = int(stored[SEED])
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
         self._search = make_search(spec, seed=self.seed, axes=axes, known=read_known(stored.get(KNOWN, [])))
@@ -106,6 +113,14 @@ class EmbeddedController:
         self._metrics: dict[int, dict[str, float]] = {}
         self._turns = _Turns()
         self._warned = False
+        self._max_attempts = max_attempts
+        self._lease_s = lease_s
+        leases = leases_of(storage, self._study, directory)
+        self._keeper = Keeper(leases, lease_s, others=self._owners, suspect=self._suspect) if leases else None
+        self._mine: set[int] = set()
+        """The attempts that this controller handed out, and that are not closed."""
+        self._fenced: set[int] = set()
+        self._order, self._order_read = "running", -math.inf
 
     @property
     def cap(self) -> int | None:
@@ -118,25 +133,58 @@ class EmbeddedController:
 
     def ending(self) -> Ending | None:
         """Why no more trials are given out; None: there are more."""
+        self._read_order()
         with self._synced() as ledger:
             return self._ending(ledger)
 
     def ask(self, agent: str) -> Trial | None:
         # One thread at a time: two would only take each other's numbers, and bayes chooses one after another anyway.
         with self._asking:
+            sure = False
             while True:
+                if self._recent_order() == "paused":
+                    time.sleep(_WAIT_S)
+                    continue
                 with self._synced() as ledger:
-                    if self._ending(ledger) is not None:
-                        return None
-                    entry = ledger.queued()
-                    given_back = (ledger.record(entry), entry.attempts, _others(entry)) if entry else None
+                    entry = ledger.queued(agent) or self._lapsed(ledger)
+                    over = self._why_over(ledger, agent, entry)
+                    if over is not None and over == self._all_out(ledger, agent):
+                        entry = self._ghost(ledger)
+                        over = None if entry else over
                     opened = len(ledger.entries)
-                trial = self._continue(agent, *given_back) if given_back else self._open_new(agent, opened)
+                    left = _Left(entry, ledger.record(entry)) if entry else None
+                if over is not None:
+                    if sure:
+                        return None
+                    sure = self.ready(agent)  # and look once more: that may have shown that a trial is lost
+                    if not sure:
+                        time.sleep(_WAIT_S)
+                    continue
+                if left and left.running and len(left.lost) + 1 >= self._max_attempts:
+                    self._bury(left)
+                    continue
+                trial = self._continue(agent, left) if left else self._open_new(agent, opened)
                 if trial is not None:
                     return trial
 
+    def ready(self, agent: str) -> bool:
+        """Whether ``ask`` answers at once; else it waits.
+
+        It does while the sweep is paused, and while nothing is left but trials of other agents, of which it is not
+        yet known that these live: an agent that left would not be there to take them over.
+        """
+        if self._read_order() == "paused":
+            return False
+        with self._synced() as ledger:
+            over = self._why_over(ledger, agent, self._lapsed(ledger))
+            if over is None or over != self._all_out(ledger, agent):
+                return True
+        return self.attended() is not None
+
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
         step = as_step(step)
+        if (decided := self.check(trial)).stop:
+            return decided
         numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
         value = numbers.get(self.spec.metric.name) if self.spec.metric else None
         if value is not None:
@@ -149,23 +197,152 @@ class EmbeddedController:
         self._metrics.setdefault(trial.key, {}).update(numbers)
         return CONTINUE if value is None else self._judge(trial)
 
+    def check(self, trial: Trial) -> Decision:
+        """What was decided about ``trial`` since it last reported: it was cancelled, or is another agent's now."""
+        if trial.key in self._fenced:
+            return Decision(stop=True, reason=_CLOSED)
+        cancelled = self._recent_order() == "cancelled"
+        return Decision(stop=True, reason="the sweep was cancelled") if cancelled else CONTINUE
+
+    def owns(self, trial: Trial) -> bool:
+        """Whether ``trial`` is, as far as is known, still that of who asked for it."""
+        return trial.key not in self._fenced
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         self._close(trial.key, self._settle(trial, outcome))
 
     def release(self, trial: Trial, reason: str) -> None:
         self._give_back(trial.key, reason)
 
+    def crash(self, trial: Trial, reason: str) -> None:
+        with self._synced() as ledger:
+            lost = ledger.entries[trial.number].lost | {trial.attempt}
+        again = len(lost) < self._max_attempts
+        reason = reason if again else f"{reason}; attempt {len(lost)} of {self._max_attempts}"
+        self._give_back(trial.key, reason, state="queued" if again else "crashed", lost=True)
+
+    def doubt(self, trial: Trial, reason: str) -> bool:
+        """Give a trial that failed to another agent, where this one may be to blame (``doubt.py``); whether it was."""
+        with self._synced() as ledger:
+            entry = ledger.entries[trial.number]
+            lasted_s = (datetime.now() - (entry.newest.datetime_start or datetime.now())).total_seconds()
+            if entry.newest._trial_id != trial.key or not doubt.is_doubtful(ledger, entry, lasted_s=lasted_s):
+                return False
+        self._give_back(trial.key, reason, doubted=True)
+        return True
+
+    def wait_s(self, agent: str) -> float:
+        """How long ``agent`` should wait before it asks, in seconds; more than 0 where its node seems bad."""
+        with self._synced() as ledger:
+            return doubt.wait_s(ledger, agent)
+
     def close(self) -> None:
+        if self._keeper:
+            self._keeper.close()
         self._storage.remove_session()
+
+    # -- who lives ----------------------------------------------------------------------------------------------
+
+    @property
+    def order(self) -> str:
+        """What somebody outside ordered: one of ``ORDERS``."""
+        return self._read_order()
+
+    @order.setter
+    def order(self, order: str) -> None:
+        assert order in ORDERS
+        self._storage.set_study_system_attr(self._study, ORDER, order)
+        self._order_read = -math.inf
+
+    def attended(self) -> bool | None:
+        """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
+        if self._keeper is None or not (owners := self._owners()):
+            return False
+        self._keeper.look()
+        verdicts = {self._keeper.watch.verdict(owner) for owner in owners}
+        return None if "unknown" in verdicts else "alive" in verdicts
+
+    def bury(self) -> None:
+        """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""
+        while True:
+            with self._synced() as ledger:
+                entry = self._lapsed(ledger)
+                left = _Left(entry, ledger.record(entry)) if entry else None
+            if left is None:
+                return
+            self._bury(left)
+
+    def _read_order(self) -> str:
+        self._order = self._storage.get_study_system_attrs(self._study).get(ORDER, "running")
+        self._order_read = time.monotonic()
+        return self._order
+
+    def _recent_order(self) -> str:
+        recent = time.monotonic() - self._order_read < _ORDER_AGE_S
+        return self._order if recent else self._read_order()
+
+    def _owners(self) -> set[str]:
+        """Of the trials that run elsewhere."""
+        own = self._keeper.owner if self._keeper else None
+        with self._synced() as ledger:
+            return {entry.owner for entry in ledger.running if entry.owner and entry.owner != own}
+
+    def _lapsed(self, ledger: Ledger) -> Entry | None:
+        """A trial whose agent has vanished."""
+        lapsed = self._keeper.watch.lapsed if self._keeper else []
+        return next((entry for entry in ledger.running if entry.owner in lapsed), None) if lapsed else None
+
+    def _ghost(self, ledger: Ledger) -> Entry | None:
+        """A trial that is this process's, and that it knows nothing of: the answer of a database was lost."""
+        own = self._keeper.owner if self._keeper else None
+        mine = (entry for entry in ledger.running if own is not None and entry.owner == own)
+        return next((entry for entry in mine if entry.newest._trial_id not in self._mine), None)
+
+    def _suspect(self) -> None:
+        """This process was silent so long that what it runs may be others' by now."""
+        for key in list(self._mine):
+            if self._storage.get_trial(key).state.is_finished():
+                self._fenced.add(key)
+
+    def _bury(self, left: _Left) -> None:
+        """Close for good a trial that was lost too often."""
+        lost = len(left.lost) + 1
+        limit = f"; attempt {lost} of {self._max_attempts}" if lost >= self._max_attempts else ""
+        self._declare_lost(left.key, f"{self._silence(left)}{limit}", state="crashed")
+
+    def _silence(self, left: _Left) -> str:
+        return f"agent {left.agent} was not heard of for {self._lease_s:g} s"
+
+    def _declare_lost(self, key: int, reason: str, *, state: State) -> None:
+        """Close the attempt of an agent that vanished; where that agent closes it after all, its word counts."""
+        outcome = StoredOutcome(state=state, reason=reason, value=None, metrics={}, hopeless=False, lost=True)
+        with suppress(UpdateFinishedTrialError):
+            if OUTCOME not in self._storage.get_trial(key).system_attrs:
+                self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
+            self._storage.set_trial_state_values(key, TrialState.FAIL)
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
     def _ending(self, ledger: Ledger) -> Ending | None:
+        return self._why_over(ledger, None, self._lapsed(ledger))
+
+    def _why_over(self, ledger: Ledger, agent: str | None, lost: Entry | None) -> Ending | None:
+        """Why ``agent`` is given no more trials, where ``lost`` is one that it could take over."""
+        over = self._over_for_all(ledger)
+        if over is None and agent is not None and doubt.is_bad(ledger, agent):
+            return Ending(f"agent {agent} failed {doubt.STRIKES} trials while others do well")
+        return over or (None if lost else self._all_out(ledger, agent))
+
+    def _all_out(self, ledger: Ledger, agent: str | None) -> Ending | None:
+        return all_given_out(ledger, cap=self.cap, agent=agent)
+
+    def _over_for_all(self, ledger: Ledger) -> Ending | None:
         target = self.spec.metric.target if self.spec.metric else None
         repeats = self.spec.repeats
         # With repeats a target is a mean's, not that of one lucky run.
         single = None if repeats else target
-        over = why_over(ledger, cap=self.cap, target=single, max_failures=self._max_failures)
+        order = called_off(self._order)
+        over = order or given_up(ledger, max_failures=self._max_failures) or target_reached(ledger, target=single)
         if over or target is None or not repeats or not reached(target, ledger.records(), repeats, self.spec.goal):
             return over
         return Ending(f"the target {target:g} was reached, as the mean of {len(repeats.values)} runs")
@@ -183,23 +360,25 @@ class EmbeddedController:
             self._store_mirror(key, params)
         return Trial(number, _exact(params), key=key)
 
-    def _continue(self, agent: str, record: TrialRecord, attempts: int, others: Mapping[str, Any]) -> Trial | None:
-        """Claim a trial that was given back; None: another agent was faster."""
-        params = dict(record.params)
+    def _continue(self, agent: str, left: _Left) -> Trial | None:
+        """Claim a trial that was given back or lost; None: another agent was faster, or it has ended after all."""
+        params, number, attempt = dict(left.record.params), left.record.number, left.attempts + 1
         key = self._claim(
             agent,
-            number=record.number,
-            attempt=attempts + 1,
-            params=_stored(record.number, params or None),
-            reports=record.reports,
-            others=others,
+            number=number,
+            attempt=attempt,
+            params=_stored(number, params or None),
+            reports=left.record.reports,
+            others=left.others,
         )
+        if left.running:
+            self._declare_lost(left.key, self._silence(left), state="queued")
         if self._number_won(key) is None:
             return None
-        self._metrics[key] = dict(record.metrics)
+        self._metrics[key] = dict(left.record.metrics)
         if not params:
-            params = _exact(self._choose(key, record.number))
-        return Trial(record.number, params, attempt=attempts + 1, key=key)
+            params = _exact(self._choose(key, number))
+        return Trial(number, params, attempt=attempt, key=key)
 
     def _claim(
         self,
@@ -211,7 +390,10 @@ class EmbeddedController:
         reports: Mapping[int, float] | None = None,
         others: Mapping[str, Any] | None = None,
     ) -> int:
-        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap)
+        if self._keeper:
+            self._keeper.start()
+        owner = self._keeper.owner if self._keeper else None
+        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=owner)
         attributes: dict[str, Any] = {**(others or {}), CLAIM: claim}
         values: dict[str, Any] = {}
         distributions: dict[str, BaseDistribution] = {}
@@ -233,7 +415,9 @@ class EmbeddedController:
             system_attrs=attributes,
             intermediate_values=dict(reports or {}),
         )
-        return self._storage.create_new_trial(self._study, template_trial=template)
+        key = self._storage.create_new_trial(self._study, template_trial=template)
+        self._mine.add(key)
+        return key
 
     def _number_won(self, key: int) -> int | None:
         """The number that the claim ``key`` won; None: it is void, and closed."""
@@ -244,7 +428,9 @@ class EmbeddedController:
                     break
             time.sleep(_POLL_S)  # a database may show a later trial before an earlier one
         if number is None:
-            self._storage.set_trial_state_values(key, TrialState.FAIL)
+            with suppress(UpdateFinishedTrialError):
+                self._storage.set_trial_state_values(key, TrialState.FAIL)
+            self._mine.discard(key)
         return number
 
     def _choose(self, key: int, number: int) -> dict[str, Any]:
@@ -321,9 +507,19 @@ class EmbeddedController:
             return [metric.name for metric in self.spec.metrics if metric.name not in metrics]
         return [self.spec.metric.name] if self.spec.metric and not reported and returned is None else []
 
-    def _give_back(self, key: int, reason: str) -> None:
-        metrics = self._metrics.get(key, {})
-        self._close(key, StoredOutcome(state="queued", reason=reason, value=None, metrics=metrics, hopeless=False))
+    def _give_back(
+        self, key: int, reason: str, *, state: State = "queued", lost: bool = False, doubted: bool = False
+    ) -> None:
+        outcome = StoredOutcome(
+            state=state, reason=reason, value=None, metrics=self._metrics.get(key, {}), hopeless=False
+        )
+        if state == "crashed":
+            outcome["value"] = best_of(list(self._storage.get_trial(key).intermediate_values.values()), self.spec.goal)
+        if lost:
+            outcome["lost"] = True
+        if doubted:
+            outcome["doubted"] = True
+        self._close(key, outcome)
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
         state, values = _OPTUNA_STATE[outcome["state"]], None
@@ -340,6 +536,7 @@ class EmbeddedController:
         except UpdateFinishedTrialError:
             log.warning("A trial was closed by another agent before this one could say that it %s.", outcome["state"])
         self._metrics.pop(key, None)
+        self._mine.discard(key)
 
     @contextmanager
     def _synced(self) -> Iterator[Ledger]:
@@ -369,9 +566,19 @@ class _Turns:
         return True
 
 
-def _others(entry: Entry) -> dict[str, Any]:
-    """What Optuna's pruners noted down of a trial's newest attempt, for the next one."""
-    return {key: value for key, value in entry.newest.system_attrs.items() if not key.startswith("wandbsweep:")}
+class _Left:
+    """A trial that is to be gone on with, as it stands."""
+
+    def __init__(self, entry: Entry, record: TrialRecord) -> None:
+        self.record = record
+        self.key = entry.newest._trial_id
+        self.agent = entry.agent
+        self.attempts = entry.attempts
+        self.lost = frozenset(entry.lost)
+        self.running = record.state == "running"
+        # What Optuna's pruners noted down of its newest attempt, for the next one.
+        attributes = entry.newest.system_attrs
+        self.others = {name: value for name, value in attributes.items() if not name.startswith("wandbsweep:")}
 
 
 def _stored(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
@@ -382,55 +589,6 @@ def _exact(params: Mapping[str, Any]) -> dict[str, Any]:
     """``params`` as everybody else will read them."""
     exact: dict[str, Any] = unpacked(packed(params))
     return exact
-
-
-def open_storage(path: Path | None, url: str | None = None) -> BaseStorage:
-    """Where a sweep's state is kept: the database at ``url``, else the journal in ``path``, else memory."""
-    if url is None:
-        return WatchedJournal(JournalInMemory() if path is None else JournalFile(path / JOURNAL))
-    if url.startswith("sqlite"):  # its writers wait for each other, by default 5 s, and then give up
-        return get_storage(RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}}))
-    return get_storage(url)
-
-
-def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
-    """What ``storage`` knows of a sweep's trials, without a controller."""
-    ledger = Ledger(goal)
-    try:
-        study = storage.get_study_id_from_name(study_name)
-    except KeyError:  # set up, and not started yet
-        return ledger
-    ledger.update(storage.get_all_trials(study, deepcopy=False))
-    return ledger
-
-
-def _open_study(storage: BaseStorage, name: str, spec: SweepSpec, seed: int | None) -> int:
-    logging.getLogger("optuna.storages").setLevel(logging.WARNING)
-    goals = [metric.goal for metric in spec.metrics] or [spec.goal]
-    with suppress(KeyError):
-        return storage.get_study_id_from_name(name)
-    known = find_known(spec)  # once: the other sweeps may be gone when an agent joins
-    try:
-        study = storage.create_new_study([_DIRECTIONS[goal] for goal in goals], name)
-    except DuplicatedStudyError:
-        return storage.get_study_id_from_name(name)
-    if known:
-        storage.set_study_system_attr(study, KNOWN, known)
-    storage.set_study_system_attr(study, IDENTITY, spec.identity)
-    storage.set_study_system_attr(study, SEED, random.SystemRandom().getrandbits(32) if seed is None else seed)
-    return study
-
-
-def _stored_seed(storage: BaseStorage, study: int) -> int:
-    """The seed of the search; whoever created the study may be about to write it."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        seed = storage.get_study_system_attrs(study).get(SEED)
-        if seed is not None:
-            return int(seed)
-        if time.monotonic() > deadline:
-            raise SweepDirectoryError("The store holds a study without a seed: it was not made by wandbsweep.")
-        time.sleep(_POLL_S)
 
 
 def _refuse_unsupported(spec: SweepSpec) -> None:

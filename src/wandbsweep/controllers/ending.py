@@ -39,16 +39,12 @@ def target_reached(ledger: Ledger, *, target: float | None) -> Ending | None:
     return Ending(f"the target {target:g} was reached")
 
 
-def all_given_out(ledger: Ledger, *, cap: int | None) -> Ending | None:
-    if cap is None or len(ledger.entries) < cap or ledger.queued() is not None:
+def all_given_out(ledger: Ledger, *, cap: int | None, agent: str | None = None) -> Ending | None:
+    if cap is None or len(ledger.entries) < cap or ledger.queued(agent) is not None:
         return None
     return Ending(f"all {cap} trials were given out")
 
 
-def why_over(ledger: Ledger, *, cap: int | None, target: float | None, max_failures: int | None) -> Ending | None:
-    """Why no trial is given out any more; None: there are trials to give."""
-    return (
-        given_up(ledger, max_failures=max_failures)
-        or target_reached(ledger, target=target)
-        or all_given_out(ledger, cap=cap)
-    )
+def called_off(order: str) -> Ending | None:
+    """Somebody said so: ``wandbsweep stop`` or ``wandbsweep cancel``."""
+    return Ending(f"the sweep was {order}") if order in ("stopped", "cancelled") else None

@@ -5,8 +5,10 @@ for everybody. So nothing is locked: each agent writes what it claims, and all o
 
 - An attempt without a number opens a new trial. Its number is the count of trials opened before it, and it is void
   when its claimant's cap (the grid's size, ``run_cap``) was already reached: numbers are unique and never skip.
-- An attempt with a number continues that trial. It is valid if it is the next one (``attempt`` = those before + 1);
-  of several claimants the first in the store's order wins, and the rest are void.
+- An attempt with a number continues that trial. It is valid if it is the next one (``attempt`` = those before + 1) and
+  the one before was given back or lost; of several claimants the first in the store's order wins, the rest are void.
+  While the one before is still open nothing is decided: whoever takes a lost trial over claims first and closes the
+  lost attempt then, so that a trial never lies between two owners, and one that its owner closes after all has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from wandbsweep.controllers.exact import unpacked
 from wandbsweep.stopping import Counted, counted
@@ -38,6 +40,8 @@ class Claim(TypedDict):
     attempt: int
     cap: int | None
     """How many trials there may be in all, as far as the claimant knew."""
+    owner: NotRequired[str | None]
+    """Whose lease it is held by; None: nobody's, in memory."""
 
 
 class StoredParams(TypedDict):
@@ -60,6 +64,10 @@ class StoredOutcome(TypedDict):
     metrics: Mapping[str, float]
     hopeless: bool
     """Whether it failed in a way that every other trial will: the script never gives the metric's value."""
+    lost: NotRequired[bool]
+    """Whether the process that ran it vanished: what ``max_attempts`` counts."""
+    doubted: NotRequired[bool]
+    """Whether it failed, but maybe by its agent's fault: another one is to try it."""
 
 
 @dataclass(slots=True)
@@ -72,6 +80,20 @@ class Entry:
     newest: FrozenTrial
     record: TrialRecord | None = None
     """Made when asked for; dropped when the newest attempt changes."""
+    lost: set[int] = field(default_factory=set)
+    """Which of its attempts, counted from 1, ended with their process."""
+    claims: dict[int, FrozenTrial] = field(default_factory=dict)
+    """By the store's id, in its order: claims of later attempts, undecided while the newest one is open."""
+
+    @property
+    def agent(self) -> str:
+        """Who has, or had, the newest attempt."""
+        return str(_claim(self.newest)["agent"])
+
+    @property
+    def owner(self) -> str | None:
+        """Whose lease the newest attempt is, or was, held by."""
+        return _claim(self.newest).get("owner")
 
     @property
     def chosen(self) -> bool:
@@ -91,6 +113,10 @@ class Ledger:
     best: float | None = None
     """The best value of the trials that ended."""
     hopeless: bool = False
+    doubts: dict[str, set[int]] = field(default_factory=dict)
+    """By agent: the trials that failed there, and that another agent is to try."""
+    able: set[str] = field(default_factory=set)
+    """The agents that brought a trial to its end."""
     _attempts: dict[int, Entry | None] = field(default_factory=dict)
     """By the store's id of every attempt seen; None: void."""
     _open: dict[int, Entry] = field(default_factory=dict)
@@ -105,12 +131,18 @@ class Ledger:
             if attempt._trial_id not in self._attempts:
                 self._attempts[attempt._trial_id] = self._admitted(attempt)
             entry = self._attempts[attempt._trial_id]
-            if entry is not None and entry.newest._trial_id == attempt._trial_id:
+            if entry is None:
+                continue
+            if attempt._trial_id in entry.claims:
+                entry.claims[attempt._trial_id] = attempt
+            elif entry.newest._trial_id == attempt._trial_id:
                 self._refresh(entry, attempt)
+            self._settle(entry)
 
     def knows(self, key: int) -> bool:
-        """Whether the attempt with the store's id ``key`` was seen."""
-        return key in self._attempts
+        """Whether it is decided what the attempt with the store's id ``key`` won."""
+        entry = self._attempts.get(key)
+        return key in self._attempts and (entry is None or key not in entry.claims)
 
     def number_of(self, key: int) -> int | None:
         """The number that the attempt with the store's id ``key`` won; None: it is void."""
@@ -142,9 +174,11 @@ class Ledger:
         self._changed.clear()
         return self._histories
 
-    def queued(self) -> Entry | None:
-        """The lowest-numbered trial that was given back."""
-        return self.entries[min(self._queued)] if self._queued else None
+    def queued(self, agent: str | None = None) -> Entry | None:
+        """The lowest-numbered trial that was given back, and that ``agent`` has not failed before."""
+        failed = self.doubts.get(agent, set()) if agent is not None else set()
+        waiting = self._queued - failed
+        return self.entries[min(waiting)] if waiting else None
 
     def _admitted(self, attempt: FrozenTrial) -> Entry | None:
         """The trial that a new attempt belongs to; None: it is void, or somebody else's use of the store."""
@@ -160,10 +194,21 @@ class Ledger:
             self._open[entry.number] = entry
             return entry
         entry = self.entries[number]
-        if claim["attempt"] != entry.attempts + 1:
+        if number not in self._open or claim["attempt"] <= entry.attempts:
             return None
-        entry.attempts, entry.newest, entry.record = claim["attempt"], attempt, None
+        entry.claims[attempt._trial_id] = attempt
         return entry
+
+    def _settle(self, entry: Entry) -> None:
+        """Decide the claims of ``entry`` that can be: none while its newest attempt is open."""
+        while entry.number in self._queued and (successor := _next_claim(entry)):
+            entry.attempts += 1
+            del entry.claims[successor._trial_id]
+            self._refresh(entry, successor)
+        for key, claim in list(entry.claims.items()):
+            if entry.number not in self._open or _claim(claim)["attempt"] <= entry.attempts:
+                del entry.claims[key]
+                self._attempts[key] = None
 
     def _refresh(self, entry: Entry, newest: FrozenTrial) -> None:
         if newest is not entry.newest:
@@ -173,6 +218,12 @@ class Ledger:
         if not newest.state.is_finished():
             return
         outcome = outcome_of(newest)
+        if outcome.get("lost"):
+            entry.lost.add(entry.attempts)
+        if outcome.get("doubted"):
+            self.doubts.setdefault(entry.agent, set()).add(entry.number)
+        if outcome["state"] in ("finished", "stopped"):
+            self.able.add(entry.agent)
         if outcome["state"] == "queued":
             self._queued.add(entry.number)
         elif self._open.pop(entry.number, None) is not None:
@@ -192,6 +243,16 @@ def outcome_of(attempt: FrozenTrial) -> StoredOutcome:
     )
 
 
+def _claim(attempt: FrozenTrial) -> Claim:
+    claim: Claim = attempt.system_attrs[CLAIM]
+    return claim
+
+
+def _next_claim(entry: Entry) -> FrozenTrial | None:
+    following = (claim for claim in entry.claims.values() if _claim(claim)["attempt"] == entry.attempts + 1)
+    return next(following, None)
+
+
 def best_of(values: Sequence[float], goal: str) -> float | None:
     """The best of the finite ``values``; None: there is none."""
     finite = [value for value in values if is_number(value)]
@@ -206,7 +267,7 @@ def _record(entry: Entry, goal: str) -> TrialRecord:
         "params": unpacked(attempt.system_attrs[PARAMS]["values"]) if entry.chosen else {},
         "reports": reports,
         "attempts": entry.attempts,
-        "agent": attempt.system_attrs[CLAIM]["agent"],
+        "agent": entry.agent,
         "started": entry.started,
     }
     so_far = best_of(list(reports.values()), goal)

@@ -88,14 +88,14 @@ def read_known(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:
 
 
 def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
-    from wandbsweep.controllers.embedded import STUDY, open_storage, read_ledger
+    from wandbsweep.controllers.store import open_storage, read_ledger
     from wandbsweep.plan import Plan
-    from wandbsweep.sweepdir import find_sweep, read_spec
+    from wandbsweep.sweepdir import find_sweep, read_spec, storage_of
 
     directory = find_sweep(ref)
-    spec, plan = read_spec(directory), Plan.load_if_any(directory)
-    url = plan.storage if plan else None
-    ledger: Ledger = read_ledger(open_storage(directory, url), plan.sweep_id if plan and url else STUDY, spec.goal)
+    spec = read_spec(directory)
+    url, study = storage_of(directory, Plan.load_if_any(directory))
+    ledger: Ledger = read_ledger(open_storage(directory, url), study, spec.goal)
     return spec, ledger.records()
 
 

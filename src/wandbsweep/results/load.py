@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +19,16 @@ from wandbsweep.controllers.pareto import front
 from wandbsweep.controllers.repeats import Configuration, configurations
 from wandbsweep.plan import Plan
 from wandbsweep.spec import SweepSpec
-from wandbsweep.sweepdir import find_sweep, read_spec
+from wandbsweep.sweepdir import find_sweep, read_spec, storage_of
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from wandbsweep.results.analysis import Importance
+    from wandbsweep.results.convergence import Convergence
+    from wandbsweep.results.correlation import Correlation
+    from wandbsweep.results.savings import Savings
 
 
 @dataclass(frozen=True)
@@ -106,31 +113,59 @@ class SweepResults:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row per trial ever asked for; needs pandas (``pip install 'wandbsweep[frame]'``).
+        """One row per trial ever asked for; needs pandas (``pip install 'wandbsweep[analysis]'``).
 
         Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, ``params.*``,
         ``metrics.*`` (last values).
         """
-        import pandas as pd
+        from wandbsweep.results.frames import trials_frame
 
-        columns = ["number", "state", "metric", "steps", "duration_s", "attempts"]
-        rows = [
-            {
-                "number": t.number,
-                "state": t.state,
-                "metric": t.value,
-                "steps": len(t.reports),
-                "duration_s": t.duration_s,
-                "attempts": t.attempts,
-                **{f"params.{name}": value for name, value in t.params.items()},
-                **{f"metrics.{name}": value for name, value in t.metrics.items()},
-            }
-            for t in self.trials
-        ]
-        repeated = [self.spec.repeats.parameter] if self.spec.repeats else []
-        params = [f"params.{name}" for name in [*self.spec.parameters, *repeated]]
-        metrics = sorted({name for row in rows for name in row if name.startswith("metrics.")})
-        return pd.DataFrame(rows, columns=[*columns, *params, *metrics])
+        return trials_frame(self)
+
+    @cached_property
+    def histories(self) -> pd.DataFrame:
+        """What the trials reported, long: a row per report, with ``number``, ``step`` and ``value`` of the metric."""
+        from wandbsweep.results.frames import histories_frame
+
+        return histories_frame(self)
+
+    def export(self, file: str | os.PathLike[str], *, histories: bool = False) -> Path:
+        """Write ``frame``, or ``histories``, to a ``.csv``, ``.jsonl`` or ``.parquet`` file."""
+        from wandbsweep.results.frames import export
+
+        return export(self, file, histories=histories)
+
+    def importance(self, metric: str | None = None, *, method: str | None = None) -> Importance:
+        """How much of ``metric`` (None: the sweep's own) follows from each parameter: ``analysis.importance``."""
+        from wandbsweep.results.analysis import importance
+        from wandbsweep.results.evidence import gather
+
+        return importance(gather(self, metric), method=method)
+
+    def correlation(self, metric: str | None = None) -> Correlation:
+        """How each parameter goes along with ``metric``, by value and by rank: ``correlation.correlation``."""
+        from wandbsweep.results.correlation import correlation
+        from wandbsweep.results.evidence import gather
+
+        return correlation(gather(self, metric))
+
+    def converged(self, *, patience: int = 20) -> Convergence:
+        """Whether to stop searching, with the reasons: ``convergence.convergence``. True where it is time."""
+        from wandbsweep.results.convergence import convergence
+
+        return convergence(self, patience=patience)
+
+    def savings(self) -> Savings:
+        """What early termination saved, and what it may have cost: ``savings.savings``."""
+        from wandbsweep.results.savings import savings
+
+        return savings(self)
+
+    def narrow(self, top: float = 0.2) -> SweepSpec:
+        """The next sweep: ranges narrowed to where the best ``top`` of the trials are: ``narrowing.narrow``."""
+        from wandbsweep.results.narrowing import narrow
+
+        return narrow(self, top=top).spec
 
     def overrides(self, trial: TrialRecord) -> list[str]:
         """The Hydra overrides that compose ``trial``'s configuration."""
@@ -164,19 +199,42 @@ def run_overrides(plan: Plan) -> list[str]:
 
 
 def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
-    """Read the sweep that ``ref`` names: a directory, or an id below ``outputs/`` of the working directory.
+    """Read the sweep that ``ref`` names: a directory, an id below ``outputs/`` of the working directory, or ``URL#id``.
 
-    Raises SweepDirectoryError where there is none, naming some that there are, and where one is damaged.
+    ``URL`` is that of a database, in which ``${oc.env:NAME}`` may name an environment variable. Raises
+    SweepDirectoryError where there is none, naming some that there are, and where one is damaged.
     """
-    from wandbsweep.controllers.embedded import STUDY, open_storage, read_ledger
+    with _uncollected():
+        return _read(ref)
 
-    directory = find_sweep(ref)
-    spec = read_spec(directory)
-    plan = Plan.load_if_any(directory)
-    storage = plan.storage if plan else None
-    study = STUDY if storage is None else (plan.sweep_id if plan else directory.name)
-    ledger = read_ledger(open_storage(directory, storage), study, spec.goal)
-    return SweepResults(directory, spec, ledger.records(), plan)
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Pause the garbage collector, which would go through a hundred thousand new objects again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read(ref: str | os.PathLike[str]) -> SweepResults:
+    from wandbsweep.controllers.store import open_storage, read_ledger, read_origin
+
+    text = os.fspath(ref)
+    if "://" in text and "#" in text:
+        url, _, study = text.rpartition("#")
+        storage = open_storage(None, url)
+        spec, directory = read_origin(storage, study)
+        plan = Plan.load_if_any(directory)
+    else:
+        directory = find_sweep(ref)
+        spec, plan = read_spec(directory), Plan.load_if_any(directory)
+        address, study = storage_of(directory, plan)
+        storage = open_storage(directory, address)
+    return SweepResults(directory, spec, read_ledger(storage, study, spec.goal).records(), plan)
 
 
 def as_json(results: SweepResults, trial: TrialRecord) -> dict[str, Any]:

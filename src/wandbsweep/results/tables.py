@@ -37,7 +37,7 @@ def print_leaderboard(results: SweepResults, out: Console, *, top: int | None = 
     ranked = results.ranked[:top]
     if len(ranked) < len(results.trials):
         out.print(Text(f"{len(ranked)} of {len(results.trials)} trials{hint}", "italic"), soft_wrap=True)
-    names = _short_names(_swept(results))
+    names = short_names(_swept(results))
     head = [_Cell(heading, "bold", right=heading != "state") for heading in _headings(results)]
     rows = [_cells(trial, results) for trial in ranked]
     shown = [{name: short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
@@ -100,7 +100,7 @@ def _swept(results: SweepResults) -> list[str]:
     return [*swept, results.spec.repeats.parameter] if results.spec.repeats else swept
 
 
-def _short_names(names: Sequence[str]) -> dict[str, str]:
+def short_names(names: Sequence[str]) -> dict[str, str]:
     """Each dotted name's shortest end that no other has: ``lr`` for ``optimizer.lr``."""
     ends = {name: [name.split(".", depth)[-1] for depth in range(name.count("."), -1, -1)] for name in names}
     taken = Counter(end for found in ends.values() for end in found)

@@ -19,7 +19,7 @@ from .threads import one_blas_thread
 
 __all__ = ["suggest"]
 
-FANTASIES = 8
+FANTASIES = 32
 """So many guesses of what the running trials will come to."""
 
 

@@ -1,7 +1,13 @@
 """Where to look next: the logarithm of the expected improvement, climbed by gradient from many starts.
 
 LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al.
-2012).
+2012), in each of which there is to improve on the best result that this fantasy holds: else the search would follow
+those that run to where they might do well.
+
+Of all points in the cube its corners are the furthest from what is known, so a search that has settled on a local
+optimum would spend the rest of its trials there. So most asks compare only good trials with a few of their columns
+changed, as trust-region searches in many dimensions do (Regis and Shoemaker 2013; Eriksson et al. 2019), and every
+fifth or so compares points from everywhere.
 """
 
 from __future__ import annotations
@@ -14,6 +20,12 @@ from .gp import SQRT5, Posterior
 from .space import Floats, Space
 
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
+EVERYWHERE = 0.2
+"""The share of asks that look at points from the whole space."""
+CHANGED = 3
+"""In the other asks a candidate differs from a good trial in one to about so many columns."""
+REACH = 0.4
+"""From where a candidate of those is climbed at most so far along each column; the unit cube has side 1."""
 
 
 def log_h(z: Floats) -> Floats:
@@ -27,8 +39,9 @@ def log_h(z: Floats) -> Floats:
     return np.asarray(np.where(z < -1, -0.5 * z * z - LOG_SQRT_2PI + np.log(tail), direct))
 
 
-def log_ei(mean: Floats, variance: Floats, best: float) -> Floats:
-    """(n,) log of the improvement on `best` expected over all fantasies; mean (n, fantasies), variance (n,)."""
+def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
+    """(n,) log of the improvement on `best` (fantasies,) expected over all fantasies; mean (n, fantasies), variance
+    (n,)."""
     sigma = np.sqrt(variance)[:, None]
     logs = np.log(sigma) + log_h((best - mean) / sigma)
     top = logs.max(1)
@@ -39,7 +52,8 @@ class Acquisition:
     """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is of."""
 
     def __init__(self, space: Space, x: Floats, posterior: Posterior, best: float) -> None:
-        self.space, self.x, self.posterior, self.best = space, x, posterior, best
+        self.space, self.x, self.posterior = space, x, posterior
+        self.best = posterior.drawn.min(0, initial=best)
 
     def __call__(self, points: Floats) -> Floats:
         mean, variance = self.posterior.at(self.space.differences(points, self.x))
@@ -72,12 +86,13 @@ class Acquisition:
         return float(value), slope
 
 
-def climb(acquisition: Acquisition, start: Floats, *, rounds: int = 2) -> Floats:
-    """A local maximum near `start`: columns with listed levels are tried level by level, the others climbed
-    together."""
+def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds: int = 2) -> Floats:
+    """A local maximum at most `reach` from `start` along each column: columns with listed levels are tried level by
+    level, the others climbed together."""
     space, point = acquisition.space, start.copy()
     free = np.flatnonzero(space.searched)
-    bounds = [list(space.columns.values())[j].bounds for j in free]
+    limits = np.array([column.bounds for column in space.columns.values()])[free].T
+    bounds = np.clip(start[free] + [[-reach], [reach]], *limits).T
     for _ in range(rounds):
         before = point.copy()
         if len(free):
@@ -100,31 +115,35 @@ def climb(acquisition: Acquisition, start: Floats, *, rounds: int = 2) -> Floats
     return point
 
 
-def maximise(
-    acquisition: Acquisition, good: Floats, rng: np.random.Generator, *, draws: int = 500, starts: int = 6
-) -> Floats:
-    """Candidates (n, columns), best first: climbed from the best of random points and of steps around
-    `good` trials."""
+def maximise(acquisition: Acquisition, good: Floats, rng: np.random.Generator, *, starts: int = 6) -> Floats:
+    """Candidates (n, columns), best first: climbed from the best of steps around `good` trials, best first, and of
+    points that differ from one of them in some columns, or are anywhere."""
     space = acquisition.space
-    spread = space.draw(draws, rng)
-    near = [spread]
-    for scale in (0.02, 0.1):
-        step = np.repeat(good, 20, axis=0)
-        step += scale * rng.standard_normal(step.shape)
-        near.append(np.clip(step, 0, 1))
-        # A category's step is another category, in about one column of five.
-        near[-1] = np.where(space.searched[None, :], near[-1], np.repeat(good, 20, axis=0))
-        other = space.draw(len(step), rng)
-        swap = (rng.random(step.shape) < 0.2) & ~space.searched[None, :]
-        near[-1] = np.where(swap, other, near[-1])
-    pool = np.concatenate(near)
+    everywhere = rng.random() < EVERYWHERE
+    drawn = space.draw(500, rng) if everywhere else crossed(space, np.repeat(good, 100, axis=0), rng)
+    pool = np.concatenate([drawn, *(stepped(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
     order = np.argsort(-acquisition(pool), kind="stable")
     chosen = _apart(pool[order], starts)
-    climbed = np.stack([climb(acquisition, point) for point in chosen])
+    reach = 1.0 if everywhere else REACH
+    climbed = np.stack([climb(acquisition, point, reach=reach) for point in chosen])
     every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
     value = acquisition(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
     return ranked
+
+
+def crossed(space: Space, base: Floats, rng: np.random.Generator) -> Floats:
+    """`base` (n, columns) with one to about `CHANGED` columns of each row drawn anew."""
+    change = rng.random(base.shape) < rng.integers(0, CHANGED, (len(base), 1)) / space.dims
+    change[np.arange(len(base)), rng.integers(0, space.dims, len(base))] = True
+    return np.where(change, space.draw(len(base), rng), base)
+
+
+def stepped(space: Space, base: Floats, scale: float, rng: np.random.Generator) -> Floats:
+    """`base` (n, columns) a small step away; in columns with listed levels another level, in about one of five."""
+    moved = np.clip(base + scale * rng.standard_normal(base.shape), 0, 1)
+    swap = rng.random(base.shape) < 0.2
+    return np.where(space.searched, moved, np.where(swap, space.draw(len(base), rng), base))
 
 
 def _apart(ranked: Floats, count: int) -> list[Floats]:

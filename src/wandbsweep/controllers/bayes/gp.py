@@ -159,13 +159,15 @@ class Posterior:
     """f given the observations, for several fantasies of what is not yet known at once.
 
     `beta` (trials, fantasies) and `precision` (trials, trials) are the representer weights and the inverse
-    covariance of the observations, summed by trial: f covaries equally with all values of one trial.
+    covariance of the observations, summed by trial: f covaries equally with all values of one trial. `drawn`
+    (pending, fantasies): what each fantasy takes the pending trials' final values for.
     """
 
     length: Floats
     variance: float
     beta: Floats
     precision: Floats
+    drawn: Floats
 
     def at(self, squares: Floats) -> tuple[Floats, Floats]:
         """Mean (n, fantasies) and variance (n,) of f, for squared differences (columns, n, trials)."""
@@ -201,4 +203,5 @@ def condition(
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     select = np.zeros((trials, len(u)))
     select[trial, np.arange(len(u))] = 1.0
-    return Posterior(p.length, float(np.exp(p.signal)), select @ alpha, select @ inverse @ select.T)
+    drawn = chol[n:, :n] @ white[:n] + chol[n:, n:] @ white[n:]
+    return Posterior(p.length, float(np.exp(p.signal)), select @ alpha, select @ inverse @ select.T, drawn)

@@ -1,0 +1,128 @@
+"""A table with the space between its configurations filled in: a small network, fitted to all of its curves, answers
+any configuration.
+
+A table's best rows owe part of their rank to luck, and there is nothing to find between them. Here every small
+improvement counts, and the best configurations mostly lie at the sides of the cube, where a thousand random ones have
+not been: the smooth tasks are much harder than the tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tables import SMOOTH, Task, place
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+
+WIDTH, FITS, ROUNDS, BATCH = 96, 2, 120, 64
+
+
+def fit(x: np.ndarray, y: np.ndarray, seed: int) -> Layers:
+    """Weights and biases of a network with two hidden layers that maps (n, inputs) to (n, outputs)."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    inputs, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
+    linear = [torch.nn.Linear(a, b) for a, b in ((x.shape[1], WIDTH), (WIDTH, WIDTH), (WIDTH, y.shape[1]))]
+    net = torch.nn.Sequential(linear[0], torch.nn.SiLU(), linear[1], torch.nn.SiLU(), linear[2])
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
+    steps = ROUNDS * -(-len(x) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    for _ in range(ROUNDS):
+        for chosen in torch.randperm(len(x)).split(BATCH):
+            optimizer.zero_grad()
+            (net(inputs[chosen]) - targets[chosen]).square().mean().backward()
+            optimizer.step()
+            schedule.step()
+    return [(w.weight.detach().numpy().T.astype(float), w.bias.detach().numpy().astype(float)) for w in linear]
+
+
+def predict(layers: Layers, x: np.ndarray) -> np.ndarray:
+    for k, (weight, bias) in enumerate(layers):
+        x = x @ weight + bias
+        if k + 1 < len(layers):
+            x = x / (1 + np.exp(-x))
+    return x
+
+
+@dataclass
+class SmoothTask(Task):
+    """`curves` are those of the table; those that the networks answer differ, the best and the median likewise."""
+
+    nets: list[Layers] = field(default_factory=list, repr=False)
+    centre: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, table: Task) -> SmoothTask:
+        curves = _without_outliers(table)
+        centre, spread = float(curves.mean()), float(curves.std())
+        given = {f: getattr(table, f) for f in ("goal", "space", "parameters", "u", "curves", "seconds")}
+        task = cls(f"{SMOOTH}{table.name}", **given, centre=centre, spread=spread)
+        x = task.inputs(task.u)
+        task.nets = [fit(x, (curves - centre) / spread, seed) for seed in range(FITS)]
+        rng = np.random.default_rng(0)
+        task.median = float(np.median(task.finals(task.drawn(rng, 4000))))
+        task.optimum = task.best(rng)
+        return task
+
+    def inputs(self, u: np.ndarray) -> np.ndarray:
+        """Places in the cube as the networks see them: categories one-hot."""
+        columns = []
+        for column, p in zip(u.T, self.parameters.values(), strict=True):
+            if p.values:
+                columns += list(np.eye(len(p.values))[(column * len(p.values)).astype(int)].T)
+            else:
+                columns.append(2 * column - 1)
+        return np.stack(columns, axis=1)
+
+    def answer(self, u: np.ndarray) -> np.ndarray:
+        """(n, EPOCHS) curves at places (n, 7)."""
+        x = self.inputs(u)
+        return np.mean([predict(net, x) for net in self.nets], axis=0) * self.spread + self.centre
+
+    def finals(self, u: np.ndarray) -> np.ndarray:
+        return ((-1.0 if self.goal == "maximize" else 1.0) * self.answer(u)).min(1)
+
+    def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
+        row = self.nearest(params, set())
+        return self.answer(self.point(params)[None])[0], float(self.seconds[row])
+
+    def drawn(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self.snapped(rng.random((count, len(self.parameters))))
+
+    def snapped(self, u: np.ndarray) -> np.ndarray:
+        """Listed values and small integers at the places that a trial can have."""
+        out = u.copy()
+        for j, p in enumerate(self.parameters.values()):
+            if p.values or p.distribution == "int_uniform":
+                levels = np.array(sorted({place(p, p.ppf(x)) for x in np.linspace(0.001, 0.999, 200).tolist()}))
+                out[:, j] = levels[np.abs(out[:, j : j + 1] - levels).argmin(1)]
+        return out
+
+    def best(self, rng: np.random.Generator, *, climbers: int = 40, rounds: int = 60) -> float:
+        """The lowest value anywhere: random steps from the best of random and of stored configurations."""
+        start = np.concatenate([self.u, self.drawn(rng, 10_000)])
+        at = start[np.argsort(self.finals(start))[:climbers]]
+        values = self.finals(at)
+        for k in range(rounds):
+            step = 0.4 * 0.93**k * rng.standard_normal((20, *at.shape)) * (rng.random((20, *at.shape)) < 0.4)
+            tried = self.snapped(np.clip(at + step, 0, 1 - 1e-9).reshape(-1, at.shape[1]))
+            found = self.finals(tried).reshape(20, climbers)
+            pick = found.argmin(0)
+            better = found.min(0) < values
+            tried = tried.reshape(20, *at.shape)[pick, np.arange(climbers)]
+            at[better], values[better] = tried[better], found.min(0)[better]
+        return float(values.min())
+
+
+def _without_outliers(table: Task) -> np.ndarray:
+    """The table's curves, diverged losses and the worst tenth of all values at a common limit: a network would spend
+    itself on them."""
+    if table.goal == "maximize":
+        return table.curves
+    limit = np.nanquantile(table.curves[:, 0], 0.9)
+    return np.minimum(np.nan_to_num(table.curves, nan=limit), limit)

@@ -1,0 +1,354 @@
+"""A throw-away SLURM cluster on this one machine: real daemons, several nodes, fake GPUs, real accounting.
+
+What it stands on: ``slurmd -N`` runs any number of nodes on one host; nothing is confined, so nodes may claim CPUs
+and memory that are not there; ``CUDA_VISIBLE_DEVICES`` is set where a GPU's file is a device, which a link to
+``/dev/null`` is. Partition ``main`` is the default; jobs in ``high`` take its jobs' places, which are requeued.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shlex
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.daemons import Daemons, ServiceError, free_ports, output_of, succeeds, wait_until
+from scripts.databases import MariaDB
+from scripts.debian import SLURM, require, search_path
+
+PARTITIONS = ("main", "high")
+_ACTIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "STOPPED"}
+_BUSY_OR_IDLE = {"idle", "mixed", "allocated", "completing"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    nodes: int = 4
+    gpus: int = 2
+    """Of each node, as the others."""
+    cpus: int = 8
+    memory_mib: int = 16_384
+
+
+class Cluster:
+    """The cluster in ``directory``, which is its own: made by ``up``, wiped by ``remove``."""
+
+    def __init__(self, directory: Path, size: Size | None = None) -> None:
+        self.directory = directory.resolve()
+        self.size = size or Size()
+        self.daemons = Daemons(self.directory)
+        self.conf = self.directory / "etc" / "slurm.conf"
+
+    @property
+    def nodes(self) -> list[str]:
+        return [f"n{number}" for number in range(1, self.size.nodes + 1)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes SLURM's commands, and submitit, speak to this cluster."""
+        return {"SLURM_CONF": str(self.conf), "PATH": search_path()}
+
+    # -- up and down ------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Bring up what does not run; raises Unavailable where SLURM cannot be had, else ServiceError.
+
+        A directory in which nothing runs any more is what a killed cluster left, and is made anew.
+        """
+        require(SLURM)
+        database = MariaDB(self.directory / "database", network=False)
+        if not self.conf.exists() or not self._lives():
+            self.remove()
+            self.daemons.make()
+            self._write_configuration(database)
+            database.up()
+        self._start_munge()
+        database.start()
+        if self.daemons.pid("slurmdbd") is None:
+            self._start_accounting(database)
+        self._start("slurmctld", "slurmctld", "-D")
+        self.daemons.await_answer("slurmctld", lambda: self._succeeds("scontrol", "ping"))
+        for node in self.nodes:
+            self.start_node(node, wait=False)
+        for node in self.nodes:
+            self.daemons.await_answer(node, lambda node=node: self._is_up(node))
+
+    def remove(self) -> None:
+        """End all jobs, kill what was started here, since nothing of it is kept, and wipe the directory."""
+        if self.daemons.pid("slurmctld") is not None:
+            with suppress(ServiceError, TimeoutError):
+                self.cancel_all(within_s=15)
+        for name in self.daemons.names():
+            self.daemons.kill(name)
+        # Jobs are not their slurmd's to take along, and go on if it was killed.
+        for pid in self._leftovers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        MariaDB(self.directory / "database", network=False).remove()
+        self.daemons.remove()
+
+    def _lives(self) -> bool:
+        return all(self.daemons.pid(name) for name in ("munged", "slurmdbd", "slurmctld"))
+
+    def _start(self, name: str, *command: str | Path, **environment: str) -> None:
+        self.daemons.start(name, command, environment={**self.environment, **environment})
+
+    def _start_munge(self) -> None:
+        place = self.directory / "munge"
+        if self.daemons.pid("munged") is None:
+            for socket_or_lock in place.glob("socket*"):
+                socket_or_lock.unlink()
+        options = {"key-file": "key", "socket": "socket", "seed-file": "seed", "pid-file": "pid", "log-file": "log"}
+        files = [f"--{option}={place / name}" for option, name in options.items()]
+        self._start("munged", "munged", "--foreground", "--num-threads=4", *files)
+        self.daemons.await_answer("munged", lambda: succeeds(["munge", "-n", f"--socket={place / 'socket'}"]))
+
+    def _start_accounting(self, database: MariaDB) -> None:
+        # slurmdbd has no setting for a socket's path, but the library that it is a client with reads this.
+        self._start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(database.socket))
+        self.daemons.await_answer("slurmdbd", lambda: self._succeeds("sacctmgr", "-n", "show", "cluster"))
+        if not self.run("sacctmgr", "-nP", "show", "cluster", "test"):
+            self.run("sacctmgr", "-iQ", "add", "cluster", "test")
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def start_node(self, node: str, *, wait: bool = True) -> None:
+        """Start a node's slurmd, and wait until the cluster gives it jobs again."""
+        self._start(node, "slurmd", "-D", "-N", node)
+        if wait:
+            self.daemons.await_answer(node, lambda: self._is_up(node))
+
+    def kill_node(self, node: str, *, jobs: bool = False) -> None:
+        """kill -9 its slurmd. ``jobs``: its jobs' processes as well, as when the machine is gone.
+
+        The cluster misses it after about half a minute, calls it down and requeues its jobs; see ``lose_node``.
+        """
+        self.daemons.kill(node)
+        if jobs:
+            for pid in self._leftovers(node):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def lose_node(self, node: str, *, jobs: bool = True) -> None:
+        """``kill_node``, and the cluster knows at once: it requeues the node's jobs.
+
+        Without ``jobs`` their processes run on, beside those of the requeued jobs, as on a node behind a cut cable.
+        """
+        self.kill_node(node, jobs=jobs)
+        self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+
+    def _is_up(self, node: str) -> bool:
+        state = self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T")
+        # It was lost, or could not kill a job's processes in time.
+        if state.startswith(("down", "drain")) and self.daemons.pid(node) is not None:
+            self._succeeds("scontrol", "update", f"nodename={node}", "state=resume")  # unless it came back just now
+        # A * after the state says that it does not answer.
+        return state in _BUSY_OR_IDLE
+
+    def _leftovers(self, node: str | None = None) -> list[int]:
+        """The processes of this cluster's jobs; first those that watch over them, and would report their end."""
+        processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        watchers = [process for process in processes if self._watches(process, node)]
+        jobs = [process for process in processes if self._is_of_a_job(process, node)]
+        return [int(process.name) for process in [*watchers, *jobs]]
+
+    def _watches(self, process: Path, node: str | None) -> bool:
+        """Whether it is a slurmstepd that writes to the log of one of our nodes; nothing else in it names the node."""
+        logs = {str(file) for file in (self.directory / "log").glob(f"{node or '*'}.log")}
+        try:
+            if not (process / "cmdline").read_bytes().startswith(b"slurmstepd"):
+                return False
+            return any(os.readlink(file) in logs for file in (process / "fd").iterdir())
+        except OSError:
+            return False
+
+    def _is_of_a_job(self, process: Path, node: str | None) -> bool:
+        try:
+            variables = dict(line.partition(b"=")[::2] for line in (process / "environ").read_bytes().split(b"\0"))
+        except OSError:
+            return False
+        if variables.get(b"SLURM_CONF") != str(self.conf).encode() or b"SLURM_JOB_ID" not in variables:
+            return False
+        return node is None or variables.get(b"SLURMD_NODENAME") == node.encode()
+
+    # -- jobs -------------------------------------------------------------------------------------------------------
+
+    def run(self, *command: str | Path) -> str:
+        """What one of SLURM's commands printed; raises ServiceError if it fails."""
+        return output_of(command, **self.environment).strip()
+
+    def _succeeds(self, *command: str) -> bool:
+        return succeeds(command, **self.environment)
+
+    def submit(self, script: str, *options: str, partition: str = "main") -> str:
+        """Submit lines of shell as a job, with sbatch's options; returns its id."""
+        folder = self.directory / "submitted"
+        folder.mkdir(exist_ok=True)
+        file = folder / f"{secrets.token_hex(4)}.sh"
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        where = [f"--partition={partition}", f"--output={folder}/%j.out", "--open-mode=append"]
+        return self.run("sbatch", "--parsable", *where, *options, file)
+
+    def states(self, *jobs: str) -> dict[str, str]:
+        """PENDING, RUNNING, ... of those jobs and tasks, or of all, as far as they did not end long ago."""
+        lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
+        states = dict(line.split() for line in lines)
+        return {job: state for job, state in states.items() if not jobs or job in jobs or job.split("_")[0] in jobs}
+
+    def await_state(self, job: str, *states: str, within_s: float = 60) -> None:
+        """Wait until a job, or task ``<id>_<k>``, is in one of the states; for ended jobs use ``await_end``."""
+        wait_until(lambda: self.states(job).get(job) in states, f"job {job} to be {states}", within_s=within_s)
+
+    def await_end(self, *jobs: str, within_s: float = 60) -> None:
+        """Wait until none of the jobs waits or runs; none named: no job at all."""
+        wait_until(lambda: not self._active(*jobs), f"{', '.join(jobs) or 'all jobs'} to end", within_s=within_s)
+
+    def _active(self, *jobs: str) -> list[str]:
+        return sorted({job.split("_")[0] for job, state in self.states(*jobs).items() if state in _ACTIVE})
+
+    def accounted(self, job: str) -> list[dict[str, str]]:
+        """What the accounting knows of a job, or of each task of an array: an entry for each time that it ran."""
+        fields = ["JobID", "State", "NodeList", "Partition", "AllocTRES", "ExitCode", "Start", "End"]
+        lines = self.run("sacct", "-nPXD", f"--jobs={job}", f"--format={','.join(fields)}").splitlines()
+        return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
+
+    def await_accounted(self, job: str, *, within_s: float = 60) -> list[dict[str, str]]:
+        """``accounted`` once the job, or the whole array, has ended and the accounting has heard of it."""
+        self.await_end(job, within_s=within_s)
+
+        def known() -> bool:
+            runs = self.accounted(job)
+            return bool(runs) and all(run["End"] not in ("Unknown", "None") for run in runs)
+
+        wait_until(known, f"the accounting of {job}", within_s=within_s)
+        return self.accounted(job)
+
+    def requeue(self, job: str) -> None:
+        """TERM at once, KILL after KillWait, and from the start again about 6 s later."""
+        self.run("scontrol", "requeue", job)
+
+    def cancel(self, *jobs: str) -> None:
+        self.run("scancel", *jobs)
+
+    def cancel_all(self, *, within_s: float = 60) -> None:
+        """Cancel every job and wait until none runs."""
+        if jobs := self._active():
+            self.run("scancel", *jobs)
+            self.await_end(within_s=within_s)
+
+    # -- configuration ----------------------------------------------------------------------------------------------
+
+    def _write_configuration(self, database: MariaDB) -> None:
+        # munged refuses a socket in a directory that not all may enter.
+        for name in ("", "etc", "munge", "dev", "state", "spool"):
+            (self.directory / name).mkdir(exist_ok=True)
+            (self.directory / name).chmod(0o755)
+        key = self.directory / "munge" / "key"
+        key.touch(0o600)
+        key.write_bytes(secrets.token_bytes(1024))
+        for gpu in range(self.size.gpus):
+            (self.directory / "dev" / f"nvidia{gpu}").symlink_to("/dev/null")
+        control, accounting, *ports = free_ports(2 + self.size.nodes)
+        (self.directory / "etc" / "gres.conf").write_text(self._gres_conf())
+        dbd_conf = self.directory / "etc" / "slurmdbd.conf"
+        dbd_conf.touch(0o600)
+        dbd_conf.write_text(self._slurmdbd_conf(database, accounting))
+        self.conf.write_text(self._slurm_conf(control, accounting, ports))
+        (self.directory / "env.sh").write_text(self.exports() + "\n")
+
+    def exports(self) -> str:
+        """The shell's lines that ``environment`` is."""
+        return "\n".join(
+            [f"export SLURM_CONF={shlex.quote(str(self.conf))}", 'export PATH="$PATH:/usr/sbin"  # slurmd and its like']
+        )
+
+    def _gres_conf(self) -> str:
+        if not self.size.gpus:
+            return ""
+        files = f"{self.directory}/dev/nvidia[0-{self.size.gpus - 1}]"
+        return f"AutoDetect=off\nNodeName=n[1-{self.size.nodes}] Name=gpu File={files}\n"
+
+    def _slurmdbd_conf(self, database: MariaDB, port: int) -> str:
+        return f"""\
+AuthType=auth/munge
+AuthInfo=socket={self.directory}/munge/socket
+DbdHost={_host()}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={_user()}
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser={database.user}
+StorageLoc=accounting
+PidFile={self.directory}/run/slurmdbd.pid
+LogFile={self.directory}/log/slurmdbd.log
+"""
+
+    def _slurm_conf(self, control: int, accounting: int, ports: list[int]) -> str:
+        size, here, user = self.size, self.directory, _user()
+        gres = f" Gres=gpu:{size.gpus}" if size.gpus else ""
+        each = f"NodeHostname={_host()} NodeAddr=127.0.0.1 CPUs={size.cpus} RealMemory={size.memory_mib}{gres}"
+        nodes = [f"NodeName={node} Port={port} {each}" for node, port in zip(self.nodes, ports, strict=True)]
+        return f"""\
+ClusterName=test
+SlurmctldHost={_host()}(127.0.0.1)
+SlurmctldPort={control}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+# cred_expire is also how long a requeued job is held back: 120 s by default, 5 s is the least.
+AuthInfo=socket={here}/munge/socket,cred_expire=5
+# The ids of a cluster that is gone must not come again: submitit finds its files by them.
+FirstJobId={int(time.time()) % 600_000 * 100 + 1}
+StateSaveLocation={here}/state
+SlurmdSpoolDir={here}/spool/%n
+SlurmctldPidFile={here}/run/slurmctld.pid
+SlurmdPidFile={here}/run/slurmd-%n.pid
+SlurmctldLogFile={here}/log/slurmctld.log
+SlurmdLogFile={here}/log/%n.log
+MailProg=/bin/true
+MpiDefault=none
+# Nothing is confined.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+# By default a job takes all of a node's memory, and with it the node.
+DefMemPerCPU=256
+# Jobs start, end and are missed quickly.
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
+KillWait=5
+SlurmdTimeout=10
+ReturnToService=2
+JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+# The signal that a job asked for comes first; it is requeued GraceTime later.
+SlurmctldParameters=preempt_send_user_signal
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounting}
+AccountingStoragePass={here}/munge/socket
+{"GresTypes=gpu" if size.gpus else ""}
+{"AccountingStorageTRES=gres/gpu" if size.gpus else ""}
+{os.linesep.join(nodes)}
+PartitionName=main Nodes=ALL Default=YES DefaultTime=60 MaxTime=INFINITE PriorityTier=1 GraceTime=10
+PartitionName=high Nodes=ALL DefaultTime=60 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
+"""
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name

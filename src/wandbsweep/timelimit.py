@@ -1,0 +1,77 @@
+"""When an agent's own job must end, and whether another trial is worth starting before that."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+USEFUL = 0.5
+"""The part of a usual trial that must fit in: with less, starting and saving cost more than is gained."""
+_RESERVE_S = 30.0
+_RESERVE = 0.1
+
+log = logging.getLogger(__name__)
+
+
+def worth_starting(left_s: float, durations: Sequence[float]) -> bool:
+    """Whether a trial is worth starting with ``left_s`` seconds to go.
+
+    It is if half of the median of ``durations``, those of this agent's earlier trials, fits in: a trial that is cut
+    off goes on elsewhere from its checkpoint, so it need not finish, but it must get somewhere. A first trial, of which
+    nothing is known, has as good as the whole job before it.
+    """
+    return left_s > (USEFUL * statistics.median(durations) if durations else 0.0)
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """Of this job; ``end`` is Unix time, None: it has none that we know."""
+
+    end: float | None = None
+    reserve_s: float = 0.0
+    """What saving and requeueing take at the job's end."""
+
+    def worth_starting(self, durations: Sequence[float]) -> bool:
+        if self.end is None:
+            return True
+        left_s = self.end - self.reserve_s - time.time()
+        worth = worth_starting(left_s, durations)
+        if not worth:
+            log.info("This job ends in %.0f s: too soon to start another trial.", left_s + self.reserve_s)
+        return worth
+
+    @classmethod
+    def of_job(cls) -> TimeLimit:
+        """As SLURM says; elsewhere there is none."""
+        end = _end_of_job() if "SLURM_JOB_ID" in os.environ else None
+        return cls() if end is None else cls(end, reserve_s=min(_RESERVE_S, _RESERVE * max(0.0, end - time.time())))
+
+
+def _end_of_job() -> float | None:
+    stated = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 22.05.6
+    if stated.isdigit():
+        return float(stated)
+    try:
+        asked = subprocess.run(
+            ["squeue", "--noheader", "--format=%e", f"--jobs={os.environ['SLURM_JOB_ID']}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parsed_end(asked.stdout)
+
+
+def parsed_end(text: str) -> float | None:
+    """squeue's end time, which is in the cluster's own time zone, as Unix time; None: it says that there is none."""
+    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
+    return datetime.fromisoformat(found[0]).timestamp() if found else None

@@ -1,0 +1,363 @@
+"""The report in a real browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Page
+from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
+from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
+from wandbsweep.results.report import write
+from wandbsweep.results.report.serve import make_server
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp("browser") / "abcd1234"
+    config = PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 3}}
+    return make(directory, config, 60, fail={7, 30}, odd={11})
+
+
+@pytest.fixture(scope="session")
+def report(sweep) -> Path:
+    return write(sweep, sweep.directory / "report.html")
+
+
+def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Path) -> None:
+    page.open(report)
+    titles = page.texts("section:not([hidden]) h2")
+    assert [title for title in titles if not title.startswith("Train")] == [
+        "Parallel coordinates",
+        "Leaderboard",
+        "What matters",
+        "Optimisation history",
+        "Learning curves",
+        "The strongest parameters",
+        "Agents over time",
+        "Failed trials",
+        "How it was made",
+    ]
+    page.shot("report-light")
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+    assert page.it.evaluate("document.documentElement.scrollWidth") == 1280
+
+
+def test_it_is_ready_soon_with_many_trials(page: Page, tmp_path: Path) -> None:
+    results = make(tmp_path / "many", PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 3}}, 1000, steps=30)
+    file = write(results, tmp_path / "report.html")
+    assert file.stat().st_size < 6_000_000
+    page.open(file)
+    timing = page.it.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert 0 < timing < 3000
+    page.shot("report-1000-trials")
+
+
+def test_brushing_filters_the_table(page: Page, report: Path, sweep) -> None:
+    page.open(report)
+    page.drag("optimizer.lr", 0.5, 0.75)  # 1e-3 to 1e-2 of 1e-5 to 1e-1
+    wanted = {t.number for t in sweep.trials if 1e-3 <= t.params["optimizer.lr"] <= 1e-2}
+    page.it.locator("#more button").click() if page.it.locator("#more button").count() else None
+    shown = set(map(int, page.column("trial")))
+    assert len(shown ^ wanted) <= 1  # a pixel is a thousandth of the range
+    assert 0 < len(shown) < 60
+    assert page.texts("#kept") == [f"{len(shown)} of 60 trials"]
+    page.drag("model", -0.02, 0.2)  # the first value
+    assert set(page.column("model")) == {"mlp"}
+    page.shot("report-brushed")
+    page.it.locator("#clear").click()
+    assert page.texts("#kept") == [""]
+    assert "60 trials" in page.texts("#more")[0]
+
+
+def test_a_click_on_an_axis_lets_its_range_go(page: Page, report: Path) -> None:
+    page.open(report)
+    page.drag("optimizer.lr", 0.5, 0.75)
+    page.it.locator('rect[data-axis="optimizer.lr"]').click()
+    assert page.texts("#kept") == [""]
+
+
+def test_sorting(page: Page, report: Path, sweep) -> None:
+    page.open(report)
+    best = [str(trial.number) for trial in sweep.ranked[:5]]
+    assert page.column("trial")[:5] == best
+    header = page.header("lr")
+    header.click()
+    rates = [float(text) for text in page.column("lr")]
+    assert rates == sorted(rates)
+    assert page.it.locator("th[aria-sort=ascending]").inner_text().startswith("lr")
+    header.click()
+    rates = [float(text) for text in page.column("lr")]
+    assert rates == sorted(rates, reverse=True)
+    header.click()  # and as it was
+    assert page.column("trial")[:5] == best
+    page.header("batch_size").click()
+    sizes = [int(text) for text in page.column("batch_size")]
+    assert sizes == sorted(sizes)  # as numbers, not as text: 128 is last
+    assert sizes[0] == 16
+
+
+@pytest.mark.parametrize(
+    ("query", "keeps"),
+    [
+        ("resnet", lambda t: t.params["model"] == "resnet"),
+        ("state:failed", lambda t: t.state == "failed"),
+        ("lr<0.001", lambda t: t.params["optimizer.lr"] < 0.001),
+        ("batch_size=16 model:mlp", lambda t: t.params["data.batch_size"] == 16 and t.params["model"] == "mlp"),
+        ("trial=7", lambda t: t.number == 7),
+        ("nothing of the kind", lambda t: False),
+    ],
+)
+def test_filtering(page: Page, report: Path, sweep, query: str, keeps) -> None:
+    page.open(report)
+    page.it.locator("#query").fill(query)
+    if (more := page.it.locator("#more button")).count():
+        more.click()
+    assert set(map(int, page.column("trial"))) == {t.number for t in sweep.trials if keeps(t)}
+
+
+def test_hovering_a_trial_lights_it_up_everywhere(page: Page, report: Path) -> None:
+    page.open(report)
+    page.it.locator("#board tbody tr").nth(1).hover()
+    for chart in ("parallel", "progress", "learning", "first", "second", "contour", "timeline"):
+        assert page.it.locator(f"#{chart} svg > g:last-child > *").count() >= 1, chart
+    page.it.locator("#board tbody tr").nth(1).click()
+    page.it.mouse.move(5, 5)
+    assert page.it.locator("#progress svg > g:last-child > *").count() == 1  # pinned
+    assert page.it.locator("#board tr.pinned").count() == 1
+    page.shot("report-pinned")
+
+
+def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: Path, sweep) -> None:
+    page.open(report)
+    page.it.locator("#progress").scroll_into_view_if_needed()
+    box = page.it.locator("#progress").bounding_box()
+    for x in range(70, int(box["width"]), 8):  # along the best so far there are marks
+        page.it.mouse.move(box["x"] + x, box["y"] + box["height"] - 50)
+        if page.it.locator("#tip:visible").count():
+            break
+    assert page.texts("#tip b")[0].startswith("Trial ")
+    assert page.it.locator("#progress svg > g:last-child > *").count() == 1
+
+
+@pytest.mark.parametrize("page", [{"color_scheme": "dark"}], indirect=True)
+def test_dark_mode(page: Page, report: Path) -> None:
+    page.open(report)
+    assert lightness(page) < 60
+    page.shot("report-dark")
+    toggle = page.it.locator("#theme")
+    toggle.click()  # auto → light
+    assert lightness(page) > 200
+    page.it.reload()  # and it stays
+    page.it.wait_for_selector("html[data-ready]")
+    assert lightness(page) > 200
+    toggle.click()
+    assert lightness(page) < 60
+
+
+def lightness(page: Page) -> float:
+    colour = page.it.evaluate("getComputedStyle(document.body).backgroundColor")
+    return sum(int(part) for part in colour[4:-1].split(",")) / 3
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True)
+def test_on_a_phone(page: Page, report: Path) -> None:
+    page.open(report)
+    assert page.it.evaluate("document.documentElement.scrollWidth") == 390
+    sizes = page.it.evaluate(
+        "[...document.querySelectorAll('p, td, li, .plot text, dd')].filter(e => e.textContent.trim())"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(sizes) >= 11
+    page.shot("report-phone")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(page: Page, report: Path, scheme: str) -> None:
+    """WCAG's contrast of 4.5 between text and what it stands on."""
+    page.it.emulate_media(color_scheme=scheme)
+    page.open(report)
+    found = page.it.evaluate(CONTRASTS)
+    assert len(found) > 50
+    assert [text for text, contrast in found if contrast < 4.5] == []
+
+
+CONTRASTS = """() => {
+  const part = c => (c /= 255, c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const parsed = text => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const ground = node => {
+    for (; node; node = node.parentElement) {
+      const [r, g, b, a = 1] = parsed(getComputedStyle(node).backgroundColor);
+      if (a > 0.5) return [r, g, b];
+    }
+  };
+  const parts = "p, h1, h2, h3, td, th button, li, dt, dd, .chip span";
+  return [...document.querySelector('main').querySelectorAll(parts)]
+    .filter(e => e.offsetParent && e.textContent.trim())
+    .map(e => {
+      const [a, b] = [luminance(parsed(getComputedStyle(e).color)), luminance(ground(e))];
+      return [e.textContent.trim().slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+    });
+}"""
+
+
+def test_printed(page: Page, report: Path) -> None:
+    page.open(report)
+    page.it.emulate_media(media="print")
+    assert not page.it.locator("#theme").is_visible()
+    assert page.it.locator("#board table").is_visible()
+    page.shot("report-print")
+
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
+    space = {"a.b": {"values": [HOSTILE, "</script><img src=x onerror=alert(2)>", "ok"]}, "x": {"min": 0.0, "max": 1.0}}
+    config = {
+        "method": "random",
+        "metric": {"name": HOSTILE},
+        "parameters": space,
+        "name": "<b>bold</b>",
+        "description": "<!-- & &lt; \u2028",
+        "run_cap": 6,
+    }
+    controller = create_sweep(load_sweep(config), tmp_path, seed=1)
+    for number in range(6):
+        trial = controller.ask("<i>agent</i>")
+        controller.report(trial, 0, {HOSTILE: trial.params["x"], "<u>": 1.0})
+        failed = Outcome.failed("</summary><script>alert(3)</script>")
+        controller.complete(trial, failed if number == 3 else Outcome.finished())
+    dialogs: list[str] = []
+    page.it.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.open(write(results_of(tmp_path), tmp_path / "report.html"))
+    assert dialogs == []
+    assert page.it.locator("body script").count() == 2  # the data, and the page's own
+    assert page.it.locator("main img, main b script, main i").filter(has_text="agent").count() == 0
+    assert page.texts("h1") == ["<b>bold</b>"]
+    assert HOSTILE in page.column("b")
+    assert HOSTILE in page.texts("#board th button")
+    page.shot("report-hostile")
+
+
+def results_of(directory: Path):
+    return open_sweep(directory)
+
+
+def _unstarted(directory: Path):
+    create_sweep(load_sweep(PLAIN | {"run_cap": 5}), directory, seed=0)
+    return results_of(directory)
+
+
+def _only_failures(directory: Path):
+    return make(directory, PLAIN, 4, fail=set(range(4)))
+
+
+def _no_numbers(directory: Path):
+    return make(directory, PLAIN, 3, steps=2, odd=set(range(3)))
+
+
+def _categorical(directory: Path):
+    space = {"a": {"values": ["x", "y", None]}, "b": {"values": [True, False]}}
+    return planted(directory, space, lambda p: str(p).count("e") + len(str(p)), 6, method="grid")
+
+
+def _pareto(directory: Path):
+    controller = create_sweep(load_sweep(METRICS | {"run_cap": 25}), directory, seed=0)
+    for _ in range(25):
+        trial = controller.ask("0")
+        x = trial.params["x"]
+        controller.report(trial, 0, {"loss": x * x, "size": (1 - x) ** 2 + trial.params["y"] * 0.1})
+        controller.complete(trial, Outcome.finished())
+    return results_of(directory)
+
+
+def _repeats(directory: Path):
+    repeats = {"parameter": "seed", "values": [0, 1, 2]}
+    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"] + p["seed"] / 50, 18, repeats=repeats)
+
+
+def _conditional(directory: Path):
+    space = {
+        "opt": {"values": ["sgd", "adam"]},
+        "momentum": {"min": 0.0, "max": 0.9, "when": {"opt": "sgd"}},
+        "lr": SPACE["optimizer.lr"],
+    }
+    return planted(directory, space, lambda p: p["lr"] + p.get("momentum", 0.5), 30)
+
+
+def _running(directory: Path):
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 9}), directory, seed=0)
+    for _ in range(3):
+        controller.report(controller.ask("0"), 0, {"val/loss": 1.0})
+    controller.release(controller.ask("1"), "preempted")
+    return results_of(directory)
+
+
+def _no_metric(directory: Path):
+    controller = create_sweep(load_sweep({"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}), directory)
+    for value in (1.0, 2.0, 3.0):
+        controller.complete(controller.ask("0"), Outcome.finished(value))
+    return results_of(directory)
+
+
+def _diverged(directory: Path):
+    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: 1e9 if p["x"] > 0.9 else p["x"], 30)
+
+
+def _one(directory: Path):
+    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"], 1)
+
+
+KINDS = {
+    "unstarted": _unstarted,
+    "one-trial": _one,
+    "only-failures": _only_failures,
+    "no-numbers": _no_numbers,
+    "categorical": _categorical,
+    "pareto": _pareto,
+    "repeats": _repeats,
+    "conditional": _conditional,
+    "running": _running,
+    "no-metric": _no_metric,
+    "diverged": _diverged,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sweeps_of_every_kind(page: Page, tmp_path: Path, kind: str) -> None:
+    results = KINDS[kind](tmp_path / kind)
+    page.open(write(results, tmp_path / "report.html"))
+    assert kind in page.it.title()
+    assert "NaN" not in page.it.locator("body").inner_text().replace("no-numbers", "")
+    assert "undefined" not in page.it.locator("body").inner_text()
+    assert page.it.locator("main [d*=NaN], main [x*=NaN], main [y*=NaN], main [cx*=NaN]").count() == 0
+    page.shot(f"report-{kind}")
+
+
+def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path / "live", seed=0)
+    first, second = controller.ask("0"), controller.ask("0")
+    controller.report(first, 0, {"val/loss": 0.5})
+    server = make_server(str(tmp_path / "live"), "127.0.0.1", 0, None)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        page.open(f"http://127.0.0.1:{server.server_port}/")
+        assert page.texts("#live") == ["live"]
+        controller.complete(first, Outcome.finished())
+        controller.report(second, 0, {"val/loss": 0.25})
+        controller.complete(second, Outcome.finished())
+        page.it.locator(".tile .big", has_text=re.compile(r"^0\.25$")).wait_for()
+        page.it.locator("#live", has_text="ended").wait_for()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert {url.split("?")[0].rsplit("/", 1)[1] for url in page.requests if url.startswith("http")} == {"", "data.json"}

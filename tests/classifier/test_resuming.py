@@ -1,0 +1,202 @@
+"""Trainings that are interrupted and go on: to the bit what they would have been."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from classifier.checkpoints import AtomicCheckpointIO, whole
+from classifier.data import Digits, EpochBatches
+from classifier.module import ImageClassifier
+from classifier.training import train
+from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.signals import SignalWatch
+from wandbsweep.trial import CONTINUE
+
+OPTIONS = [
+    "metric=val/loss",
+    "model.dropout=0.3",
+    "optimizer=sgd",
+    "scheduler=cosine",
+    "trainer.max_epochs=3",
+    "data.batch_size=128",  # 10 steps an epoch
+    "report_every_n_steps=1",
+]
+
+
+class Sweep:
+    """Records the reports, and asks the training to end within the step ``at``."""
+
+    def __init__(self, at=None):
+        self.at, self.reports = at, {}
+
+    def run(self, cfg, *, resumed=False):
+        def send(step, metrics):
+            self.reports.setdefault(step, {}).update(metrics)
+            return CONTINUE
+
+        trial = CurrentTrial(number=0, resumed=resumed, metric="val/loss", send=send)
+        step = ImageClassifier.training_step
+
+        def asked(module, batch, batch_idx):
+            if module.global_step + 1 == self.at:
+                trial.interrupt("a test")
+            return step(module, batch, batch_idx)
+
+        with running(trial), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ImageClassifier, "training_step", asked)
+            return train(cfg)
+
+
+def saved(place):
+    return torch.load(place / "checkpoints/last.ckpt", weights_only=False)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+@pytest.mark.parametrize(
+    ("at", "left_at", "options"),
+    [
+        (13, 13, []),
+        (10, 10, []),  # an epoch's last step: its validation and report come first
+        (11, 11, ["data.batch_size=64"]),  # 19 steps an epoch
+        (5, 5, ["+trainer.accumulate_grad_batches=2"]),
+        (7, 7, ["+trainer.accumulate_grad_batches=2"]),
+        (15, 16, ["+trainer.val_check_interval=5"]),  # a validation comes first
+        (12, 12, ["trainer.check_val_every_n_epoch=2"]),
+    ],
+)
+def test_an_interrupted_training_goes_on_to_the_same_bits(configured, tmp_path, at, left_at, options):
+    options = [*OPTIONS, *options]
+    undisturbed = Sweep()
+    loss = undisturbed.run(configured(*options, output="undisturbed"))
+    sweep = Sweep(at)
+    with pytest.raises(Preempted):
+        sweep.run(configured(*options, output="interrupted"))
+    assert saved(tmp_path / "interrupted")["global_step"] == left_at
+    sweep.at = None
+    assert sweep.run(configured(*options, output="interrupted"), resumed=True) == loss
+    one, other = saved(tmp_path / "undisturbed"), saved(tmp_path / "interrupted")
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
+        assert same(one[part], other[part]), part
+    assert {step: m["val/loss"] for step, m in sweep.reports.items() if "val/loss" in m} == {
+        step: m["val/loss"] for step, m in undisturbed.reports.items() if "val/loss" in m
+    }
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_in_mid_epoch_saves_then(configured, tmp_path, monkeypatch, signum):
+    """Really sent, and sent again while it is heeded: Lightning's own handler of TERM stays out of it."""
+    step = ImageClassifier.training_step
+
+    def signalled(module, batch, batch_idx):
+        if module.global_step == 12 or (module.global_step == 11 and signum != signal.SIGINT):
+            signal.raise_signal(signum)
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", signalled)
+    monkeypatch.setattr(ModelCheckpoint, "on_train_epoch_end", lambda *_: None)
+    trial, watch = CurrentTrial(number=0, metric="val/loss"), SignalWatch()
+    handlers = {s: signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        with pytest.raises(Preempted), watch.watching(), running(trial), watch.telling(trial):
+            train(configured(*OPTIONS))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert saved(tmp_path / "out")["global_step"] == (13 if signum == signal.SIGINT else 12)
+    assert trial.told
+    assert not trial.listening
+    assert trial.decision.reason == f"interrupted ({signum.name})"
+
+
+def test_a_training_that_is_told_with_its_last_report_is_done(configured):
+    trial = CurrentTrial(number=0, metric="val/loss")
+    trial.send = lambda step, metrics: (trial.interrupt("a test") if step == 30 else None, CONTINUE)[1]
+    with running(trial):
+        train(configured(*OPTIONS))
+    assert not trial.told
+    assert not trial.decision.stop
+
+
+def test_a_training_interrupted_twice(configured, tmp_path):
+    loss = Sweep().run(configured(*OPTIONS, output="undisturbed"))
+    for at, resumed in [(4, False), (8, True)]:
+        with pytest.raises(Preempted):
+            Sweep(at).run(configured(*OPTIONS, output="interrupted"), resumed=resumed)
+    assert Sweep().run(configured(*OPTIONS, output="interrupted"), resumed=True) == loss
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:600] + b"x" * 9 + b[609:]])
+def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(configured, tmp_path, caplog, spoil):
+    loss = Sweep().run(configured(*OPTIONS))
+    last = tmp_path / "out/checkpoints/last.ckpt"
+    last.write_bytes(spoil(last.read_bytes()))
+    assert Sweep().run(configured(*OPTIONS), resumed=True) == loss
+    assert "last.ckpt is damaged" in caplog.text
+    assert "from the beginning" in caplog.text
+
+
+def test_without_a_checkpoint_a_resumed_training_begins_anew(configured, caplog):
+    assert Sweep().run(configured(*OPTIONS), resumed=True) == Sweep().run(configured(*OPTIONS, output="again"))
+    assert caplog.text == ""
+
+
+def test_an_epoch_goes_on_at_the_batch_where_it_was_left():
+    whole_epoch = [batch.tolist() for batch in EpochBatches(100, 10, seed=0)]
+    data = Digits(batch_size=100)
+    data.setup()
+    loader = data.train_dataloader()
+    batches = iter(loader)
+    first = [next(batches) for _ in range(3)]
+    assert loader.state_dict() == {"epoch": 0, "batches": 3}
+    resumed = data.train_dataloader()
+    resumed.load_state_dict(loader.state_dict())
+    assert same([*first, *resumed], [*data.train_dataloader()])
+    resumed.sampler.set_epoch(1)
+    assert len([*resumed]) == len(resumed)
+    assert len(whole_epoch) == 10
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path):
+    path = tmp_path / "last.ckpt"
+    program = (
+        "import os, sys, signal, torch\n"
+        "from classifier.checkpoints import AtomicCheckpointIO\n"
+        "class Fatal:\n"
+        "    def __reduce__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "AtomicCheckpointIO().save_checkpoint({'step': 1}, sys.argv[1])\n"
+        "AtomicCheckpointIO().save_checkpoint({'step': 2, 'tensor': torch.ones(1000), 'rest': Fatal()}, sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert whole(path)
+    assert torch.load(path)["step"] == 1
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_else(tmp_path):
+    path = tmp_path / "last.ckpt"
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({"step": 1}, path)
+
+    class Full:
+        def __reduce__(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        writer.save_checkpoint({"step": 2, "rest": Full()}, path)
+    assert torch.load(path)["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,43 @@
+"""A W&B of one's own for each test, and nothing of the user's."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import pytest
+
+from .parts import environment
+from .server import WandbServer
+
+
+@pytest.fixture
+def server():
+    with WandbServer() as running:
+        yield running
+
+
+@pytest.fixture
+def home(server, tmp_path, monkeypatch):
+    """The environment of a user of ``server``, whose home and working directory this is."""
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "SLURM_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment(server, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def python(home):
+    """Run a program in a process of its own: wandb keeps what it read first for the whole process."""
+    return partial(run_python, cwd=home)
+
+
+def run_python(program, *arguments, check=True, **options):
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done

@@ -1,0 +1,76 @@
+"""What several tests of hosted sweeps use."""
+
+import json
+import time
+from pathlib import Path
+
+from wandbsweep import load_sweep
+from wandbsweep.controllers.hosted import HostedController
+from wandbsweep.controllers.hosted_login import Login
+from wandbsweep.controllers.hosted_wire import Patience
+
+from .server import API_KEY, ENTITY, Sweep
+
+RANDOM = {
+    "method": "random",
+    "metric": {"name": "loss", "goal": "minimize"},
+    "parameters": {"x": {"min": 0.0, "max": 1.0}},
+}
+GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
+QUICK = Patience(total_s=10.0, first_s=0.01, longest_s=0.05)
+
+
+class ServerWriter:
+    """Writes a run straight into the server's memory, as wandb would over the wire."""
+
+    def __init__(self, server, run):
+        self._server, self._run = server, run
+        with server.lock:
+            server.on_UpsertBucket(name=run.run_id, project=run.project, sweep=run.sweep_id, displayName=run.name)
+            self._offset = len(server.runs[run.run_id].history)
+
+    def log(self, step, metrics):
+        rows = {"offset": self._offset, "content": [json.dumps({**metrics, "_step": self._offset})]}
+        self._server.stream(self._run.run_id, {"files": {"wandb-history.jsonl": rows}})
+        self._offset += 1
+
+    def finish(self, exit_code, *, stopped="", preempted=False):
+        body = {"complete": True, "exitcode": exit_code, "preempting": preempted}
+        self._server.stream(self._run.run_id, body)
+
+
+def new_sweep(server, config):
+    """A sweep made as ``wandb.sweep`` would; its id."""
+    sweep = Sweep(f"s{len(server.sweeps):07}", "digits", json.loads(json.dumps(config)))
+    server.sweeps[sweep.name] = sweep
+    return sweep.name
+
+
+def controller_of(server, config, sweep_id=None, **options):
+    login = Login(server.url, API_KEY, ENTITY, "digits")
+    given = {"heartbeat_s": 0.05, "patience": QUICK, "make_writer": lambda run, place: ServerWriter(server, run)}
+    return HostedController(
+        load_sweep(config), sweep_id or new_sweep(server, config), login=login, **{**given, **options}
+    )
+
+
+def environment(server, home):
+    """What clients need so as to find ``server``, and nothing of the user's own."""
+    places = {name: str(home / name) for name in ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR")}
+    for place in places.values():
+        Path(place).mkdir(exist_ok=True)
+    login = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": API_KEY, "WANDB_ENTITY": ENTITY, "WANDB_PROJECT": "digits"}
+    return {**places, **login, "HOME": str(home), "NETRC": str(home / "netrc"), "WANDB_DATA_DIR": str(home)}
+
+
+def until(condition, *, within_s=10.0):
+    """Wait for what another thread or process does."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.01)
+    return found
+
+
+def written_below(directory):
+    return [path for path in Path(directory).rglob("*") if path.is_file()]

@@ -1,0 +1,315 @@
+"""What W&B and the network do to a sweep: afterwards runs and trials are the same on both sides."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from wandbsweep import Outcome
+from wandbsweep.controllers.hosted_log import TrialLog
+from wandbsweep.controllers.hosted_login import Login
+from wandbsweep.controllers.hosted_wire import WandbError, Wire
+
+from .parts import GRID, QUICK, RANDOM, controller_of, until
+from .server import API_KEY, ENTITY
+
+
+def run_all(controller, agents="ab", steps=2):
+    """Two agents run the sweep to its end."""
+
+    def agent(name):
+        while trial := controller.ask(name):
+            for step in range(steps):
+                controller.report(trial, step, {"loss": float(step)})
+            controller.complete(trial, Outcome.finished())
+
+    with ThreadPoolExecutor(len(agents)) as pool:
+        list(pool.map(agent, agents))
+
+
+def assert_same(server, controller, *, trials):
+    """Runs and trials match one to one, with their parameters, histories and states."""
+    runs = {run.name: run for run in server.of_sweep(controller.sweep_id)}
+    entries = controller.log.entries()
+    assert len(entries) == trials
+    assert {entry.run_id for entry in entries} == set(runs)
+    assert sorted(entry.number for entry in entries) == list(range(trials))
+    for entry in entries:
+        run = runs[entry.run_id]
+        assert run.params == entry.params
+        assert run.values("loss") == list(entry.reports.values())
+        assert (run.state, entry.newest.state) == ("finished", "finished")
+
+
+@pytest.fixture
+def grid(server):
+    controller = controller_of(server, {**GRID, "metric": {"name": "loss"}})
+    yield controller
+    controller.close()
+
+
+@pytest.fixture
+def endless(server):
+    controller = controller_of(server, RANDOM)
+    yield controller
+    controller.close()
+
+
+@pytest.mark.parametrize(
+    ("operation", "how"),
+    [
+        ("Heartbeat", {"status": 500, "times": 3}),
+        ("Heartbeat", {"status": 502, "times": 3}),
+        ("CreateAgent", {"status": 503, "times": 2}),
+        ("Runs", {"status": 500, "times": 2}),
+        ("Heartbeat", {"status": 429, "times": 2, "headers": {"Retry-After": "0.1"}}),
+        (".*", {"status": 429, "times": 6}),
+        ("Heartbeat", {"drop": True, "times": 3}),
+        ("CreateAgent", {"drop": True, "times": 2}),
+        (".*", {"drop": True, "times": 8}),
+        ("Heartbeat", {"delay_s": 0.1, "times": 4}),
+    ],
+)
+def test_a_sweep_survives(server, grid, operation, how):
+    fault = server.fail(operation, **how)
+    run_all(grid)
+    assert fault.met > 0
+    assert_same(server, grid, trials=3)
+
+
+def test_a_lost_reply_leaves_no_run_behind_where_the_server_knows_no_agents_runs(server, grid, monkeypatch):
+    monkeypatch.delattr(type(server), "on_GetAgentRuns")
+    server.fail("Heartbeat", drop=True, times=2)
+    run_all(grid)
+    assert_same(server, grid, trials=3)
+
+
+def test_a_request_that_is_done_after_one_gave_up_leaves_no_run_behind(server, grid):
+    grid._client.wire.timeout_s = 0.2
+    fault = server.fail("Heartbeat", delay_s=0.5)
+    trial = grid.ask("a")
+    until(lambda: len(server.of_sweep(grid.sweep_id)) == 2)  # the late one, too
+    assert fault.met
+    grid.complete(trial, Outcome.finished(0.0))
+    run_all(grid)
+    runs, entries = server.of_sweep(grid.sweep_id), grid.log.entries()
+    assert len(runs) == len(entries) == 3
+    assert all(run.state == "finished" for run in runs)
+
+
+def test_what_a_lost_reply_gave_to_an_agent_that_ended_is_left_to_the_others(server, tmp_path):
+    first = controller_of(server, RANDOM | {"run_cap": 2}, directory=tmp_path)
+    first._client.wire.timeout_s = 0.2
+    server.fail("Heartbeat", delay_s=0.5)
+    first.complete(first.ask("a"), Outcome.finished(0.0))  # its count is reached
+    until(lambda: len(server.of_sweep(first.sweep_id)) == 2)
+    first.close()
+    second = controller_of(server, RANDOM | {"run_cap": 2}, first.sweep_id, directory=tmp_path)
+    run_all(second)
+    second.close()
+    assert {run.state for run in server.of_sweep(first.sweep_id)} == {"finished"}
+    assert [trial.state for trial in second.trials()] == ["finished"] * 2
+
+
+def test_retry_after_is_waited_for(server, grid):
+    server.fail("CreateAgent", status=429, headers={"Retry-After": "0.4"})
+    start = time.monotonic()
+    grid.ask("a")
+    assert time.monotonic() - start >= 0.4
+
+
+def test_patience_ends(server):
+    controller = controller_of(server, GRID, patience=type(QUICK)(total_s=0.2, first_s=0.01, longest_s=0.05))
+    server.fail("Heartbeat", status=500, times=10_000)
+    with pytest.raises(WandbError, match="500"):
+        controller.ask("a")
+
+
+def test_an_idle_agent_asks_for_nothing(server, endless):
+    trial = endless.ask("a")
+    endless.complete(trial, Outcome.finished(0.0))
+    count = len(server.asked("Heartbeat"))
+    time.sleep(0.3)  # six heartbeats
+    assert len(server.asked("Heartbeat")) == count
+    assert len(server.of_sweep(endless.sweep_id)) == 1
+
+
+def test_a_stop_reaches_the_trial_within_a_heartbeat(server, endless):
+    trial, other = endless.ask("a"), endless.ask("b")
+    endless.report(trial, 0, {"loss": 0.5})
+    server.runs[endless.log.of(trial.key).run_id].stop = True
+    until(lambda: endless.check(trial).stop)
+    decision = endless.report(trial, 1, {"loss": 0.4})
+    assert decision.stop
+    assert decision.reason == "W&B stopped the run"
+    assert not endless.report(other, 0, {"loss": 0.1}).stop
+    endless.complete(trial, Outcome.stopped(decision.reason))
+    assert endless.trials()[0].state == "stopped"
+    run = server.runs[endless.log.entries()[0].run_id]
+    assert (run.state, run.values("loss")) == ("finished", [0.5, 0.4])
+
+
+def test_a_stop_of_hyperband(server):
+    controller = controller_of(server, RANDOM | {"early_terminate": {"type": "hyperband", "min_iter": 2}})
+    for loss in (0.3, 0.2, 0.1):
+        trial = controller.ask("a")
+        for step in range(2):
+            controller.report(trial, step, {"loss": loss})
+        controller.complete(trial, Outcome.finished())
+    trial = controller.ask("a")
+    for step in range(2):
+        controller.report(trial, step, {"loss": 0.9})
+    until(lambda: controller.check(trial).stop)
+    controller.close()
+
+
+def test_a_paused_sweep_gives_nothing_until_it_is_resumed(server, endless):
+    server.sweeps[endless.sweep_id].state = "PAUSED"
+    assert not endless.ready("a")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(endless.ask, "a")
+        until(lambda: len(server.asked("Heartbeat")) >= 3)
+        assert not asked.done()
+        server.sweeps[endless.sweep_id].state = "RUNNING"
+        assert asked.result(timeout=5).number == 0
+
+
+def test_a_server_that_tells_little(server, monkeypatch):
+    """All but registering and heartbeats may be refused: then trials run, and lost replies are not made good."""
+    for name in ("GetAgentRuns", "GetSweep", "Runs"):
+        monkeypatch.delattr(type(server), f"on_{name}")
+    controller = controller_of(server, {**GRID, "metric": {"name": "loss"}}, make_writer=None)
+    assert controller.ready("a")
+    assert controller.ending() is None
+    run_all(controller)
+    controller.close()
+    assert [trial.state for trial in controller.trials()] == ["finished"] * 3
+    server.sweeps[controller.sweep_id].state = "FINISHED"
+    again = controller_of(server, GRID, controller.sweep_id)
+    assert again.ask("a") is None
+
+
+def test_closing_ends_the_waiting(server, endless):
+    server.sweeps[endless.sweep_id].state = "PAUSED"
+    threading.Timer(0.2, endless.close).start()
+    assert endless.ask("a") is None
+
+
+@pytest.mark.parametrize("way", ["deleted", "FINISHED"])
+def test_a_trial_outlives_its_sweep(server, endless, way):
+    trial = endless.ask("a")
+    if way == "deleted":
+        gone = server.sweeps.pop(endless.sweep_id)
+    else:
+        server.sweeps[endless.sweep_id].state = way
+    count = len(server.asked("Heartbeat"))
+    until(lambda: len(server.asked("Heartbeat")) > count + (way != "deleted"))
+    assert not endless.report(trial, 0, {"loss": 0.5}).stop
+    endless.complete(trial, Outcome.finished())
+    assert endless.ask("a") is None
+    assert endless.trials()[0].state == "finished"
+    assert server.runs[endless.log.entries()[0].run_id].state == "finished"
+    assert way == "FINISHED" or gone.given == 1
+
+
+def test_cancelling_stops_what_runs(server, endless):
+    trial = endless.ask("a")
+    server.sweeps[endless.sweep_id].state = "CANCELED"
+    until(lambda: endless.check(trial).stop)
+    endless.complete(trial, Outcome.stopped("cancelled"))
+    assert endless.ask("a") is None
+
+
+def test_a_wrong_key_is_told_without_the_key(server):
+    wire = Wire(Login(server.url, "wrong" * 10, ENTITY, "digits"), QUICK)
+    with pytest.raises(WandbError, match="wandb login --relogin") as told:
+        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+    assert "wrong" not in str(told.value)
+
+
+def test_a_redirect_is_not_followed_with_the_key(server):
+    server.fail("Viewer", status=302, headers={"Location": f"{server.url}/elsewhere"})
+    wire = Wire(Login(server.url, API_KEY, ENTITY, "digits"), QUICK)
+    with pytest.raises(WandbError, match="302"):
+        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+
+
+def test_what_is_no_graphql_is_told(server):
+    wire = Wire(Login(f"{server.url}/elsewhere", API_KEY, ENTITY, "digits"), QUICK)
+    with pytest.raises(WandbError, match="404"):
+        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+
+
+def test_a_dead_agents_trial_is_run_again_as_the_same_run(server, tmp_path, monkeypatch):
+    controller = controller_of(server, RANDOM, directory=tmp_path)
+    trial = controller.ask("a")
+    controller.report(trial, 0, {"loss": 0.5})
+    controller.close()  # and its process dies
+    monkeypatch.setattr("wandbsweep.controllers.hosted.is_dead", lambda process: True)
+    second = controller_of(server, RANDOM, controller.sweep_id, directory=tmp_path)
+    again = second.ask("a")
+    assert (again.number, again.params, again.attempt) == (0, trial.params, 2)
+    second.report(again, 1, {"loss": 0.4})
+    second.complete(again, Outcome.finished())
+    second.close()
+    (run,) = server.of_sweep(second.sweep_id)
+    assert (run.state, run.values("loss")) == ("finished", [0.5, 0.4])
+
+
+def test_a_crashed_trial_is_run_again_until_its_attempts_are_spent(server, endless):
+    for attempt in (1, 2, 3):
+        trial = endless.ask("a")
+        assert (trial.number, trial.attempt) == (0, attempt)
+        endless.crash(trial, "killed by signal 9")
+    assert endless.trials()[0].state == "crashed"
+    assert endless.trials()[0].reason == "killed by signal 9; attempt 3 of 3"
+    assert server.runs[endless.log.entries()[0].run_id].state == "failed"
+    assert endless.ask("a").number == 1
+
+
+def test_agents_on_several_machines_share_numbers(server, tmp_path):
+    first = controller_of(server, RANDOM | {"run_cap": 20}, directory=tmp_path)
+    others = [controller_of(server, RANDOM, first.sweep_id, directory=tmp_path) for _ in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run_all, [first, *others]))
+    assert_same(server, first, trials=20)
+    for controller in (first, *others):
+        controller.close()
+
+
+def test_a_torn_line_is_cut_off(tmp_path):
+    log = TrialLog(tmp_path / "log", metric="loss")
+    entry = log.claim("r0", {}, {"x": 1}, "a")
+    with open(tmp_path / "log", "ab") as file:
+        file.write(b'{"key": 0, "st')
+    assert log.report(entry.newest.key, 0, {"loss": 0.5})
+    assert [e.reports for e in TrialLog(tmp_path / "log", metric="loss").entries()] == [{0: 0.5}]
+
+
+def test_orders_go_to_wandb(server, endless):
+    for order, state in [("paused", "PAUSED"), ("running", "RUNNING"), ("stopped", "FINISHED")]:
+        endless.order = order
+        assert (server.sweeps[endless.sweep_id].state, endless.order) == (state, order)
+    assert endless.ending().reason == "the sweep is finished at W&B"
+
+
+def test_a_broken_script_is_given_up(server):
+    controller = controller_of(server, RANDOM, max_failures=2)
+    for _ in range(2):
+        assert controller.ending() is None
+        controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
+    assert controller.ask("a") is None
+    assert controller.ending().given_up
+    controller.close()
+
+
+def test_who_attends_the_sweep(server, endless, monkeypatch):
+    assert not endless.attended()
+    trial = endless.ask("a")
+    assert endless.attended()
+    monkeypatch.setattr("wandbsweep.controllers.hosted_standing.is_dead", lambda process: True)
+    assert not endless.attended()
+    endless.bury()
+    assert [record.state for record in endless.trials()] == ["crashed"]
+    assert not endless.owns(trial)

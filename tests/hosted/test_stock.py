@@ -1,0 +1,137 @@
+"""W&B's own tools: ``wandb sweep``, ``wandb agent`` and ``wandb.agent(function)``, with a Hydra application."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wandbsweep import load_sweep, overrides
+from wandbsweep.wandb_run import read_params, stock_overrides, trial_environment, write_params
+
+from .parts import controller_of
+
+WANDB = Path(sys.executable).with_name("wandb")
+
+VALUES = {
+    "text": "two words, a comma = and ${HOME}",
+    "none": None,
+    "yes": True,
+    "words": ["a", "b c", "d,e"],
+    "deep.lr": 1e-7,
+    "as_text": "None",
+    "number_as_text": "12",
+    "empty": "",
+}
+COMMAND = ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+
+APP = """
+import json, sys
+import hydra
+from omegaconf import OmegaConf
+import wandb
+from wandbsweep.overrides import encode
+from wandbsweep.wandb_run import stock_overrides
+
+@hydra.main(version_base="1.3", config_path=".", config_name="config")
+def main(cfg):
+    cfg = OmegaConf.to_container(cfg, resolve=True)
+    with wandb.init() as run:
+        run.log({"loss": 0.5})
+        run.summary["seen"] = json.dumps(cfg)
+        run.summary["swept"] = json.dumps({name: run.config[name] for name in json.loads(cfg["names"])})
+
+sys.argv[1:] = stock_overrides(sys.argv[1:], encode)
+main()
+"""
+
+
+def wandb_command(*arguments, cwd):
+    done = subprocess.run([WANDB, *arguments], cwd=cwd, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def application(home):
+    config = {"names": json.dumps(sorted(VALUES)), "deep": {"lr": 0.1}}
+    config |= {name: "unset" for name in VALUES if "." not in name}
+    (home / "config.yaml").write_text(yaml.safe_dump(config))
+    (home / "app.py").write_text(APP)
+    sweep = {"program": "app.py", "method": "grid", "command": COMMAND, "metric": {"name": "loss"}}
+    sweep["parameters"] = {name: {"values": [value]} for name, value in VALUES.items()}
+    (home / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    return home
+
+
+def test_every_value_arrives_as_it_was_meant(server, application, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    wandb_command("sweep", "sweep.yaml", cwd=application)
+    (sweep_id,) = server.sweeps
+    wandb_command("agent", "--count", "1", f"team/digits/{sweep_id}", cwd=application)
+    (run,) = server.of_sweep(sweep_id)
+    assert (run.state, run.exitcode, run.values("loss")) == ("finished", 0, [0.5])
+    seen = json.loads(run.summary["seen"])
+    assert {**{k: seen[k] for k in VALUES if "." not in k}, "deep.lr": seen["deep"]["lr"]} == VALUES
+    assert json.loads(run.summary["swept"]) == VALUES
+    assert {name: run.config[name]["value"] for name in VALUES} == VALUES
+
+
+def test_a_function(server, python):
+    python(
+        """
+        import wandb
+
+        def train():
+            with wandb.init() as run:
+                for step in range(3):
+                    run.log({"loss": run.config["lr"] * step})
+
+        sweep = {"method": "grid", "metric": {"name": "loss"}, "parameters": {"lr": {"values": [0.1, 0.2]}}}
+        wandb.agent(wandb.sweep(sweep, project="digits"), function=train, count=1)
+        """
+    )
+    (run,) = server.runs.values()
+    assert (run.state, run.params, run.values("loss")) == ("finished", {"lr": 0.1}, [0.0, 0.1, 0.2])
+
+
+def test_the_command_line_is_left_alone_outside_of_a_sweep():
+    assert stock_overrides(["a=None", "b=1"], overrides.encode) == ["a=None", "b=1"]
+
+
+@pytest.mark.parametrize("written", ["a=None", "++a=None", "+a=None", "--a=None"])
+def test_what_the_agent_wrote_is_written_again(tmp_path, written):
+    path = tmp_path / "params.yaml"
+    write_params(path, {"a": {"value": None}, "b": {"value": [1, "x y"]}})
+    named = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_SWEEP_PARAM_PATH": str(path)}
+    with trial_environment(named):
+        found = stock_overrides([written, "c=3"], overrides.encode)
+    prefix = "" if written.startswith("--") else written.partition("a")[0]
+    assert found == [f"{prefix}a=null", "c=3", "b=[1,'x y']"]
+
+
+def test_the_parameter_file_is_wandbs(tmp_path):
+    path = tmp_path / "deep" / "params.yaml"
+    write_params(path, {"model.dim": {"value": 3}, "name": {"value": "ä"}})
+    assert yaml.safe_load(path.read_text()) == {"wandb_version": 1, "model.dim": {"value": 3}, "name": {"value": "ä"}}
+    assert read_params(path) == {"model.dim": 3, "name": "ä"}
+    write_params(path, {})
+    assert read_params(path) == {}
+
+
+def test_nested_parameters_become_dotted_ones(server):
+    nested = {"model": {"parameters": {"dim": {"values": [1]}, "kind": {"value": {"a": {"b": 1}}}}}}
+    config = {"method": "grid", "parameters": nested}
+    controller = controller_of(server, config)
+    sweep = server.sweeps[controller.sweep_id]
+    sweep.search = type(
+        "Nested", (), {"size": 1, "draw": lambda _, n: {"model": {"dim": 1.0, "kind": {"a": {"b": 1}}}}}
+    )()
+    trial = controller.ask("a")
+    assert trial.params == {"model.dim": 1, "model.kind": {"a": {"b": 1}}}
+    assert type(trial.params["model.dim"]) is int
+    assert sorted(load_sweep(config).parameters) == sorted(trial.params)
+    controller.close()

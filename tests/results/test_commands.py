@@ -1,0 +1,223 @@
+"""``wandbsweep analyse``, ``export``, ``report``, ``narrow``, ``dashboard`` and ``completion``."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.results.sweeps import PLAIN, make
+from wandbsweep import cli, create_sweep, load_sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("commands") / "outputs" / "abcd1234"
+    config = PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 2}}
+    return make(directory, config, 40, fail={5})
+
+
+@pytest.fixture
+def said(sweep, monkeypatch, capsys, tmp_path):
+    """What a command printed, run where the sweep is the newest one."""
+    monkeypatch.chdir(sweep.directory.parents[1])
+
+    def said(*arguments, status=0):
+        assert cli.main([str(argument) for argument in arguments]) == status
+        captured = capsys.readouterr()
+        return captured.err if status else captured.out
+
+    return said
+
+
+class TestAnalyse:
+    def test_in_a_terminal(self, said):
+        text = said("analyse")
+        assert text.splitlines()[1].startswith("optimizer.lr")
+        assert "Go on:" in text or "Time to stop:" in text
+        assert "trials early saved" in text
+
+    def test_json(self, said, sweep):
+        found = json.loads(said("analyse", "--json"), parse_constant=pytest.fail)
+        assert max(found["importance"], key=lambda name: found["importance"][name]["share"]) == "optimizer.lr"
+        assert found["correlation"]["model"]["kind"] == "correlation ratio"
+        assert found["trials_since_best"] == sweep.converged().trials_since_best
+        assert found["stopped"] == sweep.counts["stopped"]
+
+    def test_another_metric_and_method(self, said):
+        found = json.loads(said("analyse", "abcd1234", "--metric", "val/accuracy", "--method", "ped-anova", "--json"))
+        assert (found["metric"], found["method"]) == ("val/accuracy", "ped-anova")
+
+    def test_bad_input(self, said):
+        assert "No trial has a value of 'loss'" in said("analyse", "--metric", "loss", status=2)
+        assert "the choices are fanova" in said("analyse", "--method", "shap", status=2)
+
+
+class TestExport:
+    @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+    def test_files(self, said, tmp_path, suffix):
+        assert said("export", "-o", tmp_path / f"all.{suffix}").endswith(f"all.{suffix}: 40 rows\n")
+        found = json.loads(said("export", "--histories", "--json", "-o", tmp_path / f"curves.{suffix}"))
+        assert found["rows"] > 100
+        assert Path(found["file"]).stat().st_size > 100
+
+    def test_bad_input(self, said, tmp_path):
+        assert "the choices are .csv, .jsonl, .parquet" in said("export", "-o", tmp_path / "all.xlsx", status=2)
+
+
+class TestReport:
+    def test_where_it_is_written(self, said, sweep, tmp_path):
+        assert said("report") == f"{sweep.directory / 'report.html'}\n"
+        assert json.loads(said("report", "--json", "-o", tmp_path / "own.html")) == {"file": str(tmp_path / "own.html")}
+        assert (tmp_path / "own.html").read_text().startswith("<!DOCTYPE html>")
+
+    def test_where_it_cannot_be_written(self, said, tmp_path):
+        assert "No such file or directory" in said("report", "-o", tmp_path / "nowhere" / "own.html", status=2)
+
+    def test_served_until_interrupted(self, sweep):
+        command = [sys.executable, "-m", "wandbsweep.cli", "report", str(sweep.directory), "--watch"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+            try:
+                port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", served.stdout.readline())[1])
+                connection = HTTPConnection("127.0.0.1", port, timeout=30)
+                connection.request("GET", "/")
+                assert "abcd1234" in connection.getresponse().read().decode()
+                connection.close()
+            finally:
+                served.send_signal(2)
+            assert served.wait(timeout=30) == 0
+
+    def test_another_address_gets_a_token(self, sweep):
+        command = [
+            sys.executable,
+            "-m",
+            "wandbsweep.cli",
+            "report",
+            str(sweep.directory),
+            "--watch",
+            "--host",
+            "0.0.0.0",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+            try:
+                assert re.fullmatch(
+                    r"http://0\.0\.0\.0:\d+/\?token=[\w-]{20,} until Ctrl-C\n", served.stdout.readline()
+                )
+            finally:
+                served.send_signal(2)
+            served.wait(timeout=30)
+
+
+class TestNarrow:
+    def test_written(self, said, tmp_path, sweep):
+        file = tmp_path / "next.yaml"
+        assert re.fullmatch(rf"{file}: \d+ narrowed, .*\n", said("narrow", "-o", file))
+        assert load_sweep(file) == sweep.narrow()
+        assert "is there already" in said("narrow", "-o", file, status=2)
+        assert said("narrow", "--force", "-o", file)
+
+    def test_printed(self, said, sweep):
+        assert said("narrow").startswith("# Follows abcd1234: where the best 8 of its 39 trials are, by val/loss.\n")
+        found = json.loads(said("narrow", "--top", "0.5", "--json"))
+        assert {change["kind"] for change in found["changes"].values()} <= {"narrowed", "fixed", "kept"}
+        assert load_sweep(found["config"]) == sweep.narrow(0.5)
+        assert "prior:" in said("narrow", "--fork")
+
+    def test_bad_input(self, said):
+        assert "at most 1" in said("narrow", "--top", "20", status=2)
+
+
+def test_evaluate_needs_a_command(said):
+    assert "was not started by Hydra" in said("evaluate", status=2)
+
+
+def test_nothing_yet(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    create_sweep(load_sweep(PLAIN | {"run_cap": 5}), "outputs/abcd1234").close()
+    assert cli.main(["analyse"]) == 0
+    assert "no trial has a value yet" in capsys.readouterr().out
+    assert cli.main(["report"]) == 0
+    assert cli.main(["narrow"]) == 2
+
+
+def test_optunas_dashboard(sweep):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "wandbsweep.cli",
+        "dashboard",
+        str(sweep.directory),
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served:
+        try:
+            assert str(port) in served.stdout.readline()
+            assert json.loads(answer(port, "/api/studies"))["study_summaries"][0]["study_name"] == "sweep"
+        finally:
+            served.terminate()
+        served.wait(timeout=30)
+
+
+def answer(port, path):
+    """What a server says that is about to start."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            connection = HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+class TestCompletion:
+    @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+    @pytest.mark.parametrize(
+        ("words", "wanted"),
+        [
+            (["wandbsweep", "na"], ["narrow"]),
+            (["wandbsweep", "report", "--wa"], ["--watch"]),
+            (["wandbsweep", "best", "abc"], ["abcd1234"]),
+        ],
+    )
+    def test_bash(self, said, sweep, words, wanted):
+        script = said("completion", "bash")
+        asked = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _wandbsweep; echo ${{COMPREPLY[@]}}"
+        program = f"{script}\n{asked}"
+        done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=sweep.directory.parents[1])
+        assert (done.stdout.split(), done.stderr) == (wanted, "")
+
+    @pytest.mark.parametrize("shell", ["zsh", "fish"])
+    def test_others_name_every_command(self, said, shell):
+        script = said("completion", shell)
+        assert all(name in script for name in cli.commands())
+        if shutil.which(shell):
+            done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True)
+            assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_command_says_what_it_is_about():
+    assert all(about.endswith(".") for about, _ in cli.commands().values())
+
+
+def test_nothing_heavy_is_imported_for_a_command_line(tmp_path):
+    program = (
+        "import sys; from wandbsweep import cli; cli.commands(); "
+        "print(*[m for m in ('pandas', 'sklearn', 'optuna', 'scipy.stats', 'http.server') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+    assert done.stdout.split() == []

@@ -1,0 +1,252 @@
+"""The next sweep: where planted optima are, never narrower than the evidence, and a file that says why."""
+
+import math
+
+import pytest
+import yaml
+
+from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
+from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
+from wandbsweep.distributions import LAWS
+from wandbsweep.results.narrowing import narrow
+from wandbsweep.results.ranges import narrowed_range
+from wandbsweep.results.sweepwriter import sweep_file
+
+UNIT = {"min": 0.0, "max": 1.0}
+LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}
+
+
+def valley(name, at, width=0.05):
+    return lambda p: abs(p[name] - at) / width
+
+
+def test_a_planted_region_is_found(tmp_path):
+    results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.7) ** 2, 100)
+    a = results.narrow().parameters["a"]
+    assert 0.5 < a.min < 0.7 < a.max < 0.9
+
+
+def test_on_the_parameters_own_scale(tmp_path):
+    results = planted(tmp_path, {"a": LOG, "b": UNIT}, lambda p: (math.log10(p["a"]) + 3) ** 2, 100)
+    a = results.narrow().parameters["a"]
+    assert a.distribution == "log_uniform_values"
+    assert 1e-4 < a.min < 1e-3 < a.max < 1e-2
+
+
+@pytest.mark.parametrize("top", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_stay_inside(tmp_path, top, seed):
+    results = make(tmp_path, PLAIN, 50, steps=2, seed=seed)
+    found = narrow(results, top=top)
+    ended = sorted((t for t in results.trials if t.value is not None), key=lambda t: t.value)
+    for trial in ended[: found.best]:
+        for name, change in found.changes.items():
+            law, value = found.spec.parameters[name], trial.params[name]
+            if change.kind == "narrowed":
+                assert value in law.values if law.values else law.min <= value <= law.max
+
+
+def test_fewer_trials_are_less_evidence():
+    law = load_sweep({"method": "random", "parameters": {"a": UNIT}}).parameters["a"]
+    widths = []
+    for count in (5, 10, 20, 40):
+        config, _, _ = narrowed_range(law, [0.4 + 0.2 * i / (count - 1) for i in range(count)])
+        widths.append(config["max"] - config["min"])
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == pytest.approx(0.2 * 2.92, abs=0.01)
+    assert widths[-1] < 0.24
+
+
+def test_the_confidence_by_simulation():
+    """How often the range of a uniform law that 12 draws came from is no longer than what is made of them."""
+    import random
+
+    from wandbsweep.results.ranges import _widened
+
+    chance = random.Random(0)
+    covered = 0
+    for _ in range(2000):
+        draws = [0.4 + 0.2 * chance.random() for _ in range(12)]
+        low, high = _widened(min(draws), max(draws), 12)
+        covered += high - low >= 0.2
+    assert covered / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+def test_equal_values_are_not_taken_for_certainty():
+    law = load_sweep({"method": "random", "parameters": {"a": UNIT}}).parameters["a"]
+    config, _, _ = narrowed_range(law, [0.5] * 30)
+    assert config["max"] - config["min"] >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("law", "wanted"),
+    [
+        ({"min": 0, "max": 500}, "int_uniform"),
+        ({"distribution": "q_uniform", "min": 0.0, "max": 500.0, "q": 10}, "q_uniform"),
+        ({"distribution": "q_log_uniform_values", "min": 1, "max": 1000, "q": 1}, "q_log_uniform_values"),
+        ({"distribution": "log_uniform", "min": -10.0, "max": 0.0}, "log_uniform"),
+        ({"distribution": "inv_log_uniform", "min": 0.0, "max": 10.0}, "inv_log_uniform"),
+        ({"distribution": "inv_log_uniform_values", "min": 1e-4, "max": 1.0}, "inv_log_uniform_values"),
+        ({"distribution": "normal", "mu": 3.0, "sigma": 2.0}, "uniform"),
+        ({"distribution": "log_normal", "mu": 0.0, "sigma": 2.0}, "log_uniform_values"),
+        ({"distribution": "q_normal", "mu": 30.0, "sigma": 9.0, "q": 2}, "q_uniform"),
+        ({"distribution": "q_log_normal", "mu": 3.0, "sigma": 1.0, "q": 1}, "q_log_uniform_values"),
+        ({"distribution": "beta", "a": 2, "b": 2}, "uniform"),
+        ({"distribution": "q_beta", "a": 2, "b": 2, "q": 0.05}, "q_uniform"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else x.get("distribution", "int_uniform"),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_distribution(law, wanted):
+    parameter = load_sweep({"method": "random", "parameters": {"a": law}}).parameters["a"]
+    best = [parameter.ppf(u) for u in (0.4, 0.42, 0.45, 0.5, 0.5, 0.52, 0.55, 0.57, 0.6, 0.6)]
+    config, reasons, kept = narrowed_range(parameter, best)
+    assert (config["distribution"], kept) == (wanted, False)
+    narrower = load_sweep({"method": "random", "parameters": {"a": config}}).parameters["a"]
+    low, high = narrower.ppf(0.0), narrower.ppf(1.0)
+    assert low <= min(best) <= max(best) <= high
+    assert parameter.cdf(high) - parameter.cdf(low) < 0.6
+    assert {"min", "max"} <= reasons.keys()
+
+
+def test_bounds_are_never_left(tmp_path):
+    results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: p["a"], 60)
+    a = results.narrow().parameters["a"]
+    assert a.min == 0.0
+    assert a.max < 0.5
+    assert "better ones may lie below" in narrow(results).changes["a"].reasons["min"]
+
+
+def test_what_does_not_matter_is_fixed_at_its_best(tmp_path):
+    results = planted(tmp_path, {"a": UNIT, "b": UNIT, "c": {"values": ["x", "y"]}}, valley("a", 0.5), 100)
+    found = narrow(results)
+    assert {name: change.kind for name, change in found.changes.items()} == {
+        "a": "narrowed",
+        "b": "fixed",
+        "c": "fixed",
+    }
+    assert found.spec.parameters["b"].value == results.best.params["b"]
+    assert "importance 0." in found.changes["b"].why
+
+
+def test_what_decides_among_the_best_is_not_fixed_though_it_is_little_of_all(tmp_path):
+    """Diverging takes all the variance; where nothing diverges, b is what counts."""
+    results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (10 if p["a"] > 0.5 else 0) + p["b"], 150)
+    found = narrow(results, top=0.1)
+    assert found.changes["b"].kind == "narrowed"
+
+
+def test_with_few_trials_nothing_is_fixed(tmp_path):
+    found = narrow(planted(tmp_path, {"a": UNIT, "b": UNIT}, valley("a", 0.5), 15))
+    assert "fixed" not in {change.kind for change in found.changes.values()}
+    assert found.notes[0].startswith("Only 15 trials")
+
+
+def test_values_that_were_tried_often_and_never_good_go(tmp_path):
+    space = {"a": {"values": ["x", "y", "z"]}, "b": UNIT}
+    results = planted(tmp_path, space, lambda p: {"x": 0, "y": 0.1, "z": 9}[p["a"]] + p["b"], 60)
+    found = narrow(results)
+    assert found.spec.parameters["a"].values == ("x", "y")
+    assert "without z (tried " in found.changes["a"].reasons["values"]
+
+
+def test_values_that_were_hardly_tried_stay(tmp_path):
+    space = {"a": {"values": ["x", "y", "z"], "probabilities": [0.49, 0.49, 0.02]}, "b": UNIT}
+    results = planted(tmp_path, space, lambda p: {"x": 0, "y": 9, "z": 9}[p["a"]] + p["b"], 60)
+    a = results.narrow().parameters["a"]
+    assert "z" in a.values
+    assert "y" not in a.values
+    assert sum(a.probabilities) == pytest.approx(1.0)
+
+
+def test_conditions_on_what_is_gone(tmp_path):
+    space = {
+        "opt": {"values": ["sgd", "adam", "lion"]},
+        "momentum": {**UNIT, "when": {"opt": "sgd"}},
+        "beta": {**UNIT, "when": {"opt": ["adam", "sgd"]}},
+    }
+    results = planted(tmp_path, space, lambda p: {"sgd": 9, "adam": 0, "lion": 1}[p["opt"]] + p.get("beta", 0), 90)
+    found = narrow(results)
+    assert "sgd" not in found.spec.parameters["opt"].values
+    assert list(found.dropped) == ["momentum"]
+    assert found.spec.parameters["beta"].when == (("opt", ("adam",)),)
+
+
+def test_a_maximizing_sweep(tmp_path):
+    a = planted(tmp_path, {"a": UNIT}, lambda p: p["a"], 60, goal="maximize").narrow().parameters["a"]
+    assert a.min > 0.5
+    assert a.max == 1.0
+
+
+def test_repeats_and_several_metrics(tmp_path):
+    repeats = {"parameter": "seed", "values": [0, 1]}
+    results = planted(tmp_path / "a", {"x": UNIT}, lambda p: p["x"] + p["seed"], 60, repeats=repeats)
+    assert results.narrow().parameters["x"].max < 0.9
+    assert results.narrow().repeats is not None
+    controller = create_sweep(load_sweep(METRICS), tmp_path / "b", seed=0)
+    for _ in range(30):
+        trial = controller.ask("a")
+        controller.report(trial, 0, {"loss": trial.params["x"], "size": trial.params["y"]})
+        controller.complete(trial, Outcome.finished())
+    assert open_sweep(tmp_path / "b").narrow().metrics
+
+
+def test_a_fork_learns_from_the_sweep(tmp_path):
+    results = make(tmp_path / "old", PLAIN, 40, steps=2)
+    found = narrow(results, fork=True)
+    assert found.spec.method == "bayes"
+    assert found.spec.prior.sweeps == (str(tmp_path / "old"),)
+    assert "fixed" not in {change.kind for change in found.changes.values()}
+    created = create_sweep(found.spec, tmp_path / "new", seed=0)  # which reads the old one's trials
+    assert created.ask("a") is not None
+    assert "W&B refuses this file" in sweep_file(results, found)
+
+
+def test_bad_input(tmp_path):
+    results = planted(tmp_path, {"a": UNIT}, lambda p: p["a"], 4)
+    with pytest.raises(SweepError, match="has 4 trials with a value; it takes 5"):
+        results.narrow()
+    with pytest.raises(SweepError, match="above 0 and at most 1"):
+        results.narrow(top=20)
+
+
+WANDB_KEYS = {"method", "metric", "run_cap", "early_terminate", "parameters", "program", "name", "description"}
+
+
+class TestFile:
+    @pytest.fixture
+    def found(self, tmp_path):
+        config = PLAIN | {"program": "train.py", "early_terminate": {"type": "hyperband", "min_iter": 3}}
+        results = make(tmp_path, config, 50)
+        return results, narrow(results)
+
+    def test_it_loads_as_the_narrowed_sweep(self, found, tmp_path):
+        file = tmp_path / "next.yaml"
+        file.write_text(sweep_file(*found))
+        assert load_sweep(file) == found[1].spec
+
+    def test_wandb_reads_the_same(self, found):
+        """Which reads YAML as PyYAML does, and knows these keys alone."""
+        config = yaml.safe_load(sweep_file(*found))
+        assert config == found[1].spec.config
+        assert config.keys() <= WANDB_KEYS
+        for parameter in config["parameters"].values():
+            law = parameter.get("distribution", "constant" if "value" in parameter else "categorical")
+            assert parameter.keys() <= {"distribution", *LAWS[law].keys}
+            assert all(isinstance(parameter[key], int | float) for key in ("min", "max") if key in parameter)
+
+    def test_every_parameter_says_why(self, found):
+        lines = sweep_file(*found).splitlines()
+        for name in SPACE:
+            (line,) = (line for line in lines if line.startswith(f"  {name}:"))
+            assert "importance" in line.partition("#")[2]
+        assert all("#" in line for line in lines if line.strip().startswith(("value:", "values:")))
+
+    def test_nested_parameters_and_odd_text(self, tmp_path):
+        space = {
+            "data": {"parameters": {"size": {"values": [1, 2]}}},
+            "note": {"values": ["# no: comment", "a\nb", "1e5"]},
+        }
+        results = planted(tmp_path, space, lambda p: p["data.size"], 30)
+        found = narrow(results)
+        assert load_sweep(yaml.safe_load(sweep_file(results, found))) == found.spec

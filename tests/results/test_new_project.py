@@ -1,0 +1,144 @@
+"""The whole way of a new user: an empty folder, ``init``, a sweep, a report, the next sweep file, the final numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wandbsweep import open_sweep
+from wandbsweep.commands.init import FILES
+
+SMALL = ["epochs=6", "++sweep.run_cap=8", "hydra.sweeper.seed=0"]
+
+
+class Project:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def run(self, *command: str, status: int = 0) -> tuple[str, str]:
+        binaries = str(Path(sys.executable).parent)
+        environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
+
+    def wandbsweep(self, *arguments: str, status: int = 0) -> str:
+        out, err = self.run(sys.executable, "-m", "wandbsweep.cli", *arguments, status=status)
+        return err if status else out
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project made by ``init``, with a sweep of its own."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    said = project.wandbsweep("init")
+    assert "python train.py -m hydra/sweeper=wandbsweep" in said
+    project.run("python", "train.py", "-m", "hydra/sweeper=wandbsweep", *SMALL)
+    return project
+
+
+def test_what_is_written(project: Project) -> None:
+    assert all((project.directory / name).is_file() for name in FILES.values())
+    assert "has train.py, conf/config.yaml, conf/sweep/first.yaml already" in project.wandbsweep("init", status=2)
+    assert len((project.directory / "train.py").read_text().splitlines()) < 70
+
+
+def test_elsewhere(tmp_path: Path) -> None:
+    said = Project(tmp_path).wandbsweep("init", "new/one")
+    assert "cd new/one && python train.py" in said
+    assert (tmp_path / "new" / "one" / "train.py").exists()
+
+
+def test_the_sweep(project: Project) -> None:
+    states = [trial["state"] for trial in json.loads(project.wandbsweep("table", "--json"))]
+    assert len(states) == 8
+    assert set(states) <= {"finished", "stopped"}
+
+
+def test_a_run_by_itself(project: Project) -> None:
+    project.run("python", "train.py", "epochs=2", "test=true")
+
+
+def test_the_report(project: Project) -> None:
+    file = Path(project.wandbsweep("report").strip())
+    assert "val/loss" in file.read_text()
+
+
+def test_the_next_sweep(project: Project) -> None:
+    project.wandbsweep("narrow", "--top", "0.6", "-o", "conf/sweep/second.yaml")
+    place = "hydra.sweep.dir=outputs/second"
+    project.run(
+        "python", "train.py", "-m", "hydra/sweeper=wandbsweep", "sweep=second", place, *SMALL, "++sweep.run_cap=2"
+    )
+    assert len(open_sweep(project.directory / "outputs" / "second").trials) == 2
+    project.run("rm", "-r", "outputs/second")
+
+
+@pytest.fixture(scope="module")
+def evaluated(project: Project) -> dict:
+    # What is edited after the sweep changes nothing in what is evaluated.
+    config = project.directory / "conf" / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("batch_size: 50", "batch_size: broken"))
+    try:
+        return json.loads(project.wandbsweep("evaluate", "--seeds", "3", "--top", "2", "--json"))
+    finally:
+        config.write_text(text)
+
+
+class TestEvaluate:
+    def test_the_runs(self, evaluated: dict, project: Project) -> None:
+        (sweep,) = (file.parent for file in (project.directory / "outputs").glob("*/sweep.yaml"))
+        assert evaluated["metric"] == "test/loss"
+        best, second = evaluated["configurations"]
+        assert best["number"] == open_sweep(sweep).best.number
+        assert best["values"].keys() == second["values"].keys() == {"1", "2", "3"}  # 0 is the sweep's own
+        assert len(set(best["values"].values())) == 3
+        assert best["mean"] == pytest.approx(sum(best["values"].values()) / 3)
+        assert best["interval"][0] < best["mean"] < best["interval"][1]
+        assert best["failed"] == {}
+
+    def test_the_comparison(self, evaluated: dict) -> None:
+        (pair,) = evaluated["comparisons"]
+        assert pair["pairs"] == 3
+        assert 0 <= pair["p"] <= 1
+
+    def test_a_run_is_what_the_command_gives(self, evaluated: dict, project: Project) -> None:
+        """The value of seed 2, from the training itself."""
+        best = evaluated["configurations"][0]
+        recorded = json.loads(
+            (Path(evaluated["directory"]) / str(best["number"]) / "1" / "evaluation.json").read_text()
+        )
+        assert recorded["reported"]["test/loss"] == best["values"]["2"]
+        assert set(recorded["reported"]) == {"val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+
+    def test_it_is_no_sweep_of_its_own(self, evaluated: dict, project: Project) -> None:
+        """The newest sweep is still the one that was evaluated."""
+        assert json.loads(project.wandbsweep("status", "--json"))["trials"] == 8
+
+    def test_in_a_terminal(self, project: Project) -> None:
+        said = project.wandbsweep("evaluate", "--seeds", "2", "--metric", "test/accuracy")
+        assert re.search(r"Trial \d+: test/accuracy 0\.\d+ ± ", said)
+        assert "too good to be reported" in said
+
+    def test_dry_run(self, project: Project) -> None:
+        said = project.wandbsweep("evaluate", "--seeds", "2", "--top", "3", "--dry-run", "--with", "epochs=1")
+        assert len(said.splitlines()) == 3
+        assert all("seed=1,2 test=true epochs=1" in line for line in said.splitlines())
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--seeds", "0"], "The value of --seeds is 0, but must be >= 1."),
+            (["--top", "-1"], "The value of --top is -1, but must be >= 1."),
+            (["--metric", "nonesuch", "--seeds", "1", "--with", "epochs=x"], "No run gave a value of 'nonesuch'"),
+        ],
+    )
+    def test_bad_input(self, project: Project, arguments: list[str], told: str) -> None:
+        assert told in project.wandbsweep("evaluate", *arguments, status=2)

@@ -1,0 +1,94 @@
+"""The live picture in a terminal: what is in it, and that it fits."""
+
+import doctest
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from tests.results.sweeps import METRICS, PLAIN, make
+from wandbsweep import Outcome, TrialRecord, cli, create_sweep, load_sweep, open_sweep
+from wandbsweep.results import watching
+from wandbsweep.results.load import SweepResults
+from wandbsweep.results.watching import eta, picture, sparkline, watch
+
+
+def drawn(results, total=30, width=80):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(picture(results, total, now=time.time()))
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A few ended trials, and one that runs."""
+    make(tmp_path, PLAIN | {"run_cap": 30}, 30, steps=3)
+    directory = tmp_path / "going"
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 30}), directory, seed=0)
+    for number in range(8):
+        trial = controller.ask("0")
+        for step in range(6):
+            controller.report(trial, step, {"val/loss": 9 - number - step / 10})
+        controller.complete(trial, Outcome.finished())
+    trial = controller.ask("an agent with a name that is far too long")
+    for step in range(20):
+        controller.report(trial, step, {"val/loss": 1 / (step + 1)})
+    return open_sweep(directory)
+
+
+def test_what_is_in_it(running):
+    text = drawn(running)
+    assert "8/30 trials · 1 running · 8 finished · best val/loss 1.5 (trial 7)" in text
+    assert "the last 8 trials took" in text
+    assert "best so far 8.5 █" in text
+    (agent,) = (line for line in text.splitlines() if line.startswith("an agent"))
+    assert "19" in agent
+    assert "█" in agent
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_it_fits(running, width):
+    assert max(map(len, drawn(running, width=width).splitlines())) <= width
+
+
+def test_sweeps_of_other_kinds(tmp_path):
+    for kind, config in {"metrics": METRICS, "none": {"method": "grid", "parameters": {"a": {"values": [1]}}}}.items():
+        create_sweep(load_sweep(config), tmp_path / kind).close()
+        assert "0" in drawn(open_sweep(tmp_path / kind), None)
+
+
+def trial(number, state, agent="a", seconds=10.0):
+    return TrialRecord(
+        number, state, {}, agent=agent, started=100.0, ended=None if state == "running" else 100.0 + seconds
+    )
+
+
+def test_eta(tmp_path):
+    spec = load_sweep(PLAIN)
+    trials = [trial(0, "finished"), trial(1, "stopped", seconds=20), trial(2, "running"), trial(3, "running", "b")]
+    found = eta(SweepResults(tmp_path, spec, trials), 10)
+    assert found.seconds == pytest.approx(8 * 15 / 2)
+    assert found.basis == "the last 2 trials took 15.0 s each, 2 agents"
+    assert eta(SweepResults(tmp_path, spec, trials), None) is None
+    assert eta(SweepResults(tmp_path, spec, trials[:2]), 10) is None
+
+
+def test_doctests():
+    assert doctest.testmod(watching).failed == 0
+    assert len(sparkline([float(i) for i in range(1000)], 16)) == 16
+    assert sparkline([]) == sparkline([float("inf")]) == ""
+
+
+def test_it_ends_with_the_sweep(running):
+    ended = SweepResults(running.directory, running.spec, running.trials[:8])
+    reads = iter([running, ended])
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    watch(lambda: next(reads), console, every_s=0)
+    assert "8 finished" in console.file.getvalue()
+
+
+def test_in_a_pipe_it_is_lines(tmp_path, monkeypatch, capsys):
+    make(tmp_path / "done", PLAIN, 2)
+    assert cli.main(["status", "--watch", str(tmp_path / "done")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2/2 trials")

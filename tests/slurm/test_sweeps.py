@@ -1,0 +1,44 @@
+"""Whole sweeps on a SLURM cluster, in both mappings of trials to the tasks of an array."""
+
+from itertools import combinations
+from typing import Any
+
+from tests.slurm.conftest import Sweeper
+from wandbsweep import SweepResults
+
+
+def test_agents_that_run_many_trials(training: Sweeper) -> None:
+    results = training.run("++sweep.run_cap=9", "hydra.sweeper.agents=3")
+    watched = each_finished_once_on_a_gpu_of_its_own(training, results, 9)
+    (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
+    assert [trial.agent for trial in results.trials] == [seen["SLURM_ARRAY_TASK_ID"] for seen in watched]
+    tasks = training.cluster.await_accounted(array)
+    assert {(task["JobID"], task["State"]) for task in tasks} == {(f"{array}_{k}", "COMPLETED") for k in range(3)}
+    assert all("gres/gpu=1" in task["AllocTRES"] for task in tasks)
+
+
+def test_one_array_task_one_trial(tiny: Sweeper) -> None:
+    results = tiny.run("++sweep.run_cap=5", "hydra.sweeper.count=1", "hydra.launcher.array_parallelism=2")
+    watched = each_finished_once_on_a_gpu_of_its_own(tiny, results, 5)
+    (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
+    assert sorted(seen["SLURM_ARRAY_TASK_ID"] for seen in watched) == ["0", "1", "2", "3", "4"]
+    tasks = tiny.cluster.await_accounted(array)
+    assert sorted(task["JobID"] for task in tasks) == [f"{array}_{k}" for k in range(5)]
+    for task in tasks:  # array_parallelism is the throttle
+        assert sum(other["Start"] <= task["Start"] < other["End"] for other in tasks) <= 2
+
+
+def each_finished_once_on_a_gpu_of_its_own(sweeper: Sweeper, results: SweepResults, count: int) -> list[dict[str, Any]]:
+    """Be sure of that; returns what was seen of each trial, by number."""
+    ended = [(trial.number, trial.state, trial.attempts) for trial in results.trials]
+    assert ended == [(number, "finished", 1) for number in range(count)]
+    watched = []
+    for number in range(count):
+        (seen,) = sweeper.watched(number)
+        assert seen["CUDA_VISIBLE_DEVICES"] in ("0", "1")
+        watched.append(seen)
+    for one, other in combinations(watched, 2):
+        if one["began"] < other["ended"] and other["began"] < one["ended"]:
+            gpus = [(seen["SLURMD_NODENAME"], seen["CUDA_VISIBLE_DEVICES"]) for seen in (one, other)]
+            assert gpus[0] != gpus[1]
+    return watched
