@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -29,4 +32,12 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
+        from wandbsweep.overrides import encode
+        from wandbsweep.wandb_run import exits_through_python, stock_overrides
+
+        sys.argv[1:] = stock_overrides(sys.argv[1:], encode)
+        with exits_through_python():
+            main()
+    else:
+        main()

@@ -1,9 +1,9 @@
 """Does narrowing pay? Two sweeps of 25 trials with ``wandbsweep narrow`` between them, against one of 50.
 
-Real training: the classifier on scikit-learn's digits. The space is wide, as a first sweep's is. A repetition compares, on
-the same budget of 50 trials, the best validation loss that each way has found, and the test loss of that configuration
-trained anew with three seeds that no search has seen. The first 25 trials are of one seed on both sides, so that what
-differs is what follows them.
+Real training: the classifier on scikit-learn's digits. The space is wide, as a first sweep's is. A repetition compares,
+on the same budget of 50 trials, the best validation loss that each way has found, and the test loss of that
+configuration trained anew with three seeds that no search has seen. The first 25 trials are of one seed on both sides,
+so that what differs is what follows them.
 
     python benchmarks/narrow.py --repetitions 10
 """

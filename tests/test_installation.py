@@ -62,6 +62,9 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "conf/", "src/"))]
     modules = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "wandbsweep").rglob("*.py")}
     assert modules <= names
+    places = [ROOT / "src" / "wandbsweep" / name for name in ("results/report", "commands/template")]
+    data = {str(file.relative_to(ROOT / "src")) for place in places for file in place.rglob("*") if file.is_file()}
+    assert {name for name in data if "__pycache__" not in name} <= names
 
 
 def test_from_the_wheel(clean: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/search/run.py --quick                     # two data sets, three seeds: a few minutes
     python benchmarks/search/run.py --searches random,ours
+    python benchmarks/search/run.py --smooth                    # harder: between the stored configurations, too
     python benchmarks/search/run.py --wandb-python ~/sweeps-venv/bin/python
 
 W&B's engine (`pip install sweeps==0.3.0 'numpy<2'`) is a peer only where a Python that has it is named, by

@@ -13,7 +13,8 @@ from hydra.core.config_store import ConfigStore
 class WandbSweeperConf:
     _target_: str = "hydra_plugins.wandbsweep.sweeper.WandbSweeper"
 
-    # Who decides what to try and what to stop: embedded, on this machine's files or your database.
+    # Who decides what to try and what to stop: embedded, on this machine's files or your database; or wandb, W&B's
+    # servers (WANDB_ENTITY and WANDB_PROJECT, or the sweep's own `entity` and `project`, say where).
     controller: str = "embedded"
     # A W&B sweep configuration, laid over the application's own key `sweep`.
     sweep: dict[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ import netrc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -69,7 +70,10 @@ def _begin(cfg: DictConfig, **init: Any) -> Any:
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
     ours = {"mode": wandb_mode(), "settings": _settings(), "resume": "allow", **_identity(current_trial())}
-    run = wandb.init(config=run_config, **{**ours, **init})
+    options = {**ours, **init}
+    if os.environ.get("WANDB_SWEEP_ID"):  # a run that W&B gave out has its place and its id
+        options = {name: value for name, value in options.items() if name not in ("project", "entity", "id")}
+    run = wandb.init(config=run_config, **options)
     run.define_metric("trainer/global_step")  # the x-axis, as WandbLogger would have it
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return run
@@ -122,7 +126,13 @@ def _settings() -> Any:
     """Quiet inside a sweep, whose own progress would drown in six lines of W&B's a trial."""
     import wandb
 
-    return wandb.Settings(silent=True, console="off") if current_trial() else wandb.Settings()
+    if not (trial := current_trial()):
+        return wandb.Settings()
+
+    def stop() -> None:  # W&B's default is Ctrl-C, which would end the agent
+        trial.decision = replace(trial.decision, stop=True, reason="W&B stopped the run")
+
+    return wandb.Settings(silent=True, console="off", stop_fn=stop)
 
 
 def _finish(exit_code: int | None) -> None:
@@ -131,6 +141,8 @@ def _finish(exit_code: int | None) -> None:
 
     if wandb.run is None:
         return
+    if current_trial() and current_trial().decision.stop:
+        wandb.run.summary["wandbsweep/stopped"] = current_trial().decision.reason
     if exit_code is not None:
         wandb.finish(exit_code=exit_code)
         return

@@ -28,6 +28,7 @@ from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.snapshot import resolved, snapshot_loader
 from wandbsweep.sweepdir import AGENTS
 from wandbsweep.trial import Trial
+from wandbsweep.wandb_run import trial_environment
 
 TRACEBACK = "traceback.txt"
 
@@ -64,7 +65,7 @@ class TrialJob:
             config = self.compose(trial)
         except Exception as error:  # resolvers and config sources are the application's, and raise what they like
             return self._failed(trial, error)
-        with _own_logging():
+        with _own_logging(), trial_environment(trial.environment):
             job = self._run(config)
             output_dir = Path(config.hydra.runtime.output_dir)
             self._link(trial, output_dir)

@@ -13,7 +13,7 @@ from wandbsweep.results.load import SweepResults, run_overrides
 from wandbsweep.sweepdir import OUTPUTS, open_controller, storage_of
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.embedded import EmbeddedController
+    from wandbsweep.controllers.base import SweepController
 
 
 def join_command(plan: Plan, directory: Path) -> str:
@@ -27,7 +27,7 @@ def join_command(plan: Plan, directory: Path) -> str:
     return command if os.getcwd() == plan.cwd else f"cd {shlex.quote(plan.cwd)} && {command}"
 
 
-def open_controller_of(results: SweepResults) -> EmbeddedController:
+def open_controller_of(results: SweepResults) -> SweepController:
     """The controller of the sweep that was read as ``results``."""
     if results.plan is not None:
         return results.plan.open_controller(results.directory, results.spec)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.errors import SweepDirectoryError
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.embedded import EmbeddedController
+    from wandbsweep.controllers.base import SweepController
     from wandbsweep.overrides import Slot
     from wandbsweep.spec import SweepSpec
 
@@ -54,6 +54,8 @@ class Plan:
     max_failures: int | None = None
     lease_s: float = LEASE_S
     max_attempts: int = MAX_ATTEMPTS
+    hosted: Mapping[str, str] | None = None
+    """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project."""
 
     def save(self, directory: Path) -> None:
         (directory / HIDDEN).mkdir(exist_ok=True)
@@ -81,8 +83,20 @@ class Plan:
     def load_if_any(cls, directory: Path) -> Plan | None:
         return cls.load(directory) if (directory / _FILE).exists() else None
 
-    def open_controller(self, directory: Path, spec: SweepSpec, *, wait_s: float | None = None) -> EmbeddedController:
+    def open_controller(self, directory: Path, spec: SweepSpec, *, wait_s: float | None = None) -> SweepController:
         """The controller of this sweep, whose directory is ``directory``; ``wait_s``: see ``sweepdir``."""
+        if self.hosted is not None:
+            from wandbsweep.controllers.hosted import HostedController
+
+            return HostedController(
+                spec,
+                self.sweep_id,
+                entity=self.hosted["entity"],
+                project=self.hosted["project"],
+                directory=directory,
+                max_attempts=self.max_attempts,
+                max_failures=self.max_failures,
+            )
         from wandbsweep.sweepdir import open_controller
 
         return open_controller(

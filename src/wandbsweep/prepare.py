@@ -85,14 +85,19 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
     )
+    # A sweep at W&B has its id from there, and is made when everything else is known to be right.
+    hosted = settings.controller == "wandb"
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
         return _resumed(config, directory, spec, line, settings)
-    sweepdir.refuse_orphans(directory)
+    if not hosted:
+        sweepdir.refuse_orphans(directory)
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
         check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
     else:
         loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
+    if hosted:
+        directory, plan = _begun_at_wandb(config, settings, plan, spec)
     made = _make(directory, config, loader, plan, spec)
     if made is None:
         return _resumed(config, directory, spec, line, settings)
@@ -124,6 +129,14 @@ def named_storage(config: DictConfig) -> str | None:
             "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
         )
     return _SQLITE.sub(lambda match: f"{match['scheme']}{Path(match['path']).absolute()}", storage)
+
+
+def _begun_at_wandb(config: DictConfig, settings: Settings, plan: Plan, spec: SweepSpec) -> tuple[Path, Plan]:
+    from wandbsweep.controllers.hosted_create import start_hosted_sweep
+
+    made = start_hosted_sweep(spec)
+    directory, sweep_id = _place(config, replace(settings, sweep_id=made.sweep_id))
+    return directory, replace(plan, sweep_id=sweep_id, hosted={"entity": made.entity, "project": made.project})
 
 
 # -- Where --------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from wandbsweep.errors import SweepError
 from wandbsweep.plan import LEASE_S, MAX_ATTEMPTS
 
-CONTROLLERS = ("embedded",)
+CONTROLLERS = ("embedded", "wandb")
 ISOLATIONS = ("process", "none")
 
 _SHORTEST_LEASE_S = 1.0  # a busy machine's threads wait for each other for a good part of that

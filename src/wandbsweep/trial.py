@@ -26,6 +26,8 @@ class Trial:
     """Counts from 1; more than 1 when an earlier execution was preempted or lost."""
     key: int = field(default=-1, compare=False)
     """The controller's own handle of this attempt; nobody else reads it."""
+    environment: Mapping[str, str] | None = field(default=None, compare=False)
+    """What its process needs in its environment (``wandb_run.trial_environment``)."""
 
 
 @dataclass(frozen=True, slots=True)

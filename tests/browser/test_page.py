@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,15 @@ def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Pat
     assert page.it.evaluate("document.documentElement.scrollWidth") == 1280
 
 
-def test_it_is_ready_soon_with_many_trials(page: Page, tmp_path: Path) -> None:
-    results = make(tmp_path / "many", PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 3}}, 1000, steps=30)
-    file = write(results, tmp_path / "report.html")
+def test_it_is_ready_soon_with_many_trials(page: Page, sweep, tmp_path: Path) -> None:
+    """1,000 trials with curves of 100 steps, noise added so that no two are equal."""
+    chance = random.Random(0)
+    trials = []
+    for number in range(1000):
+        trial = sweep.trials[number % 60]
+        curve = {step: (trial.value or 2.0) + 1.5 / (step + 1) + chance.random() / 50 for step in range(100)}
+        trials.append(replace(trial, number=number, reports=curve, value=min(curve.values())))
+    file = write(replace(sweep, trials=trials), tmp_path / "report.html")
     assert file.stat().st_size < 6_000_000
     page.open(file)
     timing = page.it.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")

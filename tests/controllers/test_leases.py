@@ -82,7 +82,7 @@ def test_time_without_the_store_does_not_count(watched):
     beats.broken = True
     for _ in range(10):
         clock.now += 15
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="away"):
             watch.look(["a"])
     beats.broken = False
     assert [after(15) for _ in range(3)] == ["unknown"] * 3

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,44 @@ def evaluated(project: Project) -> dict:
         return json.loads(project.wandbsweep("evaluate", "--seeds", "3", "--top", "2", "--json"))
     finally:
         config.write_text(text)
+
+
+EXISTING = """
+import hydra
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg):
+    loss = 1.0
+    for epoch in range(3):
+        loss = loss * (1 - cfg.optimizer.lr) * cfg.model.size
+{report}
+    return loss
+
+main()
+"""
+
+
+def test_an_existing_project(tmp_path: Path) -> None:
+    """docs/existing-project.md, word for word."""
+    guide = (Path(__file__).parents[2] / "docs" / "existing-project.md").read_text()
+    sweep, report = (re.search(rf"```{kind}\n(.*?)```", guide, re.DOTALL)[1] for kind in ("yaml", "python"))
+    (place,) = re.findall(r"`(- sweep: null)`", guide)
+    for name, text in {
+        "train.py": EXISTING.format(report=textwrap.indent(report, " " * 8)),
+        "conf/config.yaml": f"defaults:\n  - model: small\n  {place}\n  - _self_\noptimizer: {{lr: 0.1}}\n",
+        "conf/model/small.yaml": "size: 1\n",
+        "conf/model/large.yaml": "size: 2\n",
+        "conf/sweep/first.yaml": sweep,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    project = Project(tmp_path)
+    project.run("python", "train.py")
+    (command, *_) = (line for line in guide.splitlines() if line.startswith("python train.py -m"))
+    project.run(*command.split(), "++sweep.run_cap=3", "hydra.sweep.dir=outputs/done")
+    results = open_sweep(tmp_path / "outputs" / "done")
+    assert [trial.state for trial in results.trials] == ["finished"] * 3
+    assert all(len(trial.reports) == 3 for trial in results.trials)
 
 
 class TestEvaluate:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wandbsweep.trial import Decision, Outcome, Trial
+from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.ending import Ending
 
 
 class Controller(Protocol):
@@ -46,3 +49,26 @@ class Controller(Protocol):
 
     def close(self) -> None:
         """Let go of the store."""
+
+
+class SweepController(Controller, Protocol):
+    """What the launching process and the command line need of a controller besides."""
+
+    order: str
+    """What somebody ordered from outside: ``running``, ``paused``, ``stopped`` or ``cancelled``; may be set."""
+
+    @property
+    def cap(self) -> int | None:
+        """How many trials there can be in all; None: no end, or none that is known."""
+
+    def trials(self) -> list[TrialRecord]:
+        """Every trial ever asked for, by number."""
+
+    def ending(self) -> Ending | None:
+        """Why no more trials are given out; None: there are more."""
+
+    def attended(self) -> bool | None:
+        """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
+
+    def bury(self) -> None:
+        """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""

@@ -15,6 +15,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wandbsweep.controllers.ending import Ending
@@ -207,7 +208,8 @@ class HostedController:
         self._desk.begun(slot, entry.run_id)
         with self._lock:
             self._live[entry.newest.key] = LiveRun(run, self._client, self.log, entry, self._make_writer, self._files)
-        return Trial(entry.number, entry.params, attempt=attempt, key=entry.newest.key)
+        trial = Trial(entry.number, entry.params, attempt=attempt, key=entry.newest.key)
+        return replace(trial, environment=self.environment(trial))
 
     def environment(self, trial: Trial) -> dict[str, str]:
         """What ``trial``'s process needs so that its ``wandb.init()`` is this trial's run (``trial_environment``)."""

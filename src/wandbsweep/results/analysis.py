@@ -22,6 +22,7 @@ Method = Literal["fanova", "ped-anova", "optuna-fanova"]
 METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
 
 _LEAST = 4  # trials; a forest of fewer says nothing
+_MOST = 2000  # trials for a forest; of more, some
 _TREES = 64
 _RESAMPLES = 24
 _RESAMPLE_TREES = 8
@@ -139,8 +140,11 @@ def _columns(evidence: Evidence, names: list[str]) -> tuple[NDArray[np.float64],
 def _by_forest(evidence: Evidence, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
     x, axes = _columns(evidence, names)
     y = _without_outliers(evidence)
-    shares = _mean(main_effects(x, y, axes, trees=_TREES, seed=seed), len(names))
     rng = np.random.default_rng(seed)
+    if len(y) > _MOST:
+        some = rng.choice(len(y), _MOST, replace=False)
+        x, y = x[some], y[some]
+    shares = _mean(main_effects(x, y, axes, trees=_TREES, seed=seed), len(names))
     found = []
     for index in range(_RESAMPLES):
         chosen = rng.integers(len(y), size=len(y))

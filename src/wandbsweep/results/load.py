@@ -199,7 +199,8 @@ def run_overrides(plan: Plan) -> list[str]:
 
 
 def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
-    """Read the sweep that ``ref`` names: a directory, an id below ``outputs/`` of the working directory, or ``URL#id``.
+    """Read the sweep that ``ref`` names: a directory, an id below ``outputs/`` of the working directory, ``URL#id``, or
+    ``wandb:entity/project/id``.
 
     ``URL`` is that of a database, in which ``${oc.env:NAME}`` may name an environment variable. Raises
     SweepDirectoryError where there is none, naming some that there are, and where one is damaged.
@@ -222,8 +223,11 @@ def _uncollected() -> Iterator[None]:
 
 def _read(ref: str | os.PathLike[str]) -> SweepResults:
     from wandbsweep.controllers.store import open_storage, read_ledger, read_origin
+    from wandbsweep.results.hosted import PREFIX, is_hosted, open_hosted_sweep, read_hosted
 
     text = os.fspath(ref)
+    if text.startswith(PREFIX):
+        return open_hosted_sweep(text)
     if "://" in text and "#" in text:
         url, _, study = text.rpartition("#")
         storage = open_storage(None, url)
@@ -232,6 +236,8 @@ def _read(ref: str | os.PathLike[str]) -> SweepResults:
     else:
         directory = find_sweep(ref)
         spec, plan = read_spec(directory), Plan.load_if_any(directory)
+        if is_hosted(directory):
+            return SweepResults(directory, spec, read_hosted(directory, spec), plan)
         address, study = storage_of(directory, plan)
         storage = open_storage(directory, address)
     return SweepResults(directory, spec, read_ledger(storage, study, spec.goal).records(), plan)

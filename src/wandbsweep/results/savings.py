@@ -97,7 +97,7 @@ def _seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRe
     (steps, seconds), (fewer, less) = (
         [statistics.median(column) for column in zip(*t, strict=True)] for t in (whole, part)
     )
-    return max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps
+    return float(max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps)
 
 
 def _chance(own: np.ndarray, curves: Sequence[np.ndarray], best: float) -> float | None:

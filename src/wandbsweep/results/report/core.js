@@ -68,6 +68,7 @@ const percent = share => (share > 0 && share < 0.01 ? "<1 %" : `${Math.round(sha
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 function changed(what) {
+  if (what === "theme") forgetTheme();
   for (const draw of redraw) draw(what);
 }
 
@@ -113,11 +114,24 @@ const key = (state, text) => el("span", { class: "key" }, symbol(state), text ??
 
 // -- Theme --------------------------------------------------------------------------------------------------------
 
-const dark = () => {
+let isDark = null;
+
+function dark() {
   const asked = document.documentElement.dataset.theme;
-  return asked ? asked === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-};
-const ink = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  isDark ??= asked ? asked === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return isDark;
+}
+
+function forgetTheme() {
+  isDark = null;
+  inks.clear();
+}
+const inks = new Map(); // asked for with every mark; forgotten when the theme changes
+
+function ink(name) {
+  if (!inks.has(name)) inks.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  return inks.get(name);
+}
 
 // One lightness from end to end, so that it reads without seeing hues; the best stands out from the paper.
 const RAMPS = {

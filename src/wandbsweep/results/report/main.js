@@ -23,6 +23,7 @@ function storedTheme() {
 }
 
 function build() {
+  forgetTheme();
   prepare();
   redraw.length = 0;
   for (const observer of observers.splice(0)) observer.disconnect();

@@ -57,7 +57,7 @@ function contour(host, valued, axesNow) {
   const it = chart(host, { height: 300, left: 62, top: 26, bottom: 38, label: "The metric over two parameters" }, () => {
     const [a, b] = axesNow();
     points.length = 0;
-    const there = valued.filter(trial => a.at(trial) !== null && b.at(trial) !== null);
+    const there = valued.filter(trial => tone.has(trial.n) && a.at(trial) !== null && b.at(trial) !== null);
     const surface = smoothed(there.map(t => [squeeze(a.at(t)), squeeze(b.at(t)), tone.get(t.n)]));
     paint(it, surface);
     axes(it, inset(a), inset(b), { xName: a.label, yName: b.label, rules: false });
@@ -77,10 +77,12 @@ function contour(host, valued, axesNow) {
 
 /** The weighted mean of the values around each cell, and how much weight there is (Nadaraya, 1964; Scott's bandwidth). */
 function smoothed(samples) {
+  if (!samples.length) return [];
   const deviation = k => {
     const mean = samples.reduce((sum, s) => sum + s[k], 0) / samples.length;
     return Math.sqrt(samples.reduce((sum, s) => sum + (s[k] - mean) ** 2, 0) / samples.length);
   };
+  if (samples.length > 2000) samples = samples.filter((_, i) => i % Math.ceil(samples.length / 2000) === 0);
   const factor = samples.length ** (-1 / 6);
   const [hx, hy] = [0, 1].map(k => Math.max(0.04, factor * deviation(k) * 0.8));
   const cells = [];
@@ -102,6 +104,7 @@ function smoothed(samples) {
 function paint(it, cells) {
   const small = el("canvas", { width: GRID, height: GRID });
   const context = small.getContext("2d");
+  if (!cells.length) return;
   cells.forEach(([value, weight], k) => {
     // In steps, as a map's contours are; faint where few trials are near.
     context.fillStyle = ramp(Math.round(value * 9) / 9, Math.min(0.62, weight * 0.6));

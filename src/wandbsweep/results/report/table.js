@@ -59,7 +59,7 @@ function table() {
     const keyOf = column.order ?? column.read;
     const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true }));
     const has = found.filter(trial => keyOf(trial) !== null && keyOf(trial) !== undefined);
-    const lacks = found.filter(trial => !has.includes(trial)); // last, whichever way
+    const lacks = found.filter(trial => keyOf(trial) === null || keyOf(trial) === undefined); // last, whichever way
     return [...has.sort((a, b) => direction * compare(keyOf(a), keyOf(b)) || place.get(a.n) - place.get(b.n)), ...lacks];
   }
 

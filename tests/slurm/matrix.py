@@ -1,0 +1,405 @@
+"""Faults at every phase of a trial, on real agents: what each does to the sweep, counted.
+
+One sweep is one fault: four of its agents are held, one while it asks, one while it trains, one in the middle of a
+checkpoint, one while it completes a trial; then the fault strikes all four, they are let go, and the sweep has to end.
+``python -m tests.slurm.matrix`` runs all of them, and prints the table of docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.daemons import wait_until
+from wandbsweep import open_sweep
+from wandbsweep.controllers.ledger import OUTCOME, Ledger, outcome_of
+from wandbsweep.controllers.store import open_storage
+from wandbsweep.plan import STUDY
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "tests" / "apps" / "faults"
+PHASES = ("asking", "training", "checkpointing", "completing")
+TRIALS, EPOCHS, LEASE_S = 8, 3, 3.0
+PATIENCE_S = 120
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass
+class Counted:
+    """What became of one trial."""
+
+    number: int
+    lost: int = 0
+    duplicated: int = 0
+    repeated: int = 0
+    attempts: int = 0
+    state: str = ""
+
+
+@dataclass
+class Sweep:
+    """A sweep of the application whose agents can be held and struck."""
+
+    directory: Path
+    overrides: list[str] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    storage: str | None = None
+    """A database's URL; None: a journal."""
+    agents: int = 4
+    trials: int = TRIALS
+    held: bool = True
+    lease_s: float = LEASE_S
+    launcher: str = "submitit_local"
+    starts: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def holds(self) -> Path:
+        return self.directory.parent / f"{self.directory.name}.holds"
+
+    @property
+    def log(self) -> Path:
+        return self.directory.parent / f"{self.directory.name}.log"
+
+    def command(self, *more: str) -> list[str]:
+        said = [
+            f"hydra.sweep.dir={self.directory}",
+            f"hydra/launcher={self.launcher}",
+            f"hydra.sweeper.agents={self.agents}",
+            f"hydra.sweeper.lease_s={self.lease_s}",
+            f"++sweep.run_cap={self.trials}",
+            "hydra.sweeper.seed=1",
+            *([f"hydra.sweeper.storage='{self.storage}'"] if self.storage else []),
+        ]
+        return [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *said, *self.overrides, *more]
+
+    def launch(self, *more: str) -> subprocess.Popen[bytes]:
+        """Start the launching process, in a session of its own."""
+        ours = {"OMP_NUM_THREADS": "1", "FAULTS": str(self.directory)}
+        if self.held:
+            self.holds.mkdir(exist_ok=True)
+            ours |= {"HOLDS": str(self.holds), "PYTHONPATH": str(APP / "agents")}
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                self.command(*more),
+                cwd=self.directory.parent,
+                env={**os.environ, **ours, **self.environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.starts.append(process)
+        return process
+
+    def wait(self, process: subprocess.Popen[bytes], within_s: float = PATIENCE_S) -> int:
+        try:
+            return process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the launching process goes on and on\n{self.said()}") from None
+
+    def join(self, *more: str) -> int:
+        """Resume it, and wait for the end."""
+        return self.wait(self.launch("hydra.sweeper.sweep_id=" + self.directory.name, *more))
+
+    def kill(self) -> None:
+        """All that is left of it here."""
+        for process in self.starts:
+            process.kill()
+            process.wait()
+        _kill(self.processes())
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")[-6000:]
+
+    # -- who is who -------------------------------------------------------------------------------------------------
+
+    def await_held(self) -> dict[str, dict[str, Any]]:
+        """Who is held in each phase, once all are."""
+
+        def all_held() -> bool:
+            codes = [process.poll() for process in self.starts]
+            assert None in codes or "detach" in " ".join(self.overrides), f"it ended already: {codes}\n{self.said()}"
+            return all((self.holds / f"{phase}.json").exists() for phase in PHASES)
+
+        wait_until(all_held, "agents in all phases", within_s=PATIENCE_S)
+        return {phase: json.loads((self.holds / f"{phase}.json").read_text()) for phase in PHASES}
+
+    def let_go(self) -> None:
+        (self.holds / "go").touch()
+
+    def processes(self, kind: str = "") -> list[int]:
+        """This sweep's processes, by what they are: ``agent``, ``warm`` (warm parents), ``trial``, or all."""
+        mark = f"FAULTS={self.directory}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal():
+                continue
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((int(entry.name), _kind(entry)))
+        return [pid for pid, its in found if kind in ("", its)]
+
+    def agent_of(self, pid: int) -> int:
+        """The agent that ``pid`` belongs to: itself, or the parent of its warm parent."""
+        while _kind(Path("/proc", str(pid))) in ("warm", "trial"):
+            pid = _parent(pid)
+        return pid
+
+    def warm_of(self, agent: int) -> list[int]:
+        return [pid for pid in self.processes("warm") if _parent(pid) == agent]
+
+    # -- what came of it --------------------------------------------------------------------------------------------
+
+    def ledger(self) -> tuple[Ledger, list[Any]]:
+        storage = open_storage(None if self.storage else self.directory, self.storage)
+        name = self.directory.name if self.storage else STUDY
+        attempts = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+        ledger = Ledger()
+        ledger.update(attempts)
+        storage.remove_session()
+        return ledger, attempts
+
+    def attempts(self, number: int) -> int:
+        return open_sweep(self.directory).trials[number].attempts
+
+    def number_of(self, holder: Mapping[str, Any]) -> int:
+        if "number" in holder:
+            return int(holder["number"])
+        number = self.ledger()[0].number_of(holder["key"])
+        assert number is not None
+        return number
+
+    def account(self) -> list[Counted]:
+        """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
+        ledger, attempts = self.ledger()
+        ends = Counter(
+            ledger.number_of(attempt._trial_id)
+            for attempt in attempts
+            if attempt.state.is_finished() and OUTCOME in attempt.system_attrs and outcome_of(attempt)["state"] in ENDED
+        )
+        records = {record.number: record for record in ledger.records()}
+        return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]
+
+    def _counted(self, number: int, record: Any, ends: int) -> Counted:
+        if record is None:
+            return Counted(number, lost=1, state="never given out")
+        notes = self.directory / str(number) / "epochs.jsonl"
+        trained = [json.loads(line)["epoch"] for line in notes.read_text().splitlines()] if notes.exists() else []
+        whole = record.state != "finished" or sorted(record.reports) == list(range(EPOCHS))
+        return Counted(
+            number,
+            lost=int(record.state not in ENDED or not whole),
+            duplicated=max(0, ends - 1),
+            repeated=max([0, *(count - 1 for count in Counter(trained).values())]),
+            attempts=record.attempts,
+            state=record.state,
+        )
+
+
+def _kind(process: Path) -> str:
+    words = (process / "cmdline").read_bytes().split(b"\0")
+    if b"submitit.core._submit" in words:
+        return "agent"
+    if not any(b"wandbsweep.forking" in word for word in words):
+        return "other"
+    parent = Path("/proc", str(_parent(int(process.name))), "cmdline")
+    return "trial" if b"wandbsweep.forking" in parent.read_bytes() else "warm"
+
+
+def _parent(pid: int) -> int:
+    return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+
+
+# -- faults ---------------------------------------------------------------------------------------------------------
+
+Holders = Mapping[str, Mapping[str, Any]]
+
+
+def kill_trials(sweep: Sweep, holders: Holders) -> None:
+    """Where there is none, its warm parent."""
+    for holder in holders.values():
+        pids = [holder["pid"]] if "number" in holder else sweep.warm_of(holder["pid"])
+        _kill(pids)
+
+
+def kill_agents(sweep: Sweep, holders: Holders) -> None:
+    """Their trials die with them, which is waited for."""
+    _kill([sweep.agent_of(holder["pid"]) for holder in holders.values()])
+    wait_until(lambda: not any(_lives(holder["pid"]) for holder in holders.values()), "their trials to die")
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _lives(pid: int) -> bool:
+    with suppress(OSError):
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def kill_launcher(sweep: Sweep, holders: Holders) -> None:
+    sweep.starts[-1].kill()
+    sweep.starts[-1].wait()
+
+
+def interrupt_agents(signum: signal.Signals) -> Callable[[Sweep, Holders], None]:
+    def interrupt(sweep: Sweep, holders: Holders) -> None:
+        """As SLURM does: every process of the agent."""
+        for holder in holders.values():
+            agent = sweep.agent_of(holder["pid"])
+            for pid in {holder["pid"], agent, *sweep.warm_of(agent)}:
+                os.kill(pid, signum)
+
+    return interrupt
+
+
+def fill_disk(sweep: Sweep, holders: Holders) -> None:
+    """The journal can grow by some bytes, and no more: what is written next is torn, and fails.
+
+    A limit on the agents' file sizes stands for the disk. It is lifted after half a lease's time.
+    """
+    agents = [sweep.agent_of(holder["pid"]) for holder in holders.values()]
+    size = (sweep.directory / "journal.log").stat().st_size
+    before = {agent: resource.prlimit(agent, resource.RLIMIT_FSIZE) for agent in agents}
+    for agent in agents:
+        resource.prlimit(agent, resource.RLIMIT_FSIZE, (size + 10, before[agent][1]))
+    sweep.let_go()
+    time.sleep(LEASE_S / 2)  # how long it is full
+    for agent in agents:
+        with suppress(ProcessLookupError):
+            resource.prlimit(agent, resource.RLIMIT_FSIZE, before[agent])
+
+
+def tear_journal(sweep: Sweep, holders: Holders) -> None:
+    """Power is lost: everybody dies, and the last line that they wrote is half there."""
+    _kill(sweep.processes())
+    sweep.starts[-1].wait()
+    journal = sweep.directory / "journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    os.truncate(journal, journal.stat().st_size - len(lines[-1]) // 2)
+
+
+def jump(off_s: float) -> Callable[[Sweep, Holders], None]:
+    def strike(sweep: Sweep, holders: Holders) -> None:
+        (sweep.holds / "clock.new").write_text(str(off_s))
+        (sweep.holds / "clock.new").rename(sweep.holds / "clock")
+
+    return strike
+
+
+@dataclass(frozen=True)
+class Fault:
+    strike: Callable[[Sweep, Holders], None]
+    rejoin: bool = False
+    """Whether nothing is left of the sweep, and somebody has to go on with it."""
+    orphaned: bool = False
+    """Whether the agents are to end it without a launching process."""
+
+
+LOCAL: dict[str, Fault] = {
+    "SIGKILL the trial's process": Fault(kill_trials),
+    "SIGKILL the agent": Fault(kill_agents),
+    "SIGKILL the launching process": Fault(kill_launcher, orphaned=True),
+    "SIGTERM to all of a job": Fault(interrupt_agents(signal.SIGTERM)),
+    "submitit's signal (USR2) to all of a job": Fault(interrupt_agents(signal.SIGUSR2)),
+    "disk full while writing the journal": Fault(fill_disk),
+    "journal truncated mid-line": Fault(tear_journal, rejoin=True),
+    "clock jumps ahead a minute": Fault(jump(60.0)),
+    "clock jumps back a minute": Fault(jump(-60.0)),
+}
+
+
+def run(sweep: Sweep, fault: Fault) -> dict[str, Counted]:
+    """Strike one sweep; the four trials by the phase they were in. Raises AssertionError where another was harmed."""
+    launched = sweep.launch()
+    holders = sweep.await_held()
+    numbers = {phase: sweep.number_of(holder) for phase, holder in holders.items()}
+    fault.strike(sweep, holders)
+    sweep.let_go()
+    if fault.orphaned:
+        wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=PATIENCE_S)
+    elif fault.rejoin:
+        sweep.join()
+    else:
+        sweep.wait(launched)
+    account = sweep.account()
+    others = [c for c in account if c.number not in numbers.values() and (c.lost or c.duplicated or c.repeated > 1)]
+    assert not others, f"{others}\n{sweep.said()}"
+    return {phase: account[number] for phase, number in numbers.items()}
+
+
+@contextmanager
+def made(directory: Path, **options: Any) -> Iterator[Sweep]:
+    sweep = Sweep(directory, **options)
+    try:
+        yield sweep
+    finally:
+        sweep.kill()
+
+
+# -- at random ------------------------------------------------------------------------------------------------------
+
+
+def random_kills(sweep: Sweep, *, kills: int, seed: int, pause_s: tuple[float, float]) -> Counter[str]:
+    """Kill so many processes of ``sweep`` at random moments, and see it to its end; how many of which kind."""
+    rng, killed = random.Random(seed), Counter[str]()
+    launched = sweep.launch()
+    while sum(killed.values()) < kills:
+        time.sleep(rng.uniform(*pause_s))
+        kind = rng.choice(["agent", "agent", "trial", "trial", "trial", "warm", "launcher"])
+        if launched.poll() is not None:
+            launched = sweep.launch("hydra.sweeper.sweep_id=" + sweep.directory.name)
+        if kind == "launcher":
+            if not sweep.processes("agent"):
+                continue
+            launched.kill()
+            launched.wait()
+        else:
+            pids = sorted(sweep.processes(kind))
+            if not pids:
+                continue
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+        killed[kind] += 1
+    if launched.poll() is None:
+        sweep.wait(launched)
+    for _ in range(3):
+        if all(not counted.lost for counted in sweep.account()):
+            break
+        sweep.join()
+    return killed
+
+
+# -- the table ------------------------------------------------------------------------------------------------------
+
+
+def line(name: str, cells: Mapping[str, list[Counted]]) -> str:
+    shown = []
+    for phase in PHASES:
+        seen = cells[phase]
+        worst = max(counted.repeated for counted in seen)
+        shown.append(f"{sum(c.lost for c in seen)} / {sum(c.duplicated for c in seen)} / {worst}")
+    return f"| {name} | {' | '.join(shown)} |"
+
+
+def scratch(place: Path, name: str) -> Path:
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name)
+    directory = place / slug
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(place / f"{slug}.holds", ignore_errors=True)
+    return directory
