@@ -28,14 +28,16 @@ class WandbSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from wandbsweep.errors import SweepError
         from wandbsweep.prepare import named_storage, prepare
-        from wandbsweep.session import Session
+        from wandbsweep.session import Session, refuse_unfit
         from wandbsweep.settings import Settings
 
         try:
             given = {**self._settings, "storage": named_storage(self._config)}
             settings = Settings(**{key: _plain(value) for key, value in given.items()})
+            launcher_class = str(self._config.hydra.launcher._target_)
+            refuse_unfit(launcher_class, settings)
             prepared = prepare(self._config, self._context.config_loader, arguments, settings)
-            session = Session(prepared, settings, launcher=str(self._config.hydra.launcher._target_))
+            session = Session(prepared, settings, launcher=launcher_class)
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None

@@ -54,6 +54,7 @@ def run_agent(
     separate: bool = False,
     grace_s: float = GRACE_S,
     worth_starting: Callable[[Sequence[float]], bool] = lambda durations: True,
+    look_s: float = _LOOK_S,
 ) -> Iterator[JobResult]:
     """Run trials one after another, ``count`` of them or until the controller has no more, yielding each result.
 
@@ -62,14 +63,15 @@ def run_agent(
     then the process ends as it would have without us (Ctrl-C: KeyboardInterrupt), whatever the task made of it.
 
     ``separate``: ``run_job`` runs its trials in processes of their own, watches ``watch``, and keeps to the grace
-    itself. ``worth_starting`` is asked before each trial, with the seconds that each one here took.
+    itself. ``worth_starting`` is asked before each trial, with the seconds that each one here took. ``look_s``: how
+    often the controller is asked whether it is ready, while it is not.
     """
     watch = watch or SignalWatch()
     durations: list[float] = []
     with watch.watching():
         try:
             while (count is None or len(durations) < count) and worth_starting(durations):
-                _await_turn(controller, name, watch)
+                _await_turn(controller, name, watch, look_s)
                 watch.hold()
                 trial = controller.ask(name)
                 if trial is None:
@@ -88,14 +90,14 @@ def run_agent(
             leave(watch, signalled.signum)
 
 
-def _await_turn(controller: Controller, name: str, watch: SignalWatch) -> None:
+def _await_turn(controller: Controller, name: str, watch: SignalWatch, look_s: float) -> None:
     """Wait until ``ask`` will answer at once: only here is an agent that waits free to be interrupted."""
     until = time.monotonic() + controller.wait_s(name)
     while True:
         watch.check()
         if time.monotonic() >= until and controller.ready(name):
             return
-        time.sleep(_LOOK_S)
+        time.sleep(look_s)
 
 
 def _attempt(

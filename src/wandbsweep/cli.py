@@ -105,8 +105,11 @@ def best(options: argparse.Namespace) -> int:
 def _show_status(results: SweepResults, *, as_json: bool) -> None:
     from wandbsweep.results.tables import counted, state_line
 
+    from wandbsweep import attendance
+
     spec, best = results.spec, results.best
     if as_json:
+        standing = attendance.attendance(results)
         _print_json(
             {
                 "sweep_id": results.sweep_id,
@@ -119,6 +122,7 @@ def _show_status(results: SweepResults, *, as_json: bool) -> None:
                 "trials": len(results.trials),
                 "counts": results.counts,
                 "best": None if best is None else _best_json(results, best),
+                **({"order": standing.order, "over": standing.over, "alive": standing.alive} if standing else {}),
             }
         )
         return
@@ -127,6 +131,8 @@ def _show_status(results: SweepResults, *, as_json: bool) -> None:
     print(f"{results.sweep_id}: {spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}")
     print(f"{results.directory}")
     print(state_line(results, spec.run_cap), flush=True)
+    for line in attendance.describe(results):
+        print(line, flush=True)
 
 
 def _best_json(results: SweepResults, best: TrialRecord) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pickle
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -32,12 +32,17 @@ from wandbsweep.wandb_run import trial_environment
 
 TRACEBACK = "traceback.txt"
 
+Around = Callable[[Trial, Sequence[str]], AbstractContextManager[None]]
+"""What is done around a trial's task, given its overrides."""
+
 
 class TrialJob:
     """Composes and runs trials of the sweep in ``directory``; an agent has one for all its trials.
 
     ``master`` is the launching command's configuration, ``callbacks`` its Hydra callbacks, which see each trial as a
-    job of its own. ``keep``: whether results carry Hydra's JobReturn whole, configurations included.
+    job of its own. ``keep``: whether results carry Hydra's JobReturn whole, configurations included. ``rank``: which of
+    the processes that run each trial this is; those above 0 leave nothing in its directory but a log of their own, and
+    where they fail a traceback.
     """
 
     def __init__(
@@ -49,8 +54,12 @@ class TrialJob:
         master: DictConfig,
         callbacks: Any,
         keep: bool = True,
+        rank: int = 0,
+        around: Around = lambda trial, overrides: nullcontext(),
     ) -> None:
         self._plan = plan
+        self._rank = rank
+        self._around = around
         self._directory = directory
         self._task = task_function
         self._loader = snapshot_of(plan, directory)
@@ -60,12 +69,13 @@ class TrialJob:
 
     def __call__(self, trial: Trial) -> JobResult:
         os.chdir(self._plan.cwd)  # the agent's own job may have changed it
-        (self._directory / str(trial.number) / TRACEBACK).unlink(missing_ok=True)  # an earlier attempt's
+        self._traceback(trial).unlink(missing_ok=True)  # an earlier attempt's
         try:
             config = self.compose(trial)
         except Exception as error:  # resolvers and config sources are the application's, and raise what they like
             return self._failed(trial, error)
-        with _own_logging(), trial_environment(trial.environment):
+        around = self._around(trial, list(config.hydra.overrides.task))
+        with _own_logging(), trial_environment(trial.environment), around:
             job = self._run(config)
             output_dir = Path(config.hydra.runtime.output_dir)
             self._link(trial, output_dir)
@@ -98,14 +108,18 @@ class TrialJob:
         set_key(config, "hydra.sweep.dir", str(self._directory))
         set_key(config, "hydra.job.num", trial.number)
         set_key(config, "hydra.job.id", f"{self._plan.sweep_id}-{trial.number}")
-        set_key(config, "hydra.job.name", self._plan.job_name)
+        set_key(config, "hydra.job.name", name_of_rank(self._plan.job_name, self._rank))
+        if self._rank:
+            set_key(config, "hydra.output_subdir", None)
         return config
 
+    def _traceback(self, trial: Trial) -> Path:
+        return self._directory / str(trial.number) / name_of_rank(TRACEBACK, self._rank)
+
     def _failed(self, trial: Trial, error: BaseException, *, job: JobReturn | None = None) -> JobResult:
-        directory = self._directory / str(trial.number)
-        directory.mkdir(parents=True, exist_ok=True)
-        text = "".join(traceback.format_exception(error))
-        (directory / TRACEBACK).write_text(text, encoding="utf-8")
+        file = self._traceback(trial)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         line = " ".join(traceback.format_exception_only(error)[-1].split())
         if isinstance(error, HydraException) and error.__cause__ is not None:
             line += f" ({' '.join(str(error.__cause__).split())})"  # Hydra says there what was wrong
@@ -125,7 +139,7 @@ class TrialJob:
     def _link(self, trial: Trial, output_dir: Path) -> None:
         """Make ``<number>/`` lead to the job's directory where the application names those otherwise."""
         numbered = self._directory / str(trial.number)
-        if output_dir != numbered and not numbered.exists():
+        if output_dir != numbered and not numbered.exists() and not self._rank:
             numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
 
 
@@ -149,9 +163,22 @@ def preload(task_function: Callable[..., Any]) -> None:
             importlib.import_module(name)
 
 
-def trial_log(plan: Plan, directory: Path, trial: Trial) -> Path:
+def trial_log(plan: Plan, directory: Path, trial: Trial, rank: int = 0) -> Path:
     """Where Hydra's usual logging writes what a trial says."""
-    return directory / str(trial.number) / f"{plan.job_name}.log"
+    return directory / str(trial.number) / f"{name_of_rank(plan.job_name, rank)}.log"
+
+
+def name_of_rank(name: str, rank: int) -> str:
+    """What is called ``name`` for rank 0: ``train.rank1``, ``traceback.rank1.txt``."""
+    path = Path(name)
+    return f"{path.stem}.rank{rank}{path.suffix}" if rank else name
+
+
+def log_as_rank(rank: int) -> None:
+    """Have what this process says, which is not rank 0 of its agent, in a log of its own beside the agent's."""
+    own: Any = HydraConfig.instance().cfg
+    set_key(own, "hydra.job.name", name_of_rank(own.hydra.job.name, rank))
+    configure_log(own.hydra.job_logging, own.hydra.verbose)
 
 
 def agent_number() -> int:

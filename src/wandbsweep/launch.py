@@ -6,13 +6,16 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wandbsweep.devices import VISIBLE
 from wandbsweep.plan import Plan
+from wandbsweep.ranks import POLL_S, Follower, Leader, Rank, Rejoining, leading
 from wandbsweep.signals import GRACE_S, SignalWatch
+from wandbsweep.subranks import offered
 from wandbsweep.timelimit import TimeLimit
 
 if TYPE_CHECKING:
@@ -68,19 +71,26 @@ class AgentTask:
         from wandbsweep.job import agent_number
         from wandbsweep.sweepdir import read_spec
 
+        rank = Rank.of_process()
+        if rank.number:
+            return self._follow(rank)
         limit = TimeLimit.of_job()
         plan = Plan.load(self.directory)
         spec = read_spec(self.directory)
         watch = SignalWatch()
         with ExitStack() as stack:
-            if self.devices:
-                stack.enter_context(_visible(self.devices[agent_number() % len(self.devices)]))
+            self._show_devices(stack)
+            group: dict[str, Any] = {}
+            if rank.size > 1:
+                lead = stack.enter_context(leading(ranks_directory(self.directory), rank.size))
+                stack.enter_context(_environment(rank.environment(lead.session.port)))
+                group["look_s"] = POLL_S
             # First: the warm parent's imports take seconds, which the storage's can share.
-            run_job = self._runner(plan, watch, stack)
+            run_job = self._runner(plan, watch, stack, rank)
             controller = plan.open_controller(self.directory, spec, wait_s=_DATABASE_S)
             stack.callback(controller.close)
             results = run_agent(
-                controller,
+                Leader(controller, lead) if rank.size > 1 else controller,
                 run_job,
                 name=str(agent_number()),
                 sweep_id=plan.sweep_id,
@@ -90,25 +100,71 @@ class AgentTask:
                 separate=self.isolation == "process",
                 grace_s=self.grace_s,
                 worth_starting=limit.worth_starting,
+                **group,
             )
             return _payloads(list(results))
 
-    def _runner(self, plan: Plan, watch: SignalWatch, stack: ExitStack) -> RunJob:
+    def _follow(self, rank: Rank) -> list[tuple[int, Any]]:
+        """Run what rank 0 of this agent runs, which alone returns what came of it."""
+        from wandbsweep.agent import run_agent
+        from wandbsweep.job import agent_number, log_as_rank
+        from wandbsweep.sweepdir import read_spec
+
+        plan = Plan.load(self.directory)
+        spec = read_spec(self.directory)
+        watch = SignalWatch()
+        log_as_rank(rank.number)
+        with ExitStack() as stack:
+            self._show_devices(stack)
+            follower = Follower(ranks_directory(self.directory), rank.number)
+            stack.callback(follower.close)
+            stack.enter_context(follower.leaving_last())
+            stack.enter_context(_environment(rank.environment(follower.session.port)))
+            run_job = self._runner(plan, watch, stack, rank)
+            if self.isolation == "none":
+                follower.end_with_leader()
+            results = run_agent(
+                follower,
+                run_job,
+                name=str(agent_number()),
+                sweep_id=plan.sweep_id,
+                metric=spec.metric.name if spec.metric else None,
+                watch=watch,
+                separate=self.isolation == "process",
+                grace_s=self.grace_s,
+                look_s=POLL_S,
+            )
+            for _ in results:
+                pass
+        return []
+
+    def _show_devices(self, stack: ExitStack) -> None:
+        from wandbsweep.job import agent_number
+
+        if self.devices:
+            stack.enter_context(_environment({VISIBLE: self.devices[agent_number() % len(self.devices)]}))
+
+    def _runner(self, plan: Plan, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
+        from wandbsweep.job import hydra_state, trial_log
+
+        warmed = _Warmed(self, plan, hydra_state(), rank)
         if self.isolation == "none":
-            return self._job(plan, self.task_function, self.callbacks)
+            return Rejoining(warmed.job(self.task_function, self.callbacks))
         import cloudpickle  # type: ignore[import-untyped]
 
-        from wandbsweep.job import hydra_state, trial_log
         from wandbsweep.warm import WarmParent
 
-        task = cloudpickle.dumps(_Warmed(replace(self, packed=self._packed()), plan, hydra_state()))
+        task = cloudpickle.dumps(replace(warmed, agent=replace(self, packed=self._packed())))
         warm = WarmParent(
-            task, watch=watch, grace_s=self.grace_s, log_of=lambda trial: trial_log(plan, self.directory, trial)
+            task,
+            watch=watch,
+            grace_s=self.grace_s,
+            log_of=lambda trial: trial_log(plan, self.directory, trial, rank.number),
         )
         stack.callback(warm.close)
         return warm
 
-    def _job(self, plan: Plan, task_function: Callable[[Any], Any], callbacks: Any) -> TrialJob:
+    def _job(self, plan: Plan, task_function: Callable[[Any], Any], callbacks: Any, **options: Any) -> TrialJob:
         from wandbsweep.job import TrialJob
 
         return TrialJob(
@@ -118,6 +174,7 @@ class AgentTask:
             master=self.master,
             callbacks=callbacks,
             keep=self.keep,
+            **options,
         )
 
     def _packed(self) -> bytes:
@@ -129,16 +186,25 @@ class AgentTask:
         return packed
 
 
+def ranks_directory(sweep: Path) -> Path:
+    """Where the ranks of the agent that runs in this process find each other."""
+    from wandbsweep.job import agent_number
+    from wandbsweep.sweepdir import AGENTS
+
+    return sweep / AGENTS / str(agent_number()) / RANKS
+
+
 @contextmanager
-def _visible(devices: str) -> Iterator[None]:
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = devices
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.pop(VISIBLE)
-        if before is not None:
-            os.environ[VISIBLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 @dataclass(frozen=True)
@@ -148,15 +214,34 @@ class _Warmed:
     agent: AgentTask
     plan: Plan
     hydra_state: Any
+    rank: Rank = field(default_factory=Rank)
 
     def __call__(self) -> RunJob:
-        from wandbsweep.job import preload, restore_hydra
+        from wandbsweep.job import preload
+
+        task_function, callbacks = self._loaded()
+        preload(task_function)
+        return _Sealing(self.job(task_function, callbacks))
+
+    def job(self, task_function: Callable[[Any], Any], callbacks: Any) -> TrialJob:
+        """Runs trials in a process that has loaded the task; their training may start further ones."""
+        if self.rank.size > 1:
+            return self.agent._job(self.plan, task_function, callbacks, rank=self.rank.number)
+        around = partial(_offered, _Task(self, task_function, callbacks))
+        return self.agent._job(self.plan, task_function, callbacks, around=around)
+
+    def as_rank(self, rank: int) -> TrialJob:
+        """Runs trials in a further process, as ``rank``."""
+        task_function, callbacks = self._loaded()
+        return self.agent._job(self.plan, task_function, callbacks, rank=rank)
+
+    def _loaded(self) -> tuple[Callable[[Any], Any], Any]:
+        from wandbsweep.job import restore_hydra
 
         restore_hydra(self.hydra_state)
         assert self.agent.packed is not None
-        task_function, callbacks = pickle.loads(self.agent.packed)
-        preload(task_function)
-        return _Sealing(self.agent._job(self.plan, task_function, callbacks))
+        loaded: tuple[Callable[[Any], Any], Any] = pickle.loads(self.agent.packed)
+        return loaded
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,30 @@ _POLL_S = 0.25
 _BETWEEN_TRIALS_S = 5.0
 
 
+def refuse_unfit(launcher: str, settings: Settings) -> None:
+    """Raise SweepError for what the launcher with the class ``launcher`` cannot do, before anything is made."""
+    if settings.detach:
+        refuse_undetachable(launcher)
+    devices_under(launcher, settings, settings.agents or 1)
+
+
+def devices_under(launcher: str, settings: Settings, agents: int) -> list[str]:
+    """What each agent's CUDA_VISIBLE_DEVICES is, in turn; none: as the launcher leaves it."""
+    if settings.gpus_per_agent is None:
+        return []
+    if "Slurm" in launcher:
+        raise SweepError(
+            "hydra.sweeper.gpus_per_agent is for the agents of one machine; SLURM gives each job its own GPUs: "
+            f"hydra.launcher.gpus_per_node={settings.gpus_per_agent}"
+        )
+    return slices(visible_devices(), settings.gpus_per_agent, agents)
+
+
 class Session:
     """Runs the agents of a prepared sweep to their end."""
 
     def __init__(self, prepared: Prepared, settings: Settings, *, launcher: str) -> None:
         """``launcher``: the class of Hydra's launcher, by its full name."""
-        if settings.detach:
-            refuse_undetachable(launcher)
         self.prepared = prepared
         self.settings = settings
         self._controller = prepared.plan.open_controller(prepared.directory, prepared.spec)
@@ -48,18 +65,7 @@ class Session:
             log.warning("The sweep was %s; it goes on now.", self._controller.order)
             self._controller.order = "running"
         self.isolation: Isolation = isolation_under(launcher, settings.isolation)
-        self.devices = self._devices(launcher)
-
-    def _devices(self, launcher: str) -> list[str]:
-        """What each agent's CUDA_VISIBLE_DEVICES is, in turn; none: as the launcher leaves it."""
-        if self.settings.gpus_per_agent is None:
-            return []
-        if "Slurm" in launcher:
-            raise SweepError(
-                "hydra.sweeper.gpus_per_agent is for the agents of one machine; SLURM gives each job its own GPUs: "
-                f"hydra.launcher.gpus_per_node={self.settings.gpus_per_agent}"
-            )
-        return slices(visible_devices(), self.settings.gpus_per_agent, self._agents())
+        self.devices = devices_under(launcher, settings, self._agents())
 
     def run(self, launch: Launch) -> list[Any]:
         """Returns Hydra's JobReturn of each trial that these agents ran, by number.

@@ -200,7 +200,8 @@ class WarmParent:
 
     def _judge(self, run: _Run) -> JobResult:
         if run.lost:
-            log.warning("Trial %d is another agent's by now; its process here was ended.", run.trial.number)
+            reason = run.current.decision.reason
+            log.warning("Trial %d is not this agent's any more (%s); its process was ended.", run.trial.number, reason)
             return JobResult(lost=True)
         if run.result is not None:
             if not run.result.job.preempted:

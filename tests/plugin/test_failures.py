@@ -17,9 +17,9 @@ def sweep_file(app: App, spec: dict[str, object]) -> str:
     return "sweep=given"
 
 
-def refused(app: App, *arguments: str) -> str:
+def refused(app: App, *arguments: str, **environment: str) -> str:
     """The message of a sweep that must not begin."""
-    message = app.run("-m", "hydra/sweeper=wandbsweep", *arguments).refused()
+    message = app.run("-m", "hydra/sweeper=wandbsweep", *arguments, **environment).refused()
     outputs = app.directory / "outputs"
     assert not outputs.exists(), list(outputs.iterdir())
     return message
@@ -255,3 +255,29 @@ class TestDamage:
         )
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random")
         assert "the journal is damaged: 'garbage'" in ended.refused()
+
+
+def test_a_password_is_refused_before_it_is_written(app: App) -> None:
+    message = refused(app, "sweep=grid", "hydra.sweeper.storage='postgresql://me:marked-secret@localhost/x'")
+    assert "postgresql://me:***@localhost/x holds a password" in message
+    assert "marked-secret" not in message
+
+
+def test_a_password_in_the_environment_is_not_written(app: App, tmp_path: Path) -> None:
+    # SQLite has no passwords, but the same address.
+    url = f"sqlite:///{tmp_path}/${{oc.env:MARKED}}.db"
+    app.multirun("sweep=grid", f"'hydra.sweeper.storage=\"{url}\"'".strip("'"), MARKED="marked-secret")
+    assert (tmp_path / "marked-secret.db").exists()
+    written = [path for path in app.directory.rglob("*") if path.is_file() and b"marked-secret" in path.read_bytes()]
+    assert written == []
+
+
+@pytest.mark.parametrize("basic", ["hydra/launcher=joblib", "hydra/launcher=basic"])
+def test_what_cannot_be_left_is_not_detached(app: App, basic: str) -> None:
+    assert "hydra.sweeper.detach=true" in refused(app, "sweep=grid", basic, "hydra.sweeper.detach=true")
+
+
+def test_agents_have_their_own_devices(app: App) -> None:
+    agents = ["hydra/launcher=submitit_local", "hydra.sweeper.agents=2", "hydra.sweeper.gpus_per_agent=1"]
+    message = refused(app, "sweep=grid", *agents, CUDA_VISIBLE_DEVICES="3")
+    assert "2 agents with 1 GPUs each need 2, but there are 1 (3)" in message

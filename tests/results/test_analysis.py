@@ -8,6 +8,7 @@ from scipy import stats
 
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
+from wandbsweep.results import analysis
 from wandbsweep.results.analysis import importance
 from wandbsweep.results.correlation import correlation
 from wandbsweep.results.evidence import Evidence, gather
@@ -86,6 +87,12 @@ class TestImportance:
         found = importance(small, method=method)
         assert found.method == method
         assert next(iter(found)) == "a"
+
+    def test_without_scikit_learn(self, linear, monkeypatch):
+        monkeypatch.setattr(analysis, "find_spec", lambda name: None)
+        assert linear.importance().method == "ped-anova"
+        with pytest.raises(SweepError, match=r"fanova needs scikit-learn, .*pip install 'wandbsweep\[analysis\]'"):
+            linear.importance(method="fanova")
 
     def test_maximizing_changes_nothing(self, tmp_path):
         found = [

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pandas as pd
 import pytest
@@ -81,12 +80,3 @@ def test_other_formats(tmp_path):
     with pytest.raises(SweepError, match="does not exist"):
         results.export(tmp_path / "nowhere" / "all.csv")
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
-
-
-def test_the_frame_of_many_trials_takes_no_time(tmp_path):
-    """By columns, not by rows: no promise about the machine, but that the frame is not what one waits for."""
-    results = make(tmp_path, PLAIN, 300, steps=1)
-    many = type(results)(results.directory, results.spec, list(results.trials) * 33)
-    began = time.perf_counter()
-    assert len(many.frame) == 9900
-    assert time.perf_counter() - began < 2

@@ -85,7 +85,9 @@ def test_it_ends_with_the_sweep(running):
     reads = iter([running, ended])
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     watch(lambda: next(reads), console, every_s=0)
-    assert "8 finished" in console.file.getvalue()
+    shown = console.file.getvalue()
+    assert "8 finished" in shown
+    assert " left (the last 8 trials took" in shown
 
 
 def test_in_a_pipe_it_is_lines(tmp_path, monkeypatch, capsys):

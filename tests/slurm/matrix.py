@@ -1,7 +1,7 @@
 """Faults at every phase of a trial, on real agents: what each does to the sweep, counted.
 
-One sweep is one fault: four of its agents are held, one while it asks, one while it trains, one in the middle of a
-checkpoint, one while it completes a trial; then the fault strikes all four, they are let go, and the sweep has to end.
+One sweep is one fault: four of its five agents are held, one while it asks, one while it trains, one in the middle of
+a checkpoint, one while it completes a trial; the fault strikes all four, they are let go, and the sweep has to end.
 ``python -m tests.slurm.matrix`` runs all of them, and prints the table of docs/reliability.md.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.daemons import wait_until
+from scripts.slurm.cluster import Cluster
 from wandbsweep import open_sweep
 from wandbsweep.controllers.ledger import OUTCOME, Ledger, outcome_of
 from wandbsweep.controllers.store import open_storage
@@ -32,7 +33,7 @@ from wandbsweep.plan import STUDY
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "tests" / "apps" / "faults"
 PHASES = ("asking", "training", "checkpointing", "completing")
-TRIALS, EPOCHS, LEASE_S = 8, 3, 3.0
+TRIALS, EPOCHS, LEASE_S = 10, 3, 3.0
 PATIENCE_S = 120
 ENDED = ("finished", "stopped", "failed")
 
@@ -58,11 +59,12 @@ class Sweep:
     environment: Mapping[str, str] = field(default_factory=dict)
     storage: str | None = None
     """A database's URL; None: a journal."""
-    agents: int = 4
+    agents: int = 5
     trials: int = TRIALS
     held: bool = True
     lease_s: float = LEASE_S
     launcher: str = "submitit_local"
+    cluster: Cluster | None = None
     starts: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -72,6 +74,11 @@ class Sweep:
     @property
     def log(self) -> Path:
         return self.directory.parent / f"{self.directory.name}.log"
+
+    @property
+    def on(self) -> Cluster:
+        assert self.cluster is not None
+        return self.cluster
 
     def command(self, *more: str) -> list[str]:
         said = [
@@ -95,7 +102,7 @@ class Sweep:
             process = subprocess.Popen(
                 self.command(*more),
                 cwd=self.directory.parent,
-                env={**os.environ, **ours, **self.environment},
+                env={**os.environ, **ours, **self.environment, **(self.cluster.environment if self.cluster else {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -159,6 +166,16 @@ class Sweep:
 
     def warm_of(self, agent: int) -> list[int]:
         return [pid for pid in self.processes("warm") if _parent(pid) == agent]
+
+    def await_end(self) -> None:
+        """Every trial has ended, and every agent has."""
+
+        def all_ended() -> bool:
+            records = self.ledger()[0].records()
+            return len(records) == self.trials and all(record.ended for record in records)
+
+        wait_until(all_ended, "all trials to end", within_s=PATIENCE_S)
+        wait_until(lambda: not self.processes("agent"), "all agents to end", within_s=PATIENCE_S)
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
@@ -237,7 +254,7 @@ def kill_trials(sweep: Sweep, holders: Holders) -> None:
 def kill_agents(sweep: Sweep, holders: Holders) -> None:
     """Their trials die with them, which is waited for."""
     _kill([sweep.agent_of(holder["pid"]) for holder in holders.values()])
-    wait_until(lambda: not any(_lives(holder["pid"]) for holder in holders.values()), "their trials to die")
+    wait_until(lambda: not any(_lives(holder["pid"]) for holder in holders.values()), "their trials to die", within_s=30)
 
 
 def _kill(pids: Iterable[int]) -> None:
@@ -302,19 +319,79 @@ def jump(off_s: float) -> Callable[[Sweep, Holders], None]:
     return strike
 
 
+# -- SLURM's own ----------------------------------------------------------------------------------------------------
+
+
+def requeue(sweep: Sweep, holders: Holders) -> None:
+    for holder in holders.values():
+        sweep.on.requeue(holder["job"])
+
+
+def cancel_tasks(sweep: Sweep, holders: Holders) -> None:
+    sweep.on.cancel(*(holder["job"] for holder in holders.values()))
+
+
+def preempt(sweep: Sweep, holders: Holders) -> None:
+    """A job of the partition ``high`` that needs all nodes: it waits for what it drives out."""
+    cluster = sweep.on
+    cluster.submit("true", "--exclusive", f"--nodes={cluster.size.nodes}", partition="high")
+    wait_until(lambda: not _alive(holders), "the jobs to be driven out", within_s=60)
+
+
+def lose_nodes(sweep: Sweep, holders: Holders) -> None:
+    """Their slurmd is killed, and the steps run on, as behind a cut cable, until others have their trials.
+
+    As on a real node, which is alone with what it runs: the file system is there for it, but its leases are not
+    renewed. Here that is done by stopping the agents (SIGSTOP), which wake when it is too late.
+    """
+    agents = {phase: sweep.agent_of(holder["pid"]) for phase, holder in holders.items()}
+    nodes = {_variable(agent, "SLURMD_NODENAME") for agent in agents.values()}
+    before = {number: sweep.attempts(number) for number in map(sweep.number_of, holders.values())}
+    for agent in agents.values():
+        os.kill(agent, signal.SIGSTOP)
+    for node in nodes:
+        sweep.on.lose_node(node, jobs=False)
+    for node in nodes:
+        sweep.on.start_node(node)
+
+    def taken_over() -> bool:
+        records = sweep.ledger()[0].records()
+        return all(records[number].attempts > n or records[number].ended for number, n in before.items())
+
+    wait_until(taken_over, "others to have the trials of the zombies", within_s=PATIENCE_S)
+    sweep.let_go()
+    for agent in agents.values():
+        with suppress(ProcessLookupError):
+            os.kill(agent, signal.SIGCONT)
+
+
+def end_time(sweep: Sweep, holders: Holders) -> None:
+    """The jobs' limits are set to what they have used up: USR2 comes at once, and TERM within a minute."""
+    for holder in holders.values():
+        sweep.on.run("scontrol", "update", f"jobid={holder['job']}", "timelimit=1")
+    wait_until(lambda: not _alive(holders), "the jobs to be ended by their time limit", within_s=120)
+
+
+def _alive(holders: Holders) -> bool:
+    return any(_lives(holder["pid"]) for holder in holders.values())
+
+
+def _variable(pid: int, name: str) -> str:
+    lines = Path("/proc", str(pid), "environ").read_bytes().decode().split("\0")
+    return dict(line.partition("=")[::2] for line in lines)[name]
+
+
 @dataclass(frozen=True)
 class Fault:
     strike: Callable[[Sweep, Holders], None]
     rejoin: bool = False
     """Whether nothing is left of the sweep, and somebody has to go on with it."""
-    orphaned: bool = False
-    """Whether the agents are to end it without a launching process."""
 
 
 LOCAL: dict[str, Fault] = {
     "SIGKILL the trial's process": Fault(kill_trials),
     "SIGKILL the agent": Fault(kill_agents),
-    "SIGKILL the launching process": Fault(kill_launcher, orphaned=True),
+    "SIGKILL the launching process": Fault(kill_launcher),
     "SIGTERM to all of a job": Fault(interrupt_agents(signal.SIGTERM)),
     "submitit's signal (USR2) to all of a job": Fault(interrupt_agents(signal.SIGUSR2)),
     "disk full while writing the journal": Fault(fill_disk),
@@ -324,23 +401,43 @@ LOCAL: dict[str, Fault] = {
 }
 
 
-def run(sweep: Sweep, fault: Fault) -> dict[str, Counted]:
-    """Strike one sweep; the four trials by the phase they were in. Raises AssertionError where another was harmed."""
+ON_SLURM: dict[str, Fault] = {
+    "node lost, its steps run on (zombies)": Fault(lose_nodes),
+    "scontrol requeue": Fault(requeue),
+    "preemption by a higher partition": Fault(preempt),
+    "time limit": Fault(end_time),
+    "scancel of the task": Fault(cancel_tasks),
+}
+
+
+def run(sweep: Sweep, fault: Fault, *, launched_too: bool = False) -> dict[str, Counted]:
+    """Strike one sweep; the four trials by the phase they were in. Raises AssertionError where another was harmed.
+
+    ``launched_too``: see the launching process to its end as well.
+    """
     launched = sweep.launch()
     holders = sweep.await_held()
     numbers = {phase: sweep.number_of(holder) for phase, holder in holders.items()}
     fault.strike(sweep, holders)
     sweep.let_go()
-    if fault.orphaned:
-        wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=PATIENCE_S)
-    elif fault.rejoin:
+    if fault.rejoin:
         sweep.join()
-    else:
+    sweep.await_end()
+    if launched_too:  # submitit asks 15 s long for what a job that died may have returned
         sweep.wait(launched)
     account = sweep.account()
     others = [c for c in account if c.number not in numbers.values() and (c.lost or c.duplicated or c.repeated > 1)]
     assert not others, f"{others}\n{sweep.said()}"
     return {phase: account[number] for phase, number in numbers.items()}
+
+
+SLURM = [
+    f"hydra.searchpath=[file://{ROOT}/conf]",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=1",
+    "hydra.launcher.timeout_min=60",
+    "hydra.launcher.signal_delay_s=30",
+]
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class EmbeddedController:
         self._warned = False
         self._max_attempts = max_attempts
         self._lease_s = lease_s
-        leases = leases_of(storage, self._study, directory)
+        self._leases = leases = leases_of(storage, self._study, directory)
         self._keeper = Keeper(leases, lease_s, others=self._owners, suspect=self._suspect) if leases else None
         self._mine: set[int] = set()
         """The attempts that this controller handed out, and that are not closed."""
@@ -253,6 +253,14 @@ class EmbeddedController:
         assert order in ORDERS
         self._storage.set_study_system_attr(self._study, ORDER, order)
         self._order_read = -math.inf
+
+    @property
+    def lease_s(self) -> float:
+        return self._lease_s
+
+    def last_beat(self) -> float | None:
+        """When an agent was last heard of, by its own clock (Unix time, seconds); None: there is none."""
+        return self._leases.latest() if self._leases else None
 
     def attended(self) -> bool | None:
         """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""

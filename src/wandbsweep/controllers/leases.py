@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from optuna.storages import BaseStorage
 
@@ -28,6 +28,8 @@ BEAT = "wandbsweep:beat:"
 _RENEWALS = 20
 _LOOKS = 6
 _COUNTED = 3
+
+_PROBE = "probe"
 
 Verdict = Literal["alive", "unknown", "lapsed"]
 
@@ -45,6 +47,9 @@ class Leases(Protocol):
 
     def drop(self, owner: str) -> None:
         """Leave nothing behind of one that goes."""
+
+    def latest(self) -> float | None:
+        """When anybody was last heard of, by that one's own clock (Unix time, seconds): to be shown, not to judge by."""
 
 
 class FileLeases:
@@ -67,12 +72,16 @@ class FileLeases:
 
     def beats(self, owners: Collection[str]) -> dict[str, object]:
         # Where this process cannot write, the owners may not be able to either.
-        self.renew("probe")
+        self.renew(_PROBE)
         return {owner: self._read(owner) for owner in owners}
 
     def drop(self, owner: str) -> None:
         with suppress(OSError):
             (self._directory / owner).unlink(missing_ok=True)
+
+    def latest(self) -> float | None:
+        owners = [path.name for path in self._directory.glob("*") if path.name != _PROBE]
+        return _latest(self._read(owner) for owner in owners)
 
     def _read(self, owner: str) -> bytes | None:
         try:
@@ -98,6 +107,15 @@ class StoredLeases:
     def drop(self, owner: str) -> None:
         with suppress(Exception):  # it may be unreachable in its driver's own ways, and then the lease lapses
             self._storage.set_study_system_attr(self._study, BEAT + owner, None)
+
+
+    def latest(self) -> float | None:
+        stored = self._storage.get_study_system_attrs(self._study)
+        return _latest(beat for name, beat in stored.items() if name.startswith(BEAT))
+
+
+def _latest(beats: Iterable[Any]) -> float | None:
+    return max((int(beat) / 1e9 for beat in beats if beat), default=None)
 
 
 class Watch:

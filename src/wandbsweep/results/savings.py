@@ -13,10 +13,13 @@ from wandbsweep.stopping import counted
 from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from wandbsweep.results.load import SweepResults
 
 DOUBTFUL = 0.1
 _LEAST = 3  # finished trials to judge by
+_MOST = 1000  # curves of which every pair is compared
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,7 @@ def savings(results: SweepResults) -> Savings:
     taken = sum(len(t.reports) for t in results.trials)
     curves = [sign * np.array(counted(t.history)) for t in finished]
     best = min((float(c.min()) for c in curves if len(c)), default=np.inf)
-    chances = {
-        t.number: p for t in stopped if (p := _chance(sign * np.array(counted(t.history)), curves, best)) is not None
-    }
+    chances = _chances({t.number: sign * np.array(counted(t.history)) for t in stopped}, curves, best)
     usual = int(statistics.median_low([len(t.reports) for t in stopped]))
     steps = sum(saved.values())
     return Savings(
@@ -100,18 +101,23 @@ def _seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRe
     return float(max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps)
 
 
-def _chance(own: np.ndarray, curves: Sequence[np.ndarray], best: float) -> float | None:
-    at = len(own)
-    longer = [curve for curve in curves if len(curve) > at]
-    if not at or len(longer) < _LEAST:
-        return None
-    lacking = float(own.min()) - best
-    improved = [float(curve[:at].min()) - float(curve.min()) for curve in longer]
-    return sum(gain >= lacking for gain in improved) / len(improved)
+def _chances(
+    stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]], best: float
+) -> dict[int, float]:
+    """By trial; of those with enough longer curves to compare with. Many trials are stopped after the same step."""
+    improved: dict[int, NDArray[np.float64]] = {}
+    found = {}
+    for number, own in stopped.items():
+        at = len(own)
+        if at and at not in improved:
+            improved[at] = np.array([curve[:at].min() - curve.min() for curve in curves if len(curve) > at])
+        if at and len(improved[at]) >= _LEAST:
+            found[number] = float(np.mean(improved[at] >= own.min() - best))
+    return found
 
 
-def _agreement(curves: Sequence[np.ndarray], step: int) -> float | None:
-    longer = [curve for curve in curves if len(curve) > step >= 1]
+def _agreement(curves: Sequence[NDArray[np.float64]], step: int) -> float | None:
+    longer = [curve for curve in curves if len(curve) > step >= 1][:_MOST]
     if len(longer) < _LEAST + 2:
         return None
     early, late = np.array([c[step - 1] for c in longer]), np.array([c.min() for c in longer])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console, Group
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_WIDTH = 80
+_BAR = 60
 _AGENTS = 12
 _RECENT = 20
 _BEST = 5
@@ -77,7 +76,7 @@ def picture(results: SweepResults, total: int | None, *, now: float) -> Renderab
         Text(state_line(results, total)),
     ]
     if total:
-        parts.append(ProgressBar(total=total, completed=ended, width=_WIDTH))
+        parts.append(_bar(ended / total))
     if expected := eta(results, total):
         parts.append(Text(f"about {_time(expected.seconds)} left ({expected.basis})", "dim"))
     if curve := _best_so_far(results):
@@ -86,6 +85,12 @@ def picture(results: SweepResults, total: int | None, *, now: float) -> Renderab
         if table.row_count:
             parts += [Text(), table]
     return Group(*parts)
+
+
+def _bar(share: float) -> Text:
+    """A line of its own: rich's bar ends in no line break, so that what follows it is cut off."""
+    done = min(_BAR, int(share * _BAR))
+    return Text.assemble(("━" * done, "green"), ("━" * (_BAR - done), "bright_black"), f" {share:4.0%}")
 
 
 def _best_so_far(results: SweepResults) -> list[float]:

@@ -39,6 +39,17 @@ $("theme").onclick = () => {
   changed("theme");
 };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => changed("theme"));
+// Paper is white, whatever the screen is.
+let onScreen = null;
+addEventListener("beforeprint", () => {
+  onScreen = $("theme").dataset.now;
+  document.documentElement.dataset.theme = "light";
+  changed("theme");
+});
+addEventListener("afterprint", () => {
+  theme(onScreen ?? "auto");
+  changed("theme");
+});
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape") return;
   chosen.pinned = null;

@@ -1,0 +1,69 @@
+"""Whether anybody works on a sweep: what ``status`` says of one whose processes have all gone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wandbsweep.joining import join_command, open_controller_of
+
+if TYPE_CHECKING:
+    from wandbsweep.results.load import SweepResults
+
+
+@dataclass(frozen=True)
+class Attendance:
+    """Who works on a sweep."""
+
+    order: str
+    """``running``, or what somebody ordered: ``paused``, ``stopped`` or ``cancelled``."""
+    over: str
+    """Why no more trials are given out; empty: there are more."""
+    heard_s: float | None
+    """Seconds since an agent was last heard of, by this machine's clock; None: there was none, or it said good-bye."""
+    lease_s: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether an agent is there, as far as this machine's clock is right."""
+        return self.heard_s is not None and self.heard_s < self.lease_s
+
+
+def attendance(results: SweepResults) -> Attendance | None:
+    """How it stands with the sweep; None: W&B's servers know, or nothing was started."""
+    if results.plan is not None and results.plan.hosted is not None:
+        return None
+    from wandbsweep.controllers.embedded import EmbeddedController
+
+    controller = open_controller_of(results)
+    assert isinstance(controller, EmbeddedController)
+    try:
+        ending = controller.ending()
+        latest = controller.last_beat()
+        heard_s = None if latest is None else max(0.0, time.time() - latest)
+        return Attendance(controller.order, ending.reason if ending else "", heard_s, controller.lease_s)
+    finally:
+        controller.close()
+
+
+def describe(results: SweepResults) -> list[str]:
+    """What there is to say of it, in lines; nothing while agents are at work, or all is done."""
+    found = attendance(results)
+    if found is None:
+        return []
+    if found.order == "paused":
+        return [f"Paused; go on with: wandbsweep resume {results.sweep_id}"]
+    running, queued = (results.counts.get(state, 0) for state in ("running", "queued"))
+    if found.alive or (found.over and not running and not queued):
+        return [f"Over: {found.over}."] if found.over and found.order != "running" else []
+    heard = "" if found.heard_s is None else f" (the last one was heard of {_ago(found.heard_s)} ago)"
+    command = f" Go on with:\n  {join_command(results.plan, results.directory)}" if results.plan else ""
+    return [f"No agent lives{heard}.{command}"]
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
