@@ -5,7 +5,7 @@ on the same budget of 50 trials, the best validation loss that each way has foun
 configuration trained anew with three seeds that no search has seen. The first 25 trials are of one seed on both sides,
 so that what differs is what follows them.
 
-    python benchmarks/narrow.py --repetitions 10
+    python benchmarks/narrow.py --repetitions 10 [--method random] [--fork]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--method", default="bayes", choices=["bayes", "random"])
+    parser.add_argument("--fork", action="store_true", help="the second sweep learns from the first one's trials")
     parser.add_argument("-o", "--output", type=Path, help="a file for the results, a line of JSON per repetition")
     options = parser.parse_args()
     found = []
@@ -68,8 +69,9 @@ def repetition(place: Path, seed: int, options: argparse.Namespace) -> dict[str,
     half = options.trials // 2
     one = sweep(place / "one", SPACE, options.trials, seed, options)
     first = sweep(place / "first", SPACE, half, seed, options)
-    narrowed = narrow(open_sweep(first))
-    second = sweep(place / "second", narrowed.spec.dump()["parameters"], options.trials - half, seed + 1000, options)
+    narrowed = narrow(open_sweep(first), fork=options.fork)
+    rest = narrowed.spec.dump()
+    second = sweep(place / "second", rest["parameters"], options.trials - half, seed + 1000, options, rest.get("prior"))
     better = min((first, second), key=lambda directory: open_sweep(directory).best.value)
     return {
         "one_val": open_sweep(one).best.value,
@@ -80,8 +82,17 @@ def repetition(place: Path, seed: int, options: argparse.Namespace) -> dict[str,
     }
 
 
-def sweep(directory: Path, space: dict[str, Any], trials: int, seed: int, options: argparse.Namespace) -> Path:
+def sweep(
+    directory: Path,
+    space: dict[str, Any],
+    trials: int,
+    seed: int,
+    options: argparse.Namespace,
+    prior: dict[str, Any] | None = None,
+) -> Path:
     config = {"method": options.method, "metric": {"name": "val/loss"}, "run_cap": trials, "parameters": space}
+    if prior is not None:
+        config |= {"method": "bayes", "prior": prior}
     names = directory.parent / f"{directory.name}-conf" / "sweep"
     names.mkdir(parents=True)
     (names / "study.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wandbsweep.devices import VISIBLE
+from wandbsweep.errors import SweepError
 from wandbsweep.plan import Plan
-from wandbsweep.ranks import POLL_S, Follower, Leader, Rank, Rejoining, leading
+from wandbsweep.ranks import POLL_S, RANKS, Follower, Leader, Rank, Rejoining, leading
 from wandbsweep.signals import GRACE_S, SignalWatch
 from wandbsweep.subranks import offered
 from wandbsweep.timelimit import TimeLimit
@@ -227,8 +228,8 @@ class _Warmed:
         """Runs trials in a process that has loaded the task; their training may start further ones."""
         if self.rank.size > 1:
             return self.agent._job(self.plan, task_function, callbacks, rank=self.rank.number)
-        around = partial(_offered, _Task(self, task_function, callbacks))
-        return self.agent._job(self.plan, task_function, callbacks, around=around)
+        agent = replace(self.agent, task_function=task_function, callbacks=callbacks)
+        return self.agent._job(self.plan, task_function, callbacks, around=_Offering(replace(self, agent=agent)))
 
     def as_rank(self, rank: int) -> TrialJob:
         """Runs trials in a further process, as ``rank``."""
@@ -242,6 +243,34 @@ class _Warmed:
         assert self.agent.packed is not None
         loaded: tuple[Callable[[Any], Any], Any] = pickle.loads(self.agent.packed)
         return loaded
+
+
+class _Offering:
+    """Lets the training of a trial start further processes, which run the same trial."""
+
+    def __init__(self, warmed: _Warmed) -> None:
+        self._warmed = warmed
+        self._separate = warmed.agent.isolation == "process"
+        if self._separate:
+            _ = self.task  # once in the warm parent, and not in each trial's process
+
+    def __call__(self, trial: Trial, overrides: Sequence[str]) -> AbstractContextManager[None]:
+        return offered(self.task, trial, overrides, separate=self._separate)
+
+    @cached_property
+    def task(self) -> bytes:
+        try:
+            import cloudpickle
+
+            agent = replace(self._warmed.agent, isolation="process", packed=self._warmed.agent._packed())
+            task: bytes = cloudpickle.dumps(replace(self._warmed, agent=agent).as_rank)
+        except Exception as error:  # whatever the application's objects raise; it matters only where there is a rank 1
+            task = pickle.dumps(partial(_unknown, f"{type(error).__name__}: {error}"))
+        return task
+
+
+def _unknown(reason: str, rank: int) -> RunJob:
+    raise SweepError(f"Rank {rank} cannot be told what to run, since the task cannot be pickled: {reason}")
 
 
 @dataclass(frozen=True)

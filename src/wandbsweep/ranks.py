@@ -30,7 +30,8 @@ from wandbsweep.errors import SweepError
 from wandbsweep.signals import PREEMPTED
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial
 
-DIRECTORY = "ranks"
+RANKS = "ranks"
+"""Beside an agent's log: where its ranks find each other."""
 POLL_S = 0.02
 """How often the ranks look for each other between trials."""
 ENDING_S = 10.0
@@ -425,13 +426,13 @@ class Follower:
             signal.signal(number, outer)
             os.kill(os.getpid(), number)
 
-    def end_with_leader(self, leave: Callable[[], None] = partial(os._exit, 1)) -> None:
+    def end_with_leader(self) -> None:
         """End this process, from a thread beside it, where it runs trials itself and one of them outlives rank 0's."""
 
         def watch() -> None:
             while not (self._busy and self.check(self._mine.trial or _NONE).stop):
                 time.sleep(_ALIVE_S)
-            leave()
+            os._exit(1)
 
         threading.Thread(target=watch, name="wandbsweep-rank", daemon=True).start()
 
@@ -474,7 +475,7 @@ def free_port() -> int:
     return port
 
 
-# -- files --------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------------------------
 
 
 def _write(path: Path, value: object) -> None:

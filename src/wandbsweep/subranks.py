@@ -43,7 +43,6 @@ class Offer:
 def offered(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
     """Have the processes that the trial's training starts, by running its own command again, run ``trial`` as well."""
     import __main__
-
     from wandbsweep.current import current_trial
 
     current = current_trial()

@@ -215,12 +215,20 @@ CONTRASTS = """() => {
 }"""
 
 
+@pytest.mark.parametrize("page", [{"color_scheme": "dark"}], indirect=True)
 def test_printed(page: Page, report: Path) -> None:
+    """On white paper, from a dark screen too."""
     page.open(report)
+    page.it.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.it.emulate_media(media="print")
+    assert lightness(page) == 255
     assert not page.it.locator("#theme").is_visible()
-    assert page.it.locator("#board table").is_visible()
+    assert page.header("lr").is_visible()
     page.shot("report-print")
+    assert page.it.pdf().startswith(b"%PDF")
+    page.it.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.it.emulate_media(media="screen")
+    assert lightness(page) < 60
 
 
 HOSTILE = "<script>alert(1)</script>"

@@ -25,10 +25,12 @@ from typing import Any
 
 from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
+from tests.services.fixtures import Database
 from wandbsweep import open_sweep
 from wandbsweep.controllers.ledger import OUTCOME, Ledger, outcome_of
 from wandbsweep.controllers.store import open_storage
-from wandbsweep.plan import STUDY
+from wandbsweep.plan import Plan
+from wandbsweep.sweepdir import storage_of
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "tests" / "apps" / "faults"
@@ -46,6 +48,8 @@ class Counted:
     lost: int = 0
     duplicated: int = 0
     repeated: int = 0
+    unreported: int = 0
+    """How many of its epochs' values the sweep does not know, though it finished."""
     attempts: int = 0
     state: str = ""
 
@@ -57,8 +61,8 @@ class Sweep:
     directory: Path
     overrides: list[str] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
-    storage: str | None = None
-    """A database's URL; None: a journal."""
+    database: Database | None = None
+    """None: a journal."""
     agents: int = 5
     trials: int = TRIALS
     held: bool = True
@@ -80,6 +84,11 @@ class Sweep:
         assert self.cluster is not None
         return self.cluster
 
+    @property
+    def within(self) -> Database:
+        assert self.database is not None
+        return self.database
+
     def command(self, *more: str) -> list[str]:
         said = [
             f"hydra.sweep.dir={self.directory}",
@@ -88,13 +97,16 @@ class Sweep:
             f"hydra.sweeper.lease_s={self.lease_s}",
             f"++sweep.run_cap={self.trials}",
             "hydra.sweeper.seed=1",
-            *([f"hydra.sweeper.storage='{self.storage}'"] if self.storage else []),
+            *(["hydra.sweeper.storage='${oc.env:FAULTS_DATABASE}'"] if self.database else []),
         ]
         return [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *said, *self.overrides, *more]
 
     def launch(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the launching process, in a session of its own."""
         ours = {"OMP_NUM_THREADS": "1", "FAULTS": str(self.directory)}
+        if self.database:
+            # Here as well, where the sweep is read.
+            ours["FAULTS_DATABASE"] = os.environ["FAULTS_DATABASE"] = self.database.url_through_proxy
         if self.held:
             self.holds.mkdir(exist_ok=True)
             ours |= {"HOLDS": str(self.holds), "PYTHONPATH": str(APP / "agents")}
@@ -118,7 +130,16 @@ class Sweep:
 
     def join(self, *more: str) -> int:
         """Resume it, and wait for the end."""
-        return self.wait(self.launch("hydra.sweeper.sweep_id=" + self.directory.name, *more))
+        return self.wait(self.launch(self.onwards, *more))
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.load(self.directory)
+
+    @property
+    def onwards(self) -> str:
+        """The override that goes on with it."""
+        return f"hydra.sweeper.sweep_id={self.plan.sweep_id}"
 
     def kill(self) -> None:
         """All that is left of it here."""
@@ -180,9 +201,9 @@ class Sweep:
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def ledger(self) -> tuple[Ledger, list[Any]]:
-        storage = open_storage(None if self.storage else self.directory, self.storage)
-        name = self.directory.name if self.storage else STUDY
-        attempts = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+        url, study = storage_of(self.directory, self.plan)
+        storage = open_storage(self.directory, url)
+        attempts = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
         ledger = Ledger()
         ledger.update(attempts)
         storage.remove_session()
@@ -214,12 +235,12 @@ class Sweep:
             return Counted(number, lost=1, state="never given out")
         notes = self.directory / str(number) / "epochs.jsonl"
         trained = [json.loads(line)["epoch"] for line in notes.read_text().splitlines()] if notes.exists() else []
-        whole = record.state != "finished" or sorted(record.reports) == list(range(EPOCHS))
         return Counted(
             number,
-            lost=int(record.state not in ENDED or not whole),
+            lost=int(record.state not in ENDED),
             duplicated=max(0, ends - 1),
             repeated=max([0, *(count - 1 for count in Counter(trained).values())]),
+            unreported=EPOCHS - len(record.reports) if record.state == "finished" else 0,
             attempts=record.attempts,
             state=record.state,
         )
@@ -303,12 +324,25 @@ def fill_disk(sweep: Sweep, holders: Holders) -> None:
 
 
 def tear_journal(sweep: Sweep, holders: Holders) -> None:
-    """Power is lost: everybody dies, and the last line that they wrote is half there."""
+    """Everybody dies, somebody in the middle of writing a line."""
+    last = _all_die(sweep)
+    with (sweep.directory / "journal.log").open("ab") as journal:
+        journal.write(last[: len(last) // 2])
+
+
+def truncate_journal(sweep: Sweep, holders: Holders) -> None:
+    """Everybody dies with the machine, and half of the last line, which was whole once, did not get to the disk."""
+    last = _all_die(sweep)
+    journal = sweep.directory / "journal.log"
+    os.truncate(journal, journal.stat().st_size - len(last) // 2)
+
+
+def _all_die(sweep: Sweep) -> bytes:
+    """The journal's last line then."""
     _kill(sweep.processes())
     sweep.starts[-1].wait()
-    journal = sweep.directory / "journal.log"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    os.truncate(journal, journal.stat().st_size - len(lines[-1]) // 2)
+    wait_until(lambda: not sweep.processes(), "all to die", within_s=30)
+    return (sweep.directory / "journal.log").read_bytes().splitlines(keepends=True)[-1]
 
 
 def jump(off_s: float) -> Callable[[Sweep, Holders], None]:
@@ -341,18 +375,15 @@ def preempt(sweep: Sweep, holders: Holders) -> None:
 def lose_nodes(sweep: Sweep, holders: Holders) -> None:
     """Their slurmd is killed, and the steps run on, as behind a cut cable, until others have their trials.
 
-    As on a real node, which is alone with what it runs: the file system is there for it, but its leases are not
-    renewed. Here that is done by stopping the agents (SIGSTOP), which wake when it is too late.
+    There they could not renew their leases; here the agents are suspended, and wake when it is too late.
     """
     agents = {phase: sweep.agent_of(holder["pid"]) for phase, holder in holders.items()}
     nodes = {_variable(agent, "SLURMD_NODENAME") for agent in agents.values()}
     before = {number: sweep.attempts(number) for number in map(sweep.number_of, holders.values())}
     for agent in agents.values():
         os.kill(agent, signal.SIGSTOP)
-    for node in nodes:
+    for node in nodes:  # and stays lost: a slurmd that comes back ends what it finds
         sweep.on.lose_node(node, jobs=False)
-    for node in nodes:
-        sweep.on.start_node(node)
 
     def taken_over() -> bool:
         records = sweep.ledger()[0].records()
@@ -381,6 +412,32 @@ def _variable(pid: int, name: str) -> str:
     return dict(line.partition("=")[::2] for line in lines)[name]
 
 
+# -- a database's ---------------------------------------------------------------------------------------------------
+
+
+def restart_database(sweep: Sweep, holders: Holders) -> None:
+    sweep.within.server.stop()
+    sweep.let_go()
+    time.sleep(LEASE_S / 2)  # how long it is away
+    sweep.within.server.start()
+
+
+def kill_database(sweep: Sweep, holders: Holders) -> None:
+    sweep.within.server.kill()
+    sweep.let_go()
+    sweep.within.server.start()
+
+
+def cut_network(*, silently: bool) -> Callable[[Sweep, Holders], None]:
+    def cut(sweep: Sweep, holders: Holders) -> None:
+        sweep.within.proxy.cut(silently=silently)
+        sweep.let_go()
+        time.sleep(1.5 * LEASE_S)  # how long it is cut: longer than a lease lasts
+        sweep.within.proxy.heal()
+
+    return cut
+
+
 @dataclass(frozen=True)
 class Fault:
     strike: Callable[[Sweep, Holders], None]
@@ -395,7 +452,8 @@ LOCAL: dict[str, Fault] = {
     "SIGTERM to all of a job": Fault(interrupt_agents(signal.SIGTERM)),
     "submitit's signal (USR2) to all of a job": Fault(interrupt_agents(signal.SIGUSR2)),
     "disk full while writing the journal": Fault(fill_disk),
-    "journal truncated mid-line": Fault(tear_journal, rejoin=True),
+    "everybody killed, a line of the journal half written": Fault(tear_journal, rejoin=True),
+    "everybody killed, the journal truncated mid-line": Fault(truncate_journal, rejoin=True),
     "clock jumps ahead a minute": Fault(jump(60.0)),
     "clock jumps back a minute": Fault(jump(-60.0)),
 }
@@ -407,6 +465,14 @@ ON_SLURM: dict[str, Fault] = {
     "preemption by a higher partition": Fault(preempt),
     "time limit": Fault(end_time),
     "scancel of the task": Fault(cancel_tasks),
+}
+
+
+ON_DATABASE: dict[str, Fault] = {
+    "database restarted": Fault(restart_database),
+    "database killed": Fault(kill_database),
+    "network to the database cut": Fault(cut_network(silently=False)),
+    "network to the database silent": Fault(cut_network(silently=True)),
 }
 
 
@@ -460,7 +526,7 @@ def random_kills(sweep: Sweep, *, kills: int, seed: int, pause_s: tuple[float, f
         time.sleep(rng.uniform(*pause_s))
         kind = rng.choice(["agent", "agent", "trial", "trial", "trial", "warm", "launcher"])
         if launched.poll() is not None:
-            launched = sweep.launch("hydra.sweeper.sweep_id=" + sweep.directory.name)
+            launched = sweep.launch(sweep.onwards)
         if kind == "launcher":
             if not sweep.processes("agent"):
                 continue

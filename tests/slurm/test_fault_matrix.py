@@ -15,7 +15,7 @@ LOCAL = [
     "SIGKILL the agent",
     "SIGKILL the launching process",
     "disk full while writing the journal",
-    "journal truncated mid-line",
+    "everybody killed, the journal truncated mid-line",
     "clock jumps ahead a minute",
 ]
 ON_SLURM = ["node lost, its steps run on (zombies)", "scontrol requeue", "preemption by a higher partition"]

@@ -1,0 +1,39 @@
+"""Trials that are trained by the two tasks of a SLURM job."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.slurm.cluster import Cluster
+from tests.apps.ddp.notes import notes
+from tests.slurm.conftest import ROOT, Sweeper
+
+HERE = {"MASTER_ADDR": "127.0.0.1"}  # the nodes' names do not resolve
+
+
+@pytest.fixture
+def ddp(slurm: Cluster, tmp_path: Path) -> Sweeper:
+    app = tmp_path / "ddp"
+    shutil.copytree(ROOT / "tests" / "apps" / "ddp", app, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "conf" / "hydra", app / "conf" / "hydra")
+    command = [sys.executable, "app.py", "-m", "hydra/sweeper=wandbsweep", "sweep=grid", "hydra.launcher.tasks_per_node=2"]
+    return Sweeper(slurm, app, command, tmp_path / "sweep")
+
+
+@pytest.mark.parametrize("isolation", ["process", "none"])
+def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper, isolation: str) -> None:
+    results = ddp.run(f"hydra.sweeper.isolation={isolation}", **HERE)
+    states = [(trial.state, trial.attempts) for trial in results.trials]
+    assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
+    for trial in results.trials:
+        seen = [notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
+        for rank in seen:
+            assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
+            assert all(note["params"] == dict(trial.params) and note["cfg"]["loss"] == trial.value for note in rank)
+        assert seen[0][0]["cfg"] == seen[1][0]["cfg"]
+        assert seen[0][1]["ended"] == seen[1][1]["ended"] == 4 * len(trial.history)
+        assert seen[0][0]["pid"] != seen[1][0]["pid"]
