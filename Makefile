@@ -1,6 +1,6 @@
 # Everything here works on a fresh Debian machine with Python 3.11 or newer, make and git.
 PYTHON ?= python3
-JOBS ?= $(shell nproc)
+JOBS ?= $(shell env -u OMP_NUM_THREADS nproc)
 BIN := .venv/bin
 
 # Trials and tests share the cores; one thread each is faster than all of them for each.

@@ -72,6 +72,20 @@ def test_the_confidence_by_simulation():
     assert covered / 2000 == pytest.approx(0.95, abs=0.02)
 
 
+def test_what_was_hardly_tried_is_not_left_out():
+    """A bayes search that dwells at 0.6: nothing is known of what is below, and enough of what is above."""
+    law = load_sweep({"method": "bayes", "metric": {"name": "loss"}, "parameters": {"a": UNIT}}).parameters["a"]
+    best = [0.58, 0.59, 0.6, 0.61, 0.62]
+    dwelling = [*best, *(0.5 + i / 200 for i in range(20)), *(0.7 + i / 40 for i in range(12))]
+    config, reasons, _ = narrowed_range(law, best, dwelling)
+    assert config["min"] == 0.0
+    assert "too little was tried below to tell" in reasons["min"]
+    assert config["max"] < 0.7
+    everywhere = [*best, *(i / 40 for i in range(40))]
+    config, _, _ = narrowed_range(law, best, everywhere)
+    assert config["min"] > 0.5
+
+
 def test_equal_values_are_not_taken_for_certainty():
     law = load_sweep({"method": "random", "parameters": {"a": UNIT}}).parameters["a"]
     config, _, _ = narrowed_range(law, [0.5] * 30)

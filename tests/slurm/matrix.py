@@ -7,6 +7,7 @@ a checkpoint, one while it completes a trial; the fault strikes all four, they a
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.daemons import wait_until
+from scripts.databases import PostgreSQL
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
@@ -275,7 +278,9 @@ def kill_trials(sweep: Sweep, holders: Holders) -> None:
 def kill_agents(sweep: Sweep, holders: Holders) -> None:
     """Their trials die with them, which is waited for."""
     _kill([sweep.agent_of(holder["pid"]) for holder in holders.values()])
-    wait_until(lambda: not any(_lives(holder["pid"]) for holder in holders.values()), "their trials to die", within_s=30)
+    wait_until(
+        lambda: not any(_lives(holder["pid"]) for holder in holders.values()), "their trials to die", within_s=30
+    )
 
 
 def _kill(pids: Iterable[int]) -> None:
@@ -566,3 +571,97 @@ def scratch(place: Path, name: str) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     shutil.rmtree(place / f"{slug}.holds", ignore_errors=True)
     return directory
+
+
+@dataclass
+class Places:
+    """Where faults happen: servers come up when they are needed."""
+
+    directory: Path
+    cluster: Cluster | None = None
+    server: PostgreSQL | None = None
+
+    def options(self, name: str) -> dict[str, Any]:
+        """Of the sweep that the fault ``name`` is to strike."""
+        if name in ON_SLURM:
+            self.cluster = self.cluster or Cluster(self.directory / "slurm")
+            self.cluster.up()
+            return {"cluster": self.cluster, "launcher": "slurm_gpu", "overrides": SLURM}
+        if name in ON_DATABASE:
+            self.server = self.server or PostgreSQL(self.directory / "postgres")
+            self.server.up()
+            return {"database": Database(self.server)}
+        return {}
+
+    def tidy(self) -> None:
+        if self.cluster:
+            self.cluster.cancel_all()
+
+    def remove(self) -> None:
+        if self.cluster:
+            self.cluster.remove()
+        if self.server:
+            self.server.remove()
+
+
+def measure(name: str, fault: Fault, places: Places, *, runs: int) -> str:
+    """Strike ``runs`` sweeps; a line of the table."""
+    cells: dict[str, list[Counted]] = {phase: [] for phase in PHASES}
+    for _ in range(runs):
+        options = places.options(name)
+        with made(scratch(places.directory, name), **options) as sweep:
+            try:
+                for phase, counted in run(sweep, fault).items():
+                    cells[phase].append(counted)
+            finally:
+                if database := options.get("database"):
+                    database.close()
+        places.tidy()
+    return line(name, cells)
+
+
+def main() -> int:
+    faults = {**LOCAL, **ON_SLURM, **ON_DATABASE}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "faults", nargs="*", default=list(faults), metavar="FAULT", help="a part of its name; none: all"
+    )
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=30, help="how many processes to kill at random; 0: do not")
+    options = parser.parse_args()
+    chosen = [name for name in faults if any(word in name for word in options.faults)]
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="wandbsweep-faults-", ignore_cleanup_errors=True) as place:
+        os.chmod(place, 0o755)  # servers run as other users
+        places = Places(Path(place))
+        print(f"| fault | {' | '.join(PHASES)} |\n|---|{'---|' * len(PHASES)}", flush=True)
+        try:
+            for name in chosen:
+                try:
+                    print(measure(name, faults[name], places, runs=options.runs), flush=True)
+                except (AssertionError, TimeoutError) as error:
+                    failed += 1
+                    print(f"| {name} | {error} |", flush=True)
+                    places.tidy()
+            if options.kills:
+                failed += not at_random(scratch(places.directory, "random"), options.kills)
+        finally:
+            places.remove()
+    return 1 if failed else 0
+
+
+def at_random(directory: Path, kills: int) -> bool:
+    """Processes of a sweep of 60 trials killed at random; whether nothing was lost."""
+    overrides = ["epoch_s=0.3", "hydra.sweeper.max_attempts=20"]
+    with made(directory, trials=60, agents=4, held=False, overrides=overrides) as sweep:
+        killed = random_kills(sweep, kills=kills, seed=1, pause_s=(0.5, 2.5))
+        account = sweep.account()
+    lost, twice = (sum(getattr(c, what) for c in account) for what in ("lost", "duplicated"))
+    again, most = sum(c.repeated for c in account), max(c.attempts for c in account)
+    print(f"\n{sum(killed.values())} kills ({dict(killed)}): lost {lost}, duplicated {twice},", end=" ")
+    print(f"epochs trained again {again} of {60 * EPOCHS}, attempts at one trial at most {most}")
+    return not (lost or twice)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -99,7 +99,7 @@ def _lines(important: Importance, correlated: Correlation, verdict: Convergence,
             "",
             f"Stopping {saved.stopped} trials early saved {saved.steps_saved} steps ({saved.share_saved:.0%}),",
         ]
-        lines[-1] += f" about {saved.seconds_saved:.0f} s."
+        lines[-1] += f" about {saved.seconds_saved:.1f} s."
         if saved.doubtful:
             shown = ", ".join(f"{n} ({saved.chances[n]:.0%})" for n in saved.doubtful[:5])
             lines.append(f"These might have become the best: {shown}.")

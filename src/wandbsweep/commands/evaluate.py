@@ -101,7 +101,9 @@ def _lines(found: Evaluated) -> list[str]:
     best = found.configurations[0]
     for number, pair in found.comparisons.items():
         p = "p unknown" if pair.p is None else f"p = {pair.p:.2g}"
-        verdict = "can be told apart" if pair.distinguishable else "cannot be told apart"
+        first_wins = (pair.difference > 0) == (found.goal == "maximize")
+        better = best.number if first_wins else number
+        verdict = f"can be told apart, {better} is better" if pair.distinguishable else "cannot be told apart"
         lines.append(
             f"Trials {best.number} and {number} {verdict}: they differ by {pair.difference:+.3g} on "
             f"{pair.pairs} common seeds ({p}, paired t-test)"

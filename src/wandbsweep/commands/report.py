@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from wandbsweep.commands import Command, opened
 
@@ -30,7 +31,9 @@ def run(options: argparse.Namespace) -> int:
         return serve(options.sweep or str(results.directory), options.host, options.port, options.token)
     from wandbsweep.results.report import write
 
-    path = write(results, options.output or results.directory / "report.html")
+    # A sweep of W&B's servers may have no directory here.
+    own = results.directory if results.directory.is_dir() else Path()
+    path = write(results, options.output or own / "report.html")
     print(json.dumps({"file": str(path)}) if options.json else str(path))
     if not results.trials:
         print("The sweep has no trials yet.", file=sys.stderr)

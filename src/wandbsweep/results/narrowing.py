@@ -141,7 +141,8 @@ def _narrowed(evidence: Evidence, parameter: Parameter, chosen: NDArray[np.int64
         config, reasons, kept = _listed(evidence, parameter, own)
     else:
         values = [evidence.params[int(i)][name] for i in own]
-        config, reasons, kept = narrowed_range(parameter, values)
+        tried = [p[name] for p in evidence.params if name in p]
+        config, reasons, kept = narrowed_range(parameter, values, tried)
     kind = "kept" if kept else "narrowed"
     return Change({**config, **when}, f"{kind}: {share}", reasons, kind)
 

@@ -17,6 +17,8 @@ _UNSURE = 0.05
 # Of the old range: equal values are no proof that only this one is good, least of all those of a bayes search.
 _LEAST = 0.1
 _DIGITS = 3
+_TRIED = 0.5
+_UNTRIED = "too little was tried {} to tell"
 
 # Distributions without bounds, and what has the same scale and some.
 _BOUNDED = {
@@ -31,11 +33,24 @@ _BOUNDED = {
 _EXPONENTS = {"log_uniform": 1, "q_log_uniform": 1, "inv_log_uniform": -1}
 
 
-def narrowed_range(parameter: Parameter, best: Sequence[Any]) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """The parameter's configuration between the ``best`` values, the reasons by key, and whether it stays as it was."""
-    at = [min(max(parameter.cdf(value), 0.0), 1.0) for value in best]
+def narrowed_range(
+    parameter: Parameter, best: Sequence[Any], tried: Sequence[Any] = ()
+) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """The parameter's configuration between the ``best`` values, the reasons by key, and whether it stays as it was.
+
+    ``tried``: the values of all trials. A side that they have left out is not excluded: that the best of a bayes search
+    lie together may say where it looked, and nothing of where it did not.
+    """
+    at = _coordinates(parameter, best)
     low, high = _widened(min(at), max(at), len(best))
     edges = _edges(parameter, min(at), max(at))
+    if tried:
+        everywhere = _coordinates(parameter, tried)
+        lowest_known = _known_bad(low, everywhere)
+        highest_known = 1 - _known_bad(1 - high, [1 - u for u in everywhere])
+        edges |= {"min": _UNTRIED.format("below")} if lowest_known < low else {}
+        edges |= {"max": _UNTRIED.format("above")} if highest_known > high else {}
+        low, high = lowest_known, highest_known
     if high - low > WORTH_IT:
         return parameter.config, {"min": edges.get("min", "the best lie all over it")} if _has(parameter) else {}, True
     lowest, highest = min(best), max(best)
@@ -49,6 +64,19 @@ def narrowed_range(parameter: Parameter, best: Sequence[Any]) -> tuple[dict[str,
     if parameter.distribution in _BOUNDED:
         shown["distribution"] = f"{parameter.distribution} has no bounds"
     return config, shown, False
+
+
+def _coordinates(parameter: Parameter, values: Sequence[Any]) -> list[float]:
+    return [min(max(parameter.cdf(value), 0.0), 1.0) for value in values]
+
+
+def _known_bad(limit: float, tried: Sequence[float]) -> float:
+    """How much of [0, ``limit``] may be left out.
+
+    The longest part from 0 on in which at least half as many trials lie as random draws would have put there.
+    """
+    ends = sorted({0.0, limit, *(u for u in tried if u < limit)}, reverse=True)
+    return next(end for end in ends if sum(u <= end for u in tried) >= _TRIED * len(tried) * end)
 
 
 def _has(parameter: Parameter) -> bool:
