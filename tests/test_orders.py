@@ -20,7 +20,7 @@ SPEC = load_sweep(
 def sweep(tmp_path, monkeypatch):
     """A sweep whose one agent has a trial."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wandbsweep.controllers.embedded._ORDER_AGE_S", 0.0)
+    monkeypatch.setattr("wandbsweep.controllers.orders._AGE_S", 0.0)
     controller = create_sweep(SPEC, "outputs/abcd1234")
     yield controller, controller.ask("a")
     controller.close()

@@ -103,9 +103,8 @@ def best(options: argparse.Namespace) -> int:
 
 
 def _show_status(results: SweepResults, *, as_json: bool) -> None:
-    from wandbsweep.results.tables import counted, state_line
-
     from wandbsweep import attendance
+    from wandbsweep.results.tables import counted, state_line
 
     spec, best = results.spec, results.best
     if as_json:

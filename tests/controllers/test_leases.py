@@ -285,7 +285,7 @@ def test_a_stopped_sweep_gives_out_no_more_and_lets_go_on_what_runs(opened):
 
 
 def test_a_cancelled_sweep_stops_what_runs(opened, monkeypatch):
-    monkeypatch.setattr("wandbsweep.controllers.embedded._ORDER_AGE_S", 0.0)
+    monkeypatch.setattr("wandbsweep.controllers.orders._AGE_S", 0.0)
     controller, outside = opened(), opened()
     trial = controller.ask("here")
     outside.order = "cancelled"

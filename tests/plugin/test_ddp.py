@@ -21,7 +21,7 @@ def both_trained_the_same(app: App, states: list[str]) -> None:
         seen = [notes(directory, rank) for rank in (0, 1)]
         for rank in seen:
             assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
-            assert all(note["params"] == dict(trial.params) and note["cfg"]["loss"] == trial.value for note in rank)
+            assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
         assert seen[0][0]["cfg"] == seen[1][0]["cfg"]
         assert seen[0][1]["ended"] == seen[1][1]["ended"] == 4 * len(trial.history)
         assert seen[0][0]["pid"] != seen[1][0]["pid"]
@@ -31,8 +31,8 @@ def both_trained_the_same(app: App, states: list[str]) -> None:
 @pytest.mark.parametrize("isolation", ["none", "process"])
 def test_lightning_starts_the_other_rank(ddp: App, isolation: str) -> None:
     """Each time anew; a sweep is told once what to do, whatever Lightning runs again."""
-    ddp.multirun("sweep=grid", "hydra/launcher=basic", f"hydra.sweeper.isolation={isolation}")
-    both_trained_the_same(ddp, ["finished", "finished", "stopped"])
+    ddp.multirun("sweep=grid", "++sweep.run_cap=2", "hydra/launcher=basic", f"hydra.sweeper.isolation={isolation}")
+    both_trained_the_same(ddp, ["finished", "stopped"])
 
 
 def test_lightning_starts_the_other_rank_in_a_job(ddp: App) -> None:
@@ -43,7 +43,22 @@ def test_lightning_starts_the_other_rank_in_a_job(ddp: App) -> None:
 @pytest.mark.parametrize("isolation", ["none", "process"])
 def test_a_job_of_two_tasks(ddp: App, isolation: str) -> None:
     ddp.multirun("sweep=grid", *TWO_TASKS, f"hydra.sweeper.isolation={isolation}")
-    both_trained_the_same(ddp, ["finished", "finished", "stopped"])
+    both_trained_the_same(ddp, ["finished", "stopped", "finished"])
 
 
 TWO_TASKS = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]
+
+
+@pytest.mark.parametrize(
+    ("act", "ended"),
+    [
+        pytest.param("die", ("finished", 2, ""), id="killed: begun again"),
+        pytest.param("fail", ("failed", 1, "rank 1: ValueError: no luck with rank 1"), id="raised: why"),
+    ],
+)
+def test_a_rank_that_ends_alone(ddp: App, act: str, ended: tuple[str, int, str]) -> None:
+    status = int(ended[0] == "failed")
+    ddp.multirun("sweep=grid", "++sweep.run_cap=1", *TWO_TASKS, f"act={act}", status=status)
+    (trial,) = ddp.sweep().trials
+    assert (trial.state, trial.attempts) == ended[:2]
+    assert ended[2] in trial.reason

@@ -34,6 +34,7 @@ from wandbsweep.controllers.ledger import OUTCOME, Ledger, outcome_of
 from wandbsweep.controllers.store import open_storage
 from wandbsweep.plan import Plan
 from wandbsweep.sweepdir import storage_of
+from wandbsweep.trial import TrialRecord
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "tests" / "apps" / "faults"
@@ -233,7 +234,7 @@ class Sweep:
         records = {record.number: record for record in ledger.records()}
         return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]
 
-    def _counted(self, number: int, record: Any, ends: int) -> Counted:
+    def _counted(self, number: int, record: TrialRecord | None, ends: int) -> Counted:
         if record is None:
             return Counted(number, lost=1, state="never given out")
         notes = self.directory / str(number) / "epochs.jsonl"
@@ -595,6 +596,7 @@ class Places:
 
     def tidy(self) -> None:
         if self.cluster:
+            self.cluster.up()
             self.cluster.cancel_all()
 
     def remove(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,39 +34,27 @@ from wandbsweep.controllers.ledger import (
     best_of,
 )
 from wandbsweep.controllers.mirror import Mirror
+from wandbsweep.controllers.orders import Orders
 from wandbsweep.controllers.prior import read_known
 from wandbsweep.controllers.pruners import make_stopper
 from wandbsweep.controllers.repeats import reached
 from wandbsweep.controllers.search import make_search
+from wandbsweep.controllers.settling import in_optuna, settled
 from wandbsweep.controllers.store import IDENTITY, KNOWN, SEED, leases_of, open_study, study_attributes
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
-
-ORDER = "wandbsweep:order"
-"""The study's attribute that says what was ordered from outside: nothing, or one of ``ORDERS``."""
-ORDERS = ("running", "paused", "stopped", "cancelled")
 
 METHODS = ("bayes", "grid", "random")
 
 # An agent that died while choosing parameters must not hold up the others for longer than this.
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
-# How long an agent that has to wait sleeps between two looks, and how old an order may be when a trial reports.
-_WAIT_S = 0.25
-_ORDER_AGE_S = 1.0
+_WAIT_S = 0.25  # what an agent that has to wait sleeps between two looks
 
 _CLOSED = "this attempt is closed; another agent may have the trial"
 
 log = logging.getLogger(__name__)
-
-_OPTUNA_STATE: Mapping[State, TrialState] = {
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "crashed": TrialState.FAIL,
-    "queued": TrialState.FAIL,
-}
 
 
 class EmbeddedController:
@@ -120,7 +107,7 @@ class EmbeddedController:
         self._mine: set[int] = set()
         """The attempts that this controller handed out, and that are not closed."""
         self._fenced: set[int] = set()
-        self._order, self._order_read = "running", -math.inf
+        self._orders = Orders(storage, self._study)
 
     @property
     def cap(self) -> int | None:
@@ -133,7 +120,7 @@ class EmbeddedController:
 
     def ending(self) -> Ending | None:
         """Why no more trials are given out; None: there are more."""
-        self._read_order()
+        self._orders.read()
         with self._synced() as ledger:
             return self._ending(ledger)
 
@@ -142,7 +129,7 @@ class EmbeddedController:
         with self._asking:
             sure = False
             while True:
-                if self._recent_order() == "paused":
+                if self._orders.recent() == "paused":
                     time.sleep(_WAIT_S)
                     continue
                 with self._synced() as ledger:
@@ -173,7 +160,7 @@ class EmbeddedController:
         It does while the sweep is paused, and while nothing is left but trials of other agents, of which it is not
         yet known that these live: an agent that left would not be there to take them over.
         """
-        if self._read_order() == "paused":
+        if self._orders.read() == "paused":
             return False
         with self._synced() as ledger:
             over = self._why_over(ledger, agent, self._lapsed(ledger))
@@ -201,7 +188,7 @@ class EmbeddedController:
         """What was decided about ``trial`` since it last reported: it was cancelled, or is another agent's now."""
         if trial.key in self._fenced:
             return Decision(stop=True, reason=_CLOSED)
-        cancelled = self._recent_order() == "cancelled"
+        cancelled = self._orders.recent() == "cancelled"
         return Decision(stop=True, reason="the sweep was cancelled") if cancelled else CONTINUE
 
     def owns(self, trial: Trial) -> bool:
@@ -245,14 +232,12 @@ class EmbeddedController:
 
     @property
     def order(self) -> str:
-        """What somebody outside ordered: one of ``ORDERS``."""
-        return self._read_order()
+        """What somebody outside ordered: one of ``orders.ORDERS``."""
+        return self._orders.read()
 
     @order.setter
     def order(self, order: str) -> None:
-        assert order in ORDERS
-        self._storage.set_study_system_attr(self._study, ORDER, order)
-        self._order_read = -math.inf
+        self._orders.give(order)
 
     @property
     def lease_s(self) -> float:
@@ -279,15 +264,6 @@ class EmbeddedController:
             if left is None:
                 return
             self._bury(left)
-
-    def _read_order(self) -> str:
-        self._order = self._storage.get_study_system_attrs(self._study).get(ORDER, "running")
-        self._order_read = time.monotonic()
-        return self._order
-
-    def _recent_order(self) -> str:
-        recent = time.monotonic() - self._order_read < _ORDER_AGE_S
-        return self._order if recent else self._read_order()
 
     def _owners(self) -> set[str]:
         """Of the trials that run elsewhere."""
@@ -349,7 +325,7 @@ class EmbeddedController:
         repeats = self.spec.repeats
         # With repeats a target is a mean's, not that of one lucky run.
         single = None if repeats else target
-        order = called_off(self._order)
+        order = called_off(self._orders.last)
         over = order or given_up(ledger, max_failures=self._max_failures) or target_reached(ledger, target=single)
         if over or target is None or not repeats or not reached(target, ledger.records(), repeats, self.spec.goal):
             return over
@@ -484,19 +460,11 @@ class EmbeddedController:
     # -- closing ------------------------------------------------------------------------------------------------
 
     def _settle(self, trial: Trial, outcome: Outcome) -> StoredOutcome:
-        """A trial's value: the best one that it reported, else the number that its task returned."""
         metrics = self._metrics.get(trial.key, {})
         reports = list(self._storage.get_trial(trial.key).intermediate_values.values())
-        returned = as_number(outcome.returned)
-        value = best_of(reports, self.spec.goal)
-        if value is None and is_number(returned):
-            value = returned
+        if best_of(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, bool(reports))
-        state, reason, hopeless = outcome.state, outcome.reason, False
-        if state == "finished" and (lacking := self._lacking(metrics, bool(reports), returned)):
-            state, hopeless = "failed", True
-            reason = _no_metric(lacking, metrics)
-        return StoredOutcome(state=state, reason=reason, value=value, metrics=metrics, hopeless=hopeless)
+        return settled(self.spec, outcome, reports=reports, metrics=metrics)
 
     def _warn_of_other_metrics(self, metrics: Mapping[str, float], reported: bool) -> None:
         """Once, where a task reports, but the number that it returns is what counts."""
@@ -508,12 +476,6 @@ class EmbeddedController:
             self.spec.metric.name,
             ", ".join(sorted(metrics)),
         )
-
-    def _lacking(self, metrics: Mapping[str, float], reported: bool, returned: float | None) -> list[str]:
-        """The metrics that the sweep optimises and that a trial never gave."""
-        if self.spec.metrics:
-            return [metric.name for metric in self.spec.metrics if metric.name not in metrics]
-        return [self.spec.metric.name] if self.spec.metric and not reported and returned is None else []
 
     def _give_back(
         self, key: int, reason: str, *, state: State = "queued", lost: bool = False, doubted: bool = False
@@ -530,14 +492,7 @@ class EmbeddedController:
         self._close(key, outcome)
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
-        state, values = _OPTUNA_STATE[outcome["state"]], None
-        if self.spec.metrics:
-            found = [outcome["metrics"].get(metric.name, math.nan) for metric in self.spec.metrics]
-            values = found if all(map(is_number, found)) else None
-        elif outcome["value"] is not None:
-            values = [outcome["value"]]
-        if values is None and state == TrialState.COMPLETE:
-            state = TrialState.FAIL  # as Optuna calls a trial without a value
+        state, values = in_optuna(self.spec, outcome)
         try:
             self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
             self._storage.set_trial_state_values(key, state, values)
@@ -605,9 +560,3 @@ def _refuse_unsupported(spec: SweepSpec) -> None:
         faults.append(f"method: {spec.method!r} needs W&B's servers; the choices here are {', '.join(METHODS)}")
     if faults:
         raise SweepConfigError(faults)
-
-
-def _no_metric(names: Sequence[str], seen: Mapping[str, float]) -> str:
-    logged = ", ".join(sorted(seen)) if seen else "nothing"
-    wanted = " and ".join(map(repr, names))
-    return f"the metric {wanted} was never reported and the task returned no number; reported: {logged}"

@@ -49,7 +49,7 @@ class Leases(Protocol):
         """Leave nothing behind of one that goes."""
 
     def latest(self) -> float | None:
-        """When anybody was last heard of, by that one's own clock (Unix time, seconds): to be shown, not to judge by."""
+        """When anybody was last heard of, by its own clock (Unix time, seconds): to show, not to judge by."""
 
 
 class FileLeases:
@@ -107,7 +107,6 @@ class StoredLeases:
     def drop(self, owner: str) -> None:
         with suppress(Exception):  # it may be unreachable in its driver's own ways, and then the lease lapses
             self._storage.set_study_system_attr(self._study, BEAT + owner, None)
-
 
     def latest(self) -> float | None:
         stored = self._storage.get_study_system_attrs(self._study)

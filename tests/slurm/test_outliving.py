@@ -1,0 +1,76 @@
+"""Sweeps that go on without the process that started them, and obey from afar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.daemons import wait_until
+from tests.slurm import matrix
+from wandbsweep import cli
+from wandbsweep.trial import TrialRecord
+
+SECONDS = 15  # "within seconds", on a busy machine
+
+
+@pytest.fixture(params=["submitit_local", "slurm_gpu"])
+def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[matrix.Sweep]:
+    """One that is detached, with two agents."""
+    slurm = request.getfixturevalue("slurm") if request.param == "slurm_gpu" else None
+    overrides = [*(matrix.SLURM if slurm else []), "hydra.sweeper.detach=true"]
+    with matrix.made(
+        tmp_path / "sweep", cluster=slurm, launcher=request.param, overrides=overrides, agents=2, held=False, trials=12
+    ) as made:
+        yield made
+
+
+def test_a_sweep_that_was_left_obeys_and_is_gone_on_with(sweep: matrix.Sweep) -> None:
+    assert sweep.wait(sweep.launch()) == 0, sweep.said()
+    await_trials(sweep, 2)
+    assert cli.main(["pause", str(sweep.directory)]) == 0
+    wait_until(lambda: not running(sweep), "what runs to finish", within_s=SECONDS)
+    before = ended(sweep)
+    time.sleep(1.5)  # longer than an agent looks for orders
+    assert (ended(sweep), running(sweep)) == (before, 0)
+    assert len(sweep.processes("agent")) == 2
+    assert cli.main(["resume", str(sweep.directory)]) == 0
+    await_trials(sweep, before + 1, within_s=SECONDS)
+    assert cli.main(["stop", str(sweep.directory)]) == 0
+    wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=SECONDS)
+    assert running(sweep) == 0
+    assert ended(sweep) < 12
+    sweep.overrides.remove("hydra.sweeper.detach=true")
+    assert sweep.join() == 0, sweep.said()
+    account = sweep.account()
+    assert [(c.state, c.attempts, c.duplicated, c.repeated) for c in account] == [("finished", 1, 0, 0)] * 12
+
+
+def test_cancelling_ends_what_runs(sweep: matrix.Sweep) -> None:
+    assert sweep.wait(sweep.launch("epochs=1000")) == 0, sweep.said()
+    wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=matrix.PATIENCE_S)
+    assert cli.main(["cancel", str(sweep.directory)]) == 0
+    wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=SECONDS)
+    records = sweep.ledger()[0].records()
+    assert [(trial.state, trial.reason) for trial in records] == [("stopped", "the sweep was cancelled")] * 2
+
+
+def await_trials(sweep: matrix.Sweep, count: int, *, within_s: float = matrix.PATIENCE_S) -> None:
+    wait_until(lambda: ended(sweep) >= count, f"{count} trials to end", within_s=within_s)
+
+
+def ended(sweep: matrix.Sweep) -> int:
+    return sum(trial.ended is not None for trial in records(sweep))
+
+
+def running(sweep: matrix.Sweep) -> int:
+    return sum(trial.state == "running" for trial in records(sweep))
+
+
+def records(sweep: matrix.Sweep) -> list[TrialRecord]:
+    try:
+        return sweep.ledger()[0].records()
+    except KeyError:  # no agent has come yet
+        return []
