@@ -29,6 +29,7 @@ MARIADB = {
     "mariadb": "mariadb-client-core",
 }
 POSTGRESQL = {"postgres": "postgresql", "initdb": "postgresql"}
+CHROMIUM = {"chromium-headless-shell": "chromium-headless-shell"}
 """Commands, each with the package that has it."""
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -112,7 +113,7 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def main() -> None:
-    wanted = {**SLURM, **MARIADB, **POSTGRESQL}
+    wanted = {**SLURM, **MARIADB, **POSTGRESQL, **CHROMIUM}
     packages, began = missing(wanted), time.monotonic()
     if not packages:
         return

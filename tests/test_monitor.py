@@ -51,8 +51,26 @@ def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
     out = io.StringIO()
     done = threading.Event()
     done.set()
-    monitor._bar(lambda: results, 1000, done, Console(file=out, width=80, force_terminal=True, color_system=None))
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    monitor._bar(lambda: results, 1000, done, console=console)
     line = next(line for line in out.getvalue().splitlines() if "1/1000" in line and "finished" in line)
     assert "0:00:0" in line
     assert line.count("…") == 1
     assert line.rstrip().endswith("…")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_notes_stand_above_the_bar(made, width):
+    results, out, done = made([0.5]), io.StringIO(), threading.Event()
+    done.set()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    monitor._bar(lambda: results, 1000, done, lambda seen: [f"[{len(seen.trials)}] is few"], console)
+    assert "Note: [1] is few" in out.getvalue()
+
+
+def test_notes_follow_the_lines_of_a_pipe(made, capsys):
+    results = [made(), made([0.5])]
+    done = threading.Event()
+    done.set()
+    monitor._lines(lambda: results.pop(0), 1000, done, lambda seen: ["that was quick"])
+    assert capsys.readouterr().err.rstrip().endswith("\nNote: that was quick")

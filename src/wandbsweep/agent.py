@@ -49,6 +49,7 @@ def run_agent(
     name: str,
     sweep_id: str,
     metric: str | None = None,
+    goal: str = "minimize",
     count: int | None = None,
     watch: SignalWatch | None = None,
     separate: bool = False,
@@ -77,7 +78,7 @@ def run_agent(
                 if trial is None:
                     break
                 began = time.monotonic()
-                current = _current(controller, trial, sweep_id, metric)
+                current = _current(controller, trial, sweep_id, metric, goal)
                 # What a separate trial raises here is not its task's, but the controller's.
                 run = run_job if separate else partial(outcome_of, run_job)
                 overdue = nullcontext() if separate else Deadline(watch, grace_s, _given_up(controller, trial, watch))
@@ -153,13 +154,14 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
         controller.complete(trial, Outcome.finished(result.returned))
 
 
-def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | None) -> CurrentTrial:
+def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | None, goal: str) -> CurrentTrial:
     return CurrentTrial(
         number=trial.number,
         params=trial.params,
         resumed=trial.attempt > 1,
         sweep_id=sweep_id,
         metric=metric,
+        goal=goal,
         send=partial(controller.report, trial),
         look=partial(_look, controller, trial),
         owned=partial(controller.owns, trial),

@@ -22,6 +22,8 @@ class CurrentTrial:
     sweep_id: str | None = None
     metric: str | None = None
     """The name of the metric that the sweep optimises."""
+    goal: str = "minimize"
+    """Whether to ``minimize`` or ``maximize`` that metric."""
     send: Callable[[int, Mapping[str, float]], Decision] = field(default=lambda step, metrics: CONTINUE, repr=False)
     look: Callable[[], Decision] = field(default=lambda: CONTINUE, repr=False)
     """What was decided since the last report: a stop where the trial was cancelled, or is another's by now."""

@@ -42,6 +42,7 @@ class Request:
     trial: Trial
     sweep_id: str | None
     metric: str | None
+    goal: str
     environment: Mapping[str, str]
     cwd: str
     argv: Sequence[str]
@@ -258,6 +259,7 @@ def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
         resumed=trial.attempt > 1,
         sweep_id=request.sweep_id,
         metric=request.metric,
+        goal=request.goal,
         send=send,
     )
     watch = SignalWatch(patient=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 _POLL_S = 0.5
 
 
+Notes = Callable[[SweepResults], Sequence[str]]
+"""What there is to remark on a sweep's state, and was not yet."""
+
+
 @contextmanager
-def watched(read: Callable[[], SweepResults], total: int | None) -> Iterator[None]:
+def watched(
+    read: Callable[[], SweepResults], total: int | None, *, notes: Notes = lambda results: ()
+) -> Iterator[None]:
     """Show how the sweep goes on, on stderr, for the duration of a ``with`` block. ``read`` gives its present state."""
     done = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=show, args=(read, total, done), name="wandbsweep-monitor", daemon=True)
+    thread = threading.Thread(target=show, args=(read, total, done, notes), name="wandbsweep-monitor", daemon=True)
     thread.start()
     try:
         yield
@@ -40,7 +46,9 @@ def _changes(read: Callable[[], SweepResults], done: threading.Event) -> Iterato
         yield read()
 
 
-def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.Event) -> None:
+def _lines(
+    read: Callable[[], SweepResults], total: int | None, done: threading.Event, notes: Notes = lambda results: ()
+) -> None:
     from wandbsweep.results.tables import state_line
 
     reported = {trial.number for trial in read().trials if trial.state in ENDED}
@@ -51,10 +59,16 @@ def _lines(read: Callable[[], SweepResults], total: int | None, done: threading.
             print(f"trial {trial.number} {describe(trial, results)}", file=sys.stderr)
         if fresh:
             print(state_line(results, total), file=sys.stderr, flush=True)
+            for note in notes(results):
+                print(f"Note: {note}", file=sys.stderr, flush=True)
 
 
 def _bar(
-    read: Callable[[], SweepResults], total: int | None, done: threading.Event, console: Console | None = None
+    read: Callable[[], SweepResults],
+    total: int | None,
+    done: threading.Event,
+    notes: Notes = lambda results: (),
+    console: Console | None = None,
 ) -> None:
     from rich.console import Console
     from rich.progress import (
@@ -82,8 +96,12 @@ def _bar(
     )
     with progress:
         task = progress.add_task("", total=total)
+        before = -1
         for results in _changes(read, done):
             ended = sum(trial.state in ENDED for trial in results.trials)
+            for note in notes(results) if ended != before else ():
+                progress.console.print(f"Note: {note}", markup=False, soft_wrap=True)
+            before = ended
             _, _, description = state_line(results, total).partition(" · ")
             progress.update(task, completed=ended, description=description)
 

@@ -24,6 +24,7 @@ from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.job import hydra_overrides, set_key
 from wandbsweep.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
 from wandbsweep.plan import SNAPSHOT, Plan
+from wandbsweep.results.provenance import write_provenance
 from wandbsweep.settings import Settings
 from wandbsweep.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
@@ -164,6 +165,7 @@ def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan,
         search_path, searchpath = take_snapshot(loader, _extra_paths(config), directory / SNAPSHOT)
         plan = replace(plan, search_path=search_path, searchpath=searchpath)
         plan.save(directory)
+        write_provenance(directory, Path(plan.cwd))
         OmegaConf.save(config, directory / "multirun.yaml")
         _open_store(directory, plan, spec)
         sweepdir.write_spec(directory, spec)

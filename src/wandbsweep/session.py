@@ -17,6 +17,7 @@ from wandbsweep.joining import join_command
 from wandbsweep.launch import Isolation, isolation_under
 from wandbsweep.monitor import watched
 from wandbsweep.prepare import Prepared
+from wandbsweep.results.advice import Adviser
 from wandbsweep.results.load import SweepResults, has_goal
 from wandbsweep.results.tables import console, counted, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
@@ -60,6 +61,7 @@ class Session:
         """``launcher``: the class of Hydra's launcher, by its full name."""
         self.prepared = prepared
         self.settings = settings
+        self._adviser = Adviser()
         self._controller = prepared.plan.open_controller(prepared.directory, prepared.spec)
         if prepared.joined and self._controller.order in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it goes on now.", self._controller.order)
@@ -87,7 +89,7 @@ class Session:
         trials: list[Any] = []
         failure: Exception | None = None
         try:
-            with watched(self._results, self._controller.cap):
+            with watched(self._results, self._controller.cap, notes=self._notes):
                 trials, failure = self._work(launch)
         except KeyboardInterrupt:
             self._conclude()
@@ -104,6 +106,10 @@ class Session:
         if unfinished and failure is not None:
             raise SystemExit(1)
         return trials
+
+    def _notes(self, results: SweepResults) -> list[str]:
+        """Advice that was not given yet; a plain grid is the user's own affair."""
+        return [] if self.prepared.plain else self._adviser.fresh(results.spec, results.trials)
 
     def _work(self, launch: Launch) -> tuple[list[Any], Exception | None]:
         """Launch agents, and others in the place of those that were lost, until nothing is left to do here.
@@ -191,6 +197,8 @@ class Session:
         print(f"{'Joined' if prepared.joined else 'Created'} sweep {prepared.plan.sweep_id}: {_summary(prepared)}")
         print(f"Directory: {prepared.directory}")
         print(f"Join it from another terminal or machine: {self._join_command()}", flush=True)
+        for note in self._adviser.fresh(prepared.spec, []):
+            print(f"Note: {note}", file=sys.stderr, flush=True)
 
     def _join_command(self) -> str:
         return join_command(self.prepared.plan, self.prepared.directory)

@@ -35,6 +35,7 @@ class Offer:
     trial: Trial
     sweep_id: str | None
     metric: str | None
+    goal: str
     separate: bool
     """Whether rank 0 is a process of the trial's own, which Lightning may kill."""
 
@@ -46,7 +47,7 @@ def offered(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bo
     from wandbsweep.current import current_trial
 
     current = current_trial()
-    offer = Offer(task, trial, current.sweep_id, current.metric, separate)
+    offer = Offer(task, trial, current.sweep_id, current.metric, current.goal, separate)
     argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
@@ -96,6 +97,7 @@ def _run(offer: Offer, run_job: RunJob) -> bool:
         resumed=trial.attempt > 1,
         sweep_id=offer.sweep_id,
         metric=offer.metric,
+        goal=offer.goal,
     )
     watch = SignalWatch(patient=True)
     watch.watch_for_good()

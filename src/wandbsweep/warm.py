@@ -254,6 +254,7 @@ def _request(current: CurrentTrial, trial: Trial) -> Request:
         trial=trial,
         sweep_id=current.sweep_id,
         metric=current.metric,
+        goal=current.goal,
         environment=dict(os.environ),
         cwd=os.getcwd(),
         argv=list(sys.argv),

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.daemons import wait_until
+from scripts.daemons import ServiceError, wait_until
 from scripts.databases import PostgreSQL
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
@@ -641,7 +641,7 @@ def main() -> int:
             for name in chosen:
                 try:
                     print(measure(name, faults[name], places, runs=options.runs), flush=True)
-                except (AssertionError, TimeoutError) as error:
+                except (AssertionError, TimeoutError, ServiceError) as error:
                     failed += 1
                     print(f"| {name} | {error} |", flush=True)
                     places.tidy()

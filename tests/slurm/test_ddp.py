@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from scripts.slurm.cluster import Cluster
 from tests.apps.ddp.notes import notes
-from tests.slurm.conftest import ROOT, Sweeper
+from tests.slurm.conftest import ROOT, TIMEOUT_S, Sweeper
 
 HERE = {"MASTER_ADDR": "127.0.0.1"}  # the nodes' names do not resolve
 
@@ -37,3 +38,30 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper, isola
         assert seen[0][0]["cfg"] == seen[1][0]["cfg"]
         assert seen[0][1]["ended"] == seen[1][1]["ended"] == 4 * len(trial.history)
         assert seen[0][0]["pid"] != seen[1][0]["pid"]
+
+
+@pytest.mark.parametrize("how", ["requeued", "signalled"])
+def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper, how: str) -> None:
+    trial = ddp.directory / "0"
+    with ddp.start("++sweep.run_cap=1", "act=wait", "epochs=8", **HERE) as process:
+        try:
+            until = time.monotonic() + TIMEOUT_S
+            while not all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)):
+                assert time.monotonic() < until, ddp.logs()
+                time.sleep(0.1)
+            time.sleep(1)
+            job = ddp.watched(0)[0]["SLURM_JOB_ID"]
+            if how == "requeued":
+                ddp.cluster.requeue(job)
+            else:  # as submitit asks SLURM to do before a time limit
+                ddp.cluster.run("scancel", "--signal=USR2", job)
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
+    assert process.returncode == 0, f"{out}\n{err}\n{ddp.logs()}"
+    assert [(trial.state, trial.attempts) for trial in ddp.results().trials] == [("finished", 2)]
+    seen = [notes(trial, rank) for rank in (0, 1)]
+    steps = [[note.get("began", note.get("ended")) for note in rank] for rank in seen]
+    assert steps[0] == steps[1]
+    first, again, end = steps[0]
+    assert 0 == first < again < end == 32

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wandbsweep.plan import write_atomically
+
 FILE = ".sweep/versions.json"
 PACKAGES = ("wandbsweep", "hydra-core", "optuna", "numpy", "torch", "lightning", "wandb", "scikit-learn")
 _PATIENCE_S = 5
@@ -31,6 +33,11 @@ def provenance(cwd: Path) -> dict[str, Any]:
         "uncommitted": bool(changed),
         "platform": platform.platform(terse=True),
     }
+
+
+def write_provenance(directory: Path, cwd: Path) -> None:
+    """Note down for the sweep in ``directory`` what runs it."""
+    write_atomically(directory / FILE, json.dumps(provenance(cwd), indent=1))
 
 
 def stored_provenance(directory: Path, cwd: Path) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def hold(phase: str, *, until: Callable[[], bool] = lambda: False, **who: Any) -
         return
     place = Path(os.environ["HOLDS"])
     ours = place / f"{phase}.{os.getpid()}"
-    ours.write_text(json.dumps({"pid": os.getpid(), **who, "job": os.environ.get("SLURM_JOB_ID")}))
+    # SLURM_JOB_ID of one task is that of the whole array.
+    job = "{}_{}".format(*(os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK")))
+    ours.write_text(json.dumps({"pid": os.getpid(), **who, "job": job}))
     try:
         os.link(ours, place / f"{phase}.json")
     except FileExistsError:
