@@ -16,6 +16,7 @@ from wandbsweep.controllers.bayes.acquisition import Acquisition, crossed, log_e
 from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
 from wandbsweep.controllers.bayes.space import Space
+from wandbsweep.controllers.bayes.survival import Survival
 from wandbsweep.controllers.bayes.threads import one_blas_thread
 from wandbsweep.spec import Metric, SweepSpec, load_sweep
 from wandbsweep.trial import State, TrialRecord
@@ -302,3 +303,29 @@ def test_blas_threads_are_given_back_when_the_last_of_several_asks_ends() -> Non
         assert blas_threads() == {1}
         second.__exit__(None, None, None)
         assert blas_threads() == before
+
+
+
+class TestSurvival:
+    """Small x learns so slowly that Hyperband stops it."""
+
+    def survival(self, **early_terminate: Any) -> tuple[float, float]:
+        more = {"early_terminate": early_terminate} if early_terminate else {}
+        spec = sweep({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}, **more)
+        trials = []
+        for number, (x, y) in enumerate(np.random.default_rng(0).random((40, 2)).tolist()):
+            steps = 2 if x < 0.5 else 10
+            reports = {step: 2.0 - x - step / 20 for step in range(steps)}
+            state: State = "stopped" if steps == 2 else "finished"
+            trials.append(TrialRecord(number, state, {"x": x, "y": y}, reports=reports, value=min(reports.values())))
+        slow, fast = Survival(Space(spec.parameters), spec, trials)(np.array([[0.1, 0.5], [0.95, 0.5]]))
+        return float(slow), float(fast)
+
+    def test_what_would_be_stopped_is_less_likely_to_go_on(self) -> None:
+        slow, fast = self.survival(type="hyperband", min_iter=2, eta=3)
+        assert slow < fast - 1.0
+        assert fast > -0.3
+
+    def test_where_nothing_is_stopped_all_go_on(self) -> None:
+        assert self.survival() == (0.0, 0.0)
+        assert self.survival(type="hyperband", min_iter=100) == (0.0, 0.0)

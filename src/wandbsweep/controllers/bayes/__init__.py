@@ -15,6 +15,7 @@ from .acquisition import Acquisition, maximise
 from .curves import gather
 from .gp import condition, fit
 from .space import Floats, Space
+from .survival import Survival
 from .threads import one_blas_thread
 
 __all__ = ["suggest"]
@@ -50,7 +51,8 @@ def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: n
     normals = rng.standard_normal((FANTASIES if len(evidence.pending) else 1, len(evidence.pending)))
     posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
     acquisition = Acquisition(space, evidence.x, posterior, evidence.best)
-    ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng)
+    survival = Survival(space, spec, trials)
+    ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng, survival)
     return first_new(space, ranked, tried, rng)
 
 

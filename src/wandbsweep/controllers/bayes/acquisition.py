@@ -12,6 +12,8 @@ fifth or so compares points from everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
@@ -115,19 +117,29 @@ def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds
     return point
 
 
-def maximise(acquisition: Acquisition, good: Floats, rng: np.random.Generator, *, starts: int = 6) -> Floats:
+def maximise(
+    acquisition: Acquisition,
+    good: Floats,
+    rng: np.random.Generator,
+    survival: Callable[[Floats], Floats] = lambda points: np.zeros(len(points)),
+    *,
+    starts: int = 6,
+) -> Floats:
     """Candidates (n, columns), best first: climbed from the best of steps around `good` trials, best first, and of
-    points that differ from one of them in some columns, or are anywhere."""
+    points that differ from one of them in some columns, or are anywhere.
+
+    `survival` is the log of the probability that what there is to gain is not stopped before.
+    """
     space = acquisition.space
     everywhere = rng.random() < EVERYWHERE
     drawn = space.draw(500, rng) if everywhere else crossed(space, np.repeat(good, 100, axis=0), rng)
     pool = np.concatenate([drawn, *(stepped(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
-    order = np.argsort(-acquisition(pool), kind="stable")
+    order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
     chosen = _apart(pool[order], starts)
     reach = 1.0 if everywhere else REACH
     climbed = np.stack([climb(acquisition, point, reach=reach) for point in chosen])
     every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
-    value = acquisition(every)
+    value = acquisition(every) + survival(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
     return ranked
 
