@@ -166,18 +166,23 @@ def test_a_rank_ends_with_rank_0(tmp_path: Path, start: Start, how: str) -> None
 
 def test_rank_0_hears_that_another_one_died(tmp_path: Path, start: Start) -> None:
     controller, other = Three(), start("hang")
-    with pytest.raises(RankLost, match="rank 1 has died"), leading(tmp_path / "ranks", 2) as lead:
-        leader = Leader(controller, lead)
-        trial = leader.ask("0")
-        assert trial is not None
-        wait_until(lambda: ran(tmp_path))
-        assert leader.check(trial) == CONTINUE
-        other.kill()
-        other.wait()
-        assert leader.check(trial).stop
-        assert not leader.owns(trial)
-        assert leader.ready("0")
-        assert leader.ask("0") is None
+
+    def lead() -> None:
+        with leading(tmp_path / "ranks", 2) as lead:
+            leader = Leader(controller, lead)
+            trial = leader.ask("0")
+            assert trial is not None
+            wait_until(lambda: ran(tmp_path))
+            assert leader.check(trial) == CONTINUE
+            other.kill()
+            other.wait()
+            assert leader.check(trial).stop
+            assert not leader.owns(trial)
+            assert leader.ready("0")
+            assert leader.ask("0") is None
+
+    with pytest.raises(RankLost, match="rank 1 has died"):
+        lead()
     assert controller.ended == [(0, "crashed", "rank 1 has died")]
 
 

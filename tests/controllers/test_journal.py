@@ -1,5 +1,6 @@
 """The journal file: what dead writers, full disks and many writers at once do to it."""
 
+import errno
 import json
 import resource
 import signal
@@ -10,6 +11,7 @@ import threading
 import pytest
 from optuna.testing.pytest_storages import StorageTestCase
 
+from wandbsweep.controllers import journal
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
 
 
@@ -142,3 +144,29 @@ def test_what_was_written_to_is_told_once(path):
     mine.get_trial(key)
     assert mine.written() == {key}
     assert mine.written() == set()
+
+
+def test_room_on_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):
+    write, full = journal._write_all, iter([errno.ENOSPC, errno.EDQUOT])
+
+    def on_full_disk(file, data):
+        write(file, data[:5])
+        if (number := next(full, None)) is not None:
+            raise OSError(number, "no room")
+        write(file, data[5:])
+
+    monkeypatch.setattr(journal, "_write_all", on_full_disk)
+    monkeypatch.setattr(journal, "_RETRY_S", 0.0)
+    backend = JournalFile(tmp_path / "journal.log")
+    backend.append_logs([{"a": 1}])
+    assert list(backend.read_logs(0)) == [{"a": 1}]
+    assert caplog.text.count("no room") == 1
+
+
+def test_but_not_for_ever(tmp_path, monkeypatch):
+    def on_full_disk(file, data):
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(journal, "_write_all", on_full_disk)
+    with pytest.raises(OSError, match="no room"):
+        JournalFile(tmp_path / "journal.log", patience_s=0.0).append_logs([{"a": 1}])

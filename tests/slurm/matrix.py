@@ -93,19 +93,27 @@ class Sweep:
         assert self.database is not None
         return self.database
 
-    def command(self, *more: str) -> list[str]:
+    def command(self, *more: str, joins: bool = False) -> list[str]:
+        """``joins``: a sweep runs what it was started with, and other overrides are refused."""
         said = [
             f"hydra.sweep.dir={self.directory}",
             f"hydra/launcher={self.launcher}",
             f"hydra.sweeper.agents={self.agents}",
+            *(line for line in self.overrides if line.startswith(("hydra.launcher.", "hydra.searchpath"))),
+        ]
+        start = [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *said]
+        if joins:
+            return [*start, f"hydra.sweeper.sweep_id={self.plan.sweep_id}", *more]
+        fresh = [
             f"hydra.sweeper.lease_s={self.lease_s}",
             f"++sweep.run_cap={self.trials}",
             "hydra.sweeper.seed=1",
             *(["hydra.sweeper.storage='${oc.env:FAULTS_DATABASE}'"] if self.database else []),
         ]
-        return [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *said, *self.overrides, *more]
+        own = [line for line in self.overrides if line not in said]
+        return [*start, *fresh, *own, *more]
 
-    def launch(self, *more: str) -> subprocess.Popen[bytes]:
+    def launch(self, *more: str, joins: bool = False) -> subprocess.Popen[bytes]:
         """Start the launching process, in a session of its own."""
         ours = {"OMP_NUM_THREADS": "1", "FAULTS": str(self.directory)}
         if self.database:
@@ -116,7 +124,7 @@ class Sweep:
             ours |= {"HOLDS": str(self.holds), "PYTHONPATH": str(APP / "agents")}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                self.command(*more),
+                self.command(*more, joins=joins),
                 cwd=self.directory.parent,
                 env={**os.environ, **ours, **self.environment, **(self.cluster.environment if self.cluster else {})},
                 stdout=log,
@@ -134,16 +142,11 @@ class Sweep:
 
     def join(self, *more: str) -> int:
         """Resume it, and wait for the end."""
-        return self.wait(self.launch(self.onwards, *more))
+        return self.wait(self.launch(*more, joins=True))
 
     @property
     def plan(self) -> Plan:
         return Plan.load(self.directory)
-
-    @property
-    def onwards(self) -> str:
-        """The override that goes on with it."""
-        return f"hydra.sweeper.sweep_id={self.plan.sweep_id}"
 
     def kill(self) -> None:
         """All that is left of it here."""
@@ -252,7 +255,7 @@ class Sweep:
 
 def _kind(process: Path) -> str:
     words = (process / "cmdline").read_bytes().split(b"\0")
-    if b"submitit.core._submit" in words:
+    if b"submitit.core._submit" in words and b"python" in words[0]:  # and not the srun that started it
         return "agent"
     if not any(b"wandbsweep.forking" in word for word in words):
         return "other"
@@ -525,14 +528,17 @@ def made(directory: Path, **options: Any) -> Iterator[Sweep]:
 
 
 def random_kills(sweep: Sweep, *, kills: int, seed: int, pause_s: tuple[float, float]) -> Counter[str]:
-    """Kill so many processes of ``sweep`` at random moments, and see it to its end; how many of which kind."""
+    """Kill up to so many processes of ``sweep`` at random moments, and see it end; how many of which kind."""
     rng, killed = random.Random(seed), Counter[str]()
     launched = sweep.launch()
     while sum(killed.values()) < kills:
         time.sleep(rng.uniform(*pause_s))
         kind = rng.choice(["agent", "agent", "trial", "trial", "trial", "warm", "launcher"])
         if launched.poll() is not None:
-            launched = sweep.launch(sweep.onwards)
+            if all(counted.state in ENDED for counted in sweep.account()):
+                break
+            assert launched.returncode != 2, sweep.said()
+            launched = sweep.launch(joins=True)
         if kind == "launcher":
             if not sweep.processes("agent"):
                 continue
@@ -654,9 +660,9 @@ def main() -> int:
 
 def at_random(directory: Path, kills: int) -> bool:
     """Processes of a sweep of 60 trials killed at random; whether nothing was lost."""
-    overrides = ["epoch_s=0.3", "hydra.sweeper.max_attempts=20"]
+    overrides = ["epoch_s=0.6", "hydra.sweeper.max_attempts=20"]
     with made(directory, trials=60, agents=4, held=False, overrides=overrides) as sweep:
-        killed = random_kills(sweep, kills=kills, seed=1, pause_s=(0.5, 2.5))
+        killed = random_kills(sweep, kills=kills, seed=1, pause_s=(0.2, 1.2))
         account = sweep.account()
     lost, twice = (sum(getattr(c, what) for c in account) for what in ("lost", "duplicated"))
     again, most = sum(c.repeated for c in account), max(c.attempts for c in account)

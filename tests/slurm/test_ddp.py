@@ -47,6 +47,7 @@ def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper, how: str) -> No
         try:
             until = time.monotonic() + TIMEOUT_S
             while not all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)):
+                assert process.poll() is None, process.communicate()
                 assert time.monotonic() < until, ddp.logs()
                 time.sleep(0.1)
             time.sleep(1)

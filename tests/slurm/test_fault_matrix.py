@@ -6,19 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.slurm import matrix
-from tests.slurm.conftest import TIMEOUT_S, Sweeper
 
-# Those that take over a minute on their own are for `python -m tests.slurm.matrix`.
+# The others are for `python -m tests.slurm.matrix`, which takes a quarter of an hour.
 LOCAL = [
     "SIGKILL the trial's process",
     "SIGKILL the agent",
-    "SIGKILL the launching process",
     "disk full while writing the journal",
     "everybody killed, the journal truncated mid-line",
-    "clock jumps ahead a minute",
 ]
 ON_SLURM = ["node lost, its steps run on (zombies)", "scontrol requeue", "preemption by a higher partition"]
 
@@ -47,15 +43,3 @@ def harmless(cells: dict[str, matrix.Counted], sweep: matrix.Sweep) -> None:
     for phase, counted in cells.items():
         assert (counted.lost, counted.duplicated) == (0, 0), f"{phase}: {counted}\n{sweep.said()}"
         assert counted.repeated <= 1, f"{phase}: {counted}\n{sweep.said()}"
-
-
-def test_the_real_training_goes_on_after_a_requeue(training: Sweeper) -> None:
-    with training.start("++sweep.run_cap=1", "trainer.max_epochs=40") as process:
-        trial = training.directory / "0"
-        wait_until(lambda: any(trial.rglob("last.ckpt")), "a checkpoint", within_s=TIMEOUT_S)
-        (seen,) = training.watched(0)
-        training.cluster.requeue(f"{seen['SLURM_ARRAY_JOB_ID']}_{seen['SLURM_ARRAY_TASK_ID']}")
-        _, err = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, f"{err}\n{training.logs()}"
-    (record,) = training.results().trials
-    assert (record.state, record.attempts, sorted(record.reports)) == ("finished", 2, list(range(40)))

@@ -42,7 +42,6 @@ def test_a_sweep_that_was_left_obeys_and_is_gone_on_with(sweep: matrix.Sweep) ->
     wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=SECONDS)
     assert running(sweep) == 0
     assert ended(sweep) < 12
-    sweep.overrides.remove("hydra.sweeper.detach=true")
     assert sweep.join() == 0, sweep.said()
     account = sweep.account()
     assert [(c.state, c.attempts, c.duplicated, c.repeated) for c in account] == [("finished", 1, 0, 0)] * 12

@@ -7,9 +7,12 @@ holder dies), and whoever writes next cuts off what a dead writer left half-writ
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +24,12 @@ from optuna.storages.journal import BaseJournalBackend
 from wandbsweep.errors import SweepDirectoryError
 
 _TAIL_CHUNK = 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RETRY_S = 1.0
 _EXCERPT = 60
+
+
+log = logging.getLogger(__name__)
 
 
 class JournalFile(BaseJournalBackend):
@@ -31,8 +39,10 @@ class JournalFile(BaseJournalBackend):
     The file is opened anew for each operation, which on NFS is what makes other machines' appends visible.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_s: float = 300.0) -> None:
+        """``patience_s``: how long to wait for room on a full disk."""
         self._path = path
+        self._patience_s = patience_s
         self._next = (0, 0)  # the number of the first log not read yet, and its byte offset
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
@@ -64,6 +74,19 @@ class JournalFile(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
+        deadline, waited = time.monotonic() + self._patience_s, False
+        while True:
+            try:
+                return self._append(lines)
+            except OSError as error:
+                if error.errno not in _FULL or time.monotonic() > deadline:
+                    raise
+                if not waited:
+                    log.warning("Cannot write to %s (%s), trying for %.0f s", self._path, error, self._patience_s)
+                waited = True
+            time.sleep(_RETRY_S)
+
+    def _append(self, lines: bytes) -> None:
         with self._opened() as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _cut_torn_tail(file)
