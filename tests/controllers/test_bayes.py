@@ -305,7 +305,6 @@ def test_blas_threads_are_given_back_when_the_last_of_several_asks_ends() -> Non
         assert blas_threads() == before
 
 
-
 class TestSurvival:
     """Small x learns so slowly that Hyperband stops it."""
 
