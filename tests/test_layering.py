@@ -19,7 +19,7 @@ HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.st
 FOUNDATION = {"errors", "trial", "spec", "distributions", "stopping"}
 KNOW_HYDRA = {"overrides", "snapshot", "job", "prepare", "space"}
 KNOW_OPTUNA = {"controllers.embedded", "controllers.search"}
-KNOW_WANDB = {"controllers.hosted_create", "wandb_run"}
+KNOW_WANDB = {"controllers.hosted_create", "wandb_run", "wandb_publish"}
 RESULTS = {"results.load", "results.analysis", "results.hosted"}  # lazily
 
 

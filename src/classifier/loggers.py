@@ -27,8 +27,8 @@ def opened(cfg: DictConfig) -> Iterator[Logger | bool]:
         yield False
         return
     make = instantiate(cfg.logger, _partial_=True)
-    needs_config = cfg.logger["_target_"] == f"{__name__}.wandb_logger"
-    logger: Logger = make(cfg=cfg) if needs_config else make()
+    ours = is_wandb(cfg)
+    logger: Logger = make(cfg=cfg) if ours else make()
     exit_code: int | None = 1
     try:
         yield logger
@@ -37,14 +37,25 @@ def opened(cfg: DictConfig) -> Iterator[Logger | bool]:
         exit_code = None
         raise
     finally:
-        if needs_config:
+        if ours:
             _finish(exit_code)
 
 
+def is_wandb(cfg: DictConfig) -> bool:
+    """Whether ``cfg.logger`` is ``wandb_logger``, below."""
+    return bool(cfg.get("logger")) and cfg.logger.get("_target_") == f"{__name__}.wandb_logger"
+
+
+_FOR_OTHERS = ("log_model", "summary", "wandb_sweep")
+"""Keys of ``logger`` that are no options of ``wandb.init``: the training's and the sweep's."""
+
+
 def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -> WandbLogger:
-    """One W&B run: a trial's, grouped by its sweep, or a plain one. ``init``: see ``wandb.init``."""
+    """One W&B run: a trial's, grouped by its sweep, or a plain one. ``init``: for ``wandb.init``."""
     from lightning.pytorch.loggers import WandbLogger
     from lightning.pytorch.utilities import rank_zero_only
+
+    init = {name: _plain(value) for name, value in init.items() if name not in _FOR_OTHERS and value is not None}
 
     class GlobalStepLogger(WandbLogger):
         """W&B's own step is the training's: what a resumed trial trains again replaces nothing and adds nothing."""
@@ -59,6 +70,10 @@ def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -
     # WANDB_MODE for everything that follows in this process.
     run = None if getattr(rank_zero_only, "rank", 0) else _begin(cfg, dir=save_dir, project=project, **init)
     return GlobalStepLogger(save_dir=save_dir, project=project, experiment=run)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value  # tags, settings
 
 
 def _begin(cfg: DictConfig, **init: Any) -> Any:

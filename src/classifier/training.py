@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -17,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from classifier import loggers
+from classifier.artifacts import ModelArtifacts, best_checkpoint, wanted
 from classifier.checkpoints import AtomicCheckpointIO, Reproducible, whole
 from classifier.data import Digits
 from classifier.module import ImageClassifier
@@ -62,10 +65,11 @@ def _trainer(cfg: DictConfig, logger: Logger | bool) -> Trainer:
     saved = _last_checkpoint(cfg) if cfg.trainer.enable_checkpointing else None
     callbacks: list[Callback] = [Reproducible(cfg.seed), SweepCallback(cfg.report_every_n_steps, checkpoint=saved)]
     if saved:
-        callbacks.append(_checkpoint(saved))
+        callbacks += _checkpoints(cfg, saved)
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():  # the sweep's agents requeue, so Lightning must not
-        plugins.append(SLURMEnvironment(auto_requeue=False))
+        several = int(os.environ["SLURM_NTASKS"]) > 1  # else Lightning itself starts what several devices need
+        plugins.append(SLURMEnvironment(auto_requeue=False) if several else LightningEnvironment())
     trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(logger=logger, callbacks=callbacks, plugins=plugins)
     return trainer
 
@@ -77,6 +81,14 @@ def _last_checkpoint(cfg: DictConfig) -> Path:
 def _checkpoint(path: Path) -> ModelCheckpoint:
     """One file, written over: a run into an old directory does not count ``last-v1`` up."""
     return ModelCheckpoint(path.parent, filename=path.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+def _checkpoints(cfg: DictConfig, saved: Path) -> list[Callback]:
+    last = _checkpoint(saved)
+    if not loggers.is_wandb(cfg) or (which := wanted(cfg)) is None:
+        return [last]
+    best = best_checkpoint(cfg, saved)  # first, so that last.ckpt knows of it
+    return [best, last, ModelArtifacts(which, best=best, last=last)]
 
 
 def _resume_from(cfg: DictConfig) -> Path | None:

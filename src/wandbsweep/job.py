@@ -28,7 +28,7 @@ from wandbsweep.plan import SNAPSHOT, Plan
 from wandbsweep.snapshot import resolved, snapshot_loader
 from wandbsweep.sweepdir import AGENTS
 from wandbsweep.trial import Trial
-from wandbsweep.wandb_run import trial_environment
+from wandbsweep.wandb_run import page_environment, trial_environment
 
 TRACEBACK = "traceback.txt"
 
@@ -75,7 +75,8 @@ class TrialJob:
         except Exception as error:  # resolvers and config sources are the application's, and raise what they like
             return self._failed(trial, error)
         around = self._around(trial, list(config.hydra.overrides.task))
-        with _own_logging(), trial_environment(trial.environment), around:
+        environment = trial.environment or page_environment(self._plan, self._directory, trial)
+        with _own_logging(), trial_environment(environment), around:
             job = self._run(config)
             output_dir = Path(config.hydra.runtime.output_dir)
             self._link(trial, output_dir)

@@ -56,6 +56,9 @@ class Plan:
     max_attempts: int = MAX_ATTEMPTS
     hosted: Mapping[str, str] | None = None
     """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project."""
+    wandb: Mapping[str, Any] | None = None
+    """Of an embedded sweep: what W&B is told of it beside the trials' runs (``wandb_page.page_settings``), and in
+    ``sweep`` which sweep there shows those."""
 
     def save(self, directory: Path) -> None:
         (directory / HIDDEN).mkdir(exist_ok=True)

@@ -30,6 +30,8 @@ from wandbsweep.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.spec import SweepSpec, load_sweep
 from wandbsweep.trial import ENDED
+from wandbsweep.wandb_page import KEYS as PAGE_KEYS
+from wandbsweep.wandb_page import page_settings
 
 _SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
 """With a relative path, which would be another one for whoever looks from elsewhere."""
@@ -86,6 +88,8 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
     )
+    if settings.controller == "embedded" and axes is None:
+        plan = replace(plan, wandb=page_settings(_logger(config)))
     # A sweep at W&B has its id from there, and is made when everything else is known to be right.
     hosted = settings.controller == "wandb"
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
@@ -130,6 +134,18 @@ def named_storage(config: DictConfig) -> str | None:
             "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
         )
     return _SQLITE.sub(lambda match: f"{match['scheme']}{Path(match['path']).absolute()}", storage)
+
+
+def _logger(config: DictConfig) -> dict[str, Any]:
+    """What the application's key ``logger`` says of W&B, as far as it is known before there is a run."""
+    if OmegaConf.is_missing(config, "logger") or not isinstance(config.get("logger"), DictConfig):
+        return {}
+    found = {}
+    for key in (key for key in PAGE_KEYS if key in config.logger):
+        with suppress(Exception):  # whatever an application's resolver raises outside of a run
+            value = config.logger[key]
+            found[key] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return found
 
 
 def _begun_at_wandb(config: DictConfig, settings: Settings, plan: Plan, spec: SweepSpec) -> tuple[Path, Plan]:

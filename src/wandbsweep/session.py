@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wandbsweep import wandb_page
 from wandbsweep.detach import refuse_undetachable, submit_only
 from wandbsweep.devices import slices, visible_devices
 from wandbsweep.errors import SweepError
 from wandbsweep.joining import join_command
 from wandbsweep.launch import Isolation, isolation_under
 from wandbsweep.monitor import watched
+from wandbsweep.plan import Plan
 from wandbsweep.prepare import Prepared
 from wandbsweep.results.advice import Adviser
 from wandbsweep.results.load import SweepResults, has_goal
@@ -84,6 +86,8 @@ class Session:
 
     def _run(self, launch: Launch) -> list[Any]:
         self._announce()
+        if not self.prepared.joined:
+            wandb_page.begin(self.prepared.directory, self.prepared.plan)
         if self.settings.detach:
             return self._detach(launch)
         trials: list[Any] = []
@@ -97,6 +101,8 @@ class Session:
             raise SystemExit(130) from None
         self._conclude()
         unfinished = self._tell_what_is_left()
+        if self._controller.ending() is not None and self.prepared.plan.wandb:
+            wandb_page.conclude(self.prepared.directory, Plan.load(self.prepared.directory))
         if self.prepared.plain:
             if isinstance(failure, Exception) and unfinished:
                 raise failure

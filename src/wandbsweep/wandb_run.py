@@ -15,9 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from wandbsweep.plan import HIDDEN
+
+if TYPE_CHECKING:
+    from wandbsweep.plan import Plan
+    from wandbsweep.trial import Trial
 
 SWEEP_ID, RUN_ID, PARAM_PATH = "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"
 
@@ -72,6 +78,19 @@ def read_params(path: str | os.PathLike[str]) -> dict[str, Any]:
         for name, given in stored.items()
         if name not in ("wandb_version", "_wandb") and isinstance(given, dict) and "value" in given
     }
+
+
+def page_environment(plan: Plan, directory: Path, trial: Trial) -> dict[str, str] | None:
+    """What makes a trial's run one of the W&B sweep that shows an embedded sweep; None: there is none."""
+    made = (plan.wandb or {}).get("sweep")
+    if not made:
+        return None
+    name = f"{plan.sweep_id}-{trial.number}"
+    args = {key: {"value": value} for key, value in trial.params.items()}
+    run = SweepRun(**made, run_id=name, args=args, name=name, attempt=trial.attempt)
+    path = directory / HIDDEN / "wandb" / f"{trial.number}.yaml"
+    write_params(path, args)
+    return run.environment(path)
 
 
 @contextmanager

@@ -96,6 +96,11 @@ def hosts(url: str) -> list[str]:
     return [host, _OLD_NAME] if host.endswith(_FORGE) else [host]
 
 
+def stored_mode() -> str | None:
+    """What ``wandb offline`` and ``wandb disabled`` have written here, if they were run."""
+    return _settings_files(os.environ).get("mode")
+
+
 def _settings_files(environ: Mapping[str, str]) -> dict[str, str]:
     """What stands in wandb's settings files: the user's, and over it the working directory's."""
     config = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()

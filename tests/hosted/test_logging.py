@@ -1,0 +1,248 @@
+"""The embedded controller's trials as W&B runs: online against the loopback server, and offline."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wandbsweep import Outcome, create_sweep, load_sweep, wandb_page
+from wandbsweep.plan import Plan
+
+from .artifacts import ArtifactServer, metadata
+from .parts import written_below
+from .server import API_KEY
+
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+method: grid
+metric: {name: val/accuracy, goal: maximize}
+parameters:
+  optimizer.lr: {values: [0.01, 0.001]}
+"""
+OPTIONS = [
+    "hydra/sweeper=wandbsweep",
+    "sweep=two",
+    "trainer.max_epochs=2",
+    "model.hidden=[8]",
+    "model=mlp",
+    "optimizer=adamw",
+    "scheduler=cosine",
+    "logger.job_type=train",
+    "logger.tags=[a,b]",
+    "logger.notes=by hand",
+]
+
+
+@pytest.fixture
+def server():
+    with ArtifactServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _quick(home, monkeypatch):
+    """wandb looks at the machine, for seconds."""
+    for name in ("WANDB_X_DISABLE_META", "WANDB_X_DISABLE_STATS"):
+        monkeypatch.setenv(name, "true")
+
+
+@pytest.fixture
+def swept(home):
+    """Runs train.py's multirun of a grid of two; the logger is W&B."""
+    (home / "own" / "sweep").mkdir(parents=True)
+    (home / "own" / "sweep" / "two.yaml").write_text(SWEEP)
+
+    def swept(*options):
+        place = [f"hydra.sweep.dir={home / 'sweep'}", f"hydra.searchpath=[file://{home / 'own'}]"]
+        command = [sys.executable, ROOT / "train.py", "-m", *OPTIONS, *place, *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout, done.stderr
+
+    return swept
+
+
+def trials_of(server):
+    return sorted((run for run in server.runs.values() if run.facts["jobType"] == "train"), key=lambda run: run.name)
+
+
+def test_online(server, home, swept):
+    out, err = swept("logger.log_model=best", "logger.wandb_sweep=true")
+    runs, (summary,) = trials_of(server), [run for run in server.runs.values() if run.facts["jobType"] == "sweep"]
+    sweep_id = summary.facts["groupName"]
+    assert [(run.name, run.state) for run in runs] == [(f"{sweep_id}-0", "finished"), (f"{sweep_id}-1", "finished")]
+    for run, lr in zip(runs, (0.01, 0.001), strict=True):
+        assert (run.facts["groupName"], run.facts["tags"], run.facts["notes"]) == (sweep_id, ["a", "b"], "by hand")
+        assert run.config["optimizer.lr"]["value"] == lr
+        assert run.config["config"]["value"]["optimizer"]["lr"] == lr
+        assert len(run.values("val/accuracy")) == 2
+    _the_best_checkpoint_of_each(server, runs)
+    _the_summary(server, home, summary, runs, out)
+    ((name, sweep),) = server.sweeps.items()
+    assert (sweep.state, sweep.config["controller"]) == ("FINISHED", {"type": "local"})
+    assert [run.sweep for run in runs] == [name, name]
+    assert "Warning" not in err
+    assert not any(API_KEY.encode() in path.read_bytes() for path in written_below(home))
+
+
+def _the_best_checkpoint_of_each(server, runs):
+    models = {artifact["artifactCollectionName"]: artifact for artifact in server.of_type("model")}
+    assert sorted(models) == [f"model-{run.name}" for run in runs]
+    for run in runs:
+        model = models[f"model-{run.name}"]
+        assert (model["committed"], sorted(model["aliases"])) == (True, ["best", "latest"])
+        assert metadata(model)["score"] == pytest.approx(max(run.values("val/accuracy")))
+        assert zipfile.is_zipfile(BytesIO(server.file(model, "model.ckpt")))
+
+
+def _the_summary(server, home, summary, runs, out):
+    best = max(runs, key=lambda run: max(run.values("val/accuracy")))
+    assert summary.summary["best/value"] == pytest.approx(max(best.values("val/accuracy")))
+    assert summary.config["sweep"]["value"]["method"] == "grid"
+    assert f"Leaderboard and report at W&B: {server.url}" in out
+    (table,) = server.of_type("run_table")
+    leaderboard = json.loads(server.file(table, "leaderboard.table.json"))
+    assert leaderboard["columns"] == [
+        "trial", "state", "val/accuracy", "steps", "seconds", "attempts", "optimizer.lr"
+    ]  # fmt: skip
+    assert next((row[0], row[1], row[3]) for row in leaderboard["data"]) == (runs.index(best), "finished", 2)
+    (artifact,) = server.of_type("sweep")
+    assert yaml.safe_load(server.file(artifact, "sweep.yaml")) == yaml.safe_load(
+        (home / "sweep/sweep.yaml").read_text()
+    )
+    assert b"<html" in server.file(artifact, "report.html")
+
+
+TRAIN = f"""
+import os, sys
+from hydra import compose, initialize_config_dir
+from classifier.training import train
+from train import drop_sweep
+from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.trial import CONTINUE
+
+def attempt(number, *options, resumed=False, until=None):
+    small = ["trainer.max_epochs=3", "model=mlp", "model.hidden=[8]", f"output_dir={{os.getcwd()}}/{{number}}"]
+    with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
+        cfg = drop_sweep(compose("config", overrides=[*small, *options]))
+    params = {{"optimizer.lr": 0.001}}
+    trial = CurrentTrial(number, params, resumed, "abcd1234", "val/loss", "minimize")
+    trial.send = lambda step, metrics: (trial.interrupt("a test") if step == until else None, CONTINUE)[1]
+    with running(trial):
+        train(cfg)
+"""
+
+
+def test_a_preempted_trial_goes_on_in_the_same_run_and_an_offline_one_syncs(server, home, python):
+    """The checkpoint that the first attempt found to be the best is there in the second, which logs it."""
+    python(
+        TRAIN
+        + """
+try:
+    attempt(0, "logger.log_model=best", until=1)
+    raise SystemExit("it was not interrupted")
+except Preempted:
+    pass
+attempt(0, "logger.log_model=best", resumed=True)
+os.environ["WANDB_MODE"] = "offline"
+attempt(1, "logger.log_model=all")
+"""
+    )
+    (run,) = server.runs.values()
+    assert (run.name, run.state, run.begun, run.facts["groupName"]) == ("abcd1234-0", "finished", 2, "abcd1234")
+    losses = run.values("val/loss")
+    assert len(losses) == 3
+    (model,) = server.of_type("model")
+    assert (metadata(model)["score"], sorted(model["aliases"])) == (pytest.approx(min(losses)), ["best", "latest"])
+    assert metadata(model)["mode"] == "min"
+    sync(home / "1" / "wandb")
+    synced, versions = server.runs["abcd1234-1"], server.of_type("model")[1:]
+    assert (synced.state, len(synced.values("val/loss"))) == ("finished", 3)
+    assert [metadata(version)["score"] for version in versions] == pytest.approx(synced.values("val/loss"))
+    assert ["latest" in version["aliases"] for version in versions] == [False, False, True]
+    best = min(versions, key=lambda version: metadata(version)["score"])
+    assert [version["id"] for version in versions if "best" in version["aliases"]] == [best["id"]]
+
+
+def sync(directory):
+    (place,) = directory.glob("offline-run-*")
+    wandb = Path(sys.executable).with_name("wandb")
+    subprocess.run([wandb, "sync", place], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def concluded(home):
+    """A sweep without Hydra that is over, in a directory, as ``prepare`` leaves one whose logger is W&B."""
+    spec = load_sweep({**yaml.safe_load(SWEEP), "parameters": {"words": {"values": [["a", 1], None]}}})
+    controller = create_sweep(spec, home / "done")
+    while trial := controller.ask("a"):
+        controller.report(trial, 0, {"val/accuracy": 0.5 + trial.number / 10})
+        controller.complete(trial, Outcome.finished())
+    controller.close()
+    return home / "done", partial(Plan, "done", str(home), None, "train", [], [], [], [], ["train.py"])
+
+
+def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):
+    directory, plan = concluded
+    plan(wandb={"summary": True, "project": "digits", "group": "mine"}).save(directory)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb_page.conclude(directory, Plan.load(directory))
+    assert server.requests == []
+    assert f"wandb sync {directory}/wandb/offline-run-" in capfd.readouterr().out
+    sync(directory / "wandb")
+    (run,) = server.runs.values()
+    assert (run.name, run.state, run.facts["groupName"]) == ("done-sweep", "finished", "mine")
+    (table,) = server.of_type("run_table")
+    rows = json.loads(server.file(table, "leaderboard.table.json"))["data"]
+    assert [(row[0], row[2], row[-1]) for row in rows] == [(1, 0.6, None), (0, 0.5, '["a", 1]')]
+
+
+def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd, caplog, monkeypatch):
+    directory, plan = concluded
+    server.fail("UpsertBucket", status=403, times=99)
+    plan(wandb={"summary": None, "project": "digits"}).save(directory)
+    wandb_page.conclude(directory, Plan.load(directory))
+    (line,) = caplog.messages
+    assert line.startswith("The sweep's summary is not at W&B: ")
+    assert "CommError" in line
+    assert API_KEY not in line
+    monkeypatch.setattr(wandb_page, "_PATIENCE_S", 0.1)
+    wandb_page.conclude(directory, Plan.load(directory))
+    assert caplog.messages[1] == "The sweep's summary is not at W&B: it took more than 0 s"
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("logger", "asked"),
+    [
+        ({}, None),
+        ({"project": "a"}, None),
+        ({"project": "a", "summary": False}, None),
+        ({"project": "a", "summary": None, "save_dir": "b"}, {"project": "a", "summary": None}),
+        ({"summary": False, "wandb_sweep": True}, {"summary": False, "wandb_sweep": True}),
+    ],
+)
+def test_what_the_logger_asks_for(logger, asked):
+    assert wandb_page.page_settings(logger) == asked
+
+
+def test_offline_nothing_is_made_at_wandb_unasked(server, concluded, monkeypatch, caplog):
+    """No process is started, so that a sweep without W&B ends as fast as ever."""
+    directory, plan = concluded
+    monkeypatch.setattr(wandb_page, "_told", lambda *_: pytest.fail("W&B was told"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb_page.conclude(directory, plan(wandb={"summary": None}))
+    asked = plan(wandb={"summary": False, "wandb_sweep": True})
+    assert wandb_page.begin(directory, asked) is asked
+    assert caplog.messages == ["logger.wandb_sweep: no sweep is made at W&B, since runs are offline here"]
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert wandb_page.mode() == "offline"
