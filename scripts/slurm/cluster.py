@@ -218,13 +218,16 @@ class Cluster:
         lines = self.run("sacct", "-nPXD", f"--jobs={job}", f"--format={','.join(fields)}").splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
 
-    def await_accounted(self, job: str, *, within_s: float = 60) -> list[dict[str, str]]:
-        """``accounted`` once the job, or the whole array, has ended and the accounting has heard of it."""
+    def await_accounted(self, job: str, *, runs: int = 1, within_s: float = 60) -> list[dict[str, str]]:
+        """``accounted`` once the job, or the whole array, has ended and the accounting has heard of its ``runs``.
+
+        It hears of an array's tasks one by one, and not in their order.
+        """
         self.await_end(job, within_s=within_s)
 
         def known() -> bool:
-            runs = self.accounted(job)
-            return bool(runs) and all(run["End"] not in ("Unknown", "None") for run in runs)
+            found = self.accounted(job)
+            return len(found) >= runs and all(run["End"] not in ("Unknown", "None") for run in found)
 
         wait_until(known, f"the accounting of {job}", within_s=within_s)
         return self.accounted(job)
