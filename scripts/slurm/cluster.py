@@ -113,8 +113,8 @@ class Cluster:
         # slurmdbd has no setting for a socket's path, but the library that it is a client with reads this.
         self._start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(database.socket))
         self.daemons.await_answer("slurmdbd", lambda: self._succeeds("sacctmgr", "-n", "show", "cluster"))
-        if not self.run("sacctmgr", "-nP", "show", "cluster", "test"):
-            self.run("sacctmgr", "-iQ", "add", "cluster", "test")
+        # It answers before its tables are all there, and then fails to add one now and then.
+        wait_until(self._is_known, "slurmdbd to know the cluster", within_s=60)
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
@@ -182,6 +182,12 @@ class Cluster:
     def run(self, *command: str | Path) -> str:
         """What one of SLURM's commands printed; raises ServiceError if it fails."""
         return output_of(command, **self.environment).strip()
+
+    def _is_known(self) -> bool:
+        if self.run("sacctmgr", "-nP", "show", "cluster", "test"):
+            return True
+        self._succeeds("sacctmgr", "-iQ", "add", "cluster", "test")
+        return False
 
     def _succeeds(self, *command: str) -> bool:
         return succeeds(command, **self.environment)
