@@ -21,6 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+# From the tests, which are no package that is installed: only now is their directory on the path.
 from hosted.parts import environment  # noqa: E402
 from hosted.server import WandbServer  # noqa: E402
 

@@ -64,7 +64,8 @@ def sweep(place: Path, isolation: str, trials: int) -> list[Span]:
     # What is searched is not measured: every trial is the same amount of work.
     fixed = ["optimizer.lr=0.003", "model.dropout=0.1", *SHORT]
     _run([*APP, "-m", "hydra/sweeper=wandbsweep", *search, *fixed, *run])
-    return [tuple(map(float, line.split())) for line in times.read_text().splitlines()]  # type: ignore[misc]
+    rows = (line.split() for line in times.read_text().splitlines())
+    return [(float(first), float(second), float(third)) for first, second, third in rows]
 
 
 def single(place: Path) -> float:

@@ -7,6 +7,7 @@ import pwd
 import secrets
 import shutil
 import signal
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ CONNECTIONS = 300
 USER = "sweeper"
 
 
-class Server:
+class Server(ABC):
     """A database server in ``directory``, which is this server's own. Subclasses say how one is made and run.
 
     Root's server runs as an unprivileged user, which PostgreSQL insists on.
@@ -81,15 +82,17 @@ class Server:
         self.sql(f"CREATE DATABASE {name}")
         return name
 
+    @abstractmethod
     def sql(self, statement: str) -> str:
         """What an administrator's statement prints."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make(self) -> None:
-        raise NotImplementedError
+        """Put the files of a new server into ``data``."""
 
+    @abstractmethod
     def _command(self) -> list[str | Path]:
-        raise NotImplementedError
+        """What runs it."""
 
     def _answers(self) -> bool:
         try:

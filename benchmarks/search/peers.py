@@ -122,7 +122,8 @@ class WandB:
             return
 
     def close(self) -> None:
-        self.process.stdin.close()  # type: ignore[union-attr]
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         self.process.wait()
 
 

@@ -62,6 +62,7 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
     sampler: EpochBatches
     _position = Position(0, 0)
 
+    # torch's type is that of its own private iterators; nobody needs more of it than that it iterates.
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # Counted as they are handed out: workers take them from the sampler earlier.
         for count, batch in enumerate(super().__iter__(), start=self.sampler.skipped + 1):

@@ -58,4 +58,5 @@ class ImageClassifier(LightningModule):
         optimizer = self.make_optimizer(self.parameters())
         scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         lr_scheduler: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
+        # Lightning takes any scheduler; its type names those of torch alone.
         return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]

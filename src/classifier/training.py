@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -96,8 +96,8 @@ def _resume_from(cfg: DictConfig) -> Path | None:
     return path if current_trial().resumed and whole(path) else None
 
 
-def _floats(metrics: Mapping[str, object]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}  # type: ignore[arg-type]
+def _floats(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _show(metrics: Mapping[str, float]) -> None:

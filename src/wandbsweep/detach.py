@@ -72,6 +72,8 @@ def _no_results() -> Iterator[None]:
     def results(job: Any) -> NoReturn:
         raise _Submitted
 
+    # Neither submitit nor Hydra's launchers have a way to submit and not wait; it is undone in the same breath, in a
+    # process that ends then.
     original = Job.results
     setattr(Job, "results", results)  # noqa: B010  an assignment is what mypy refuses
     try:

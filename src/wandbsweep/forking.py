@@ -230,6 +230,7 @@ def _take_on(request: Request) -> None:
     # What the imports want to be done at exit is the parent's, as in the children of multiprocessing; but for this one,
     # which ends what the trial starts.
     atexit._clear()
+    # multiprocessing has no public name for what it does at exit, and has registered it in the parent only.
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
     os.environ.clear()
     os.environ.update(request.environment)

@@ -108,7 +108,7 @@ def _patiently(action: Callable[[], T], patience_s: float) -> T:
     while True:
         try:
             return action()
-        except Exception as error:
+        except Exception as error:  # Optuna wraps some of SQLAlchemy's, and not others: _unreachable tells
             if not _unreachable(error) or time.monotonic() + wait_s > deadline:
                 raise
             if wait_s == _FIRST_WAIT_S:

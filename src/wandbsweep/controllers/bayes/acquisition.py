@@ -99,8 +99,8 @@ def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds
         before = point.copy()
         if len(free):
 
-            def downhill(part: Floats) -> tuple[float, Floats]:
-                moved = point.copy()  # noqa: B023
+            def downhill(part: Floats, base: Floats = point) -> tuple[float, Floats]:
+                moved = base.copy()
                 moved[free] = part
                 value, slope = acquisition.with_slope(moved)
                 return -value, -slope[free]
