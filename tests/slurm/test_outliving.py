@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts.daemons import wait_until
-from tests.slurm import matrix
+from tests.slurm.faults import SLURM
+from tests.slurm.held import PATIENCE_S, Sweep, made
 from wandbsweep import cli
 from wandbsweep.trial import TrialRecord
 
@@ -17,17 +18,17 @@ SECONDS = 15  # "within seconds", on a busy machine
 
 
 @pytest.fixture(params=["submitit_local", "slurm_gpu"])
-def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[matrix.Sweep]:
+def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
     """One that is detached, with two agents."""
     slurm = request.getfixturevalue("slurm") if request.param == "slurm_gpu" else None
-    overrides = [*(matrix.SLURM if slurm else []), "hydra.sweeper.detach=true"]
-    with matrix.made(
+    overrides = [*(SLURM if slurm else []), "hydra.sweeper.detach=true"]
+    with made(
         tmp_path / "sweep", cluster=slurm, launcher=request.param, overrides=overrides, agents=2, held=False, trials=12
-    ) as made:
-        yield made
+    ) as started:
+        yield started
 
 
-def test_a_sweep_that_was_left_obeys_and_is_gone_on_with(sweep: matrix.Sweep) -> None:
+def test_a_sweep_that_was_left_obeys_and_is_gone_on_with(sweep: Sweep) -> None:
     assert sweep.wait(sweep.launch()) == 0, sweep.said()
     await_trials(sweep, 2)
     assert cli.main(["pause", str(sweep.directory)]) == 0
@@ -47,28 +48,28 @@ def test_a_sweep_that_was_left_obeys_and_is_gone_on_with(sweep: matrix.Sweep) ->
     assert [(c.state, c.attempts, c.duplicated, c.repeated) for c in account] == [("finished", 1, 0, 0)] * 12
 
 
-def test_cancelling_ends_what_runs(sweep: matrix.Sweep) -> None:
+def test_cancelling_ends_what_runs(sweep: Sweep) -> None:
     assert sweep.wait(sweep.launch("epochs=1000")) == 0, sweep.said()
-    wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=matrix.PATIENCE_S)
+    wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=PATIENCE_S)
     assert cli.main(["cancel", str(sweep.directory)]) == 0
     wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=SECONDS)
     records = sweep.ledger()[0].records()
     assert [(trial.state, trial.reason) for trial in records] == [("stopped", "the sweep was cancelled")] * 2
 
 
-def await_trials(sweep: matrix.Sweep, count: int, *, within_s: float = matrix.PATIENCE_S) -> None:
+def await_trials(sweep: Sweep, count: int, *, within_s: float = PATIENCE_S) -> None:
     wait_until(lambda: ended(sweep) >= count, f"{count} trials to end", within_s=within_s)
 
 
-def ended(sweep: matrix.Sweep) -> int:
+def ended(sweep: Sweep) -> int:
     return sum(trial.ended is not None for trial in records(sweep))
 
 
-def running(sweep: matrix.Sweep) -> int:
+def running(sweep: Sweep) -> int:
     return sum(trial.state == "running" for trial in records(sweep))
 
 
-def records(sweep: matrix.Sweep) -> list[TrialRecord]:
+def records(sweep: Sweep) -> list[TrialRecord]:
     try:
         return sweep.ledger()[0].records()
     except KeyError:  # no agent has come yet
