@@ -1,4 +1,4 @@
-"""Trials that are trained by the two tasks of a SLURM job."""
+"""Trials that are trained by the two tasks of a SLURM job, on one node or on two."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from scripts.slurm.cluster import Cluster
 from tests.apps.ddp.notes import notes
 from tests.slurm.conftest import ROOT, TIMEOUT_S, Sweeper
 
+ONE_NODE = ["hydra.launcher.tasks_per_node=2"]
+TWO_NODES = ["hydra.launcher.nodes=2", "nodes=2", "devices=1"]
+
 
 def here() -> dict[str, str]:
     """Names of virtual nodes do not resolve, and jobs of the clusters that tests bring up side by side have like ids,
@@ -26,13 +29,13 @@ def ddp(slurm: Cluster, tmp_path: Path) -> Sweeper:
     app = tmp_path / "ddp"
     shutil.copytree(ROOT / "tests" / "apps" / "ddp", app, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "conf" / "hydra", app / "conf" / "hydra")
-    command = [sys.executable, "app.py", "-m", "hydra/sweeper=wandbsweep", "sweep=grid"]
-    return Sweeper(slurm, app, [*command, "hydra.launcher.tasks_per_node=2"], tmp_path / "sweep")
+    return Sweeper(
+        slurm, app, [sys.executable, "app.py", "-m", "hydra/sweeper=wandbsweep", "sweep=grid"], tmp_path / "sweep"
+    )
 
 
-@pytest.mark.parametrize("isolation", ["process"])  # none: tests/plugin/test_ddp.py
-def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper, isolation: str) -> None:
-    results = ddp.run(f"hydra.sweeper.isolation={isolation}", **here())
+def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> None:
+    results = ddp.run(*ONE_NODE, **here())
     states = [(trial.state, trial.attempts) for trial in results.trials]
     assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
     for trial in results.trials:
@@ -45,10 +48,9 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper, isola
         assert seen[0][0]["pid"] != seen[1][0]["pid"]
 
 
-@pytest.mark.parametrize("how", ["signalled"])  # requeued: as slow again, and the agent sees TERM for USR2
-def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper, how: str) -> None:
+def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper) -> None:
     trial = ddp.directory / "0"
-    with ddp.start("++sweep.run_cap=1", "act=wait", "epochs=8", **here()) as process:
+    with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **here()) as process:
         try:
             until = time.monotonic() + TIMEOUT_S
             while not all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)):
@@ -57,10 +59,7 @@ def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper, how: str) -> No
                 time.sleep(0.1)
             time.sleep(1)
             job = ddp.watched(0)[0]["SLURM_JOB_ID"]
-            if how == "requeued":
-                ddp.cluster.requeue(job)
-            else:  # as submitit asks SLURM to do before a time limit
-                ddp.cluster.run("scancel", "--signal=USR2", job)
+            ddp.cluster.run("scancel", "--signal=USR2", job)  # as submitit asks SLURM to do before a time limit
             out, err = process.communicate(timeout=TIMEOUT_S)
         finally:
             process.kill()

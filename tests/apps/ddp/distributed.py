@@ -64,6 +64,7 @@ def train(cfg: DictConfig) -> float:
     trainer = Trainer(
         accelerator="cpu",
         devices=cfg.devices,
+        num_nodes=cfg.nodes,
         strategy="ddp",
         max_epochs=cfg.epochs,
         logger=False,
