@@ -22,7 +22,7 @@ import sys, time
 from pathlib import Path
 from wandbsweep import ranks
 from wandbsweep.agent import JobResult, run_agent
-from wandbsweep.ranks import Follower
+from wandbsweep.ranks import Follower, Rank
 
 ranks.ENDING_S = 0.2
 place, log, act = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -122,7 +122,7 @@ def test_the_other_rank_runs_the_same_trials(tmp_path: Path, start: Start) -> No
         wait_until(lambda: len(ran(tmp_path)) > trial.number)
         return JobResult()
 
-    with leading(tmp_path / "ranks", 2) as lead:
+    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
         list(run_agent(Leader(controller, lead), run_job, name="0", sweep_id="s", look_s=ranks.POLL_S))
     assert ran(tmp_path) == ["0 1.0 2", "1 0.5 2", "2 0.3333333333333333 2"]
     assert controller.ended == [(number, "finished", "") for number in range(3)]
@@ -131,14 +131,14 @@ def test_the_other_rank_runs_the_same_trials(tmp_path: Path, start: Start) -> No
 
 def test_a_rank_that_nobody_has_seen_is_not_waited_for(tmp_path: Path) -> None:
     controller = Three()
-    with leading(tmp_path / "ranks", 2) as lead:
+    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
         results = list(run_agent(Leader(controller, lead), lambda trial: JobResult(), name="0", sweep_id="s"))
     assert len(results) == 3
 
 
 def test_what_hangs_for_the_other_rank_ends_soon_after_rank_0_is_done(tmp_path: Path, start: Start) -> None:
     other = start("hang")
-    with leading(tmp_path / "ranks", 2) as lead:
+    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
         leader = Leader(Three(), lead)
         trial = leader.ask("0")
         assert trial is not None
@@ -168,7 +168,7 @@ def test_rank_0_hears_that_another_one_died(tmp_path: Path, start: Start) -> Non
     controller, other = Three(), start("hang")
 
     def lead() -> None:
-        with leading(tmp_path / "ranks", 2) as lead:
+        with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
             leader = Leader(controller, lead)
             trial = leader.ask("0")
             assert trial is not None
@@ -190,7 +190,7 @@ def test_rank_0_hears_that_another_one_failed(tmp_path: Path, start: Start, monk
     monkeypatch.setattr(ranks, "ENDING_S", 0.2)
     controller = Three()
     start("raise")
-    with leading(tmp_path / "ranks", 2) as lead:
+    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
         leader = Leader(controller, lead)
         trial = leader.ask("0")
         assert trial is not None

@@ -83,8 +83,8 @@ class AgentTask:
             self._show_devices(stack)
             group: dict[str, Any] = {}
             if rank.size > 1:
-                lead = stack.enter_context(leading(ranks_directory(self.directory), rank.size))
-                stack.enter_context(_environment(rank.environment(lead.session.port)))
+                lead = stack.enter_context(leading(ranks_directory(self.directory), rank))
+                stack.enter_context(_environment(rank.environment(lead.session)))
                 group["look_s"] = POLL_S
             # First: the warm parent's imports take seconds, which the storage's can share.
             run_job = self._runner(plan, watch, stack, rank)
@@ -121,7 +121,7 @@ class AgentTask:
             follower = Follower(ranks_directory(self.directory), rank.number)
             stack.callback(follower.close)
             stack.enter_context(follower.leaving_last())
-            stack.enter_context(_environment(rank.environment(follower.session.port)))
+            stack.enter_context(_environment(rank.environment(follower.session)))
             run_job = self._runner(plan, watch, stack, rank)
             if self.isolation == "none":
                 follower.end_with_leader()

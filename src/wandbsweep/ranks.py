@@ -69,6 +69,8 @@ class Rank:
     """Its number on its own node."""
     told: bool = True
     """Whether torch and Lightning can tell by themselves: where SLURM starts the tasks."""
+    nodes: int = 1
+    """How many nodes the tasks are on."""
 
     @classmethod
     def of_process(cls) -> Rank:
@@ -78,18 +80,34 @@ class Rank:
             number, size, local = (int(os.environ[name]) for name in names)
         except (KeyError, ValueError):
             return cls()
-        return cls(number, size, local, told=executor == "slurm")
+        nodes = os.environ.get("SLURM_NNODES", "1") if executor == "slurm" else "1"
+        return cls(number, size, local, told=executor == "slurm", nodes=int(nodes))
 
-    def environment(self, port: int) -> dict[str, str]:
-        """What torch and Lightning go by where nothing else tells them, as ``torchrun`` sets it."""
-        if self.told or self.size == 1:
+    @property
+    def host(self) -> str:
+        """Where the others reach this process, rank 0. SLURM's names of nodes may be known to SLURM alone."""
+        if self.nodes == 1:
+            return "127.0.0.1"
+        ours = socket.gethostname()
+        return next((name for name in (os.environ.get("SLURMD_NODENAME"), ours) if name and _resolves(name)), ours)
+
+    def environment(self, session: Session) -> dict[str, str]:
+        """What torch and Lightning go by, as ``torchrun`` sets it, but for what something else tells them."""
+        if self.size == 1:
             return {}
+        if self.told:  # all but where rank 0 is, unless the user has said it; Lightning makes the port of the job's id
+            return {} if "MASTER_ADDR" in os.environ else {"MASTER_ADDR": session.host}
         ranks = {"RANK": self.number, "WORLD_SIZE": self.size, "LOCAL_RANK": self.local, "NODE_RANK": 0}
-        return {**{name: str(value) for name, value in ranks.items()}, **rendezvous(port)}
+        told = {name: str(value) for name, value in ranks.items()}
+        return {**told, "MASTER_ADDR": session.host, "MASTER_PORT": str(session.port)}
 
 
-def rendezvous(port: int) -> dict[str, str]:
-    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def _resolves(name: str) -> bool:
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,7 @@ class Session:
     """One start of rank 0: what follows a requeueing of its job is another one."""
 
     directory: Path
+    host: str
     port: int
 
     @property
@@ -194,8 +213,8 @@ class Leader:
 class Lead:
     """What rank 0 says to the other ranks of its job, and hears of them, by files below ``place``."""
 
-    def __init__(self, place: Path, size: int) -> None:
-        session = Session(place / secrets.token_hex(4), free_port())
+    def __init__(self, place: Path, size: int, host: str = "127.0.0.1") -> None:
+        session = Session(place / secrets.token_hex(4), host, free_port())
         session.directory.mkdir(parents=True)
         self.session = session
         self._others = range(1, size)
@@ -285,9 +304,9 @@ class Lead:
 
 
 @contextmanager
-def leading(place: Path, size: int) -> Iterator[Lead]:
-    """Be rank 0 of ``size`` for a ``with`` block; RankLost where it ended early since another one died."""
-    lead = Lead(place, size)
+def leading(place: Path, rank: Rank) -> Iterator[Lead]:
+    """Be ``rank``, which is 0, for a ``with`` block; RankLost where it ended early since another one died."""
+    lead = Lead(place, rank.size, rank.host)
     try:
         yield lead
         if lead.failure:

@@ -18,10 +18,9 @@ ONE_NODE = ["hydra.launcher.tasks_per_node=2"]
 TWO_NODES = ["hydra.launcher.nodes=2", "nodes=2", "devices=1"]
 
 
-def here() -> dict[str, str]:
-    """Names of virtual nodes do not resolve, and jobs of the clusters that tests bring up side by side have like ids,
-    from which Lightning makes the port."""
-    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
+def apart() -> dict[str, str]:
+    """Jobs of the clusters that tests bring up side by side have like ids, from which Lightning makes the port."""
+    return {"MASTER_PORT": str(free_ports(1)[0])}
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def ddp(slurm: Cluster, tmp_path: Path) -> Sweeper:
 
 
 def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> None:
-    results = ddp.run(*ONE_NODE, **here())
+    results = ddp.run(*ONE_NODE, **apart())
     states = [(trial.state, trial.attempts) for trial in results.trials]
     assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
     for trial in results.trials:
@@ -50,7 +49,7 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> No
 
 def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper) -> None:
     trial = ddp.directory / "0"
-    with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **here()) as process:
+    with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **apart()) as process:
         try:
             until = time.monotonic() + TIMEOUT_S
             while not all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)):
