@@ -18,7 +18,7 @@ EPOCHS = 52
 
 DEVELOPMENT = ("digits", "digits_noisy", "breast_cancer", "diabetes", "china_or_flower")
 HELD_OUT = ("digits_few", "digits_odd", "wine", "next_pixel", "china_place")
-"""No search was run on these while ours was made; see docs/search.md."""
+"""Choices were made without these, with the exceptions that docs/search.md names."""
 SMOOTH = "smooth:"
 METRIC = {
     "digits": "accuracy",

@@ -15,6 +15,7 @@ from wandbsweep.controllers.bayes import suggest
 from wandbsweep.controllers.bayes.acquisition import Acquisition, crossed, log_ei, log_h
 from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
+from wandbsweep.controllers.bayes.novelty import Novelty
 from wandbsweep.controllers.bayes.space import Space
 from wandbsweep.controllers.bayes.survival import Survival
 from wandbsweep.controllers.bayes.threads import one_blas_thread
@@ -255,7 +256,9 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     p = Hyperparameters.prior_mean(space.dims)
     running = np.array([3, 5])
     posterior = condition(space.differences(x, x), seen, running, p, normals)
-    acquisition = Acquisition(space, x, posterior, -1.0)
+    novelty = Novelty(space, x, [3.0, 1.0, 3.0, 2.0, 1.0, 1.0])
+    assert novelty.repeats
+    acquisition = Acquisition(space, x, posterior, -1.0, novelty)
     point = space.draw(1, rng)[0]
     value, slope = acquisition.with_slope(point)
     assert value == pytest.approx(float(acquisition(point[None])[0]))
@@ -263,6 +266,39 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     assert slope[numeric] == pytest.approx(
         slopes(lambda u: acquisition.with_slope(u)[0], point)[numeric], rel=1e-4, abs=1e-6
     )
+
+
+def test_where_values_came_again_they_are_expected_to() -> None:
+    space = Space(sweep({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}).parameters)
+    rng = np.random.default_rng(0)
+    x = rng.random((30, 2))
+    steps = np.floor(4 * x) @ [1.0, 4.0]
+    near, far = x[:1] + 0.01, np.array([[2.0, 2.0]])
+    novelty = Novelty(space, x, steps.tolist())
+    assert float(novelty(near)[0]) < math.log(0.3) < math.log(0.9) < float(novelty(far)[0])
+    all_new = Novelty(space, x, x[:, 0].tolist())
+    assert (all_new(near) == 0).all()
+
+
+def test_a_value_that_came_again_sends_the_search_further() -> None:
+    """Every configuration is answered by the nearest of a few stored ones; with and without a trace of noise, by which
+    no value comes twice."""
+    spec = sweep({name: {"min": 0.0, "max": 1.0} for name in "abcd"})
+    stored = np.random.default_rng(0).random((150, 4))
+    space = Space(spec.parameters)
+
+    def away(noise: float) -> float:
+        rng = np.random.default_rng(1)
+
+        def answer(params: dict[str, Any]) -> float:
+            at = stored[((stored - list(params.values())) ** 2).sum(1).argmin()]
+            return float(((at - 0.2) ** 2).sum() + noise * rng.random())
+
+        x = np.stack([space.encode(t.params) for t in search(spec, answer, 22)])
+        distance = np.sqrt(space.differences(x, x).sum(0)) + 9 * np.eye(22)
+        return float(np.median(distance[12:].min(1)))
+
+    assert away(0.0) > 1.3 * away(1e-9)
 
 
 def test_log_expected_improvement_is_exact_in_both_tails() -> None:

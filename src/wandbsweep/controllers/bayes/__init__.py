@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from wandbsweep.spec import Metric, SweepSpec
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import ENDED, TrialRecord
 
 from .acquisition import Acquisition, maximise
 from .curves import gather
 from .gp import condition, fit
+from .novelty import Novelty
 from .space import Floats, Space
 from .survival import Survival
 from .threads import one_blas_thread
@@ -50,10 +51,16 @@ def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: n
     p = fit(squares, evidence.sample)
     normals = rng.standard_normal((FANTASIES if len(evidence.pending) else 1, len(evidence.pending)))
     posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
-    acquisition = Acquisition(space, evidence.x, posterior, evidence.best)
+    acquisition = Acquisition(space, evidence.x, posterior, evidence.best, _novelty(space, trials, evidence.x))
     survival = Survival(space, spec, trials)
     ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng, survival)
     return first_new(space, ranked, tried, rng)
+
+
+def _novelty(space: Space, trials: Sequence[TrialRecord], x: Floats) -> Novelty:
+    values = {i: t.value for i, t in enumerate(trials) if t.state in ("finished", "stopped") and t.value is not None}
+    running = [i for i, t in enumerate(trials) if t.state not in ENDED]
+    return Novelty(space, x[[*values, *running]], list(values.values()))
 
 
 def initial_trials(dims: int) -> int:

@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
 from .gp import SQRT5, Posterior
+from .novelty import Novelty
 from .space import Floats, Space
 
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -51,15 +52,19 @@ def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
 
 
 class Acquisition:
-    """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is of."""
+    """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is of, where the
+    value is a new one."""
 
-    def __init__(self, space: Space, x: Floats, posterior: Posterior, best: float) -> None:
+    def __init__(
+        self, space: Space, x: Floats, posterior: Posterior, best: float, novelty: Novelty | None = None
+    ) -> None:
         self.space, self.x, self.posterior = space, x, posterior
+        self.novelty = novelty or Novelty(space, x, [])
         self.best = posterior.drawn.min(0, initial=best)
 
     def __call__(self, points: Floats) -> Floats:
         mean, variance = self.posterior.at(self.space.differences(points, self.x))
-        return log_ei(mean, variance, self.best)
+        return log_ei(mean, variance, self.best) + self.novelty(points)
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """The value at one point (columns,), and its gradient (columns,), meaningless in a category's column."""
@@ -85,7 +90,8 @@ class Acquisition:
         by_mean = -share * np.exp(log_ndtr(z) - logs) / sigma
         by_sigma = float(share @ np.exp(-0.5 * z * z - LOG_SQRT_2PI - logs)) / sigma
         slope = dk.T @ (post.beta @ by_mean) - by_sigma / sigma * (dk.T @ reduced)
-        return float(value), slope
+        new, towards_new = self.novelty.with_slope(point)
+        return float(value) + new, slope + towards_new
 
 
 def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds: int = 2) -> Floats:
@@ -94,6 +100,7 @@ def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds
     space, point = acquisition.space, start.copy()
     free = np.flatnonzero(space.searched)
     limits = np.array([column.bounds for column in space.columns.values()])[free].T
+    limit = {"maxiter": 30, "maxfun": 60}  # where the nearest trial changes the slope jumps, and line searches stall
     bounds = np.clip(start[free] + [[-reach], [reach]], *limits).T
     for _ in range(rounds):
         before = point.copy()
@@ -105,7 +112,7 @@ def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds
                 value, slope = acquisition.with_slope(moved)
                 return -value, -slope[free]
 
-            found = minimize(downhill, point[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+            found = minimize(downhill, point[free], jac=True, method="L-BFGS-B", bounds=bounds, options=limit)
             point[free] = found.x
         for j, column in enumerate(space.columns.values()):
             if column.levels is not None:
@@ -131,7 +138,8 @@ def maximise(
     `survival` is the log of the probability that what there is to gain is not stopped before.
     """
     space = acquisition.space
-    everywhere = rng.random() < EVERYWHERE
+    # Where values come again there is less to gain near the good trials.
+    everywhere = rng.random() < max(EVERYWHERE, acquisition.novelty.repeats)
     drawn = space.draw(500, rng) if everywhere else crossed(space, np.repeat(good, 100, axis=0), rng)
     pool = np.concatenate([drawn, *(stepped(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
     order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
