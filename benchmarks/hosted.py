@@ -55,6 +55,8 @@ def measure(trials, run, name, *options) -> float:
     """One sweep; prints its row, and returns the median overhead of its trials but the first."""
     with tempfile.TemporaryDirectory() as folder, WandbServer() as server:
         home = Path(folder)
+        for own in [key for key in os.environ if key.startswith(("WANDB_", "SLURM_"))]:
+            del os.environ[own]  # the user's, such as WANDB_MODE
         os.environ.update(environment(server, home) | {"OMP_NUM_THREADS": "1"})
         start = time.monotonic()
         run(server, home, trials, *options)

@@ -67,6 +67,7 @@ class WandbSweeper(Sweeper):
             keep=prepared.plain,
             isolation=session.isolation,
             devices=session.devices,
+            detached=session.settings.detach,
         )
         snapshot = snapshot_of(prepared.plan, prepared.directory)
         return Plugins.instance().instantiate_launcher(

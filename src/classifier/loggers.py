@@ -6,7 +6,7 @@ import netrc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -84,10 +84,11 @@ def _begin(cfg: DictConfig, **init: Any) -> Any:
         # Below a key of its own: a parameter that chooses a config group (`model`) is named like that group.
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
-    ours = {"mode": wandb_mode(), "settings": _settings(), "resume": "allow", **_identity(current_trial())}
+    resume = "allow" if current_trial().resumed else None
+    ours = {"mode": wandb_mode(), "settings": _settings(), "resume": resume, **_identity(current_trial())}
     options = {**ours, **init}
-    if os.environ.get("WANDB_SWEEP_ID"):  # a run that W&B gave out has its place and its id
-        options = {name: value for name, value in options.items() if name not in ("project", "entity", "id")}
+    if os.environ.get("WANDB_SWEEP_ID"):  # a run that W&B gave out has its place and its id, and is begun once
+        options = {name: value for name, value in options.items() if name not in ("project", "entity", "id", "resume")}
     run = wandb.init(config=run_config, **options)
     run.define_metric("trainer/global_step")  # the x-axis, as WandbLogger would have it
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -144,10 +145,8 @@ def _settings() -> Any:
     if not (trial := current_trial()):
         return wandb.Settings()
 
-    def stop() -> None:  # W&B's default is Ctrl-C, which would end the agent
-        trial.decision = replace(trial.decision, stop=True, reason="W&B stopped the run")
-
-    return wandb.Settings(silent=True, console="off", stop_fn=stop)
+    # W&B's default is Ctrl-C, which would end the agent.
+    return wandb.Settings(silent=True, console="off", stop_fn=partial(trial.stop, "W&B stopped the run"))
 
 
 def _finish(exit_code: int | None) -> None:

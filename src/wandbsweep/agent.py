@@ -37,6 +37,8 @@ class JobResult:
     """Whether the task ended early, having saved what it needs to go on."""
     lost: bool = False
     """Whether the trial is another's by now."""
+    stopped: str = ""
+    """Why the task was told to end where the controller was not asked: by W&B's client, in the trial's own process."""
 
 
 RunJob = Callable[[Trial], JobResult]
@@ -141,8 +143,8 @@ def outcome_of(run_job: RunJob, trial: Trial) -> JobResult:
 def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> None:
     if result.lost:
         return
-    if decision.stop and not result.error:
-        controller.complete(trial, Outcome.stopped(decision.reason))
+    if (decision.stop or result.stopped) and not result.error:
+        controller.complete(trial, Outcome.stopped(decision.reason or result.stopped))
     elif result.crashed:
         controller.crash(trial, result.crashed)
     elif result.preempted:

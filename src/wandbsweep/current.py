@@ -67,6 +67,11 @@ class CurrentTrial:
         """Ask the training to end, from a signal's handler."""
         self._interrupted = reason
 
+    def stop(self, reason: str) -> None:
+        """Have the next report answer with a stop, from a thread beside the training."""
+        if not self.decision.stop:
+            self.decision = Decision(stop=True, reason=reason)
+
     def heed(self) -> Decision:
         """The training is being told that it is to end."""
         self.told = True

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from wandbsweep.controllers.hosted_login import Login, LoginError, read_login
-from wandbsweep.controllers.hosted_wire import VIEWER, Reply, WandbError, Wire
+from wandbsweep.controllers.hosted_wire import VIEWER, Patience, Reply, WandbError, Wire
 from wandbsweep.errors import SweepConfigError, SweepError
 from wandbsweep.spec import SweepSpec, load_sweep
 
@@ -24,6 +24,8 @@ query GetProject($name: String!, $entity: String!) { project(name: $name, entity
 
 _SKEW_S = 10.0
 _TIMEOUT_S = 15.0
+_AT_ONCE = Patience(total_s=0.0)
+_AT_A_START = Patience(total_s=10.0, longest_s=4.0)
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,22 @@ class Finding:
 
 
 def examine(
-    sweep: str | os.PathLike[str] | SweepSpec | None = None, *, entity: str | None = None, project: str | None = None
+    sweep: str | os.PathLike[str] | SweepSpec | None = None,
+    *,
+    entity: str | None = None,
+    project: str | None = None,
+    patience: Patience = _AT_ONCE,
 ) -> list[Finding]:
-    """All findings, in the order in which to mend things. ``sweep``: a sweep file, or what was read from one."""
-    return [*_wandb_version(), *_server(entity, project), *(_sweep(sweep) if sweep is not None else ())]
+    """All findings, in the order in which to mend things. ``sweep``: a sweep file, or what was read from one.
+
+    ``patience``: with a server that does not answer, or not now.
+    """
+    return [*_wandb_version(), *_server(entity, project, patience), *(_sweep(sweep) if sweep is not None else ())]
 
 
-def refuse_if_unwell(spec: SweepSpec, *, entity: str | None = None, project: str | None = None) -> None:
+def refuse_if_unwell(spec: SweepSpec | None, *, entity: str | None = None, project: str | None = None) -> None:
     """The check before a hosted sweep starts. Raises SweepError with every error found; warnings are warned of."""
-    findings = examine(spec, entity=entity, project=project)
+    findings = examine(spec, entity=entity, project=project, patience=_AT_A_START)
     for finding in findings:
         if finding.state == "warning":
             warnings.warn(str(finding), UserWarning, stacklevel=2)
@@ -82,18 +91,19 @@ def _numbers(text: str) -> tuple[int, ...]:
 # -- the server -----------------------------------------------------------------------------------------------------
 
 
-def _server(entity: str | None, project: str | None) -> Iterator[Finding]:
+def _server(entity: str | None, project: str | None, patience: Patience) -> Iterator[Finding]:
     mode = os.environ.get("WANDB_MODE")
     if mode not in (None, "", "online", "run"):
         yield Finding("mode", "error", f"WANDB_MODE is {mode}", "unset it: W&B's servers decide in such a sweep")
     try:
         login = read_login(entity=entity, project=project)
     except LoginError as error:
-        reached, _ = _ask(Wire(replace(read_login(need_key=False), api_key="none"), timeout_s=_TIMEOUT_S), _reachable)
+        nobody = replace(read_login(need_key=False), api_key="none")
+        reached, _ = _ask(Wire(nobody, patience, timeout_s=_TIMEOUT_S), _reachable)
         yield from reached
         yield Finding("key", "error", "there is none", str(error))
         return
-    wire = Wire(login, timeout_s=_TIMEOUT_S)
+    wire = Wire(login, patience, timeout_s=_TIMEOUT_S)
     reached, reply = _ask(wire, _reachable)
     yield from reached
     if reply is None:
@@ -102,11 +112,19 @@ def _server(entity: str | None, project: str | None) -> Iterator[Finding]:
 
 
 def _ask(wire: Wire, judge: Callable[[str, WandbError], list[Finding]]) -> tuple[list[Finding], Reply | None]:
-    before = time.time()
-    try:
-        reply = wire.once("Viewer", VIEWER, {})
-    except WandbError as error:
-        return judge(wire.login.base_url, error), None
+    pauses = wire.patience.pauses()
+    while True:
+        before = time.time()
+        try:
+            reply = wire.once("Viewer", VIEWER, {})
+            break
+        except WandbError as error:
+            if not error.transient:
+                return judge(wire.login.base_url, error), None
+            try:
+                wire.back_off(error, pauses)
+            except WandbError:
+                return judge(wire.login.base_url, error), None
     after = time.time()
     took = Finding("server", "ok", f"{wire.login.base_url} answers in {after - before:.2f} s")
     return [took, *_clock(reply, before, after)], reply
@@ -162,7 +180,7 @@ def _project(wire: Wire, entity: str, name: str | None) -> Finding:
     except WandbError as error:
         if error.status == 403:
             return Finding("project", "error", str(error), f"is {entity}/{name} spelt right, and yours to see?")
-        return Finding("project", "warning", f"the server does not tell: {error}", "")
+        return Finding("project", "ok", f"{entity}/{name}; whether it is there the server does not tell")
     if project is None:
         return Finding("project", "warning", f"{entity}/{name} is not there", "the first sweep or run will make it")
     return Finding("project", "ok", f"{entity}/{name}")

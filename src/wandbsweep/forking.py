@@ -272,7 +272,8 @@ def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
         except KeyboardInterrupt:
             result = JobResult()
         watch.hold()
-    return replace(result, preempted=current.told or result.preempted)
+    stopped = current.decision.reason if current.decision.stop and not current.told else ""
+    return replace(result, preempted=current.told or result.preempted, stopped=stopped)
 
 
 def _leave(status: int) -> NoReturn:

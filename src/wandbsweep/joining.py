@@ -22,7 +22,11 @@ def join_command(plan: Plan, directory: Path) -> str:
     script = any(word.endswith(".py") and not os.path.isabs(word) for word in plan.command)
     usual = script and directory == Path(plan.cwd, OUTPUTS, plan.sweep_id)
     place = [] if usual else [f"hydra.sweep.dir={encode(str(directory))}"]
-    joining = ["-m", "hydra/sweeper=wandbsweep", f"hydra.sweeper.sweep_id={plan.sweep_id}"]
+    named = [f"hydra.sweeper.sweep_id={plan.sweep_id}"]
+    if plan.hosted:  # wherever the directory is not known, it is found at W&B
+        path = "/".join([plan.hosted["entity"], plan.hosted["project"], plan.sweep_id])
+        named = ["hydra.sweeper.controller=wandb", f"hydra.sweeper.sweep_id={encode(path)}"]
+    joining = ["-m", "hydra/sweeper=wandbsweep", *named]
     command = shlex.join([*plan.command, *joining, *place, *run_overrides(plan)])
     return command if os.getcwd() == plan.cwd else f"cd {shlex.quote(plan.cwd)} && {command}"
 

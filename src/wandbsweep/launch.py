@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from wandbsweep import wandb_page
 from wandbsweep.devices import VISIBLE
 from wandbsweep.errors import SweepError
 from wandbsweep.plan import Plan
@@ -58,6 +59,8 @@ class AgentTask:
     """How long a trial may take to save and end when the agent is asked to end."""
     devices: Sequence[str] = ()
     """What the agents' CUDA_VISIBLE_DEVICES are, in turn; none: as the launcher leaves it."""
+    detached: bool = False
+    """Whether nobody waits for the agents: the last one does what is to be done when the sweep is over."""
     packed: bytes | None = None
     """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
 
@@ -104,7 +107,10 @@ class AgentTask:
                 worth_starting=limit.worth_starting,
                 **group,
             )
-            return _payloads(list(results))
+            payloads = _payloads(list(results))
+            if self.detached:
+                wandb_page.conclude_last(self.directory, plan, controller)
+            return payloads
 
     def _follow(self, rank: Rank) -> list[tuple[int, Any]]:
         """Run what rank 0 of this agent runs, which alone returns what came of it."""

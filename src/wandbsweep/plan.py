@@ -55,7 +55,7 @@ class Plan:
     lease_s: float = LEASE_S
     max_attempts: int = MAX_ATTEMPTS
     hosted: Mapping[str, str] | None = None
-    """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project."""
+    """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project, and ``begun`` where that was elsewhere."""
     wandb: Mapping[str, Any] | None = None
     """Of an embedded sweep: what W&B is told of it beside the trials' runs (``wandb_page.page_settings``), and in
     ``sweep`` which sweep there shows those."""
@@ -99,6 +99,7 @@ class Plan:
                 directory=directory,
                 max_attempts=self.max_attempts,
                 max_failures=self.max_failures,
+                elsewhere="begun" in self.hosted,
             )
         from wandbsweep.sweepdir import open_controller
 

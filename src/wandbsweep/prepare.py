@@ -64,13 +64,46 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     ``config`` is the multirun's configuration, ``arguments`` its task overrides. Raises SweepError before anything is
     written, but for Hydra's own errors where a plain comma list does not compose.
     """
+    if settings.sweep_id is not None and settings.controller == "wandb":
+        return _joined_at_wandb(config, loader, arguments, settings)
     directory, sweep_id = _place(config, settings)
     if settings.sweep_id is not None:
         return _joined(config, directory, arguments, settings)
     line = read_command_line(arguments, loader, own_key=has_own_key(config))
     spec, axes = read_space(config, settings, line)
     refuse_endless(spec, settings)
-    plan = Plan(
+    plan = _planned(config, settings, line, sweep_id, axes)
+    if settings.controller == "embedded" and axes is None:
+        plan = replace(plan, wandb=page_settings(_logger(config)))
+    # A sweep at W&B has its id from there, and is made when everything else is known to be right.
+    hosted = settings.controller == "wandb"
+    if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
+        return _resumed(config, directory, spec, line, settings)
+    if not hosted:
+        sweepdir.refuse_orphans(directory)
+    first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
+    if axes is None:
+        _check(config, loader, plan, spec)
+    else:
+        loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
+    if hosted:
+        directory, plan = _begun_at_wandb(config, settings, plan, spec)
+    made = _make(directory, config, loader, plan, spec)
+    if made is None:
+        return _resumed(config, directory, spec, line, settings)
+    plan = made
+    return Prepared(directory, plan, spec, False, _agent_overrides(config, plan, directory, first))
+
+
+def _planned(
+    config: DictConfig,
+    settings: Settings,
+    line: CommandLine,
+    sweep_id: str,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+) -> Plan:
+    """The plan of a sweep as far as the command tells; the snapshot's paths are still to come."""
+    return Plan(
         sweep_id=sweep_id,
         cwd=os.getcwd(),
         config_name=config.hydra.job.config_name,
@@ -88,26 +121,10 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
     )
-    if settings.controller == "embedded" and axes is None:
-        plan = replace(plan, wandb=page_settings(_logger(config)))
-    # A sweep at W&B has its id from there, and is made when everything else is known to be right.
-    hosted = settings.controller == "wandb"
-    if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
-        return _resumed(config, directory, spec, line, settings)
-    if not hosted:
-        sweepdir.refuse_orphans(directory)
-    first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
-    if axes is None:
-        check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
-    else:
-        loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
-    if hosted:
-        directory, plan = _begun_at_wandb(config, settings, plan, spec)
-    made = _make(directory, config, loader, plan, spec)
-    if made is None:
-        return _resumed(config, directory, spec, line, settings)
-    plan = made
-    return Prepared(directory, plan, spec, False, _agent_overrides(config, plan, directory, first))
+
+
+def _check(config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> None:
+    check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
 
 
 def named_storage(config: DictConfig) -> str | None:
@@ -246,6 +263,32 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     spec = sweepdir.read_spec(directory)
     caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in arguments)]
     return _go_on(config, directory, spec, caps[-1])
+
+
+def _joined_at_wandb(
+    config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], settings: Settings
+) -> Prepared:
+    """Go on with a sweep of W&B's: as it was started here, else, as ``wandb agent`` does, with what is here."""
+    from wandbsweep.controllers.hosted_find import find_hosted_sweep, parse_ref
+
+    ref = str(settings.sweep_id)
+    settings = replace(settings, sweep_id=parse_ref(ref)[2])
+    directory, sweep_id = _place(config, settings)
+    if sweepdir.holds_sweep(directory):
+        return _joined(config, directory, arguments, settings)
+    own_key = has_own_key(config)
+    line = read_command_line(arguments, loader, own_key=own_key)
+    made, spec = find_hosted_sweep(ref)
+    theirs = [name for name in line.fixed if name in spec.parameters or (is_own_key(name) and not own_key)]
+    if refused := [*line.parameters, *theirs, *(f"hydra.sweeper.sweep.{key}" for key in settings.sweep)]:
+        raise SweepError(f"What the sweep {ref} searches stands at W&B, so {', '.join(refused)} cannot be set here.")
+    plan = _planned(config, settings, line, sweep_id)
+    plan = replace(plan, hosted={"entity": made.entity, "project": made.project, "begun": "elsewhere"})
+    _check(config, loader, plan, spec)
+    ready = _make(directory, config, loader, plan, spec)
+    if ready is None:  # another agent of this machine was faster
+        return _joined(config, directory, arguments, settings)
+    return Prepared(directory, ready, spec, True, _agent_overrides(config, ready, directory, middle(spec)))
 
 
 def _changed_settings(plan: Plan, settings: Settings) -> list[str]:

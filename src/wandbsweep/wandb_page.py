@@ -6,6 +6,7 @@ Nothing here imports wandb, which takes half a second and starts threads: a proc
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import logging
@@ -18,10 +19,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wandbsweep.controllers.hosted_login import read_login, stored_mode
-from wandbsweep.plan import Plan
+from wandbsweep.plan import HIDDEN, Plan
+from wandbsweep.trial import ENDED
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.base import SweepController
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ KEYS = ("project", "entity", "group", "tags", "summary", "wandb_sweep")
 """What of the configuration ``logger`` is of use here."""
 
 _PATIENCE_S = 120.0
+_CONCLUDED = "concluded"
 _A_RUNS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_NAME", "WANDB_NOTES")
 
 
@@ -89,6 +95,24 @@ def conclude(directory: Path, plan: Plan) -> None:
         print(f"Leaderboard and report at W&B: {made['url']}", flush=True)
     elif made and made.get("directory"):
         print(f"Leaderboard and report for W&B: wandb sync {made['directory']}", flush=True)
+
+
+def conclude_last(directory: Path, plan: Plan, controller: SweepController) -> None:
+    """``conclude`` by the agent of a detached sweep that ends last: nobody else is there to do it."""
+    if not plan.wandb or controller.ending() is None:
+        return
+    states = [trial.state for trial in controller.trials()]
+    if "running" in states:
+        return  # by another agent
+    ended = str(sum(state in ENDED for state in states))
+    with open(directory / HIDDEN / _CONCLUDED, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if file.read() == ended:
+            return  # by an agent that ended at the same moment
+        conclude(directory, plan)
+        file.truncate(0)
+        file.write(ended)
 
 
 def _told(what: str, directory: Path, otherwise: str) -> dict[str, Any] | None:

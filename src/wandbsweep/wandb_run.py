@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
+from wandbsweep.current import current_trial
 from wandbsweep.plan import HIDDEN
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ SWEEP_ID, RUN_ID, PARAM_PATH = "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PA
 
 STOPPED = "wandbsweep/stopped"
 """In a run's summary: why its sweep ended it early; W&B calls such a run finished."""
+
+
+STOPPED_BY_WANDB = "W&B stopped the run"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class SweepRun:
     name: str | None = None
     """How W&B's pages call it."""
     attempt: int = 1
+    resumes: bool = False
+    """Whether wandb is to go on with what an earlier attempt wrote."""
 
     def environment(self, param_file: Path) -> dict[str, str]:
         """What a process needs so that its ``wandb.init()`` is this run; ``write_params`` writes the file."""
@@ -56,7 +62,7 @@ class SweepRun:
         }
         if self.name:
             found["WANDB_NAME"] = self.name
-        if self.attempt > 1:
+        if self.resumes:
             found["WANDB_RESUME"] = "allow"
         return found
 
@@ -87,7 +93,7 @@ def page_environment(plan: Plan, directory: Path, trial: Trial) -> dict[str, str
         return None
     name = f"{plan.sweep_id}-{trial.number}"
     args = {key: {"value": value} for key, value in trial.params.items()}
-    run = SweepRun(**made, run_id=name, args=args, name=name, attempt=trial.attempt)
+    run = SweepRun(**made, run_id=name, args=args, name=name, attempt=trial.attempt, resumes=trial.attempt > 1)
     path = directory / HIDDEN / "wandb" / f"{trial.number}.yaml"
     write_params(path, args)
     return run.environment(path)
@@ -106,6 +112,9 @@ def trial_environment(environment: Mapping[str, str] | None) -> Iterator[None]:
     outer = {name: os.environ.get(name) for name in environment}
     forget_wandb()
     os.environ.update(environment)
+    if wandb := sys.modules.get("wandb"):
+        # W&B's client would press Ctrl-C when the run is to be stopped, which would end the agent.
+        wandb.setup(wandb.Settings(stop_fn=lambda: current_trial().stop(STOPPED_BY_WANDB)))
     try:
         yield
     finally:
@@ -115,9 +124,12 @@ def trial_environment(environment: Mapping[str, str] | None) -> Iterator[None]:
 
 
 def forget_wandb(exit_code: int | None = None) -> None:
-    """End the runs of this process and drop wandb's settings, if wandb was used at all."""
+    """End the runs of this process and drop wandb's settings, if wandb was used at all.
+
+    Not before the agent's own ``RunWriter``s are done: under ``isolation=none`` they share the trial's process.
+    """
     wandb = sys.modules.get("wandb")
-    if wandb is not None:
+    if wandb is not None and not RunWriter.open:
         wandb.teardown(exit_code)
 
 
@@ -211,11 +223,19 @@ def exits_through_python(*, preempting: tuple[signal.Signals, ...] = (signal.SIG
 class RunWriter:
     """Writes the run of a trial whose training does not: what it reports becomes the run's history."""
 
+    open: ClassVar[set[RunWriter]] = set()
+    """Those of this process that are not finished."""
+
     def __init__(self, run: SweepRun, directory: Path) -> None:
         import wandb
 
         settings = wandb.Settings(
-            silent=True, console="off", sweep_id=run.sweep_id, x_disable_stats=True, x_disable_meta=True
+            silent=True,
+            console="off",
+            sweep_id=run.sweep_id,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            stop_fn=lambda: None,  # not Ctrl-C: the agent hears of it with a heartbeat
         )
         directory.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
@@ -225,10 +245,11 @@ class RunWriter:
             name=run.name,
             dir=str(directory),
             config={name: given["value"] for name, given in run.args.items()},
-            resume="allow",
+            resume="allow" if run.resumes else None,
             reinit="create_new",
             settings=settings,
         )
+        self.open.add(self)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Negative steps and steps that went before are kept under the name ``step`` alone: W&B's own only rises."""
@@ -239,4 +260,7 @@ class RunWriter:
             self._run.summary[STOPPED] = stopped
         if preempted:
             self._run.mark_preempting()
-        self._run.finish(exit_code=exit_code)
+        try:
+            self._run.finish(exit_code=exit_code)
+        finally:
+            self.open.discard(self)

@@ -1,5 +1,6 @@
 """What several tests of hosted sweeps use."""
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -17,6 +18,12 @@ RANDOM = {
     "parameters": {"x": {"min": 0.0, "max": 1.0}},
 }
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
+ALL_BUT_THE_NEEDED = (
+    "(?!(Viewer|UpsertSweep|CreateAgent|Heartbeat|UpsertBucket|file_stream|GetSweep|SweepWithRuns|Runs)$).*"
+)
+"""What a server may refuse that satisfies wandb's client."""
+QUICK_CLIENT = dict.fromkeys(["WANDB_X_DISABLE_META", "WANDB_X_DISABLE_STATS"], "true")
+"""wandb looks at the machine, for seconds."""
 QUICK = Patience(total_s=10.0, first_s=0.01, longest_s=0.05)
 
 
@@ -74,3 +81,12 @@ def until(condition, *, within_s=10.0):
 
 def written_below(directory):
     return [path for path in Path(directory).rglob("*") if path.is_file()]
+
+
+def keys_in(directory, *texts):
+    """Where the marked key stands: of the files below ``directory``, and of ``texts`` (by their places)."""
+    marks = [API_KEY.encode(), API_KEY[:20].encode(), base64.b64encode(f"api:{API_KEY}".encode())]
+    written = {str(path): path.read_bytes() for path in written_below(directory)}
+    written |= {f"text {i}": text.encode() for i, text in enumerate(texts)}
+    assert len(written) > 5
+    return [name for name, text in written.items() if any(mark in text for mark in marks)]

@@ -109,8 +109,8 @@ class Fault:
 
     operation: str
     status: int | None = None
-    drop: bool = False
-    """Do what was asked, then close the connection without a word."""
+    drop: bool = False  # do what was asked, then close the connection without a word
+    reply: Any = field(default_factory=lambda: {"errors": [{"message": "injected"}]})  # with ``status``
     delay_s: float = 0.0
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
@@ -360,7 +360,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             fault = self._fault(operation)
             time.sleep(fault.delay_s)
             if fault.status:
-                return self._send(fault.status, {"errors": [{"message": "injected"}]}, fault.headers)
+                return self._send(fault.status, fault.reply, fault.headers)
             status, reply = self._reply(stream[1] if stream else None, operation, body)
             if not fault.drop:
                 return self._send(status, reply)

@@ -43,6 +43,7 @@ class HostedController:
 
     ``directory``: the sweep's, shared by its agents; None: what W&B does not keep is forgotten with this object.
     ``make_writer``: who writes the runs of trials whose training does not; None: nobody.
+    ``elsewhere``: whether the sweep was begun in another directory, and so has trials that are not known here.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class HostedController:
         max_attempts: int = 3,
         max_failures: int | None = None,
         make_writer: MakeWriter | None = RunWriter,
+        elsewhere: bool = False,
     ) -> None:
         self.spec = spec
         self.sweep_id = sweep_id
@@ -72,7 +74,7 @@ class HostedController:
         self.log = trial_log or TrialLog(path, metric=spec.metric.name if spec.metric else None)
         self._files = directory / HIDDEN / "wandb" if directory else None
         self._max_attempts, self._max_failures = max_attempts, max_failures
-        self._make_writer = make_writer
+        self._make_writer, self._elsewhere = make_writer, elsewhere
         self._live: dict[int, LiveRun] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +85,9 @@ class HostedController:
 
     @property
     def cap(self) -> int | None:
-        """How many trials there can be in all, as far as the sweep file says."""
+        """How many trials there can be in all, as far as the sweep file says; None as well where some are elsewhere."""
+        if self._elsewhere:
+            return None
         from wandbsweep.controllers.search import make_search
 
         size = make_search(self.spec, seed=0).size if self.spec.method == "grid" else None
@@ -148,13 +152,17 @@ class HostedController:
 
     def _given(self, slot: Slot) -> Trial | None:
         """What W&B gives; where it gives nothing, what our agents released and W&B did not give out again."""
+        refused: set[str] = set()
         while True:
             command = self._desk.next_command(slot, self._taken)
             if command is None:
                 return self._lost(slot, everywhere=True)
             entry = self._claim(command, slot.name)
             if entry is not None:
-                return self._open(slot, entry)
+                return self._open(slot, entry, begun=command.type == "resume")
+            if command.run_id in refused:  # W&B gives out again and again what somebody has
+                self._desk.pause()
+            refused.add(command.run_id)
 
     def _taken(self) -> set[str]:
         return {entry.run_id for entry in self.log.entries() if entry.newest.state != "queued"}
@@ -192,7 +200,8 @@ class HostedController:
         claimed = self.log.take_over(entry, slot.name)
         return None if claimed is None else self._open(slot, claimed)
 
-    def _open(self, slot: Slot, entry: Entry) -> Trial:
+    def _open(self, slot: Slot, entry: Entry, *, begun: bool = False) -> Trial:
+        """``begun``: whether somebody has written to the run before, here or elsewhere."""
         attempt = len(entry.attempts)
         assert self.login.entity is not None
         assert self.login.project is not None
@@ -202,8 +211,9 @@ class HostedController:
             entity=self.login.entity,
             project=self.login.project,
             args=entry.args,
-            name=f"{self.sweep_id}-{entry.number}",
+            name=entry.run_id if self._elsewhere else f"{self.sweep_id}-{entry.number}",
             attempt=attempt,
+            resumes=(attempt > 1 or begun) and self._client.resumes(entry.run_id),
         )
         self._desk.begun(slot, entry.run_id)
         with self._lock:
@@ -264,7 +274,9 @@ class HostedController:
 
     def release(self, trial: Trial, reason: str) -> None:
         entry = self.log.of(trial.key)
-        if entry is not None:
+        if (decision := self._decision(trial)).stop:  # W&B's client, too, ends a process whose run is to stop
+            self.complete(trial, Outcome.stopped(decision.reason))
+        elif entry is not None:
             self._finish(trial.key, 1, preempted=True)
             self._end(trial.key, entry, "queued", reason)
 

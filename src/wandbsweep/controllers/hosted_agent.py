@@ -16,6 +16,7 @@ from wandbsweep.controllers.hosted_wire import (
     AGENT_RUNS,
     CREATE_AGENT,
     HEARTBEAT,
+    RESUME_STATUS,
     RUNS,
     SET_STATE,
     SWEEP,
@@ -75,14 +76,15 @@ class SweepClient:
             if error.status == 404 or (error.status == 400 and self.state() in (None, *OVER)):
                 return None
             raise
-        return str(data["createAgent"]["agent"]["id"])
+        return str(_found(data, "CreateAgent", "createAgent", "agent", "id"))
 
     def heartbeat(self, agent_id: str, running: Collection[str]) -> list[Command]:
         """Say which runs are alive; what W&B commands. Asked once: it is not idempotent."""
         run_state = json.dumps(dict.fromkeys(running, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": run_state}
-        data = self.wire.once("Heartbeat", HEARTBEAT, variables).data
-        return [command for raw in _listed(data["agentHeartbeat"]["commands"]) if (command := read_command(raw))]
+        told = self.wire.once("Heartbeat", HEARTBEAT, variables).data.get("agentHeartbeat")
+        commands = told.get("commands") if isinstance(told, Mapping) else None
+        return [command for raw in _listed(commands) if (command := read_command(raw))]
 
     def pending_of(self, agent_id: str) -> list[RunState]:
         """The runs given to ``agent_id`` and not begun; where the server knows no agents' runs, anybody's."""
@@ -90,9 +92,9 @@ class SweepClient:
         variables |= {"first": _RUNS_LOOKED_AT, "order": "-created_at"}
         try:
             data = self.wire.call("GetAgentRuns", AGENT_RUNS, variables)
-            nodes = _nodes(data["project"]["sweep"]["agent"]["runs"])
-        except (WandbError, KeyError, TypeError) as error:
-            if isinstance(error, WandbError) and error.transient:
+            nodes = _nodes(_found(data, "GetAgentRuns", "project", "sweep", "agent", "runs"))
+        except WandbError as error:
+            if error.transient:
                 raise
             nodes = self._runs({"sweep": self.sweep_id})
         pending = [node for node in nodes if str(node.get("state")).lower() in ("pending", "queued")]
@@ -100,8 +102,29 @@ class SweepClient:
 
     def run_state(self, run_id: str, *, patient: bool = True) -> str | None:
         """The state of a run; None: W&B knows none of that id. Not ``patient``: asked once."""
-        nodes = self._runs({"sweep": self.sweep_id}, {"name": run_id}, patient=patient)
-        return next((str(node["state"]).lower() for node in nodes if node["name"] == run_id), None)
+        node = self._named_run(run_id, patient=patient)
+        return str(node.get("state")).lower() if node else None
+
+    def _named_run(self, run_id: str, *, patient: bool = True) -> Mapping[str, Any] | None:
+        """As W&B lists it; where a server knows no such filter, among the sweep's newest."""
+        of_sweep = {"sweep": self.sweep_id}
+        try:
+            nodes = self._runs(of_sweep, {"name": run_id}, patient=patient)
+        except WandbError as error:
+            if error.status != 400:
+                raise
+            nodes = []
+        nodes = nodes or self._runs(of_sweep, patient=patient)
+        return next((node for node in nodes if node["name"] == run_id), None)
+
+    def resumes(self, run_id: str) -> bool:
+        """Whether wandb can go on with a run that was begun: it asks for this first, and gives up if it is refused."""
+        variables = {**self._place, "name": run_id}
+        try:
+            return bool(self.wire.once("RunResumeStatus", RESUME_STATUS, variables).data.get("model"))
+        except WandbError as error:
+            log.info("%s", error)
+            return error.transient
 
     def state(self) -> str | None:
         """RUNNING, PAUSED, FINISHED, CANCELED, PENDING or UNKNOWN; None: there is no such sweep."""
@@ -111,7 +134,22 @@ class SweepClient:
             if error.transient or error.status in (401, 403):
                 raise
             return None if error.status == 404 else "UNKNOWN"  # a server that does not tell
-        return str(sweep["state"]).upper() if sweep else None
+        return _state_of(sweep) if sweep else None
+
+    def config(self) -> dict[str, Any] | None:
+        """The sweep's configuration as W&B has it; None: there is no such sweep."""
+        sweep = self._sweep()
+        if sweep is None:
+            return None
+        import yaml
+
+        try:
+            config = yaml.safe_load(str(sweep.get("config") or ""))
+        except yaml.YAMLError:
+            config = None
+        if not isinstance(config, dict):
+            raise WandbError(f"W&B does not give the configuration of the sweep {self.sweep_id}", 400)
+        return config
 
     def is_paused(self) -> bool:
         """As ``state``, but asked once, and at most every ``_GLANCE_S``; while W&B is in trouble: no."""
@@ -119,7 +157,7 @@ class SweepClient:
             self._glanced = time.monotonic()
             try:
                 sweep = _sweep_in(self.wire.once("GetSweep", SWEEP, self._named()).data)
-                self._paused = sweep is not None and str(sweep.get("state")).upper() == "PAUSED"
+                self._paused = sweep is not None and _state_of(sweep) == "PAUSED"
             except WandbError as error:
                 log.info("%s", error)
                 self._paused = False
@@ -144,17 +182,16 @@ class SweepClient:
     def _whole(self, node: Mapping[str, Any]) -> RunState:
         config = node.get("config")
         if config is None:  # some servers list agents' runs without it
-            named = self._runs({"sweep": self.sweep_id}, {"name": node["name"]})
-            config = next((n.get("config") for n in named if n["name"] == node["name"]), None)
-        args = json.loads(config) if isinstance(config, str) else (config or {})
-        return RunState(str(node["name"]), str(node["state"]).lower(), _own(args))
+            config = (self._named_run(node["name"]) or {}).get("config")
+        args = _json(config) if isinstance(config, str) else config
+        return RunState(str(node["name"]), str(node["state"]).lower(), _own(args if isinstance(args, dict) else {}))
 
     def _runs(self, *filters: Mapping[str, Any], patient: bool = True) -> list[Mapping[str, Any]]:
-        wanted = json.dumps({"$and": list(filters)})
-        variables = {**self._place, "filters": wanted, "order": "-created_at", "perPage": _RUNS_LOOKED_AT}
+        variables: dict[str, Any] = {**self._place, "filters": json.dumps({"$and": list(filters)})}
+        variables |= {"order": "-created_at", "perPage": _RUNS_LOOKED_AT, "cursor": None}
         wire = self.wire
         data = wire.call("Runs", RUNS, variables) if patient else wire.once("Runs", RUNS, variables).data
-        return _nodes((data.get("project") or {}).get("runs") or {})
+        return _nodes((data.get("project") or {}).get("runs"))
 
 
 def complete_login(wire: Wire) -> Login:
@@ -162,7 +199,9 @@ def complete_login(wire: Wire) -> Login:
     login = wire.login
     if login.entity is None:
         viewer = wire.call("Viewer", VIEWER, {}).get("viewer") or {}
-        login = replace(login, entity=viewer.get("entity"))
+        login = replace(login, entity=viewer.get("entity") or viewer.get("username"))
+    if not login.entity:
+        raise WandbError("W&B names no default entity for this account; set WANDB_ENTITY", 403)
     return replace(login, project=login.project or "uncategorized")
 
 
@@ -181,14 +220,37 @@ def _sweep_in(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return (data.get("project") or {}).get("sweep")
 
 
+def _state_of(sweep: Mapping[str, Any]) -> str:
+    state = str(sweep.get("state") or "UNKNOWN").upper()
+    return "CANCELED" if state == "CANCELLED" else state
+
+
 def _own(args: Mapping[str, Any]) -> dict[str, Any]:
     return {name: arg for name, arg in args.items() if name not in ("_wandb", "wandb_version")}
 
 
+def _found(data: Any, operation: str, *path: str) -> Any:
+    """What stands at ``path`` in a reply. Raises WandbError where nothing does."""
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    if data is None:
+        raise WandbError(f"W&B answers {operation} without {'.'.join(path)}", 400)
+    return data
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 def _listed(commands: Any) -> Sequence[Any]:
-    found = json.loads(commands) if isinstance(commands, str) else commands
+    found = _json(commands) if isinstance(commands, str) else commands
     return found if isinstance(found, list) else []
 
 
-def _nodes(connection: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [edge["node"] for edge in connection.get("edges") or []]
+def _nodes(connection: Any) -> list[Mapping[str, Any]]:
+    edges = connection.get("edges") if isinstance(connection, Mapping) else None
+    nodes = [edge.get("node") for edge in edges or [] if isinstance(edge, Mapping)]
+    return [node for node in nodes if isinstance(node, Mapping) and node.get("name")]

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 
 from wandbsweep.controllers.hosted_agent import Command, SweepClient
 from wandbsweep.controllers.hosted_wire import WandbError
+from wandbsweep.wandb_run import STOPPED_BY_WANDB
 
 log = logging.getLogger(__name__)
 
 # After how many polls without a command one asks whether there will ever be one.
 _POLLS_BETWEEN_STATES = 6
+# How often in a row W&B refuses a heartbeat, and does not say how the sweep stands, before one takes it for over.
+_REFUSALS = 3
 # For how many more trials an agent looks whether a lost reply came into effect late.
 _DOUBTS = 2
 
@@ -96,6 +99,9 @@ class Desk:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
+    def pause(self) -> None:
+        self._closed.wait(self._heartbeat_s)
+
     def leftovers(self, known: Callable[[], Collection[str]]) -> list[Command]:
         """After ``close``: the runs that W&B gave to agents here which will never begin them."""
         found: list[Command] = []
@@ -115,7 +121,7 @@ class Desk:
         ``known()``: the runs that are somebody's already, by id.
         """
         pauses = self._client.wire.patience.pauses()
-        polls = 0
+        polls = refusals = 0
         look = slot.doubts > 0
         slot.doubts = max(0, slot.doubts - 1)
         while not self._closed.is_set():
@@ -129,11 +135,12 @@ class Desk:
                     return None
                 self._take_in(slot, self._client.heartbeat(slot.agent_id, ()))
             except WandbError as error:
-                if error.status in (400, 404):
+                refusals += error.status == 400
+                if self._is_over(error, refusals):
                     log.info("W&B has nothing more for this agent: %s", error)
                     slot.over = True
                     return None
-                if not error.transient:
+                if not error.transient and error.status != 400:
                     raise
                 if not error.undone:
                     look, slot.doubts = True, _DOUBTS
@@ -148,6 +155,13 @@ class Desk:
                 return None
             self._closed.wait(self._heartbeat_s)
         return None
+
+    def _is_over(self, error: WandbError, refusals: int) -> bool:
+        """Whether the error says that the sweep is gone, or comes from one that is over."""
+        if error.status != 400:
+            return error.status == 404
+        state = self._client.state()
+        return state in (None, "FINISHED", "CANCELED") or (state == "UNKNOWN" and refusals >= _REFUSALS)
 
     def _owned(self, slot: Slot, known: Callable[[], Collection[str]]) -> None:
         """Take up the runs that W&B gave to ``slot`` in a reply that never arrived.
@@ -167,7 +181,7 @@ class Desk:
             if command.type in ("run", "resume"):
                 slot.backlog.append(command)
             elif command.type == "stop":
-                self.stop(command.run_id, "W&B stopped the run")
+                self.stop(command.run_id, STOPPED_BY_WANDB)
             else:
                 slot.over = True
                 if slot.run_id not in ("", "?"):
@@ -196,8 +210,8 @@ class Desk:
         try:
             commands = self._client.heartbeat(agent_id, [run_id])
         except WandbError as error:
-            if error.status in (400, 404):
-                log.warning("The sweep was deleted or is over at W&B; its running trials may finish. (%s)", error)
+            if error.status == 404:
+                log.warning("The sweep was deleted at W&B; its running trials may finish. (%s)", error)
                 slot.over, slot.agent_id = True, None
                 return None
             slot.doubts = slot.doubts or int(not error.undone)

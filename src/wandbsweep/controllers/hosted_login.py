@@ -55,6 +55,8 @@ def read_login(
     url = (found("base_url", base_url) or DEFAULT_URL).rstrip("/")
     if urlsplit(url).hostname == _FORGE:  # the address of the web pages' proxy
         url = DEFAULT_URL
+    if "@" in (place := urlsplit(url).netloc):  # a password, which neither requests nor messages are to hold
+        url = url.replace(place, place.rpartition("@")[2], 1)
     key = os.environ.get("WANDB_API_KEY") or _netrc_key(url) or settings.get("api_key") or ""
     if need_key and not key:
         raise LoginError(_no_key(url))

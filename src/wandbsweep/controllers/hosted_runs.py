@@ -6,6 +6,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -73,8 +74,9 @@ class LiveRun:
             return
         with self._lock:
             try:
-                if self._writer is None and self._client.run_state(self.run.run_id) in _LIVE:
-                    self._begin()
+                if self._writer is None and (state := self._client.run_state(self.run.run_id)) in _LIVE:
+                    begun = state not in ("pending", None)
+                    self._begin(resumes=begun and self._client.resumes(self.run.run_id))
             except WandbError as error:
                 log.warning("The run %s could not be ended at W&B: %s", self.run.run_id, error)
             self._write_rows()
@@ -100,10 +102,11 @@ class LiveRun:
             log.info("%s", error)
             return None
 
-    def _begin(self) -> None:
+    def _begin(self, *, resumes: bool = False) -> None:
         assert self._make_writer is not None
         try:
-            self._writer = self._make_writer(self.run, self._place)
+            run = replace(self.run, resumes=self.run.resumes or resumes)
+            self._writer = self._make_writer(run, self._place)
         except Exception as error:  # wandb's own exceptions are partly private; the trial must not fail for them
             reason = " ".join(str(error).split())
             log.warning("The run %s cannot be written: %s: %s", self.run.run_id, type(error).__name__, reason)

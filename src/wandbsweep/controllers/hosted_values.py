@@ -15,8 +15,12 @@ from wandbsweep.distributions import Parameter
 
 
 def restored(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat: ``values`` by dotted name, nested ones unfolded where the sweep has parameters below them."""
+    """Flat: ``values`` by dotted name, nested ones unfolded where the sweep has parameters below them.
+
+    Constants are there even if W&B does not repeat them.
+    """
     flat = flattened(values, parameters)
+    flat |= {name: p.value for name, p in parameters.items() if p.distribution == "constant" and name not in flat}
     return {name: _restored(parameters[name], v) if name in parameters else v for name, v in flat.items()}
 
 

@@ -11,6 +11,7 @@ import base64
 import http.client
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -24,11 +25,14 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from wandbsweep.controllers.hosted_login import Login
 from wandbsweep.errors import SweepError
 
 log = logging.getLogger(__name__)
+
+_LONGEST_RETRY_AFTER_S = 3600.0
 
 CREATE_AGENT = """
 mutation CreateAgent($host: String!, $projectName: String, $entityName: String, $sweep: String!) {
@@ -55,20 +59,26 @@ query GetAgentRuns(
   }}
 }}"""
 RUNS = f"""
-query Runs($project: String!, $entity: String!, $perPage: Int = 50, $order: String, $filters: JSONString) {{
+query Runs(
+  $project: String!, $entity: String!, $cursor: String, $perPage: Int = 50, $order: String, $filters: JSONString
+) {{
   project(name: $project, entityName: $entity) {{
-    runs(filters: $filters, first: $perPage, order: $order) {{ edges {{ node {{ {_RUN} }} }} }}
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {{ edges {{ node {{ {_RUN} }} }} }}
   }}
 }}"""
 SWEEP = """
 query GetSweep($name: String!, $project: String, $entity: String) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $name) { id name state } }
+  project(name: $project, entityName: $entity) { sweep(sweepName: $name) { id name state config } }
 }"""
 SET_STATE = """
 mutation UpsertSweep($id: ID, $state: String, $entityName: String, $projectName: String) {
   upsertSweep(input: {id: $id, state: $state, entityName: $entityName, projectName: $projectName}) {
     sweep { name }
   }
+}"""
+RESUME_STATUS = """
+query RunResumeStatus($project: String, $entity: String, $name: String!) {
+  model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { id name historyLineCount } }
 }"""
 VIEWER = """
 query Viewer { viewer { id entity username teams { edges { node { name } } } } }"""
@@ -84,7 +94,7 @@ class WandbError(SweepError):
     @property
     def transient(self) -> bool:
         """Whether asking again may help."""
-        return self.status is None or self.status in (408, 409, 425, 429) or self.status >= 500
+        return self.status is None or self.status in (408, 409, 425, 429) or (self.status >= 500 and self.status != 501)
 
     @property
     def undone(self) -> bool:
@@ -165,7 +175,10 @@ class Wire:
         """Through the proxies of the environment, trusting the authorities that wandb trusts."""
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
         context = ssl.create_default_context(cafile=bundle)  # 20 ms, so once
-        return urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
+        # As wandb, which takes no proxy to this very machine, whatever HTTP_PROXY says.
+        proxies: dict[str, str] | None = {} if _is_loopback(self.login.base_url) else None
+        handlers = [urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context)]
+        return urllib.request.build_opener(_NoRedirect, *handlers)
 
     def _headers(self) -> dict[str, str]:
         token = base64.b64encode(f"api:{self.login.api_key}".encode()).decode()
@@ -179,6 +192,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _refused(operation: str, url: str, error: urllib.error.HTTPError) -> WandbError:
     try:
         message = _messages(json.loads(error.read()))
@@ -186,19 +204,28 @@ def _refused(operation: str, url: str, error: urllib.error.HTTPError) -> WandbEr
         message = str(error.reason)
     if error.code == 401:
         message = "the API key is not valid there; run `wandb login --relogin`, or set WANDB_API_KEY"
+    if 300 <= error.code < 400:
+        message = f"it has moved to {_place(error.headers.get('Location'))}; set WANDB_BASE_URL to where it is"
     told = f"{url} answers {operation} with {error.code}: {message}"
     return WandbError(told, error.code, _pause_of(error.headers.get("Retry-After")))
 
 
+def _place(location: str | None) -> str:
+    """Of an address, what may be shown: neither what stands in its query nor a password."""
+    parts = urlsplit(location or "")
+    return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else "somewhere else"
+
+
 def _pause_of(retry_after: str | None) -> float | None:
-    """Retry-After in seconds: a number, or a date."""
+    """Retry-After in seconds: a number, or a date. None: there is none, or it makes no sense."""
     if retry_after is None:
         return None
     try:
-        return max(0.0, float(retry_after))
+        pause = float(retry_after)
     except ValueError:
         moment = _seconds(retry_after)
-        return None if moment is None else max(0.0, moment - time.time())
+        pause = math.nan if moment is None else moment - time.time()
+    return None if math.isnan(pause) else min(max(0.0, pause), _LONGEST_RETRY_AFTER_S)
 
 
 def _seconds(date: str | None) -> float | None:
@@ -221,8 +248,21 @@ def _data(operation: str, raw: bytes) -> Mapping[str, Any]:
     except ValueError:
         raise WandbError(f"The reply to {operation} is no JSON; is the address that of W&B's API?", 502) from None
     if not isinstance(reply, dict) or reply.get("errors") or not isinstance(reply.get("data"), dict):
-        raise WandbError(f"W&B refuses {operation}: {_messages(reply)}", 400)
+        raise WandbError(f"W&B refuses {operation}: {_messages(reply)}", _told_status(reply))
     return dict(reply["data"])
+
+
+def _told_status(reply: Any) -> int:
+    """Of errors that came with HTTP 200: the status that one of them names, else 400."""
+    errors = reply.get("errors") if isinstance(reply, dict) else None
+    for error in errors if isinstance(errors, list) else []:
+        more = error.get("extensions") if isinstance(error, dict) else None
+        for given in (more, error):
+            for key in ("status", "statusCode", "code"):
+                status = given.get(key) if isinstance(given, dict) else None
+                if str(status).isdecimal() and 400 <= int(str(status)) < 600:
+                    return int(str(status))
+    return 400
 
 
 def _messages(reply: Any) -> str:

@@ -1,0 +1,348 @@
+"""Servers that keep to the wire and use its freedoms otherwise than ours: what they may answer is survived."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from wandbsweep import Outcome
+from wandbsweep.controllers.hosted import HostedController
+from wandbsweep.controllers.hosted_agent import SweepClient, complete_login
+from wandbsweep.controllers.hosted_create import start_hosted_sweep
+from wandbsweep.controllers.hosted_find import parse_ref, spec_at_wandb
+from wandbsweep.controllers.hosted_login import Login, read_login
+from wandbsweep.controllers.hosted_values import restored
+from wandbsweep.controllers.hosted_wire import Patience, WandbError, Wire, _pause_of
+from wandbsweep.current import CurrentTrial, running
+from wandbsweep.doctor import refuse_if_unwell
+
+from .parts import GRID, QUICK, RANDOM, ServerWriter, controller_of, until
+from .server import API_KEY, ENTITY, WandbServer
+from .test_faults import assert_same, run_all
+
+Make = Callable[..., HostedController]
+
+
+@pytest.fixture
+def make(server: WandbServer) -> Iterator[Make]:
+    made: list[HostedController] = []
+
+    def make(config: dict[str, Any], **options: Any) -> HostedController:
+        made.append(controller_of(server, config, **options))
+        return made[-1]
+
+    yield make
+    for controller in made:
+        controller.close()
+
+
+@pytest.fixture
+def grid(make: Make) -> HostedController:
+    return make({**GRID, "metric": {"name": "loss"}})
+
+
+def refused(message: str, **more: Any) -> dict[str, Any]:
+    """How GraphQL refuses, with status 200."""
+    return {"errors": [{"message": message, **more}], "data": None}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        refused("internal error"),
+        refused("slow down", extensions={"code": 429}),
+        {"data": {"agentHeartbeat": None}},
+        {"data": {"agentHeartbeat": {"agent": {"id": "a"}, "commands": None}}},
+        {"data": {"agentHeartbeat": {"agent": {"id": "a"}, "commands": ""}}},
+        {"data": {"agentHeartbeat": {"commands": "[]", "else": 1}}},
+        {"data": {"agentHeartbeat": {"commands": json.dumps([{"type": "new"}, 3, None])}}},
+        {"data": {}},
+        {"data": None},
+        [],
+    ],
+    ids=str,
+)
+def test_what_a_heartbeat_may_be_answered(server: WandbServer, grid: HostedController, reply: Any) -> None:
+    """A finished sweep is told by its state, and a deleted one by 404; all else passes, as for W&B's own agent."""
+    fault = server.fail("Heartbeat", status=200, times=4, reply=reply)
+    run_all(grid)
+    assert fault.met == 4
+    assert_same(server, grid, trials=3)
+
+
+def test_heartbeats_that_fail_do_not_keep_a_stop_from_a_trial(server: WandbServer, make: Make) -> None:
+    controller = make(RANDOM)
+    trial = controller.ask("a")
+    assert trial is not None
+    fault = server.fail("Heartbeat", status=400, times=3)
+    until(lambda: fault.met == 3)
+    (run,) = server.runs.values()
+    run.stop = True
+    until(lambda: controller.check(trial).stop)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_sweep_that_is_over_refuses_heartbeats(server: WandbServer, grid: HostedController, told: bool) -> None:
+    trial = grid.ask("a")
+    assert trial is not None
+    grid.complete(trial, Outcome.finished(0.5))
+    server.fail("Heartbeat", status=400, times=10_000)
+    if told:
+        server.sweeps[grid.sweep_id].state = "FINISHED"
+    else:
+        server.fail("GetSweep", status=200, times=10_000)
+    assert grid.ask("a") is None
+
+
+def test_commands_that_are_no_text(
+    server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = WandbServer.on_Heartbeat
+
+    def listed(self: WandbServer, **given: Any) -> Any:
+        reply = original(self, **given)
+        reply["agentHeartbeat"]["commands"] = json.loads(reply["agentHeartbeat"]["commands"])
+        return reply
+
+    monkeypatch.setattr(type(server), "on_Heartbeat", listed)
+    run_all(grid)
+    assert_same(server, grid, trials=3)
+
+
+def test_a_run_that_is_given_out_until_it_is_begun(
+    server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is W&B asked without a pause while it repeats what somebody has."""
+    original = WandbServer._commands
+
+    def again(self: WandbServer, agent: str, sweep: Any, live: Any) -> Any:
+        known = [run for run in self.of_sweep(sweep.name) if run.agent == agent and not live]
+        if known and len(self.asked("Heartbeat")) % 4:
+            return [{"type": "run", "run_id": known[0].name, "args": known[0].args}]
+        return original(self, agent, sweep, live)
+
+    monkeypatch.setattr(type(server), "_commands", again)
+    run_all(grid, agents="a")
+    assert_same(server, grid, trials=3)
+    assert len(server.asked("Heartbeat")) < 60
+
+
+def test_a_trial_is_stopped_though_the_client_pressed_ctrl_c(server: WandbServer, make: Make) -> None:
+    """W&B's client does so to a training that is slower to report than the run's stream is to be answered."""
+    controller = make(RANDOM)
+    trial = controller.ask("a")
+    assert trial is not None
+    (run,) = server.runs.values()
+    run.stop = True
+    until(lambda: controller.check(trial).stop)
+    controller.release(trial, "its process was asked to end")
+    assert [(t.state, t.reason) for t in controller.trials()] == [("stopped", "W&B stopped the run")]
+    assert run.state == "finished"
+
+
+def test_a_training_whose_client_is_told_to_stop_hears_of_it_at_its_next_report() -> None:
+    trial = CurrentTrial(0, {})
+    with running(trial):
+        trial.stop("W&B stopped the run")
+    assert trial.report(0, {"loss": 1.0}).reason == "W&B stopped the run"
+    trial.stop("again")
+    assert trial.decision.reason == "W&B stopped the run"
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_run_goes_on_where_the_server_can_tell_what_it_holds(
+    server: WandbServer, make: Make, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    """wandb's client asks for that first where it is to resume, and gives up if it is refused."""
+    if not knows:
+        server.fail("RunResumeStatus", status=200, times=10)
+    seen = []
+
+    def writer(run: Any, place: Any) -> Any:
+        seen.append((run.attempt, run.resumes, run.environment(place).get("WANDB_RESUME")))
+        return ServerWriter(server, run)
+
+    controller = make(RANDOM, make_writer=writer)
+    for attempt in (1, 2):
+        trial = controller.ask("a")
+        assert trial is not None
+        assert trial.attempt == attempt
+        controller.report(trial, attempt, {"loss": 0.5})
+        controller.release(trial, "preempted")
+    assert seen == [(1, False, None), (2, knows, "allow" if knows else None)]
+    assert len(server.runs) == 1
+
+
+def test_a_run_that_was_begun_elsewhere_goes_on(server: WandbServer, make: Make) -> None:
+    """Preempted on another machine, whose directory is not here."""
+    seen = []
+
+    def writer(run: Any, place: Any) -> Any:
+        seen.append((run.attempt, run.resumes))
+        return ServerWriter(server, run)
+
+    first = make(RANDOM)
+    trial = first.ask("a")
+    assert trial is not None
+    first.report(trial, 0, {"loss": 0.5})
+    first.release(trial, "preempted")
+    second = make(RANDOM, sweep_id=first.sweep_id, make_writer=writer, elsewhere=True)
+    again = second.ask("b")
+    assert again is not None
+    assert (again.params, second.cap) == (trial.params, None)
+    second.report(again, 1, {"loss": 0.4})
+    second.complete(again, Outcome.finished())
+    (run,) = server.runs.values()
+    assert (run.state, run.values("loss"), run.facts["displayName"]) == ("finished", [0.5, 0.4], run.name)
+    assert seen == [(1, True)]
+
+
+def test_a_server_that_knows_no_filter_by_name(
+    server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = WandbServer.on_Runs
+
+    def by_sweep(self: WandbServer, filters: str, **more: Any) -> Any:
+        if json.loads(filters) != {"$and": [{"sweep": grid.sweep_id}]}:
+            return {"project": {"runs": {"edges": []}}}
+        return original(self, filters=filters, **more)
+
+    monkeypatch.setattr(type(server), "on_Runs", by_sweep)
+    run_all(grid)
+    assert_same(server, grid, trials=3)
+    assert grid._client.run_state(grid.log.entries()[0].run_id) == "finished"
+
+
+def test_constants_that_are_not_repeated() -> None:
+    spec = spec_at_wandb({"method": "grid", "parameters": {"a": {"value": [1]}, "b": {"values": [2]}}})
+    assert restored(spec.parameters, {"b": 2.0}) == {"a": [1], "b": 2}
+
+
+@pytest.mark.parametrize("state", ["finished", "Canceled", "CANCELLED"])
+def test_how_a_state_may_be_spelt(server: WandbServer, grid: HostedController, state: str) -> None:
+    server.sweeps[grid.sweep_id].state = state
+    ending = grid.ending()
+    assert ending is not None
+    assert ending.reason in ("the sweep is finished at W&B", "the sweep was cancelled at W&B")
+
+
+def test_a_server_in_trouble_when_a_sweep_starts(server: WandbServer, home: Any) -> None:
+    """The check before a hosted sweep does not give up at once."""
+    for how in ({"status": 503}, {"drop": True}, {"status": 429, "headers": {"Retry-After": "0.1"}}):
+        server.fail("Viewer", **how)
+    refuse_if_unwell(None)
+    assert len(server.asked("Viewer")) == 2  # the dropped one, and the last
+
+
+def test_the_account_names_the_entity(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(Login(server.url, API_KEY), QUICK)
+    assert complete_login(wire).entity == ENTITY
+    server.fail("Viewer", status=200, reply={"data": {"viewer": {"entity": None, "username": "me"}}})
+    assert complete_login(wire).entity == "me"
+    server.fail("Viewer", status=200, reply={"data": {"viewer": None}})
+    with pytest.raises(WandbError, match="set WANDB_ENTITY"):
+        complete_login(wire)
+
+
+def test_places_with_spaces_and_other_letters(server: WandbServer) -> None:
+    client = SweepClient(Wire(Login(server.url, API_KEY, "große Gruppe", "my project"), QUICK), "s0")
+    assert client.state() is None
+    (asked,) = server.asked("GetSweep")
+    assert (asked["entity"], asked["project"]) == ("große Gruppe", "my project")
+    assert parse_ref("wandb:große Gruppe/my project/s0") == ("große Gruppe", "my project", "s0")
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by wandb's own client; one that is not there would be the end of it."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    wire = Wire(Login(server.url, API_KEY, ENTITY, "digits"), Patience(total_s=0.0))
+    assert wire.call("Viewer", "query Viewer { viewer { id } }", {})["viewer"]["entity"] == ENTITY
+
+
+def test_a_password_in_the_address_is_dropped(server: WandbServer, home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server.url.replace("://", "://me:secret@") + "/")
+    assert read_login().base_url == server.url
+
+
+@pytest.mark.parametrize(
+    ("header", "pause"),
+    [("3", 3.0), ("-1", 0.0), ("nan", None), ("inf", 3600.0), ("soon", None), ("", None), (None, None)],
+)
+def test_retry_after(header: str | None, pause: float | None) -> None:
+    assert _pause_of(header) == pause
+
+
+def test_retry_after_as_a_date() -> None:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
+    assert math.isclose(_pause_of(date) or 0.0, 30.0, abs_tol=2.0)
+
+
+def test_where_a_server_has_gone_is_told_without_what_is_secret(server: WandbServer) -> None:
+    server.fail("Viewer", status=301, headers={"Location": "https://me:secret@new.example/base?token=secret"})
+    with pytest.raises(WandbError, match=r"moved to https://new\.example/base; set WANDB_BASE_URL") as told:
+        Wire(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
+    assert "secret" not in str(told.value)
+
+
+def test_what_a_server_never_does_is_asked_once(server: WandbServer) -> None:
+    fault = server.fail("Viewer", status=501, times=10)
+    with pytest.raises(WandbError, match="501"):
+        Wire(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
+    assert fault.met == 1
+
+
+def test_a_configuration_as_servers_give_it_back() -> None:
+    text = yaml.safe_dump(
+        {
+            "method": "bayes",
+            "metric": {"name": "loss", "goal": "minimize", "target": None},
+            "early_terminate": None,
+            "parameters": {"lr": {"distribution": "uniform", "min": 0.1, "max": 1.0}, "a": {"value": None}},
+            "program": None,
+            "serverSide": {"of": "its own"},
+        }
+    )
+    spec = spec_at_wandb(yaml.safe_load(text))
+    assert (spec.method, sorted(spec.parameters), spec.parameters["a"].value) == ("bayes", ["a", "lr"], None)
+
+
+def test_a_hosted_sweep_starts_in_the_accounts_own_place(
+    server: WandbServer, home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_ENTITY", "WANDB_PROJECT"):
+        monkeypatch.delenv(name)
+    made = []
+    monkeypatch.setattr(
+        "wandbsweep.controllers.hosted_create.create_hosted_sweep", lambda spec, **place: made.append(place) or "s1"
+    )
+    with pytest.warns(UserWarning, match="uncategorized"):
+        start_hosted_sweep(spec_at_wandb({**GRID, "metric": {"name": "loss"}}))
+    assert made == [{"entity": ENTITY, "project": "uncategorized"}]
+
+
+def test_two_agents_may_be_told_of_one_pending_run(server: WandbServer, make: Make) -> None:
+    """Where the server does not say whose it is, each finds it; one of them has it."""
+    controller = make({**GRID, "metric": {"name": "loss"}})
+    server.fail("GetAgentRuns", status=200, times=10_000, reply=refused("unknown"))
+    server.fail("Heartbeat", drop=True, times=2)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(controller.ask, "ab")
+    assert first is not None
+    assert second is not None
+    assert first.number != second.number
+    for trial in (first, second):
+        controller.report(trial, 0, {"loss": 0.1})
+        controller.complete(trial, Outcome.finished())
+    run_all(controller)
+    assert {run.state for run in server.of_sweep(controller.sweep_id)} == {"finished"}
+    assert len(server.of_sweep(controller.sweep_id)) == len(controller.trials()) == 3

@@ -1,0 +1,152 @@
+"""Hosted sweeps wherever agents run: submitit's jobs, several ranks, another machine; and those that were left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+
+from wandbsweep import open_sweep
+from wandbsweep.plan import Plan
+from wandbsweep.trial import ENDED
+
+from .artifacts import ArtifactServer
+from .parts import QUICK_CLIENT, keys_in, new_sweep, until
+from .server import WandbServer
+
+APPS = Path(__file__).parents[1] / "apps"
+SWEEPER = ["-m", "hydra/sweeper=wandbsweep"]
+HOSTED = [*SWEEPER, "hydra.sweeper.controller=wandb"]
+TWO_AGENTS = ["hydra/launcher=submitit_local", "hydra.sweeper.agents=2"]
+TWO_TASKS = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]
+GRID = {"method": "grid", "metric": {"name": "loss"}, "parameters": {"lr": {"values": [0.1, 0.2, 0.3]}}}
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    with ArtifactServer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _quick(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUICK_CLIENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def started(app: str, place: Path, *arguments: str) -> Popen[str]:
+    """A copy of the application in ``place``, running."""
+    shutil.copytree(APPS / app, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    return Popen([sys.executable, "app.py", *arguments], cwd=place, stdout=PIPE, stderr=PIPE, text=True)
+
+
+def run(app: str, place: Path, *arguments: str) -> str:
+    process = started(app, place, *arguments)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err[-3000:]
+    return out + err
+
+
+def test_agents_that_are_jobs_of_submitit(server: WandbServer, home: Path) -> None:
+    """Their pickles, logs and environments hold no key either."""
+    said = run("tiny", home / "tiny", *HOSTED, "sweep=macros", *TWO_AGENTS)
+    (sweep_id,) = server.sweeps
+    runs = server.of_sweep(sweep_id)
+    results = open_sweep(home / "tiny" / "outputs" / sweep_id)
+    assert results.counts == {"finished": 2}
+    by_number = {run.facts["displayName"]: run for run in runs}
+    assert (len(runs), sorted(by_number)) == (2, [f"{sweep_id}-{n}" for n in range(2)])
+    for trial in results.trials:
+        run_there = by_number[f"{sweep_id}-{trial.number}"]
+        assert (run_there.state, run_there.exitcode, run_there.params) == ("finished", 0, trial.params)
+        assert run_there.values("loss") == list(trial.reports.values())
+    assert list((results.directory / ".submitit").rglob("*submitted.pkl"))
+    assert keys_in(home, said) == []
+
+
+def test_a_stop_reaches_both_ranks_of_a_trial_at_the_same_step(server: WandbServer, home: Path) -> None:
+    """Two tasks of a job, one run at W&B."""
+    trial = home / "ddp" / "sweep" / "0"
+    process = started(
+        "ddp", home / "ddp", *HOSTED, "sweep=grid", "+sweep.run_cap=1", *TWO_TASKS,
+        "hydra.sweep.dir=sweep", "act=wait", "epochs=40", "~sweep.early_terminate",
+    )  # fmt: skip
+    try:
+        until(lambda: all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)), within_s=60)
+        (only,) = server.runs.values()
+        only.stop = True
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    results = open_sweep(home / "ddp" / "sweep")
+    ((state, reason, reports),) = [(t.state, t.reason, t.reports) for t in results.trials]
+    assert (state, reason) == ("stopped", "W&B stopped the run"), err[-3000:]
+    assert (only.state, only.begun) == ("finished", 1)
+    assert only.values("loss") == list(reports.values())
+    steps = [json.loads((trial / f"rank{rank}.jsonl").read_text().splitlines()[-1])["ended"] for rank in (0, 1)]
+    assert steps == [4 * len(reports)] * 2
+    assert steps[0] < 160
+    assert keys_in(home, err) == []
+
+
+def test_a_sweep_is_joined_from_where_nothing_is_known_of_it(server: WandbServer, home: Path) -> None:
+    """As by ``wandb agent``: what it searches stands at W&B, all else is this checkout's."""
+    sweep_id = new_sweep(server, {**GRID, "program": "app.py", "name": None})
+    path = f"hydra.sweeper.sweep_id=team/digits/{sweep_id}"
+    here = run("tiny", home / "here", *HOSTED, path, "hydra.sweeper.count=1", "seed=3")
+    there = run("tiny", home / "there", *HOSTED, path)
+    assert f"Joined sweep {sweep_id}: grid over 1 parameter, minimize loss" in here
+    assert f"hydra.sweeper.controller=wandb {path}" in here
+    counted, seeds = [], []
+    for place in ("here", "there"):
+        results = open_sweep(home / place / "outputs" / sweep_id)
+        counted.append(results.counts)
+        first = json.loads((results.directory / "0" / "result.json").read_text())
+        seeds.append(first["cfg"]["seed"])
+    assert (counted, seeds) == ([{"finished": 1}, {"finished": 2}], [3, 0])
+    runs = server.of_sweep(sweep_id)
+    assert sorted(run.params["lr"] for run in runs) == [0.1, 0.2, 0.3]
+    assert [(run.state, run.facts["displayName"]) for run in runs] == [("finished", run.name) for run in runs]
+    assert "Nothing" not in there
+    results = open_sweep(f"wandb:team/digits/{sweep_id}")
+    assert [trial.value for trial in results.ranked] == pytest.approx([0.2, 0.4, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["hydra.sweeper.sweep_id=team/digits/nothing"], "W&B has no sweep team/digits/nothing"),
+        (["hydra.sweeper.sweep_id=a/b/c/d"], "must be wandb:ENTITY/PROJECT/ID"),
+        (["hydra.sweeper.sweep_id=s0000000", "lr=0.5"], "so lr cannot be set here"),
+        (["hydra.sweeper.sweep_id=s0000000", "sweep=grid", "units=1,2"], "so units, sweep cannot be set here"),
+        (["hydra.sweeper.sweep_id=over"], "The sweep team/digits/over is finished at W&B; `wandb sweep --resume"),
+    ],
+)
+def test_what_cannot_be_joined(server: WandbServer, home: Path, arguments: list[str], told: str) -> None:
+    new_sweep(server, GRID)
+    server.sweeps["over"] = type(server.sweeps["s0000000"])("over", "digits", GRID, state="FINISHED")
+    process = started("tiny", home / "tiny", *HOSTED, *arguments)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert told in err
+    assert "Traceback" not in err
+    assert not (home / "tiny" / "outputs").exists()
+
+
+def test_the_last_agent_of_a_sweep_that_was_left_writes_its_summary(server: WandbServer, home: Path) -> None:
+    overrides = [*TWO_AGENTS, "hydra.sweeper.detach=true", "+logger.summary=true"]
+    run("tiny", home / "tiny", *SWEEPER, "sweep=macros", *overrides, "hydra.sweep.dir=sweep")
+    directory = home / "tiny" / "sweep"
+    sweep_id = Plan.load(directory).sweep_id
+    concluded = directory / ".sweep" / "concluded"
+    until(lambda: concluded.exists() and concluded.read_text(), within_s=60)
+    assert [trial.state in ENDED for trial in open_sweep(directory).trials] == [True] * 2
+    (summary,) = server.runs.values()
+    assert (summary.name, summary.state, summary.begun) == (f"{sweep_id}-sweep", "finished", 1)
+    assert summary.summary["trials/finished"] == 2
