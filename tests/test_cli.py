@@ -90,7 +90,7 @@ class TestEverySweep:
         assert len(json.loads(said("table", "--json"))) == 2
         assert len(json.loads(said("table", "--json", "--top", "1"))) == 1
         if config is NO_METRIC:
-            assert said("status").splitlines()[-1] == "2 trials · 2 finished"
+            assert said("status").splitlines()[-1] == "2/2 trials · 2 finished"
             return
         assert "Train it again:" in said("best")
         assert re.match(r"'?[xa]=", said("best", "--overrides"))
@@ -257,5 +257,9 @@ def test_the_newest_sweep_is_the_default(controller, said):
 
 
 def test_watching_ends_with_the_sweep(controller, said):
-    run(controller(PLAIN), 0.5)
-    assert said("status", "--watch").count("abcd1234") == 2
+    sweep = controller(PLAIN)
+    run(sweep, 0.5)
+    sweep.close()  # else it might ask for another trial
+    told = said("status", "--watch")
+    assert told.count("abcd1234") == 2
+    assert "No agent lives" in told

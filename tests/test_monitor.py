@@ -68,6 +68,20 @@ def test_notes_stand_above_the_bar(made, width):
     assert "Note: [1] is few" in out.getvalue()
 
 
+def test_the_picture_makes_room_for_what_comes_after_it(made):
+    results, out, done = made([0.5, 0.25]), io.StringIO(), threading.Event()
+    done.set()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    monitor._picture(
+        lambda: results, 1000, done, lambda seen: ["that was quick"], console, standing=lambda seen: ["Paused"]
+    )
+    text = out.getvalue()
+    assert "1/1000 trials" in text
+    assert "Paused" in text
+    assert text.index("Note: that was quick") < text.index("1/1000 trials")
+    assert text.endswith("\x1b[2K")  # every line of it is erased
+
+
 def test_notes_follow_the_lines_of_a_pipe(made, capsys):
     results = [made(), made([0.5])]
     done = threading.Event()

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wandbsweep.joining import join_command, open_controller_of
+from wandbsweep.joining import join_command
+from wandbsweep.plan import LEASE_S
 
 if TYPE_CHECKING:
     from wandbsweep.results.load import SweepResults
@@ -31,25 +32,26 @@ class Attendance:
 
 
 def attendance(results: SweepResults) -> Attendance | None:
-    """How it stands with the sweep; None: W&B's servers know, or nothing was started."""
-    if results.plan is not None and results.plan.hosted is not None:
+    """How it stands with the sweep; None: W&B's servers know, or the trials were not read from a store."""
+    if results.stored is None:
         return None
-    from wandbsweep.controllers.embedded import EmbeddedController
+    from wandbsweep.controllers.ending import all_given_out, over_for_all
+    from wandbsweep.controllers.leases import LEASES, FileLeases, latest_of
+    from wandbsweep.controllers.orders import ORDER
 
-    controller = open_controller_of(results)
-    assert isinstance(controller, EmbeddedController)
-    try:
-        ending = controller.ending()
-        latest = controller.last_beat()
-        heard_s = None if latest is None else max(0.0, time.time() - latest)
-        return Attendance(controller.order, ending.reason if ending else "", heard_s, controller.lease_s)
-    finally:
-        controller.close()
+    plan, stored = results.plan, results.stored
+    order = stored.attributes.get(ORDER, "running")
+    max_failures = plan.max_failures if plan else None
+    over = over_for_all(stored.ledger, results.spec, order=order, max_failures=max_failures)
+    over = over or all_given_out(stored.ledger, cap=results.cap)
+    leases = results.directory / LEASES
+    latest = latest_of(stored.attributes) if stored.in_database else FileLeases(leases).latest()
+    heard_s = None if latest is None else max(0.0, time.time() - latest)
+    return Attendance(order, over.reason if over else "", heard_s, plan.lease_s if plan else LEASE_S)
 
 
-def describe(results: SweepResults) -> list[str]:
+def describe(results: SweepResults, found: Attendance | None) -> list[str]:
     """What there is to say of it, in lines; nothing while agents are at work, or all is done."""
-    found = attendance(results)
     if found is None:
         return []
     if found.order == "paused":

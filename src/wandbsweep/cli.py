@@ -6,16 +6,18 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.results.load import SweepResults, as_json, has_goal, open_sweep
-from wandbsweep.sweepdir import OUTPUTS, sweeps_by_age
+from wandbsweep.commands import add_all, named, opened
+from wandbsweep.errors import SweepError
+from wandbsweep.results.load import SweepResults, as_json, has_goal
+from wandbsweep.results.reader import SweepReader
 from wandbsweep.trial import TrialRecord
+
+if TYPE_CHECKING:
+    from wandbsweep.attendance import Attendance
 
 _WATCH_S = 2.0
 _TOP = 50  # trials that a terminal shows
@@ -49,25 +51,24 @@ def _drop_output() -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    if not options.watch:
-        _show_status(_opened(options), as_json=options.json)
-        return 0
-    if sys.stdout.isatty() and not options.json:
-        from wandbsweep.results.tables import console
-        from wandbsweep.results.watching import watch
+    from wandbsweep.attendance import attendance
+    from wandbsweep.results.tables import console
+    from wandbsweep.results.watching import follow, watch
 
-        watch(lambda: _opened(options), console(), every_s=_WATCH_S)
-        return 0
-    while True:
-        results = _opened(options)
-        _show_status(results, as_json=options.json)
-        if not {"running", "queued"} & results.counts.keys():
-            return 0
-        time.sleep(_WATCH_S)
+    reader = SweepReader(named(options))
+    if not options.watch:
+        results = reader.read()
+        _show_status(results, attendance(results), as_json=options.json)
+    elif sys.stdout.isatty() and not options.json:
+        watch(reader.read, console(), every_s=_WATCH_S)
+    else:
+        for results, standing in follow(reader.read, every_s=_WATCH_S):
+            _show_status(results, standing, as_json=options.json, indent=None)
+    return 0
 
 
 def table(options: argparse.Namespace) -> int:
-    results = _opened(options)
+    results = opened(options)
     if options.json:
         _print_json([as_json(results, trial) for trial in results.ranked[: options.top or None]])
         return 0
@@ -79,7 +80,7 @@ def table(options: argparse.Namespace) -> int:
 
 
 def best(options: argparse.Namespace) -> int:
-    results = _opened(options)
+    results = opened(options)
     trial = results.best
     if not has_goal(results.spec):
         print(f"The sweep {results.sweep_id} has no metric, so no best trial is known.", file=sys.stderr)
@@ -102,36 +103,34 @@ def best(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_status(results: SweepResults, *, as_json: bool) -> None:
-    from wandbsweep import attendance
-    from wandbsweep.results.tables import counted, state_line
-
-    spec, best = results.spec, results.best
+def _show_status(results: SweepResults, standing: Attendance | None, *, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
-        standing = attendance.attendance(results)
-        _print_json(
-            {
-                "sweep_id": results.sweep_id,
-                "directory": str(results.directory),
-                "method": spec.method,
-                "metric_name": spec.metric.name if spec.metric else None,
-                "goal": spec.goal if spec.metric else None,
-                **({"metrics": {m.name: m.goal for m in spec.metrics}} if spec.metrics else {}),
-                "run_cap": spec.run_cap,
-                "trials": len(results.trials),
-                "counts": results.counts,
-                "best": None if best is None else _best_json(results, best),
-                **({"order": standing.order, "over": standing.over, "alive": standing.alive} if standing else {}),
-            }
-        )
+        _print_json(_status_json(results, standing), indent=indent)
         return
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    print(f"{results.sweep_id}: {spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}")
-    print(f"{results.directory}")
-    print(state_line(results, spec.run_cap), flush=True)
-    for line in attendance.describe(results):
-        print(line, flush=True)
+    from wandbsweep.attendance import describe
+    from wandbsweep.results.tables import state_line
+    from wandbsweep.results.watching import headline
+
+    lines = [headline(results), str(results.directory), state_line(results, results.cap), *describe(results, standing)]
+    print("\n".join(lines), flush=True)
+
+
+def _status_json(results: SweepResults, standing: Attendance | None) -> dict[str, Any]:
+    spec, best = results.spec, results.best
+    return {
+        "sweep_id": results.sweep_id,
+        "directory": str(results.directory),
+        "method": spec.method,
+        "metric_name": spec.metric.name if spec.metric else None,
+        "goal": spec.goal if spec.metric else None,
+        **({"metrics": {m.name: m.goal for m in spec.metrics}} if spec.metrics else {}),
+        "run_cap": spec.run_cap,
+        "cap": results.cap,
+        "trials": len(results.trials),
+        "counts": results.counts,
+        "best": None if best is None else _best_json(results, best),
+        **({"order": standing.order, "over": standing.over, "alive": standing.alive} if standing else {}),
+    }
 
 
 def _best_json(results: SweepResults, best: TrialRecord) -> dict[str, Any]:
@@ -141,20 +140,8 @@ def _best_json(results: SweepResults, best: TrialRecord) -> dict[str, Any]:
     return {"number": best.number, "metric": configuration.mean if configuration else best.value}
 
 
-def _opened(options: argparse.Namespace) -> SweepResults:
-    return open_sweep(options.sweep if options.sweep is not None else _newest())
-
-
-def _newest() -> Path:
-    """The sweep in ``outputs/`` that was started last."""
-    newest = next(iter(sweeps_by_age()), None)
-    if newest is None:
-        raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
-    return newest
-
-
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
+def _print_json(data: Any, *, indent: int | None = 2) -> None:
+    print(json.dumps(data, indent=indent, ensure_ascii=False), flush=True)
 
 
 def _count(text: str) -> int:
@@ -165,8 +152,6 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
-
-    from wandbsweep.commands import add_all
 
     parser = argparse.ArgumentParser(
         prog="wandbsweep",
@@ -192,7 +177,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     watching = command("status", status, "How far a sweep is: the states of its trials, and the best one so far.")
-    watching.add_argument("--watch", action="store_true", help="again every 2 s, until nothing runs any more")
+    watching.add_argument(
+        "--watch",
+        action="store_true",
+        help="follow it until there is no more to come; in a pipe, lines whenever it changes",
+    )
     ranking = command("table", table, "Its trials, the best first.")
     ranking.add_argument("--top", type=_count, metavar="N", help="only the best N; 0: all")
     winning = command("best", best, "The best trial, its parameters, and the command that trains it again.")

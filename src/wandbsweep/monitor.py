@@ -1,11 +1,13 @@
-"""Live progress of a sweep in the terminal that launched it: a bar, or plain lines where there is no terminal."""
+"""Live progress of a sweep in the terminal that launched it: one line, or the whole picture; in a pipe, plain lines."""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wandbsweep.errors import SweepError
@@ -24,11 +26,22 @@ Notes = Callable[[SweepResults], Sequence[str]]
 
 @contextmanager
 def watched(
-    read: Callable[[], SweepResults], total: int | None, *, notes: Notes = lambda results: ()
+    read: Callable[[], SweepResults],
+    total: int | None,
+    *,
+    notes: Notes = lambda results: (),
+    standing: Notes = lambda results: (),
+    alone: bool = False,
 ) -> Iterator[None]:
-    """Show how the sweep goes on, on stderr, for the duration of a ``with`` block. ``read`` gives its present state."""
+    """Show how the sweep goes on, on stderr, for the duration of a ``with`` block. ``read`` gives its present state.
+
+    ``alone``: whether the trials write elsewhere, so that there is room for the whole picture, ``standing`` included;
+    else they share the terminal with one line. ``notes`` are said once, above.
+    """
     done = threading.Event()
-    show = _bar if sys.stderr.isatty() else _lines
+    show: Callable[..., None] = _lines
+    if sys.stderr.isatty():
+        show = partial(_picture, standing=standing) if alone else _bar
     thread = threading.Thread(target=show, args=(read, total, done, notes), name="wandbsweep-monitor", daemon=True)
     thread.start()
     try:
@@ -104,6 +117,33 @@ def _bar(
             before = ended
             _, _, description = state_line(results, total).partition(" · ")
             progress.update(task, completed=ended, description=description)
+
+
+def _picture(
+    read: Callable[[], SweepResults],
+    total: int | None,
+    done: threading.Event,
+    notes: Notes = lambda results: (),
+    console: Console | None = None,
+    *,
+    standing: Notes = lambda results: (),
+) -> None:
+    """All of ``status --watch``; it makes room for what comes after it."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from wandbsweep.results.watching import Picture
+
+    with Live(
+        console=console or Console(stderr=True), auto_refresh=False, transient=True, vertical_overflow="crop"
+    ) as live:
+        before = -1
+        for results in _changes(read, done):
+            ended = sum(trial.state in ENDED for trial in results.trials)
+            for note in notes(results) if ended != before else ():
+                live.console.print(f"Note: {note}", markup=False, soft_wrap=True)
+            before = ended
+            live.update(Picture(results, total, time.time(), standing(results)), refresh=True)
 
 
 def describe(trial: TrialRecord, results: SweepResults) -> str:

@@ -70,6 +70,7 @@ class Session:
             self._controller.order = "running"
         self.isolation: Isolation = isolation_under(launcher, settings.isolation)
         self.devices = devices_under(launcher, settings, self._agents())
+        self._alone = "submitit" in launcher  # its jobs write to files, others to this terminal
 
     def run(self, launch: Launch) -> list[Any]:
         """Returns Hydra's JobReturn of each trial that these agents ran, by number.
@@ -93,7 +94,9 @@ class Session:
         trials: list[Any] = []
         failure: Exception | None = None
         try:
-            with watched(self._results, self._controller.cap, notes=self._notes):
+            with watched(
+                self._results, self._controller.cap, notes=self._notes, standing=self._standing, alone=self._alone
+            ):
                 trials, failure = self._work(launch)
         except KeyboardInterrupt:
             self._conclude()
@@ -116,6 +119,12 @@ class Session:
     def _notes(self, results: SweepResults) -> list[str]:
         """Advice that was not given yet; a plain grid is the user's own affair."""
         return [] if self.prepared.plain else self._adviser.fresh(results.spec, results.trials)
+
+    def _standing(self, results: SweepResults) -> list[str]:
+        """What the picture says besides."""
+        if self.prepared.plan.hosted is None and self._controller.order == "paused":
+            return [f"Paused; go on with: wandbsweep resume {results.sweep_id}"]
+        return []
 
     def _work(self, launch: Launch) -> tuple[list[Any], Exception | None]:
         """Launch agents, and others in the place of those that were lost, until nothing is left to do here.

@@ -92,7 +92,8 @@ def write_spec(directory: Path, spec: SweepSpec) -> None:
 
 def refuse_orphans(directory: Path) -> None:
     """A journal that belongs to no sweep here must not be overwritten: it is somebody's, or what a lost one left."""
-    from wandbsweep.controllers.store import JOURNAL, open_storage, read_ledger
+    from wandbsweep.controllers.reading import JOURNAL
+    from wandbsweep.controllers.store import open_storage, read_ledger
 
     if holds_sweep(directory) or not (directory / JOURNAL).exists():
         return

@@ -278,7 +278,7 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
 
 
 def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
-    monkeypatch.setattr("wandbsweep.controllers.embedded._PATIENCE_S", 0.05)
+    monkeypatch.setattr("wandbsweep.controllers.turns.DEAD_S", 0.05)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
     controller._claim("dead", number=None, attempt=1, params=None)
     trials = [controller.ask("a") for _ in range(3)]

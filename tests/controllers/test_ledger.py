@@ -6,7 +6,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.feed import PolledFeed, feed_of
+from wandbsweep.controllers.database import open_database
+from wandbsweep.controllers.feed import feed_of
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
 from wandbsweep.controllers.ledger import CLAIM, OUTCOME, PARAMS, Ledger
 
@@ -141,44 +142,30 @@ def test_histories_follow_the_reports_in_the_order_of_steps_and_leave_out_what_i
     assert store.ledger.histories() == {0: (0.0, 0.3)}
 
 
-def test_the_same_answer_whenever_and_however_one_reads(tmp_path):
-    store = Store(WatchedJournal(JournalFile(tmp_path / "journal.log")))
+@pytest.mark.parametrize("place", ["journal", "sqlite"])
+def test_the_same_answer_whenever_and_however_one_reads(tmp_path, place):
+    def opened():
+        if place == "journal":
+            return WatchedJournal(JournalFile(tmp_path / "journal.log"))
+        return open_database(f"sqlite:///{tmp_path}/sweep.db", wait_s=0)
+
+    store = Store(opened())
     late = Store.__new__(Store)
     for round_ in range(3):
         keys = [store.claim(cap=4) for _ in range(2)]
+        store.storage.set_trial_intermediate_value(keys[1], 0, 0.5)
+        store.read()
+        store.storage.set_trial_intermediate_value(keys[1], 1, 0.25)
         store.close(keys[0], ["queued", "finished", "failed"][round_])
         store.read()
         store.claim(number=0, attempt=2)
-    late.storage, late.ledger = WatchedJournal(JournalFile(tmp_path / "journal.log")), Ledger()
-    late.study, late.feed = store.study, PolledFeed(late.storage, store.study)
+    late.storage, late.ledger, late.study = opened(), Ledger(), store.study
+    late.feed = feed_of(late.storage, store.study)
     assert late.read().records() == store.read().records()
     assert len(late.ledger.entries) == 4
-
-
-def test_a_gap_in_what_the_store_lists_is_waited_for():
-    class Listing:
-        """A database whose cache shows the trial that this process made before another's earlier one."""
-
-        def __init__(self, trials):
-            self.trials = trials
-
-        def get_all_trials(self, study, deepcopy):
-            return self.trials
-
-    first, second, third = Store(), Store(), Store()
-    trials = []
-    for number, store in enumerate((first, second, third)):
-        store.claim()
-        made = store.storage.get_all_trials(store.study)[0]
-        made.number = made._trial_id = number
-        trials.append(made)
-    listing = Listing([trials[0], trials[2]])
-    feed, ledger = PolledFeed(listing, 0), Ledger()
-    ledger.update(feed.changes())
-    assert not ledger.knows(2)
-    listing.trials = trials
-    ledger.update(feed.changes())
-    assert [ledger.number_of(key) for key in range(3)] == [0, 1, 2]
+    assert [record.history for record in late.ledger.records()] == [[], [0.5, 0.25], [], [0.5, 0.25]]
+    for each in (store, late):
+        each.storage.remove_session()
 
 
 @pytest.mark.parametrize("goal", ["minimize", "maximize"])

@@ -317,3 +317,11 @@ class TestSavings:
         found = self.trained(tmp_path / "b", ([9.0], True))
         assert found.whole is None
         assert "no trial finished" in found.notes[0]
+
+
+def test_values_whose_squares_overflow(tmp_path):
+    space = {"x": {"min": 0.0, "max": 1.0}, "y": {"values": ["a", "b"]}}
+    results = planted(tmp_path, space, lambda params: params["x"] * 1e300, 25)
+    found = results.importance()
+    assert max(found, key=found.get) == "x"
+    assert results.correlation()["x"].rank == results.correlation()["x"].linear == pytest.approx(1.0)

@@ -11,12 +11,13 @@ from tests.results.sweeps import METRICS, PLAIN, make
 from wandbsweep import Outcome, TrialRecord, cli, create_sweep, load_sweep, open_sweep
 from wandbsweep.results import watching
 from wandbsweep.results.load import SweepResults
-from wandbsweep.results.watching import eta, picture, sparkline, watch
+from wandbsweep.results.reader import SweepReader
+from wandbsweep.results.watching import Picture, eta, follow, sparkline, watch
 
 
-def drawn(results, total=30, width=80):
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(picture(results, total, now=time.time()))
+def drawn(results, total=30, width=80, height=24, remarks=()):
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
+    console.print(Picture(results, total, time.time(), remarks))
     return console.file.getvalue()
 
 
@@ -49,7 +50,30 @@ def test_what_is_in_it(running):
 
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_it_fits(running, width):
-    assert max(map(len, drawn(running, width=width).splitlines())) <= width
+    lines = drawn(running, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("━" in line for line in lines) == 1  # the bar does not wrap
+    assert any(line.startswith("agent") and "value" in line for line in lines)
+
+
+@pytest.mark.parametrize(("height", "agents"), [(24, 8), (16, 2)])
+def test_it_is_no_higher_than_the_terminal(tmp_path, height, agents):
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 90}), tmp_path, seed=0)
+    for number in range(40):
+        trial = controller.ask(f"node-{number}")
+        controller.report(trial, 0, {"val/loss": number})
+        if number < 6:
+            controller.complete(trial, Outcome.finished())
+    lines = drawn(open_sweep(tmp_path), 90, height=height).splitlines()
+    assert sum(line.startswith("node-") for line in lines) == agents
+    assert any(line.startswith("…") and f"{34 - agents} more" in line for line in lines)
+    assert len(lines) <= max(height, 20)  # the least there is to show
+
+
+def test_nobody_there(running):
+    text = drawn(running, remarks=["No agent lives. Go on with:\n  python train.py"])
+    assert "No agent lives. Go on with:" in text
+    assert " left (" not in text  # nobody works, so nothing ends
 
 
 def test_sweeps_of_other_kinds(tmp_path):
@@ -88,6 +112,28 @@ def test_it_ends_with_the_sweep(running):
     shown = console.file.getvalue()
     assert "8 finished" in shown
     assert " left (the last 8 trials took" in shown
+
+
+def test_an_agent_between_two_trials_is_waited_for(tmp_path):
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller.complete(controller.ask("a"), Outcome.finished())
+    reader = SweepReader(tmp_path)
+    seen = []
+    for results, standing in follow(reader.read, every_s=0.01):
+        seen.append((len(results.trials), standing.alive))
+        if len(results.trials) == 1:
+            controller.complete(controller.ask("a"), Outcome.finished())
+    controller.close()
+    assert seen == [(1, True), (2, True)]
+
+
+def test_what_a_vanished_sweep_says(tmp_path):
+    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller.complete(controller.ask("a"), Outcome.finished())
+    controller.close()
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    watch(SweepReader(tmp_path).read, console, every_s=0)
+    assert "No agent lives." in console.file.getvalue()
 
 
 def test_in_a_pipe_it_is_lines(tmp_path, monkeypatch, capsys):

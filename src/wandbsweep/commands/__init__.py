@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -38,13 +39,19 @@ def add_all(command: Command) -> None:
 
 def opened(options: argparse.Namespace) -> SweepResults:
     """The sweep that the command names; the newest one where it names none."""
-    from wandbsweep.errors import SweepDirectoryError
     from wandbsweep.results.load import open_sweep
+
+    return open_sweep(named(options))
+
+
+def named(options: argparse.Namespace) -> str | Path:
+    """What to open: what the command names, or the sweep in ``outputs/`` that was started last."""
+    from wandbsweep.errors import SweepDirectoryError
     from wandbsweep.sweepdir import OUTPUTS, sweeps_by_age
 
     if options.sweep is not None:
-        return open_sweep(options.sweep)
+        return str(options.sweep)
     newest = next(iter(sweeps_by_age()), None)
     if newest is None:
         raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
-    return open_sweep(newest)
+    return newest

@@ -14,7 +14,11 @@ def add(command: Command) -> None:
     parser = command("narrow", run, "Write the next sweep file: ranges narrowed to where the best trials are.")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: print it")
     parser.add_argument("--top", type=float, default=0.2, metavar="SHARE", help="of the trials that count as best: 0.2")
-    parser.add_argument("--fork", action="store_true", help="let it learn from this sweep's trials (not W&B's format)")
+    parser.add_argument(
+        "--fork",
+        action="store_true",
+        help="let it learn from this sweep's trials: best after bayes, which starts anew otherwise (not W&B's format)",
+    )
     parser.add_argument("--force", action="store_true", help="write over FILE where it exists")
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import logging
 import os
+import random
 import re
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage  # what Optuna puts in front of each RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.errors import SweepDirectoryError
 
 _PATIENCE_S = 300.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
 
 # The drivers that we install, for those who name a database only.
 _DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql"), "mariadb": ("MySQLdb", "pymysql")}
@@ -31,16 +38,29 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
-def open_database(url: str, *, wait_s: float) -> BaseStorage:
+
+def open_database(url: str, *, wait_s: float) -> Database:
     """Optuna's storage on the database at ``url``, which waits out a restart or a cut line of up to five minutes.
 
     ``wait_s``: how long to wait for it now. ``${oc.env:NAME}`` in ``url`` stands for the environment variable NAME, so
     that no secret need be written down.
     """
     whole = expanded(url)
-    opened = _patiently(lambda: _Patient(with_driver(whole), engine_kwargs=_engine_options(whole)), wait_s)
-    return get_storage(opened)
+    return Database(patiently(lambda: _opened(with_driver(whole)), wait_s))
+
+
+def _opened(url: str) -> _Patient:
+    """Optuna compares the tables' version with those it knows, which takes longer than all else that an agent asks for;
+    nobody need where the same Optuna has made them."""
+    import sqlalchemy as sa
+
+    opened = _Patient(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
+    with opened.engine.connect() as connection:
+        made_by = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
+    return opened if made_by == version("optuna") else _Patient(url, engine_kwargs=engine_options(url))
 
 
 def expanded(url: str) -> str:
@@ -78,13 +98,12 @@ def with_driver(url: str) -> str:
     return f"{scheme}+{ours}{separator}{rest}"
 
 
-def _engine_options(url: str) -> dict[str, Any]:
+def engine_options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):  # its writers wait for each other, by default 5 s, and then give up
         return {"connect_args": {"timeout": 60}}
-    from sqlalchemy.pool import NullPool
+    from wandbsweep.controllers.connections import Passing
 
-    # A connection per operation, which costs milliseconds: hundreds of idle agents would use up what a server allows.
-    return {"poolclass": NullPool}
+    return {"poolclass": Passing}
 
 
 class _Patient(RDBStorage):
@@ -94,16 +113,125 @@ class _Patient(RDBStorage):
     then has two rows; the first has no owner, its lease lapses, and its trial is run by who takes it over.
     """
 
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        if template_trial is None:
+            return super()._create_new_trial(study_id)
+        made = copy.deepcopy(template_trial)
+        with self._writing() as (connection, writing):
+            made._trial_id, made.number = writing.create(connection, study_id, template_trial)
+        return made
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        with self._writing() as (connection, writing):
+            writing.set_study_attribute(connection, study_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._writing() as (connection, writing):
+            writing.set_attribute(connection, trial_id, key, value)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        with self._writing() as (connection, writing):
+            writing.report(connection, trial_id, step, intermediate_value)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if not state.is_finished():
+            return super().set_trial_state_values(trial_id, state, values)
+        with self._writing() as (connection, writing):
+            writing.close(connection, trial_id, state, values)
+        return True
+
+    def choose(
+        self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
+    ) -> None:
+        with self._writing() as (connection, writing):
+            writing.choose(connection, trial, attributes, params)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[sa.Connection, Any]]:
+        """A transaction, and the statements for it. What is there already was written by another at the same moment,
+        or by an earlier try."""
+        from sqlalchemy.exc import IntegrityError
+
+        from wandbsweep.controllers import database_writing
+
+        with suppress(IntegrityError), self.engine.begin() as connection:
+            yield connection, database_writing
+
+
+class Database(_CachedStorage):
+    """Optuna's storage on a database, and shorter ways to what hundreds of agents ask it for all the time."""
+
+    def __init__(self, backend: _Patient) -> None:
+        super().__init__(backend)
+        self._patient = backend
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return self._patient.engine
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Have what this thread does in a ``with`` block share a connection: making one takes longer than using it."""
+        from wandbsweep.controllers.connections import Passing
+
+        pool = self._engine.pool
+        if isinstance(pool, Passing):
+            with pool.keeping():
+                yield
+        else:
+            yield
+
+    def let_go(self) -> None:
+        """Share no connection while one waits."""
+        from wandbsweep.controllers.connections import Passing
+
+        if isinstance(self._engine.pool, Passing):
+            self._engine.pool.let_go()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """See ``WatchedJournal``: here one cannot."""
+        yield False
+
+    def read(self, ask: Callable[[sa.Connection], T]) -> T:
+        # One way to the server and back for a question, instead of three with a transaction; elsewhere the change to it
+        # takes as many.
+        level = {"isolation_level": "AUTOCOMMIT"} if self._engine.dialect.name == "postgresql" else {}
+
+        def answer() -> T:
+            with self._engine.connect() as connection:
+                return ask(connection.execution_options(**level))
+
+        return patiently(answer, _PATIENCE_S)
+
+    def study_attributes(self, study: int, start: str) -> dict[str, Any]:
+        """Those of the study's own attributes whose names begin with ``start``: each agent has left one there."""
+        from wandbsweep.controllers.database_reading import study_attributes
+
+        return self.read(lambda connection: study_attributes(connection, study, start))
+
+    def choose(
+        self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
+    ) -> None:
+        """Write ``attributes`` and ``params`` (as Optuna stores them) of a trial that has none of these yet."""
+        self._patient.choose(trial, attributes, params)
+
+    def reports(self, trial: int) -> list[float]:
+        """What a trial has reported, in any order."""
+        from wandbsweep.controllers.database_reading import reports_of
+
+        return self.read(lambda connection: reports_of(connection, trial))
+
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return _patiently(lambda: method(*args, **kwargs), _PATIENCE_S)
+        return patiently(lambda: method(*args, **kwargs), _PATIENCE_S)
 
     return call
 
 
-def _patiently(action: Callable[[], T], patience_s: float) -> T:
+def patiently(action: Callable[[], T], patience_s: float) -> T:
     deadline, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
     while True:
         try:
@@ -113,15 +241,15 @@ def _patiently(action: Callable[[], T], patience_s: float) -> T:
                 raise
             if wait_s == _FIRST_WAIT_S:
                 log.warning("The database cannot be reached, trying for up to %.0f s", patience_s)
-        time.sleep(wait_s)
+        time.sleep(wait_s * random.uniform(0.5, 1.0))  # hundreds may have been turned away at once
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 # And what Optuna's cache in front of it calls beyond the storages' interface.
-_BEYOND = ("_create_new_trial", "_get_trials", "_set_trial_param")
+_BEYOND = ("_create_new_trial", "_get_trials", "_set_trial_param", "choose")
 
 for _name in (*BaseStorage.__abstractmethods__, *_BEYOND):
-    setattr(_Patient, _name, _patient(getattr(RDBStorage, _name)))
+    setattr(_Patient, _name, _patient(getattr(_Patient, _name)))
 
 
 def _unreachable(error: BaseException | None) -> bool:

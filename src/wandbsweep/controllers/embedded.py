@@ -13,14 +13,12 @@ from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers import doubt
-from wandbsweep.controllers.ending import Ending, all_given_out, called_off, given_up, target_reached
+from wandbsweep.controllers import doubt, turns
+from wandbsweep.controllers.ending import Ending, all_given_out, over_for_all
 from wandbsweep.controllers.exact import packed, unpacked
 from wandbsweep.controllers.feed import feed_of
-from wandbsweep.controllers.journal import WatchedJournal
 from wandbsweep.controllers.leases import Keeper
 from wandbsweep.controllers.ledger import (
     CLAIM,
@@ -37,18 +35,16 @@ from wandbsweep.controllers.mirror import Mirror
 from wandbsweep.controllers.orders import Orders
 from wandbsweep.controllers.prior import read_known
 from wandbsweep.controllers.pruners import make_stopper
-from wandbsweep.controllers.repeats import reached
 from wandbsweep.controllers.search import make_search
 from wandbsweep.controllers.settling import in_optuna, settled
-from wandbsweep.controllers.store import IDENTITY, KNOWN, SEED, leases_of, open_study, study_attributes
+from wandbsweep.controllers.store import IDENTITY, KNOWN, SEED, Store, leases_of, open_study, study_attributes
+from wandbsweep.distributions import grid_key
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
 
 METHODS = ("bayes", "grid", "random")
 
-# An agent that died while choosing parameters must not hold up the others for longer than this.
-_PATIENCE_S = 30.0
 _POLL_S = 0.02
 _WAIT_S = 0.25  # what an agent that has to wait sleeps between two looks
 
@@ -71,7 +67,7 @@ class EmbeddedController:
     def __init__(
         self,
         spec: SweepSpec,
-        storage: BaseStorage,
+        storage: Store,
         *,
         study_name: str,
         seed: int | None = None,
@@ -84,8 +80,9 @@ class EmbeddedController:
         _refuse_unsupported(spec)
         self.spec = spec
         self._storage = storage
-        self._study = open_study(storage, study_name, spec, seed, directory=directory)
-        stored = study_attributes(storage, self._study)
+        with storage.connected():
+            self._study = open_study(storage, study_name, spec, seed, directory=directory)
+            stored = study_attributes(storage, self._study)
         self.seed = int(stored[SEED])
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
@@ -98,7 +95,7 @@ class EmbeddedController:
         self._lock = threading.RLock()
         self._asking = threading.Lock()
         self._metrics: dict[int, dict[str, float]] = {}
-        self._turns = _Turns()
+        self._turns = turns.Turns()
         self._warned = False
         self._max_attempts = max_attempts
         self._lease_s = lease_s
@@ -126,11 +123,11 @@ class EmbeddedController:
 
     def ask(self, agent: str) -> Trial | None:
         # One thread at a time: two would only take each other's numbers, and bayes chooses one after another anyway.
-        with self._asking:
+        with self._asking, self._storage.connected():
             sure = False
             while True:
                 if self._orders.recent() == "paused":
-                    time.sleep(_WAIT_S)
+                    self._pause(_WAIT_S)
                     continue
                 with self._synced() as ledger:
                     entry = ledger.queued(agent) or self._lapsed(ledger)
@@ -138,19 +135,18 @@ class EmbeddedController:
                     if over is not None and over == self._all_out(ledger, agent):
                         entry = self._ghost(ledger)
                         over = None if entry else over
-                    opened = len(ledger.entries)
                     left = _Left(entry, ledger.record(entry)) if entry else None
                 if over is not None:
                     if sure:
                         return None
                     sure = self.ready(agent)  # and look once more: that may have shown that a trial is lost
                     if not sure:
-                        time.sleep(_WAIT_S)
+                        self._pause(_WAIT_S)
                     continue
                 if left and left.running and len(left.lost) + 1 >= self._max_attempts:
                     self._bury(left)
                     continue
-                trial = self._continue(agent, left) if left else self._open_new(agent, opened)
+                trial = self._continue(agent, left) if left else self._open_new(agent)
                 if trial is not None:
                     return trial
 
@@ -160,16 +156,20 @@ class EmbeddedController:
         It does while the sweep is paused, and while nothing is left but trials of other agents, of which it is not
         yet known that these live: an agent that left would not be there to take them over.
         """
-        if self._orders.read() == "paused":
-            return False
-        with self._synced() as ledger:
-            over = self._why_over(ledger, agent, self._lapsed(ledger))
-            if over is None or over != self._all_out(ledger, agent):
-                return True
-        return self.attended() is not None
+        with self._storage.connected():
+            if self._orders.read() == "paused":
+                return False
+            with self._synced() as ledger:
+                over = self._why_over(ledger, agent, self._lapsed(ledger))
+                if over is None or over != self._all_out(ledger, agent):
+                    return True
+            return self.attended() is not None
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
-        step = as_step(step)
+        with self._storage.connected():
+            return self._report(trial, as_step(step), metrics)
+
+    def _report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
         if (decided := self.check(trial)).stop:
             return decided
         numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
@@ -196,7 +196,8 @@ class EmbeddedController:
         return trial.key not in self._fenced
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
-        self._close(trial.key, self._settle(trial, outcome))
+        with self._storage.connected():
+            self._close(trial.key, self._settle(trial, outcome))
 
     def release(self, trial: Trial, reason: str) -> None:
         self._give_back(trial.key, reason)
@@ -212,7 +213,8 @@ class EmbeddedController:
         """Give a trial that failed to another agent, where this one may be to blame (``doubt.py``); whether it was."""
         with self._synced() as ledger:
             entry = ledger.entries[trial.number]
-            lasted_s = (datetime.now() - (entry.newest.datetime_start or datetime.now())).total_seconds()
+            begun = entry.newest.datetime_start
+            lasted_s = time.time() - begun.timestamp() if begun else 0.0
             if entry.newest._trial_id != trial.key or not doubt.is_doubtful(ledger, entry, lasted_s=lasted_s):
                 return False
         self._give_back(trial.key, reason, doubted=True)
@@ -238,14 +240,6 @@ class EmbeddedController:
     @order.setter
     def order(self, order: str) -> None:
         self._orders.give(order)
-
-    @property
-    def lease_s(self) -> float:
-        return self._lease_s
-
-    def last_beat(self) -> float | None:
-        """When an agent was last heard of, by its own clock (Unix time, seconds); None: there is none."""
-        return self._leases.latest() if self._leases else None
 
     def attended(self) -> bool | None:
         """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
@@ -321,27 +315,28 @@ class EmbeddedController:
         return all_given_out(ledger, cap=self.cap, agent=agent)
 
     def _over_for_all(self, ledger: Ledger) -> Ending | None:
-        target = self.spec.metric.target if self.spec.metric else None
-        repeats = self.spec.repeats
-        # With repeats a target is a mean's, not that of one lucky run.
-        single = None if repeats else target
-        order = called_off(self._orders.last)
-        over = order or given_up(ledger, max_failures=self._max_failures) or target_reached(ledger, target=single)
-        if over or target is None or not repeats or not reached(target, ledger.records(), repeats, self.spec.goal):
-            return over
-        return Ending(f"the target {target:g} was reached, as the mean of {len(repeats.values)} runs")
+        return over_for_all(ledger, self.spec, order=self._orders.last, max_failures=self._max_failures)
 
-    def _open_new(self, agent: str, expected: int) -> Trial | None:
-        """Claim the next number, likely ``expected``; None: others were faster, and took the last."""
-        params = self._search.draw(expected)
-        key = self._claim(agent, number=None, attempt=1, params=_stored(expected, params))
+    def _open_new(self, agent: str) -> Trial | None:
+        """Claim the next number; None: others were faster, and took the last.
+
+        Where one can be alone with the store, the number is known beforehand, and with it what follows from it: one
+        line for all the others to read, and not one more for each parameter. Nothing else rests on being alone.
+        """
+        if self._keeper:
+            self._keeper.start()
+        params, expected = None, -1
+        with self._storage.alone() as alone:
+            if alone:
+                with self._synced() as ledger:
+                    expected = len(ledger.entries)
+                params = self._search.draw(expected)
+            key = self._claim(agent, number=None, attempt=1, params=_stored(expected, params))
         number = self._number_won(key)
         if number is None:
             return None
         if params is None or number != expected:
             params = self._choose(key, number)
-        elif not isinstance(self._storage, WatchedJournal):
-            self._store_mirror(key, params)
         return Trial(number, _exact(params), key=key)
 
     def _continue(self, agent: str, left: _Left) -> Trial | None:
@@ -383,9 +378,7 @@ class EmbeddedController:
         distributions: dict[str, BaseDistribution] = {}
         if params is not None:
             attributes[PARAMS] = params
-            # They may turn out to be another trial's, and a database cannot change its mirror.
-            if number is not None or isinstance(self._storage, WatchedJournal):
-                values, distributions = self._mirror.of(unpacked(params["values"]))
+            values, distributions = self._mirror.of(unpacked(params["values"]))
         template = FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -410,7 +403,7 @@ class EmbeddedController:
                 if ledger.knows(key):
                     number = ledger.number_of(key)
                     break
-            time.sleep(_POLL_S)  # a database may show a later trial before an earlier one
+            self._pause(_POLL_S)  # a database may show a later trial before an earlier one
         if number is None:
             with suppress(UpdateFinishedTrialError):
                 self._storage.set_trial_state_values(key, TrialState.FAIL)
@@ -420,33 +413,45 @@ class EmbeddedController:
     def _choose(self, key: int, number: int) -> dict[str, Any]:
         """Choose the parameters of a trial that has its number already, and store them.
 
-        Agents choose in the order of their numbers, so that each sees what the one before it runs: two that chose
-        from the same trials would choose the same point.
+        Where they depend on other trials, agents choose in the order of their numbers (``turns``).
         """
         try:
             params = self._search.draw(number)
             if params is None:
-                self._await_turn(number)
-                params = self._search.propose(number, [t for t in self.trials() if t.number != number])
-            self._storage.set_trial_system_attr(key, PARAMS, cast(dict[str, Any], _stored(number, params)))
+                params = self._propose(number)
+            values, distributions = self._mirror.of(params)
+            mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
+            self._storage.choose(key, {PARAMS: _stored(number, params)}, mirror)
         except BaseException as error:
             self._give_back(key, f"no parameters were chosen ({type(error).__name__})")
             raise
-        self._store_mirror(key, params)
         return params
 
-    def _store_mirror(self, key: int, params: Mapping[str, Any]) -> None:
-        values, distributions = self._mirror.of(params)
-        for name, distribution in distributions.items():
-            self._storage.set_trial_param(key, name, distribution.to_internal_repr(values[name]), distribution)
+    def _propose(self, number: int) -> dict[str, Any]:
+        in_turn = self._await_turn(number)
+        self._storage.let_go()
+        params = self._search.propose(number, self._others(number), not in_turn)
+        if not in_turn:  # others chose meanwhile
+            others, key = self._others(number), grid_key(params)
+            if any(key == grid_key(trial.params) for trial in others):
+                return self._search.propose(number, others)
+        return params
 
-    def _await_turn(self, number: int) -> None:
-        while True:
-            with self._synced() as ledger:
-                choosing = [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
-            if not self._turns.wait_for(choosing):
-                return
-            time.sleep(_POLL_S)
+    def _others(self, number: int) -> list[TrialRecord]:
+        return [trial for trial in self.trials() if trial.number != number]
+
+    def _await_turn(self, number: int) -> bool:
+        """Whether it came before this agent's patience was over."""
+        until = time.monotonic() + turns.PATIENCE_S
+        while ahead := self._turns.ahead(self._choosing_before(number)):
+            if time.monotonic() > until:
+                return False
+            time.sleep(turns.pause_s(ahead))  # so short that connections are kept
+        return True
+
+    def _choosing_before(self, number: int) -> list[int]:
+        with self._synced() as ledger:
+            return [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
 
     # -- judging ------------------------------------------------------------------------------------------------
 
@@ -461,7 +466,7 @@ class EmbeddedController:
 
     def _settle(self, trial: Trial, outcome: Outcome) -> StoredOutcome:
         metrics = self._metrics.get(trial.key, {})
-        reports = list(self._storage.get_trial(trial.key).intermediate_values.values())
+        reports = self._storage.reports(trial.key)
         if best_of(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, bool(reports))
         return settled(self.spec, outcome, reports=reports, metrics=metrics)
@@ -484,7 +489,7 @@ class EmbeddedController:
             state=state, reason=reason, value=None, metrics=self._metrics.get(key, {}), hopeless=False
         )
         if state == "crashed":
-            outcome["value"] = best_of(list(self._storage.get_trial(key).intermediate_values.values()), self.spec.goal)
+            outcome["value"] = best_of(self._storage.reports(key), self.spec.goal)
         if lost:
             outcome["lost"] = True
         if doubted:
@@ -501,32 +506,16 @@ class EmbeddedController:
         self._metrics.pop(key, None)
         self._mine.discard(key)
 
+    def _pause(self, seconds: float) -> None:
+        self._storage.let_go()
+        time.sleep(seconds)
+
     @contextmanager
     def _synced(self) -> Iterator[Ledger]:
         """The ledger, brought up to date with the store and kept from other threads for a ``with`` block."""
         with self._lock:
             self._ledger.update(self._feed.changes())
             yield self._ledger
-
-
-class _Turns:
-    """How long to wait for agents that choose parameters; one that died while choosing must hold nobody up."""
-
-    def __init__(self) -> None:
-        self._dead: set[int] = set()
-        self._first = -1
-        self._since = 0.0
-
-    def wait_for(self, choosing: Sequence[int]) -> bool:
-        """Whether to wait on, where the trials ``choosing`` come first."""
-        alive = [number for number in choosing if number not in self._dead]
-        if not alive:
-            return False
-        if alive[0] != self._first:
-            self._first, self._since = alive[0], time.monotonic()
-        elif time.monotonic() - self._since > _PATIENCE_S:
-            self._dead.add(alive[0])
-        return True
 
 
 class _Left:

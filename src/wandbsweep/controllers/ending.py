@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wandbsweep.controllers.ledger import Ledger, best_of
+from wandbsweep.controllers.repeats import reached
+
+if TYPE_CHECKING:
+    from wandbsweep.spec import SweepSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +18,17 @@ class Ending:
 
     reason: str
     given_up: bool = False
+
+
+def over_for_all(ledger: Ledger, spec: SweepSpec, *, order: str, max_failures: int | None) -> Ending | None:
+    """Why no agent gets a trial any more, whatever is left to give out."""
+    target = spec.metric.target if spec.metric else None
+    # With repeats a target is a mean's, not that of one lucky run.
+    single = None if spec.repeats else target
+    over = called_off(order) or given_up(ledger, max_failures=max_failures) or target_reached(ledger, target=single)
+    if over or target is None or not spec.repeats or not reached(target, ledger.records(), spec.repeats, spec.goal):
+        return over
+    return Ending(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
 
 
 def given_up(ledger: Ledger, *, max_failures: int | None) -> Ending | None:

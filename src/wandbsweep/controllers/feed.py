@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from wandbsweep.controllers.journal import WatchedJournal
+from wandbsweep.controllers.ledger import Attempt
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.database import Database
+    from wandbsweep.controllers.store import Store
 
 
 class Feed(Protocol):
-    def changes(self) -> list[FrozenTrial]:
+    def changes(self) -> Sequence[Attempt]:
         """The trials created or written to since the last call, created ones in their order of creation.
 
         Some may not have changed at all.
@@ -48,21 +52,18 @@ class JournalFeed:
             yield self._storage.get_trial(key)
 
 
-class PolledFeed:
-    """Lists all trials each time, for a database, and tells them apart by identity."""
+class DatabaseFeed:
+    """Counts what the open attempts have, and reads those that have more than they had."""
 
-    def __init__(self, storage: BaseStorage, study: int) -> None:
+    def __init__(self, storage: Database, study: int) -> None:
+        from wandbsweep.controllers.database_reading import StoredAttempts
+
         self._storage = storage
-        self._study = study
-        self._last: list[FrozenTrial] = []
+        self._attempts = StoredAttempts(study, counting=True)
 
-    def changes(self) -> list[FrozenTrial]:
-        listed = self._storage.get_all_trials(self._study, deepcopy=False)
-        # Optuna may list a trial that this process made before it has read an earlier one of another's.
-        whole = [trial for position, trial in enumerate(listed) if trial.number == position]
-        known, self._last = self._last, whole
-        return [t for i, t in enumerate(whole) if i >= len(known) or t is not known[i]]
+    def changes(self) -> Sequence[Attempt]:
+        return self._storage.read(self._attempts.changes)
 
 
-def feed_of(storage: BaseStorage, study: int) -> Feed:
-    return JournalFeed(storage, study) if isinstance(storage, WatchedJournal) else PolledFeed(storage, study)
+def feed_of(storage: Store, study: int) -> Feed:
+    return JournalFeed(storage, study) if isinstance(storage, WatchedJournal) else DatabaseFeed(storage, study)

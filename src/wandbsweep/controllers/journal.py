@@ -12,18 +12,22 @@ import fcntl
 import json
 import logging
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from wandbsweep.errors import SweepDirectoryError
 
 _TAIL_CHUNK = 4096
+_BATCH = 500  # lines that are parsed at once
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_S = 1.0
 _EXCERPT = 60
@@ -43,7 +47,20 @@ class JournalFile(BaseJournalBackend):
         """``patience_s``: how long to wait for room on a full disk."""
         self._path = path
         self._patience_s = patience_s
+        self._begin()
+
+    def _begin(self) -> None:
         self._next = (0, 0)  # the number of the first log not read yet, and its byte offset
+        # Whoever has the file for itself must never wait for another thread of its process that waits for the file.
+        self._mutex = threading.Lock()
+        self._held: BinaryIO | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_path": self._path, "_patience_s": self._patience_s}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         number, offset = self._next if self._next[0] <= log_number_from else (0, 0)
@@ -58,7 +75,18 @@ class JournalFile(BaseJournalBackend):
         complete = data[: data.rfind(b"\n") + 1]  # a line still being written is for the next time
         lines = complete.splitlines()
         self._next = (number + len(lines), offset + len(complete))
-        return (self._parsed(line, at) for at, line in enumerate(lines[log_number_from - number :], log_number_from))
+        return self._parsed_all(lines[log_number_from - number :], log_number_from)
+
+    def _parsed_all(self, lines: Sequence[bytes], number: int) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(lines), _BATCH):
+            batch = lines[start : start + _BATCH]
+            try:  # in two thirds of the time that the lines take one by one
+                logs = json.loads(b"[%b]" % b",".join(batch))
+            except ValueError:
+                logs = []
+            if len(logs) != len(batch) or not all(isinstance(log, dict) for log in logs):
+                logs = (self._parsed(line, at) for at, line in enumerate(batch, number + start))
+            yield from logs
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
         try:
@@ -86,15 +114,27 @@ class JournalFile(BaseJournalBackend):
                 waited = True
             time.sleep(_RETRY_S)
 
-    def _append(self, lines: bytes) -> None:
-        with self._opened() as file:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else, but for this process's own threads, from writing for a ``with`` block."""
+        with self._mutex:
+            file = self._opened()
             fcntl.flock(file, fcntl.LOCK_EX)
-            _cut_torn_tail(file)
-            try:
-                _write_all(file, lines)
-            except OSError:
-                _cut_torn_tail(file)  # whole lines stay: somebody may have read them
-                raise
+            self._held = file
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._held = None
+                file.close()
+
+    def _append(self, lines: bytes) -> None:
+        with self._mutex:
+            if self._held is not None:
+                return _append_to(self._held, lines)
+            with self._opened() as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _append_to(file, lines)
 
     def _opened(self) -> BinaryIO:
         try:
@@ -124,11 +164,41 @@ class WatchedJournal(JournalStorage):
 
     def __init__(self, backend: BaseJournalBackend) -> None:
         self._watch = _Watch(backend)
+        self._file = backend if isinstance(backend, JournalFile) else None
         super().__init__(self._watch)
 
     def written(self) -> set[int]:
         """The ids of the trials that logs read since the last call wrote to; not of those they created."""
         return set(self._watch.drain())
+
+    # What a database has shorter ways to.
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Keep other processes from writing for a ``with`` block; what it gives is whether that can be done."""
+        with self._file.alone() if self._file else nullcontext():
+            yield True
+
+    def connected(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def let_go(self) -> None:
+        pass
+
+    def study_attributes(self, study: int, start: str) -> dict[str, Any]:
+        stored = self.get_study_system_attrs(study)
+        return {key: value for key, value in stored.items() if key.startswith(start)}
+
+    def reports(self, trial: int) -> list[float]:
+        return list(self.get_trial(trial).intermediate_values.values())
+
+    def choose(
+        self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
+    ) -> None:
+        for key, value in attributes.items():
+            self.set_trial_system_attr(trial, key, value)
+        for name, (stored, distribution) in params.items():
+            self.set_trial_param(trial, name, stored, distribution)
 
 
 class _Watch(BaseJournalBackend):
@@ -159,6 +229,15 @@ def _excerpt(line: bytes) -> str:
 
 def _open_or_create(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT, 0o666)
+
+
+def _append_to(file: BinaryIO, lines: bytes) -> None:
+    _cut_torn_tail(file)
+    try:
+        _write_all(file, lines)
+    except OSError:
+        _cut_torn_tail(file)  # whole lines stay: somebody may have read them
+        raise
 
 
 def _cut_torn_tail(file: BinaryIO) -> None:

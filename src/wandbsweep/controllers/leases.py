@@ -15,17 +15,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from optuna.storages import BaseStorage
+if TYPE_CHECKING:
+    from wandbsweep.controllers.store import Store
 
 BEAT = "wandbsweep:beat:"
+LEASES = ".sweep/leases"
+"""Where a sweep's directory has them."""
 
-# Of a lease's time: how often it is renewed, how often the others' are read, and the most that the time between two
-# readings counts for, so that who was suspended itself, or cut off, condemns nobody.
-_RENEWALS = 20
+# Of a lease's time: how often the others' are read, and the most that the time between two readings counts for, so that
+# who was suspended itself, or cut off, condemns nobody.
 _LOOKS = 6
 _COUNTED = 3
 
@@ -39,6 +41,12 @@ log = logging.getLogger(__name__)
 class Leases(Protocol):
     """Where leases are kept. Any method may raise whatever the store raises when it cannot be used."""
 
+    renewals: int
+    """How often one is renewed in a lease's time."""
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Have several of these, in a ``with`` block, share what it takes to reach the store."""
+
     def renew(self, owner: str) -> None:
         """Show that ``owner`` lives."""
 
@@ -48,12 +56,14 @@ class Leases(Protocol):
     def drop(self, owner: str) -> None:
         """Leave nothing behind of one that goes."""
 
-    def latest(self) -> float | None:
-        """When anybody was last heard of, by its own clock (Unix time, seconds): to show, not to judge by."""
-
 
 class FileLeases:
     """A small file per agent in ``directory``, written in place: a full disk stops no renewal."""
+
+    renewals = 20
+
+    def connected(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -80,6 +90,7 @@ class FileLeases:
             (self._directory / owner).unlink(missing_ok=True)
 
     def latest(self) -> float | None:
+        """When anybody was last heard of, by its own clock (Unix time, seconds): to show, not to judge by."""
         owners = [path.name for path in self._directory.glob("*") if path.name != _PROBE]
         return _latest(self._read(owner) for owner in owners)
 
@@ -93,24 +104,30 @@ class FileLeases:
 class StoredLeases:
     """Attributes of a study in a database."""
 
-    def __init__(self, storage: BaseStorage, study: int) -> None:
+    renewals = _LOOKS  # on one connection with the looks: those of hundreds of agents keep the server busy
+
+    def __init__(self, storage: Store, study: int) -> None:
         self._storage = storage
         self._study = study
+
+    def connected(self) -> AbstractContextManager[None]:
+        return self._storage.connected()
 
     def renew(self, owner: str) -> None:
         self._storage.set_study_system_attr(self._study, BEAT + owner, time.time_ns())
 
     def beats(self, owners: Collection[str]) -> dict[str, object]:
-        stored = self._storage.get_study_system_attrs(self._study)
+        stored = self._storage.study_attributes(self._study, BEAT) if owners else {}
         return {owner: stored.get(BEAT + owner) for owner in owners}
 
     def drop(self, owner: str) -> None:
         with suppress(Exception):  # it may be unreachable in its driver's own ways, and then the lease lapses
             self._storage.set_study_system_attr(self._study, BEAT + owner, None)
 
-    def latest(self) -> float | None:
-        stored = self._storage.get_study_system_attrs(self._study)
-        return _latest(beat for name, beat in stored.items() if name.startswith(BEAT))
+
+def latest_of(attributes: Mapping[str, Any]) -> float | None:
+    """``FileLeases.latest``, of a study's attributes."""
+    return _latest(beat for name, beat in attributes.items() if name.startswith(BEAT))
 
 
 def _latest(beats: Iterable[Any]) -> float | None:
@@ -219,12 +236,13 @@ class Keeper:
 
     def _run(self) -> None:
         looked = time.monotonic()
-        while not self._done.wait(self._lease_s / _RENEWALS):
-            self._renew()
-            if time.monotonic() - looked >= self._lease_s / _LOOKS:
-                looked = time.monotonic()
-                with suppress(Exception):  # told by whoever needs the store now, and tried again
-                    self.look()
+        while not self._done.wait(self._lease_s / self._leases.renewals):
+            with self._leases.connected():
+                self._renew()
+                if time.monotonic() - looked >= self._lease_s / _LOOKS:
+                    looked = time.monotonic()
+                    with suppress(Exception):  # told by whoever needs the store now, and tried again
+                        self.look()
 
     def _renew(self) -> None:
         try:

@@ -17,18 +17,41 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 from wandbsweep.controllers.exact import unpacked
 from wandbsweep.stopping import Counted, counted
 from wandbsweep.trial import State, TrialRecord, is_number
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
 CLAIM = "wandbsweep:claim"
 PARAMS = "wandbsweep:params"
 OUTCOME = "wandbsweep:outcome"
+
+
+class Stage(Protocol):
+    def is_finished(self) -> bool:
+        """Whether nothing can be written any more."""
+
+
+class Attempt(Protocol):
+    """One execution of a trial as stored: Optuna's FrozenTrial, or what ``reading`` makes of the same records."""
+
+    _trial_id: int
+
+    @property
+    def state(self) -> Stage: ...
+
+    @property
+    def system_attrs(self) -> dict[str, Any]: ...
+
+    @property
+    def intermediate_values(self) -> dict[int, float]: ...
+
+    @property
+    def datetime_start(self) -> datetime | None: ...
+
+    @property
+    def datetime_complete(self) -> datetime | None: ...
 
 
 class Claim(TypedDict):
@@ -77,12 +100,12 @@ class Entry:
     number: int
     attempts: int
     started: float | None
-    newest: FrozenTrial
+    newest: Attempt
     record: TrialRecord | None = None
     """Made when asked for; dropped when the newest attempt changes."""
     lost: set[int] = field(default_factory=set)
     """Which of its attempts, counted from 1, ended with their process."""
-    claims: dict[int, FrozenTrial] = field(default_factory=dict)
+    claims: dict[int, Attempt] = field(default_factory=dict)
     """By the store's id, in its order: claims of later attempts, undecided while the newest one is open."""
 
     @property
@@ -125,7 +148,7 @@ class Ledger:
     _changed: set[int] = field(default_factory=set)
     """The trials whose history was not read since they changed."""
 
-    def update(self, stored: Iterable[FrozenTrial]) -> None:
+    def update(self, stored: Iterable[Attempt]) -> None:
         """Take the store's trials as they are now: those created since the last time in order, others in any."""
         for attempt in stored:
             if attempt._trial_id not in self._attempts:
@@ -180,7 +203,7 @@ class Ledger:
         waiting = self._queued - failed
         return self.entries[min(waiting)] if waiting else None
 
-    def _admitted(self, attempt: FrozenTrial) -> Entry | None:
+    def _admitted(self, attempt: Attempt) -> Entry | None:
         """The trial that a new attempt belongs to; None: it is void, or somebody else's use of the store."""
         claim: Claim | None = attempt.system_attrs.get(CLAIM)
         if claim is None:
@@ -210,7 +233,7 @@ class Ledger:
                 del entry.claims[key]
                 self._attempts[key] = None
 
-    def _refresh(self, entry: Entry, newest: FrozenTrial) -> None:
+    def _refresh(self, entry: Entry, newest: Attempt) -> None:
         if newest is not entry.newest:
             entry.newest, entry.record = newest, None
         self._changed.add(entry.number)
@@ -235,7 +258,7 @@ class Ledger:
         self.hopeless |= outcome.get("hopeless", False)
 
 
-def outcome_of(attempt: FrozenTrial) -> StoredOutcome:
+def outcome_of(attempt: Attempt) -> StoredOutcome:
     """How a closed attempt ended; one that another program closed has crashed, as far as we know."""
     outcome: StoredOutcome | None = attempt.system_attrs.get(OUTCOME)
     return outcome or StoredOutcome(
@@ -243,12 +266,12 @@ def outcome_of(attempt: FrozenTrial) -> StoredOutcome:
     )
 
 
-def _claim(attempt: FrozenTrial) -> Claim:
+def _claim(attempt: Attempt) -> Claim:
     claim: Claim = attempt.system_attrs[CLAIM]
     return claim
 
 
-def _next_claim(entry: Entry) -> FrozenTrial | None:
+def _next_claim(entry: Entry) -> Attempt | None:
     following = (claim for claim in entry.claims.values() if _claim(claim)["attempt"] == entry.attempts + 1)
     return next(following, None)
 

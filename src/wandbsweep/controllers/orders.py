@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING
 
-from optuna.storages import BaseStorage
+if TYPE_CHECKING:
+    from wandbsweep.controllers.store import Store
 
 ORDER = "wandbsweep:order"
 """The study's attribute that says which of ``ORDERS`` stands; none: ``running``."""
@@ -17,7 +19,7 @@ _AGE_S = 1.0  # of what is still new enough for a trial that reports
 class Orders:
     """Those of one study."""
 
-    def __init__(self, storage: BaseStorage, study: int) -> None:
+    def __init__(self, storage: Store, study: int) -> None:
         self._storage = storage
         self._study = study
         self.last = "running"
@@ -25,7 +27,7 @@ class Orders:
         self._read_at = -math.inf
 
     def read(self) -> str:
-        self.last = self._storage.get_study_system_attrs(self._study).get(ORDER, "running")
+        self.last = self._storage.study_attributes(self._study, ORDER).get(ORDER, "running")
         self._read_at = time.monotonic()
         return self.last
 

@@ -28,8 +28,11 @@ class Search(Protocol):
     def draw(self, number: int) -> dict[str, Any] | None:
         """The parameters of trial ``number`` if they depend on nothing but the number; else None."""
 
-    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
-        """The parameters of trial ``number``, given all the other trials."""
+    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+        """The parameters of trial ``number``, given all the other trials.
+
+        ``beside``: others choose at the same moment, given the same trials, and are not to come to the same.
+        """
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class GridSearch:
             point[name] = values[index]
         return {name: point[name] for name, _ in self.axes}
 
-    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -69,7 +72,7 @@ class ListedGrid:
     def draw(self, number: int) -> dict[str, Any]:
         return dict(self.points[number])
 
-    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -91,7 +94,7 @@ class RandomSearch:
         rng = np.random.default_rng([self.seed, number])
         return {name: parameter.ppf(float(rng.random())) for name, parameter in self.spec.parameters.items()}
 
-    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -106,7 +109,7 @@ class BayesSearch:
     def draw(self, number: int) -> None:
         return None
 
-    def propose(self, number: int, trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
         import numpy as np
 
         from wandbsweep.controllers import bayes
@@ -114,6 +117,8 @@ class BayesSearch:
 
         rng = np.random.default_rng([self.seed, number])
         spec = self.spec
+        if beside:
+            trials = [trial for trial in trials if trial.ended is None or rng.random() < 0.5]
         if spec.metrics:
             spec, trials = scalarised(spec, trials, rng)
         if not is_conditional(spec.parameters):

@@ -7,38 +7,42 @@ import random
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from wandbsweep.controllers.exact import packed, unpacked
+from wandbsweep.controllers.exact import packed
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
-from wandbsweep.controllers.leases import FileLeases, Leases, StoredLeases
+from wandbsweep.controllers.leases import LEASES, FileLeases, Leases, StoredLeases
 from wandbsweep.controllers.ledger import Ledger
 from wandbsweep.controllers.prior import find_known
+from wandbsweep.controllers.reading import JOURNAL
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.spec import SweepSpec, load_sweep
+from wandbsweep.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.database import Database
 
 SEED = "wandbsweep:seed"
 IDENTITY = "wandbsweep:identity"
 KNOWN = "wandbsweep:known"
 ORIGIN = "wandbsweep:origin"
 """The sweep's configuration and directory, for who knows only the store."""
-JOURNAL = "journal.log"
+
+Store: TypeAlias = "WatchedJournal | Database"
 
 OPENING_S = 5.0
 """How long somebody who looks on waits for a database, in seconds: a wrong address is to be told soon."""
 
-_LEASES = ".sweep/leases"
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
 
 _DIRECTIONS = {"minimize": StudyDirection.MINIMIZE, "maximize": StudyDirection.MAXIMIZE}
 
 
-def open_storage(path: Path | None, url: str | None = None, *, wait_s: float = OPENING_S) -> BaseStorage:
+def open_storage(path: Path | None, url: str | None = None, *, wait_s: float = OPENING_S) -> Store:
     """The database at ``url``, for which to wait ``wait_s`` seconds, else the journal in ``path``, else memory."""
     if url is None:
         return WatchedJournal(JournalInMemory() if path is None else JournalFile(path / JOURNAL))
@@ -47,11 +51,11 @@ def open_storage(path: Path | None, url: str | None = None, *, wait_s: float = O
     return open_database(url, wait_s=wait_s)
 
 
-def leases_of(storage: BaseStorage, study: int, path: Path | None) -> Leases | None:
+def leases_of(storage: Store, study: int, path: Path | None) -> Leases | None:
     """Where the agents' leases are; None: in memory, where all agents die together."""
     if not isinstance(storage, WatchedJournal):
         return StoredLeases(storage, study)
-    return None if path is None else FileLeases(path / _LEASES)
+    return None if path is None else FileLeases(path / LEASES)
 
 
 def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
@@ -86,18 +90,6 @@ def open_study(
     storage.set_study_system_attr(study, IDENTITY, spec.identity)
     storage.set_study_system_attr(study, SEED, random.SystemRandom().getrandbits(32) if seed is None else seed)
     return study
-
-
-def read_origin(storage: BaseStorage, study_name: str) -> tuple[SweepSpec, Path]:
-    """The configuration and the directory of the sweep ``study_name``. Raises SweepDirectoryError: there is none."""
-    try:
-        origin = storage.get_study_system_attrs(storage.get_study_id_from_name(study_name)).get(ORIGIN)
-    except KeyError:
-        names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
-        raise SweepDirectoryError(f"The database holds no sweep {study_name!r}; it holds {names}.") from None
-    if origin is None:
-        raise SweepDirectoryError(f"The study {study_name!r} was not made by wandbsweep.")
-    return load_sweep(unpacked(origin["config"])), Path(origin["directory"] or study_name)
 
 
 def study_attributes(storage: BaseStorage, study: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.evidence import Evidence
+from wandbsweep.results.evidence import Evidence, squarable
 from wandbsweep.results.fanova import Axis, main_effects
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _without_outliers(evidence: Evidence) -> NDArray[np.float64]:
 
     A few diverged trainings at a loss of 1e9 would else be all the variance there is.
     """
-    losses = evidence.losses
+    losses = squarable(evidence.losses)
     low, high = np.percentile(losses, [25, 75])
     limit = high + 1.5 * (high - low) if high > low else np.inf
     return np.minimum(losses, limit)

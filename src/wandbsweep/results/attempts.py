@@ -29,7 +29,7 @@ class Attempt:
 
 
 def attempts_of(results: SweepResults) -> list[Attempt]:
-    """The attempts in the order of their starts; where the store is not there any more, the last of each trial."""
+    """The attempts in the order of their starts; where they were not read from a store, the last of each trial."""
     found = list(_stored(results)) or [
         Attempt(t.number, t.attempts, t.agent, t.state, t.started, t.ended, t.reason)
         for t in results.trials
@@ -39,37 +39,25 @@ def attempts_of(results: SweepResults) -> list[Attempt]:
 
 
 def _stored(results: SweepResults) -> Iterator[Attempt]:
-    from wandbsweep.controllers.ledger import CLAIM, Ledger, outcome_of
-    from wandbsweep.controllers.store import JOURNAL, open_storage
-    from wandbsweep.sweepdir import storage_of
+    from wandbsweep.controllers.ledger import CLAIM, outcome_of
 
-    url, study_name = storage_of(results.directory, results.plan)
-    if url is None and not (results.directory / JOURNAL).is_file():
+    if results.stored is None:
         return
-    storage = open_storage(results.directory, url)
-    try:
-        study = storage.get_study_id_from_name(study_name)
-    except KeyError:
-        return
-    stored = storage.get_all_trials(study, deepcopy=False)
-    ledger = Ledger(results.spec.goal)
-    ledger.update(stored)
     by_number = {trial.number: trial for trial in results.trials}
-    for trial in stored:
-        number = ledger.number_of(trial._trial_id)
-        if number is None or trial.datetime_start is None:
+    for attempt in results.stored.attempts:
+        number = results.stored.ledger.number_of(attempt._trial_id)
+        if number is None or attempt.datetime_start is None:
             continue
-        claim = trial.system_attrs[CLAIM]
-        ended = trial.datetime_complete.timestamp() if trial.datetime_complete else None
-        done = trial.state.is_finished()
-        outcome = outcome_of(trial) if done else None
+        claim = attempt.system_attrs[CLAIM]
+        ended = attempt.datetime_complete.timestamp() if attempt.datetime_complete else None
+        outcome = outcome_of(attempt) if attempt.state.is_finished() else None
         running: State = by_number[number].state if number in by_number else "running"
         yield Attempt(
             number,
             claim["attempt"],
             claim["agent"],
             outcome["state"] if outcome else running,
-            trial.datetime_start.timestamp(),
+            attempt.datetime_start.timestamp(),
             ended,
             outcome["reason"] if outcome else "",
         )

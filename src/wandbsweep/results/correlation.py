@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wandbsweep.results.evidence import Evidence
+from wandbsweep.results.evidence import Evidence, squarable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,6 +131,7 @@ def _listed(
 def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Along the last axis; NaN where one does not vary."""
     x = x - x.mean(axis=-1, keepdims=True)
+    y = squarable(y)
     y = y - y.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         r: NDArray[np.float64] = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
@@ -140,6 +141,7 @@ def _pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float
 
 def _ratio(codes: NDArray[np.int64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """The corrected correlation ratio of each row; NaN where nothing varies."""
+    y = squarable(y)
     n = y.shape[1]
     total = np.square(y - y.mean(axis=1, keepdims=True)).sum(axis=1)
     within = total * 0.0

@@ -25,6 +25,7 @@ FEW = 20
 """Below this many trials an analysis says that it is not to be trusted."""
 
 _LISTED = ("categorical", "categorical_w_probabilities")
+_SQUARABLE = 1e100
 _MOST_VALUES = 40  # of a listed parameter without an order
 
 
@@ -86,6 +87,12 @@ class Evidence:
     def having(self, name: str) -> NDArray[np.bool_]:
         """Which trials have the parameter: a conditional one is not always there."""
         return np.array([name in p for p in self.params], dtype=bool)
+
+
+def squarable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``values``, divided by the largest where their squares would overflow: for what depends on no unit."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return values / largest if largest > _SQUARABLE else values
 
 
 def coordinate(parameter: Parameter, value: Any) -> float:

@@ -11,15 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from wandbsweep.controllers.hosted_find import PREFIX as PREFIX
+from wandbsweep.controllers.hosted_find import parse_ref, spec_at_wandb
 from wandbsweep.controllers.hosted_log import HOSTED_LOG, TrialLog
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.plan import Plan
 from wandbsweep.results.load import SweepResults
-from wandbsweep.spec import SweepSpec, load_sweep
+from wandbsweep.spec import SweepSpec
 from wandbsweep.sweepdir import OUTPUTS
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
-
-PREFIX = "wandb:"
 
 _PER_PAGE = 200
 _SAMPLES = 10_000
@@ -50,7 +50,7 @@ def open_hosted_sweep(ref: str) -> SweepResults:
     try:
         api: Any = wandb.Api()
         sweep = api.sweep("/".join(part for part in (entity, project, sweep_id) if part))
-        spec = load_sweep(sweep.config)
+        spec = spec_at_wandb(sweep.config)
         filters = {"$and": [{"sweep": sweep_id}]}
         place = f"{sweep.entity}/{sweep.project}"
         runs = list(api.runs(place, filters=filters, order="+created_at", per_page=_PER_PAGE, lazy=False))
@@ -64,16 +64,6 @@ def open_hosted_sweep(ref: str) -> SweepResults:
     ]
     trials.sort(key=lambda trial: trial.number)
     return SweepResults(directory, spec, trials, Plan.load_if_any(directory))
-
-
-def parse_ref(ref: str) -> tuple[str | None, str | None, str]:
-    """Entity, project and id; what is left out is W&B's default."""
-    parts = ref.removeprefix(PREFIX).strip("/").split("/")
-    if not 1 <= len(parts) <= 3 or not all(parts):
-        raise SweepDirectoryError(f"The value is {ref!r}, but must be wandb:ENTITY/PROJECT/ID")
-    entity, project, sweep_id = [None] * (3 - len(parts)) + parts
-    assert sweep_id is not None
-    return entity, project, sweep_id
 
 
 def read_hosted(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,6 @@ from wandbsweep.controllers.pareto import front
 from wandbsweep.controllers.repeats import Configuration, configurations
 from wandbsweep.plan import Plan
 from wandbsweep.spec import SweepSpec
-from wandbsweep.sweepdir import find_sweep, read_spec, storage_of
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from wandbsweep.results.analysis import Importance
     from wandbsweep.results.convergence import Convergence
     from wandbsweep.results.correlation import Correlation
+    from wandbsweep.results.reader import Stored
     from wandbsweep.results.savings import Savings
 
 
@@ -41,10 +39,22 @@ class SweepResults:
     """Every trial ever asked for, by number."""
     plan: Plan | None = None
     """How its trials are run; None: not by Hydra (``create_sweep`` alone)."""
+    stored: Stored | None = field(default=None, repr=False, compare=False)
+    """What else stood in the store; None: they were not read from one."""
 
     @property
     def sweep_id(self) -> str:
         return self.plan.sweep_id if self.plan else self.directory.name
+
+    @cached_property
+    def cap(self) -> int | None:
+        """How many trials there can be in all; None: no end, or none that is known."""
+        size = None
+        if self.spec.method == "grid":
+            from wandbsweep.controllers.search import make_search
+
+            size = make_search(self.spec, seed=0, axes=self.plan.axes if self.plan else None).size
+        return min((n for n in (self.spec.run_cap, size) if n is not None), default=None)
 
     @property
     def counts(self) -> dict[State, int]:
@@ -205,42 +215,9 @@ def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
     ``URL`` is that of a database, in which ``${oc.env:NAME}`` may name an environment variable. Raises
     SweepDirectoryError where there is none, naming some that there are, and where one is damaged.
     """
-    with _uncollected():
-        return _read(ref)
+    from wandbsweep.results.reader import SweepReader
 
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the garbage collector, which would go through a hundred thousand new objects again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _read(ref: str | os.PathLike[str]) -> SweepResults:
-    from wandbsweep.controllers.store import open_storage, read_ledger, read_origin
-    from wandbsweep.results.hosted import PREFIX, is_hosted, open_hosted_sweep, read_hosted
-
-    text = os.fspath(ref)
-    if text.startswith(PREFIX):
-        return open_hosted_sweep(text)
-    if "://" in text and "#" in text:
-        url, _, study = text.rpartition("#")
-        storage = open_storage(None, url)
-        spec, directory = read_origin(storage, study)
-        plan = Plan.load_if_any(directory)
-    else:
-        directory = find_sweep(ref)
-        spec, plan = read_spec(directory), Plan.load_if_any(directory)
-        if is_hosted(directory):
-            return SweepResults(directory, spec, read_hosted(directory, spec), plan)
-        address, study = storage_of(directory, plan)
-        storage = open_storage(directory, address)
-    return SweepResults(directory, spec, read_ledger(storage, study, spec.goal).records(), plan)
+    return SweepReader(ref).read()
 
 
 def as_json(results: SweepResults, trial: TrialRecord) -> dict[str, Any]:

@@ -71,8 +71,9 @@ def savings(results: SweepResults) -> Savings:
     pace = _seconds_per_step(finished, stopped)
     taken = sum(len(t.reports) for t in results.trials)
     curves = [sign * np.array(counted(t.history)) for t in finished]
-    best = min((float(c.min()) for c in curves if len(c)), default=np.inf)
-    chances = _chances({t.number: sign * np.array(counted(t.history)) for t in stopped}, curves, best)
+    ended_early = {t.number: sign * np.array(counted(t.history)) for t in stopped}
+    best = min((float(c.min()) for c in (*curves, *ended_early.values()) if len(c)), default=np.inf)
+    chances = _chances(ended_early, curves, best)
     usual = int(statistics.median_low([len(t.reports) for t in stopped]))
     steps = sum(saved.values())
     return Savings(
@@ -104,14 +105,19 @@ def _seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRe
 def _chances(
     stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]], best: float
 ) -> dict[int, float]:
-    """By trial; of those with enough longer curves to compare with. Many trials are stopped after the same step."""
+    """By trial; of those with enough longer curves to compare with, and that are not the best as it is.
+
+    Many trials are stopped after the same step.
+    """
     improved: dict[int, NDArray[np.float64]] = {}
     found = {}
     for number, own in stopped.items():
         at = len(own)
-        if at and at not in improved:
+        if not at or own.min() <= best:
+            continue
+        if at not in improved:
             improved[at] = np.array([curve[:at].min() - curve.min() for curve in curves if len(curve) > at])
-        if at and len(improved[at]) >= _LEAST:
+        if len(improved[at]) >= _LEAST:
             found[number] = float(np.mean(improved[at] >= own.min() - best))
     return found
 

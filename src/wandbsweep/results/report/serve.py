@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.load import open_sweep
+from wandbsweep.results.load import SweepResults
+from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.report.data import page_data
 from wandbsweep.results.report.page import render
 
@@ -26,7 +27,8 @@ class Live:
     """The sweep's data, read again when somebody asks and what is there is older than a moment."""
 
     def __init__(self, ref: str) -> None:
-        self._ref = ref
+        self._reader = SweepReader(ref)
+        self._results: SweepResults | None = None
         self._lock = threading.Lock()  # of several who ask at once, one reads
         self._read = -float("inf")
         self._data: dict[str, object] = {}
@@ -34,8 +36,11 @@ class Live:
     def data(self) -> dict[str, object]:
         with self._lock:
             if time.monotonic() - self._read > _FRESH_S:
-                self._data = page_data(open_sweep(self._ref))
-                first = min((t.started for t in open_sweep(self._ref).trials if t.started), default=time.time())
+                results = self._reader.read()
+                if results != self._results:  # else the analysis, which takes the longest, says what it said
+                    self._data = page_data(results)
+                    self._results = results
+                first = min((t.started for t in results.trials if t.started), default=time.time())
                 self._data["now"] = round(time.time() - first, 3)
                 self._read = time.monotonic()
             return self._data

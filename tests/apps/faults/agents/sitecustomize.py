@@ -17,12 +17,11 @@ def hold_agents() -> None:
         del sys.path[0]
     from wandbsweep.controllers.embedded import EmbeddedController
 
-    claim, close = EmbeddedController._claim, EmbeddedController._close
+    won, close = EmbeddedController._number_won, EmbeddedController._close
 
-    def held_claim(self: Any, *args: Any, **claimed: Any) -> int:
-        key = claim(self, *args, **claimed)
-        hold("asking", key=key)  # it is written; nobody has looked yet what it won
-        return key
+    def held_won(self: Any, key: int) -> int | None:
+        hold("asking", key=key)  # the claim is written; nobody has looked yet what it won
+        return won(self, key)
 
     def held_close(self: Any, key: int, outcome: Any) -> None:
         storage = self._storage
@@ -37,7 +36,7 @@ def hold_agents() -> None:
         storage.set_trial_state_values = held_write
         close(self, key, outcome)
 
-    EmbeddedController._claim, EmbeddedController._close = held_claim, held_close  # type: ignore[method-assign]
+    EmbeddedController._number_won, EmbeddedController._close = held_won, held_close  # type: ignore[method-assign]
 
 
 def jump_with(file: Path) -> None:

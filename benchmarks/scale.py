@@ -1,0 +1,278 @@
+"""Many agents at once: processes that ask, report and complete on one journal, or on one PostgreSQL server.
+
+All of a run's agents are forked from a process that has done the imports, join the sweep, wait for each other, and then
+ask at once, and go on as fast as they can. Prints a Markdown table. How long a call takes depends on how many cores all
+these processes have between them: *cores had* is what they used of them in the time that it took, and *load* the
+machine's before. ``--opening`` measures a sweep of ten thousand trials instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from wandbsweep import Outcome, SweepSpec, create_sweep, load_sweep  # noqa: E402
+
+AGENTS = (1, 8, 64, 200)
+METHODS = ("random", "grid", "bayes")
+BEFORE = 40  # finished trials that bayes has a model of when all ask
+STALL_S = 5.0
+COLUMNS = (
+    "method",
+    "agents",
+    "trials/s",
+    "slowest join",
+    "ask, median",
+    "slowest ask",
+    "slowest report",
+    "slowest complete",
+    "longest silence",
+    f"calls over {STALL_S:g} s",
+    "errors",
+    "duplicates",
+    "processor",
+    "cores had",
+    "load before",
+)
+
+
+@dataclass
+class Seen:
+    """What one agent saw: each call's kind, when it began and when it was answered."""
+
+    calls: list[tuple[str, float, float]] = field(default_factory=list)
+    points: list[tuple[int, str]] = field(default_factory=list)
+    """Number and configuration of each trial that it ran."""
+    error: str = ""
+    cpu_s: float = 0.0
+
+    def timed(self, kind: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.monotonic()
+        answer = call(*arguments)
+        self.calls.append((kind, began, time.monotonic()))
+        return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", type=int, nargs="+", default=AGENTS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--trials", type=int, default=400, help="trials in all, but two an agent at least")
+    parser.add_argument("--reports", type=int, default=3, help="of each trial")
+    parser.add_argument("--postgresql", action="store_true", help="on a server instead of a journal")
+    parser.add_argument("--opening", action="store_true", help="measure opening a sweep of 10,000 trials instead")
+    options = parser.parse_args()
+    if options.opening:
+        with tempfile.TemporaryDirectory() as folder:
+            opening(Path(folder))
+        return
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|---" * len(COLUMNS) + "|", flush=True)
+    with database(options.postgresql) as (new_url, server_s), tempfile.TemporaryDirectory() as folder:
+        for method in options.methods:
+            for agents in options.agents:
+                each = max(2, options.trials // agents)
+                place = Path(folder, f"{method}-{agents}")
+                load = os.getloadavg()[0]
+                used = server_s()
+                seen = run(place, new_url(), method, agents, each, options.reports)
+                row(method, agents, seen, server_s() - used, load)
+
+
+def row(method: str, agents: int, seen: Sequence[Seen], server_s: float, load: float) -> None:
+    """``server_s``: the processor time of the database's server."""
+    calls = [call for one in seen for call in one.calls if call[0] != "join"]
+    lasted: dict[str, list[float]] = {"join": [], "ask": [], "report": [], "complete": []}
+    for one in seen:
+        for kind, began, ended in one.calls:
+            lasted[kind].append(ended - began)
+    points = [tuple(point) for one in seen for point in one.points]
+    answered = sorted(ended for _, _, ended in calls)
+    agents_s = sum(one.cpu_s for one in seen)
+    span = answered[-1] - min(began for _, began, _ in calls)
+    silence = max((after - before for before, after in pairwise(answered)), default=0.0)
+    twice = len(points) - min(len({number for number, _ in points}), len({point for _, point in points}))
+    cells = [
+        method,
+        agents,
+        f"{len(points) / span:.0f}",
+        *(f"{value:.2f} s" for value in (max(lasted["join"]), statistics.median(lasted["ask"]), max(lasted["ask"]))),
+        *(f"{max(lasted[kind], default=math.nan):.2f} s" for kind in ("report", "complete")),
+        f"{silence:.2f} s",
+        sum(ended - began > STALL_S for _, began, ended in calls),
+        sum(bool(one.error) for one in seen),
+        twice,
+        f"{1e3 * agents_s / len(points):.0f} + {1e3 * server_s / len(points):.0f} ms a trial",
+        f"{(agents_s + server_s) / span:.1f}",
+        f"{load:.1f}",
+    ]
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    for error in {one.error for one in seen if one.error}:
+        print(error, file=sys.stderr)
+
+
+def run(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[Seen]:
+    """``agents`` processes that run ``each`` trials, all of them from the same moment on."""
+    spec = load_sweep(sweep(method, agents * each))
+    controller = create_sweep(spec, place, storage=url, seed=0)
+    if method == "bayes":
+        for _ in range(BEFORE):
+            trial = controller.ask("before")
+            assert trial is not None
+            train(controller, trial, reports, Seen())
+    controller.close()
+    train(warm := create_sweep(spec), warm.ask("warm"), 1, Seen())  # what is imported late, once for all
+    joined, go = os.pipe(), os.pipe()
+    results = [place / f"{number}.json" for number in range(agents)]
+    pids = []
+    for number, result in enumerate(results):
+        pid = os.fork()
+        if pid == 0:
+            os.close(go[1])
+            _agent(spec, place, url, str(number), each, reports, joined[1], go[0], result)
+        pids.append(pid)
+    os.close(go[0])
+    for _ in range(agents):
+        os.read(joined[0], 1)
+    os.close(go[1])
+    for pid in pids:
+        os.waitpid(pid, 0)
+    for descriptor in joined:
+        os.close(descriptor)
+    return [Seen(**json.loads(result.read_text())) for result in results]
+
+
+def _agent(
+    spec: SweepSpec,
+    place: Path,
+    url: str | None,
+    name: str,
+    each: int,
+    reports: int,
+    joined: int,
+    go: int,
+    result: Path,
+) -> None:
+    seen, used = Seen(), time.process_time()
+    try:
+        try:
+            controller = seen.timed("join", lambda: create_sweep(spec, place, storage=url))
+        finally:
+            os.write(joined, b"\0")
+        used = time.process_time()
+        os.read(go, 1)  # until the other end is closed
+        for _ in range(each):
+            trial = seen.timed("ask", controller.ask, name)
+            seen.points.append((trial.number, json.dumps(trial.params, sort_keys=True)))
+            train(controller, trial, reports, seen)
+        controller.close()
+    except BaseException:
+        seen.error = traceback.format_exc()
+    seen.cpu_s = time.process_time() - used
+    result.write_text(json.dumps(asdict(seen)))
+    os._exit(0)
+
+
+def train(controller: Any, trial: Any, reports: int, seen: Seen) -> None:
+    value = sum(float(value) for value in trial.params.values() if isinstance(value, int | float)) / 1000
+    for step in range(reports):
+        seen.timed("report", controller.report, trial, step, {"loss": value + 1 / (step + 1)})
+    seen.timed("complete", controller.complete, trial, Outcome.finished(value))
+
+
+def sweep(method: str, size: int) -> dict[str, Any]:
+    if method == "grid":
+        side = math.ceil(math.sqrt(size))
+        parameters = {name: {"values": list(range(side))} for name in "ab"}
+    else:
+        parameters = {
+            "lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1},
+            "dropout": {"min": 0.0, "max": 0.5},
+            "width": {"min": 16, "max": 512},
+            "momentum": {"min": 0.0, "max": 0.99},
+        }
+    return {"method": method, "metric": {"name": "loss", "goal": "minimize"}, "parameters": parameters}
+
+
+@contextmanager
+def database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[[], float]]]:
+    """What gives the URL of an empty database, or None, and what tells the server's processor time in seconds."""
+    if not wanted:
+        yield lambda: None, lambda: 0.0
+        return
+    import psycopg  # noqa: F401  before the agents are forked
+    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+
+    from scripts.databases import PostgreSQL
+
+    # Root's server runs as another user, which has to reach it.
+    server = PostgreSQL(Path(tempfile.mkdtemp(dir="/tmp")) / "server")
+    server.directory.parent.chmod(0o755)
+    try:
+        server.up()
+        pid = server.daemons.pid(server.name)
+        yield lambda: server.url(server.new_database()), lambda: _processor_s(pid)
+    finally:
+        server.remove()
+        server.directory.parent.rmdir()
+
+
+def _processor_s(pid: int | None) -> float:
+    """Of a process and of all its children that have ended."""
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
+
+def opening(place: Path) -> None:
+    """A sweep of 10,000 trials of 10 reports: what it takes to open it and to ask there."""
+    spec = load_sweep(sweep("random", 0))
+    controller = create_sweep(spec, place, seed=0)
+    for _ in range(10_000):
+        trial = controller.ask("before")
+        assert trial is not None
+        train(controller, trial, 10, Seen())
+    controller.close()
+    print(f"journal.log: {(place / 'journal.log').stat().st_size / 2**20:.1f} MiB, 10,000 trials of 10 reports")
+    code = (
+        "import resource, sys, time\n"
+        "began, cpu = time.monotonic(), time.process_time()\n"
+        "from wandbsweep import create_sweep, load_sweep, open_sweep\n"
+        "imported, imported_cpu = time.monotonic(), time.process_time()\n"
+        "if sys.argv[2] == 'agent':\n"
+        "    controller = create_sweep(load_sweep(sys.argv[1] + '/sweep.yaml'), sys.argv[1])\n"
+        "    assert controller.ask('a').number >= 10_000\n"
+        "else:\n"
+        "    assert len(open_sweep(sys.argv[1]).trials) >= 10_000\n"
+        "assert 'torch' not in sys.modules\n"
+        "rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "print(time.monotonic() - began, time.process_time() - cpu, rss)\n"
+    )
+    print("| | wall, median of 5 | processor, median of 5 | memory at most |\n|---|---|---|---|")
+    for name, kind in (("an agent joins and asks once", "agent"), ("open_sweep and its trials", "reader")):
+        runs = [
+            [*map(float, subprocess.check_output([sys.executable, "-c", code, str(place), kind]).split())]
+            for _ in range(5)
+        ]
+        wall, cpu, memory = zip(*runs, strict=True)
+        print(f"| {name} | {statistics.median(wall):.2f} s | {statistics.median(cpu):.2f} s | {max(memory):.0f} MiB |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What agents write to Optuna's tables, in statements of our own: Optuna's objects take several times as long.
+
+The rules are Optuna's (``RDBStorage``): what has ended is not written to any more, and the trials of a study are
+created one after another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+
+from wandbsweep.controllers.database_reading import in_utc
+
+_FINISHED = [state for state in TrialState if state.is_finished()]
+_ABSENT = "Record does not exist."
+
+
+def create(connection: sa.Connection, study: int, template: FrozenTrial) -> tuple[int, int]:
+    """The id and the number of a new trial."""
+    _have_to_oneself(connection, study)
+    trials = models.TrialModel.__table__
+    number: int = connection.execute(
+        sa.select(sa.func.count()).select_from(trials).where(trials.c.study_id == study)
+    ).scalar_one()
+    made = sa.insert(trials).values(
+        study_id=study,
+        number=number,
+        state=template.state,
+        datetime_start=_stored(template.datetime_start),
+        datetime_complete=_stored(template.datetime_complete),
+    )
+    (key,) = connection.execute(made).inserted_primary_key or (None,)
+    assert key is not None
+    _insert(connection, models.TrialUserAttributeModel, _attributes(key, template.user_attrs))
+    _insert(connection, models.TrialSystemAttributeModel, _attributes(key, template.system_attrs))
+    internal = {
+        name: (distribution.to_internal_repr(template.params[name]), distribution)
+        for name, distribution in template.distributions.items()
+    }
+    _insert(connection, models.TrialParamModel, _params(key, internal))
+    _insert(connection, models.TrialValueModel, [_value(key, *pair) for pair in enumerate(template.values or ())])
+    _insert(
+        connection,
+        models.TrialIntermediateValueModel,
+        [_report(key, step, value) for step, value in template.intermediate_values.items()],
+    )
+    return int(key), number
+
+
+def choose(
+    connection: sa.Connection,
+    trial: int,
+    attributes: Mapping[str, Any],
+    params: Mapping[str, tuple[float, BaseDistribution]],
+) -> None:
+    """Write attributes and parameters of a trial that has none of these yet."""
+    _insert(connection, models.TrialSystemAttributeModel, _attributes(trial, attributes))
+    _insert(connection, models.TrialParamModel, _params(trial, params))
+
+
+def report(connection: sa.Connection, trial: int, step: int, value: float) -> None:
+    _refuse_ended(connection, trial)
+    _put(connection, models.TrialIntermediateValueModel, ("trial_id", "step"), _report(trial, step, value))
+
+
+def set_attribute(connection: sa.Connection, trial: int, key: str, value: Any) -> None:
+    _refuse_ended(connection, trial)
+    (row,) = _attributes(trial, {key: value})
+    _put(connection, models.TrialSystemAttributeModel, ("trial_id", "key"), row)
+
+
+def close(connection: sa.Connection, trial: int, state: TrialState, values: Sequence[float] | None) -> None:
+    trials = models.TrialModel.__table__
+    ended = sa.update(trials).where(trials.c.trial_id == trial, trials.c.state.not_in(_FINISHED))
+    moment = _stored(datetime.now())
+    if not connection.execute(ended.values(state=state, datetime_complete=moment)).rowcount:
+        _refuse_ended(connection, trial)
+    for objective, value in enumerate(values or ()):
+        _put(connection, models.TrialValueModel, ("trial_id", "objective"), _value(trial, objective, value))
+
+
+def set_study_attribute(connection: sa.Connection, study: int, key: str, value: Any) -> None:
+    row = {"study_id": study, "key": key, "value_json": json.dumps(value)}
+    if _replaced(connection, models.StudySystemAttributeModel, ("study_id", "key"), row):
+        return
+    studies = models.StudyModel.__table__
+    if connection.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
+        raise KeyError(_ABSENT)
+    _insert(connection, models.StudySystemAttributeModel, [row])
+
+
+def _have_to_oneself(connection: sa.Connection, study: int) -> None:
+    """Let nobody else create a trial in ``study`` until the transaction ends."""
+    studies = models.StudyModel.__table__
+    if connection.dialect.name == "sqlite":  # has no locks on rows: who writes has the file
+        found = bool(
+            connection.execute(sa.update(studies).where(studies.c.study_id == study).values(study_id=study)).rowcount
+        )
+    else:  # not in the way of attributes of the study
+        lock = sa.select(studies.c.study_id).where(studies.c.study_id == study).with_for_update(key_share=True)
+        found = connection.execute(lock).first() is not None
+    if not found:
+        raise KeyError(_ABSENT)
+
+
+def _refuse_ended(connection: sa.Connection, trial: int) -> None:
+    trials = models.TrialModel.__table__
+    row = connection.execute(sa.select(trials.c.state, trials.c.number).where(trials.c.trial_id == trial)).first()
+    if row is None:
+        raise KeyError(_ABSENT)
+    if row.state.is_finished():
+        raise UpdateFinishedTrialError(f"Trial#{row.number} has already finished and can not be updated.")
+
+
+def _insert(connection: sa.Connection, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.insert(model.__table__), rows)
+
+
+def _put(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Replace the row with the same ``key``, or add this one."""
+    if not _replaced(connection, model, key, row):
+        _insert(connection, model, [row])
+
+
+def _replaced(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> bool:
+    table = model.__table__
+    same = [table.c[name] == row[name] for name in key]
+    return bool(connection.execute(sa.update(table).where(*same).values(**row)).rowcount)
+
+
+def _attributes(trial: int, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+
+
+def _params(trial: int, params: Mapping[str, tuple[float, BaseDistribution]]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(of)}
+        for name, (value, of) in params.items()
+    ]
+
+
+def _value(trial: int, objective: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"trial_id": trial, "objective": objective, "value": stored, "value_type": kind}
+
+
+def _report(trial: int, step: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+
+
+def _stored(moment: datetime | None) -> datetime | None:
+    """As Optuna's databases have it."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment is not None and in_utc() else moment
