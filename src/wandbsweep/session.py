@@ -103,6 +103,9 @@ class Session:
             print(f"Interrupted. Go on with:\n  {self._join_command()}", file=sys.stderr)
             raise SystemExit(130) from None
         self._conclude()
+        if failure is None and self._came_too_late():
+            print("No trial was left for this machine: W&B has given all of them to others.", file=sys.stderr)
+            return []
         unfinished = self._tell_what_is_left()
         if self._controller.ending() is not None and self.prepared.plan.wandb:
             wandb_page.conclude(self.prepared.directory, Plan.load(self.prepared.directory))
@@ -250,6 +253,10 @@ class Session:
             onwards = f" Go on with:\n  {self._join_command()}" if ending is None else ""
             print(f"{'; '.join(parts)}.{onwards}", file=sys.stderr)
         return bool(parts)
+
+    def _came_too_late(self) -> bool:
+        """Whether this machine joined a sweep at W&B, of which it knows its own trials alone, and was given none."""
+        return self.prepared.joined and self.prepared.plan.hosted is not None and not self._controller.trials()
 
     def _refuse_crashed(self) -> None:
         """Of a plain grid every trial counts; one that failed tells so by its JobReturn, but a crashed one has none."""

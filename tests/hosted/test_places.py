@@ -118,6 +118,15 @@ def test_a_sweep_is_joined_from_where_nothing_is_known_of_it(server: WandbServer
     assert [trial.value for trial in results.ranked] == pytest.approx([0.2, 0.4, 0.6])
 
 
+def test_who_joins_and_finds_all_given_out_has_not_failed(server: WandbServer, home: Path) -> None:
+    sweep_id = new_sweep(server, {**GRID, "program": "app.py", "name": None})
+    other = server.on_CreateAgent("other", sweep_id)["createAgent"]["agent"]["id"]
+    for _ in range(3):
+        server.on_Heartbeat(other)
+    told = run("tiny", home / "late", *HOSTED, f"hydra.sweeper.sweep_id=team/digits/{sweep_id}")
+    assert "No trial was left for this machine" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
