@@ -9,7 +9,11 @@ import sys
 import threading
 
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
+from optuna.trial import TrialState
 
 from wandbsweep.controllers import journal
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
@@ -170,3 +174,26 @@ def test_but_not_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "_write_all", on_full_disk)
     with pytest.raises(OSError, match="no room"):
         JournalFile(tmp_path / "journal.log", patience_s=0.0).append_logs([{"a": 1}])
+
+
+def test_a_choice_is_written_at_once(path):
+    """However many parameters it has: hundreds of agents wait for the same file."""
+    appended = []
+
+    class Counting(JournalFile):
+        def append_logs(self, logs):
+            appended.append(len(logs))
+            super().append_logs(logs)
+
+    storage = WatchedJournal(Counting(path))
+    study = storage.create_new_study([StudyDirection.MINIMIZE], "sweep")
+    trial = storage.create_new_trial(study)
+    appended.clear()
+    uniform = FloatDistribution(0.0, 1.0)
+    storage.choose(trial, {"a": 1}, {"x": (0.25, uniform), "y": (0.5, uniform)})
+    assert appended == [3]
+    assert storage.get_trial(trial).params == {"x": 0.25, "y": 0.5}
+    assert storage.get_trial(trial).system_attrs == {"a": 1}
+    storage.set_trial_state_values(trial, TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.choose(trial, {"a": 2}, {})

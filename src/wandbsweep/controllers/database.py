@@ -48,19 +48,48 @@ def open_database(url: str, *, wait_s: float) -> Database:
     ``wait_s``: how long to wait for it now. ``${oc.env:NAME}`` in ``url`` stands for the environment variable NAME, so
     that no secret need be written down.
     """
-    whole = expanded(url)
-    return Database(patiently(lambda: _opened(with_driver(whole)), wait_s))
+    from wandbsweep.controllers.connections import sharing
+
+    whole = with_driver(expanded(url))
+
+    def opened() -> _Patient:
+        with sharing():
+            return _opened(whole)
+
+    return Database(patiently(opened, wait_s))
 
 
 def _opened(url: str) -> _Patient:
-    """Optuna compares the tables' version with those it knows, which takes longer than all else that an agent asks for;
-    nobody need where the same Optuna has made them."""
+    """Optuna looks for each of its tables, and compares their version with those it knows, which takes longer than all
+    else that an agent asks for; nobody need where the same Optuna has made them."""
     import sqlalchemy as sa
 
-    opened = _Patient(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
-    with opened.engine.connect() as connection:
-        made_by = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
-    return opened if made_by == version("optuna") else _Patient(url, engine_kwargs=engine_options(url))
+    options = engine_options(url, asking=True)
+    if not url.startswith("sqlite"):  # that has few agents, and says the same of a table and of a file that is missing
+        with suppress(_NoTables):
+            with _told_apart():
+                opened = _Patient(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
+            with opened.engine.connect() as connection:
+                made_by = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
+            if made_by == version("optuna"):
+                return opened
+    return _Patient(url, engine_kwargs=options)
+
+
+class _NoTables(Exception):
+    """Optuna has made none in this database yet."""
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    from sqlalchemy.exc import ProgrammingError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        if isinstance(error.__cause__, ProgrammingError):
+            raise _NoTables from None
+        raise
 
 
 def expanded(url: str) -> str:
@@ -98,12 +127,13 @@ def with_driver(url: str) -> str:
     return f"{scheme}+{ours}{separator}{rest}"
 
 
-def engine_options(url: str) -> dict[str, Any]:
+def engine_options(url: str, *, asking: bool = False) -> dict[str, Any]:
+    """``asking``: for who asks again and again."""
     if url.startswith("sqlite"):  # its writers wait for each other, by default 5 s, and then give up
         return {"connect_args": {"timeout": 60}}
-    from wandbsweep.controllers.connections import Passing
+    from wandbsweep.controllers.connections import Passing, Sparing
 
-    return {"poolclass": Passing}
+    return {"poolclass": Sparing if asking and url.startswith("postgresql") else Passing}
 
 
 class _Patient(RDBStorage):
@@ -187,6 +217,10 @@ class Database(_CachedStorage):
 
         if isinstance(self._engine.pool, Passing):
             self._engine.pool.let_go()
+
+    def remove_session(self) -> None:
+        super().remove_session()
+        self._engine.pool.dispose()
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

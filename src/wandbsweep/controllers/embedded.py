@@ -444,7 +444,7 @@ class EmbeddedController:
         """Whether it came before this agent's patience was over."""
         until = time.monotonic() + turns.PATIENCE_S
         while ahead := self._turns.ahead(self._choosing_before(number)):
-            if time.monotonic() > until:
+            if ahead > turns.QUEUE or time.monotonic() > until:
                 return False
             time.sleep(turns.pause_s(ahead))  # so short that connections are kept
         return True

@@ -195,10 +195,19 @@ class WatchedJournal(JournalStorage):
     def choose(
         self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
     ) -> None:
-        for key, value in attributes.items():
-            self.set_trial_system_attr(trial, key, value)
-        for name, (stored, distribution) in params.items():
-            self.set_trial_param(trial, name, stored, distribution)
+        with self._watch.together():
+            for key, value in attributes.items():
+                self.set_trial_system_attr(trial, key, value)
+            for name, (stored, distribution) in params.items():
+                self.set_trial_param(trial, name, stored, distribution)
+        with self._thread_lock:
+            self._sync_with_backend()
+
+
+class _Held(threading.local):
+    """What one thread keeps back."""
+
+    logs: list[dict[str, Any]] | None = None
 
 
 class _Watch(BaseJournalBackend):
@@ -206,7 +215,18 @@ class _Watch(BaseJournalBackend):
 
     def __init__(self, backend: BaseJournalBackend) -> None:
         self._backend = backend
+        self._begin()
+
+    def _begin(self) -> None:
+        self._held = _Held()
         self._ids: deque[int] = deque()  # filled and emptied by different threads
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_backend": self._backend}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         for log in self._backend.read_logs(log_number_from):
@@ -215,6 +235,19 @@ class _Watch(BaseJournalBackend):
             yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self._held.logs is None:
+            self._backend.append_logs(logs)
+        else:
+            self._held.logs += logs
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what this thread writes in a ``with`` block at once, at its end: one has to wait for the file once."""
+        logs = self._held.logs = []
+        try:
+            yield
+        finally:
+            self._held.logs = None
         self._backend.append_logs(logs)
 
     def drain(self) -> Iterator[int]:

@@ -42,8 +42,8 @@ class PriorSearch:
         drawn = RandomSearch(self.spec, self.seed).draw_all(number)
         return active(self.spec.parameters, {**drawn, **self.configurations[number]})
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
-        return self.inner.propose(number, [*self.known, *trials], beside)
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
+        return self.inner.propose(number, [*self.known, *trials], hurried)
 
 
 def find_known(spec: SweepSpec) -> list[dict[str, Any]]:

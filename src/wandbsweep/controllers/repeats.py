@@ -76,24 +76,24 @@ class RepeatedSearch:
         params = self.inner.draw(point)
         return None if params is None else self._with(params, turn)
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         tried = configurations(trials, self.repeats)
         again = self._next_of_promising(tried)
         if again is not None:
             return self._with(again.params, len(again.runs))
-        found = self._new(tried, beside)
+        found = self._new(tried, hurried)
         if found is not None:
             return self._with(found, 0)
         # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
         left = min(tried, key=lambda configuration: len(configuration.runs) >= len(self.repeats.values))
         return self._with(left.params, len(left.runs) % len(self.repeats.values))
 
-    def _new(self, tried: Sequence[Configuration], beside: bool) -> Mapping[str, Any] | None:
+    def _new(self, tried: Sequence[Configuration], hurried: bool) -> Mapping[str, Any] | None:
         """A configuration that was not tried yet; None: there seems to be none."""
         known = {grid_key(configuration.params) for configuration in tried}
         for index in range(len(tried), len(tried) + _DRAWN):
             drawn = self.inner.draw(index)
-            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], beside)
+            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], hurried)
             if grid_key(params) not in known:
                 return params
             if drawn is None:  # it looked for something new itself

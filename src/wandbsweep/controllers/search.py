@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,10 +28,10 @@ class Search(Protocol):
     def draw(self, number: int) -> dict[str, Any] | None:
         """The parameters of trial ``number`` if they depend on nothing but the number; else None."""
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         """The parameters of trial ``number``, given all the other trials.
 
-        ``beside``: others choose at the same moment, given the same trials, and are not to come to the same.
+        ``hurried``: many choose at the same moment, and are neither to wait for a model nor to come to the same.
         """
 
 
@@ -55,7 +55,7 @@ class GridSearch:
             point[name] = values[index]
         return {name: point[name] for name, _ in self.axes}
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -72,7 +72,7 @@ class ListedGrid:
     def draw(self, number: int) -> dict[str, Any]:
         return dict(self.points[number])
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -94,7 +94,7 @@ class RandomSearch:
         rng = np.random.default_rng([self.seed, number])
         return {name: parameter.ppf(float(rng.random())) for name, parameter in self.spec.parameters.items()}
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         return self.draw(number)
 
 
@@ -109,7 +109,7 @@ class BayesSearch:
     def draw(self, number: int) -> None:
         return None
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], beside: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
         import numpy as np
 
         from wandbsweep.controllers import bayes
@@ -117,27 +117,26 @@ class BayesSearch:
 
         rng = np.random.default_rng([self.seed, number])
         spec = self.spec
-        if beside:
-            trials = [trial for trial in trials if trial.ended is None or rng.random() < 0.5]
         if spec.metrics:
             spec, trials = scalarised(spec, trials, rng)
+        suggest = bayes.vary if hurried else bayes.suggest
         if not is_conditional(spec.parameters):
-            return bayes.suggest(spec, trials, rng=rng)
-        return _new_where_active(spec, trials, rng)
+            return suggest(spec, trials, rng=rng)
+        return _new_where_active(suggest, spec, trials, rng)
 
 
-def _new_where_active(spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator) -> dict[str, Any]:
+def _new_where_active(
+    suggest: Callable[..., dict[str, Any]], spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator
+) -> dict[str, Any]:
     """A configuration that differs from all ``trials`` in what is active.
 
     bayes takes two that differ elsewhere for two. So it is told of the one that was no news and asked again, a few
     times; then random draws have to do. Where the space has nothing new, a repetition.
     """
-    from wandbsweep.controllers import bayes
-
     tried = {grid_key(active(spec.parameters, trial.params)) for trial in trials}
     told = list(trials)
     for _ in range(_ASKED_AGAIN):
-        whole = bayes.suggest(spec, told, rng=rng)
+        whole = suggest(spec, told, rng=rng)
         found = active(spec.parameters, whole)
         if grid_key(found) not in tried:
             return found

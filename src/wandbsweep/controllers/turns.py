@@ -2,8 +2,8 @@
 
 Two agents that chose from the same trials would choose the same point. But a choice takes a tenth of a second, or one
 where a thousand trials have ended, and of hundreds of agents that ask at once the last would wait for minutes. So an
-agent waits a few seconds, and then chooses beside the others, from a random half of what is known: what each of them
-believes is then something else (bootstrapped Thompson sampling; Osband and Van Roy, 2015).
+agent waits a few seconds, and then does without the model: it takes one of the best trials and draws some of its
+parameters anew (``bayes.vary``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.0
+QUEUE = 20
+"""Whoever has more before it need not wait that long to know."""
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from wandbsweep.spec import Metric, SweepSpec
 from wandbsweep.trial import ENDED, TrialRecord
 
-from .acquisition import Acquisition, maximise
+from .acquisition import Acquisition, crossed, maximise
 from .curves import gather
 from .gp import condition, fit
 from .novelty import Novelty
@@ -19,10 +19,12 @@ from .space import Floats, Space
 from .survival import Survival
 from .threads import one_blas_thread
 
-__all__ = ["suggest"]
+__all__ = ["suggest", "vary"]
 
 FANTASIES = 32
 """So many guesses of what the running trials will come to."""
+GOOD = 5
+"""So many of the best trials are what others start from."""
 
 
 def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
@@ -39,8 +41,25 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
         return space.decode(_choose(spec, space, known, rng))
 
 
+def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
+    """One of the best configurations with some parameters drawn anew, in no time: ``suggest`` without the model.
+
+    Where none has ended yet, a configuration far from all others.
+    """
+    space = Space(spec.parameters)
+    if not space.dims:
+        return space.decode(np.zeros(0))
+    known = [trial for trial in trials if trial.params]
+    tried = _encoded(space, known)
+    evidence = gather(space, known, spec.metric or Metric(""))
+    if evidence is None:
+        return space.decode(fill(space, tried, rng))
+    good = evidence.x[rng.choice(evidence.ranked[:GOOD], 30)]
+    return space.decode(first_new(space, space.snap(crossed(space, good, rng)), tried, rng))
+
+
 def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
-    tried = np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
+    tried = _encoded(space, trials)
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
     metric = spec.metric or Metric("")
@@ -53,8 +72,12 @@ def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: n
     posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
     acquisition = Acquisition(space, evidence.x, posterior, evidence.best, _novelty(space, trials, evidence.x))
     survival = Survival(space, spec, trials)
-    ranked = maximise(acquisition, evidence.x[evidence.ranked[:5]], rng, survival)
+    ranked = maximise(acquisition, evidence.x[evidence.ranked[:GOOD]], rng, survival)
     return first_new(space, ranked, tried, rng)
+
+
+def _encoded(space: Space, trials: Sequence[TrialRecord]) -> Floats:
+    return np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
 
 
 def _novelty(space: Space, trials: Sequence[TrialRecord], x: Floats) -> Novelty:

@@ -1,0 +1,86 @@
+"""How many connections an agent holds at a real PostgreSQL, and for how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep.controllers import connections
+from wandbsweep.controllers.connections import Passing, Sparing, sharing
+
+CONFIG = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+
+
+@pytest.fixture
+def engine(postgres: Any) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(postgres.url, poolclass=Sparing)
+    yield engine
+    engine.pool.dispose()
+
+
+@pytest.fixture
+def pool(engine: sa.Engine) -> Sparing:
+    assert isinstance(engine.pool, Sparing)
+    return engine.pool
+
+
+def backend(engine: sa.Engine) -> int:
+    """The process of the server's that answers."""
+    with engine.connect() as connection:
+        return int(connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+
+
+def test_one_is_kept_for_any_thread_and_closed_when_nobody_uses_it(
+    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "IDLE_S", 0.5)
+    with pool.keeping():
+        first = backend(engine)
+        pool.let_go()  # does not, since the server has many
+        assert backend(engine) == first
+    with ThreadPoolExecutor(1) as thread, pool.keeping():
+        assert thread.submit(backend, engine).result() == first
+    until = time.monotonic() + 10
+    while pool._idle and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not pool._idle
+    assert backend(engine) != first
+
+
+def test_none_is_kept_where_the_server_has_few(
+    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sparing, "_TO_SPARE", "SELECT false")
+    with pool.keeping():
+        first = backend(engine)
+        assert backend(engine) == first
+        pool.let_go()
+        second = backend(engine)
+    third = backend(engine)
+    assert len({first, second, third}) == 3
+
+
+def test_a_pool_that_is_made_inside_shares_too(postgres: Any) -> None:
+    with sharing():
+        engine = sa.create_engine(postgres.url, poolclass=Passing)
+        first = backend(engine)
+        assert backend(engine) == first
+    assert backend(engine) != first
+
+
+def test_a_controller_that_is_closed_holds_none(postgres: Any, tmp_path: Any) -> None:
+    controller = create_sweep(load_sweep(CONFIG), tmp_path, storage=postgres.url)
+    trial = controller.ask("a")
+    assert trial is not None
+    controller.report(trial, 0, {"loss": 1.0})
+    controller.complete(trial, Outcome.finished())
+    pool = controller._storage._engine.pool
+    assert len(pool._idle) == 1
+    controller.close()
+    assert not pool._idle
