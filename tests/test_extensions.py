@@ -33,6 +33,7 @@ FULL = [
     sweep(repeats={"parameter": "seed", "values": [0, 1]}),
     {"method": "random", "metrics": METRICS, "parameters": PARAMETERS},
     sweep(early_terminate={"type": "median", "min_iter": 2}),
+    sweep(early_terminate={"type": "auto"}),
     sweep(early_terminate={"type": "asha", "eta": 3}),
     sweep(early_terminate={"type": "wilcoxon", "p": 0.05}),
 ]
@@ -65,13 +66,14 @@ def test_what_is_read():
 @pytest.mark.parametrize(
     ("given", "settings"),
     [
+        ({"type": "auto"}, EarlyTerminate("auto")),
         ({"type": "median"}, EarlyTerminate("median", eta=4, startup=5)),
         ({"type": "median", "startup": 0}, EarlyTerminate("median", eta=4, startup=0)),
         ({"type": "asha"}, EarlyTerminate("asha", eta=4)),
         ({"type": "wilcoxon"}, EarlyTerminate("wilcoxon", eta=4, startup=2, p=0.1)),
     ],
 )
-def test_pruners_have_optunas_defaults(given, settings):
+def test_stoppers_have_their_defaults(given, settings):
     assert load_sweep(sweep(early_terminate=given)).early_terminate == settings
 
 
@@ -120,6 +122,7 @@ def test_all_that_is_wrong_is_said_at_once():
         ({"prior": {"configurations": [{"lr": float("nan")}]}}, "prior.configurations[0].lr: nan is no number"),
         ({"prior": {"configurations": [{"optimizer": "lion"}]}}, "prior.configurations[0].optimizer: 'lion' is no"),
         ({"method": "random", "prior": {"sweeps": ["a"]}}, "prior.sweeps: is of no use to a random search"),
+        ({"early_terminate": {"type": "auto", "eta": 3}}, "early_terminate.eta: unknown key; auto has type"),
         ({"early_terminate": {"type": "asha", "eta": 1}}, "early_terminate.eta: 1 must be an integer >= 2"),
         ({"early_terminate": {"type": "wilcoxon", "p": 1}}, "early_terminate.p: 1 must be a p-value below 1"),
         ({"early_terminate": {"type": "mediam"}}, "early_terminate.type: 'mediam' is not known; did you mean median?"),

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "wandbsweep"
 HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.stats")
 
-FOUNDATION = {"errors", "trial", "spec", "distributions", "stopping"}
+FOUNDATION = {"errors", "trial", "spec", "distributions", "stopping", "foresight"}
 KNOW_HYDRA = {"overrides", "snapshot", "job", "prepare", "space"}
 KNOW_OPTUNA = {"controllers.embedded", "controllers.search"}
 KNOW_WANDB = {"controllers.hosted_create", "wandb_run", "wandb_publish"}

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from tables import EPOCHS, Task
+from tables import Task
 
-from wandbsweep import stopping
+from wandbsweep import foresight, stopping
 from wandbsweep.spec import EarlyTerminate, Goal
 from wandbsweep.stopping import Counted, counted
 from wandbsweep.trial import TrialRecord
@@ -87,8 +87,9 @@ def simulate(
         record = TrialRecord(number, "running", old.params, reports, sign * min(finite) if finite else None)
         records[number] = record
         course.by_epoch.append(task.regret(min(best, 1e9)))
-        stop = stopper is not None and step + 1 < EPOCHS and stopper(records, number)
-        if not stop and step + 1 < EPOCHS:
+        going = step + 1 < len(curves[number][0])
+        stop = stopper is not None and going and stopper(records, number)
+        if not stop and going:
             heapq.heappush(queue, (now + curves[number][1], number))
             continue
         # A trial that never logged a finite number has failed: the contract of a trial's value.
@@ -110,5 +111,17 @@ def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
     def stops(records: list[TrialRecord], number: int) -> bool:
         histories[number] = counted(records[number].history)
         return number in stopping.hyperband(settings, goal, histories, {number})
+
+    return stops
+
+
+def auto(goal: Goal) -> Stopper:
+    """`wandbsweep.foresight.auto`, judged at every report; for one simulation, as `hyperband`."""
+    histories: dict[int, Counted] = {}
+
+    def stops(records: list[TrialRecord], number: int) -> bool:
+        histories[number] = counted(records[number].history)
+        finished = {record.number for record in records if record.state == "finished"}
+        return number in foresight.auto(goal, histories, finished, {number})
 
     return stops

@@ -131,11 +131,11 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def make(name: str, task: Task, seed: int, *, bands: dict[str, Any] | None, python: str | None) -> Searcher:
+def make(name: str, task: Task, seed: int, *, early_terminate: dict[str, Any] | None, python: str | None) -> Searcher:
     if name == "random":
         return Random(task, seed)
     if name == "ours":
-        return Ours(task, seed, bands)
+        return Ours(task, seed, early_terminate)
     if name == "wandb":
         assert python
         return WandB(task, seed, python)

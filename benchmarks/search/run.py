@@ -28,13 +28,18 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
-from clock import hyperband, simulate
+from clock import Stopper, auto, hyperband, simulate
 from tables import DEVELOPMENT, EPOCHS, HELD_OUT, METRIC, SMOOTH, load_task
+
+from wandbsweep.spec import Goal
 
 SEARCHES = ("random", "tpe", "wandb", "optuna-gp", "ours")
 TRIALS = (10, 20, 30, 50)
 FULL_TRIALS_OF_EPOCHS = 30
-BANDS = {"type": "hyperband", "min_iter": 3, "eta": 3}
+STOPPERS: dict[str, dict[str, Any]] = {
+    "hyperband": {"type": "hyperband", "min_iter": 3, "eta": 3},
+    "auto": {"type": "auto"},
+}
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,28 @@ class Scenario:
     title: str
     workers: int
     epochs: bool
-    bands: bool
+    stopper: str | None
 
 
 SCENARIOS = [
     Scenario(
-        f"{'hyperband' if bands else 'epochs' if epochs else 'trials'}-{workers}",
+        f"{stopper or ('epochs' if epochs else 'trials')}-{workers}",
         (f"the epochs of {FULL_TRIALS_OF_EPOCHS} full trials" if epochs else "full trials")
-        + (", Hyperband" if bands else ", nothing stopped" if epochs else "")
+        + (f", {stopper}" if stopper else ", nothing stopped" if epochs else "")
         + f", {workers} worker{'s' * (workers > 1)}",
         workers,
         epochs,
-        bands,
+        stopper,
     )
-    for epochs, bands in ((False, False), (True, False), (True, True))
+    for epochs, stopper in ((False, None), (True, None), *((True, stopper) for stopper in STOPPERS))
     for workers in (1, 8)
 ]
+
+
+def stopper_of(scenario: Scenario, goal: Goal) -> Stopper | None:
+    if scenario.stopper == "auto":
+        return auto(goal)
+    return hyperband(goal) if scenario.stopper == "hyperband" else None
 
 
 def one(job: dict[str, Any]) -> dict[str, Any]:
@@ -66,15 +77,15 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     full trials."""
     scenario = next(s for s in SCENARIOS if s.key == job["scenario"])
     task = load_task(job["set"], job["metric"])
-    bands = BANDS if scenario.bands else None
-    searcher = peers.make(job["search"], task, job["seed"], bands=bands, python=job["python"])
+    given = STOPPERS[scenario.stopper] if scenario.stopper else None
+    searcher = peers.make(job["search"], task, job["seed"], early_terminate=given, python=job["python"])
     course = simulate(
         task,
         searcher,
         workers=scenario.workers,
         trials=None if scenario.epochs else max(TRIALS),
         epochs=FULL_TRIALS_OF_EPOCHS * EPOCHS if scenario.epochs else None,
-        stopper=hyperband(task.goal) if scenario.bands else None,
+        stopper=stopper_of(scenario, task.goal),
     )
     if isinstance(searcher, peers.WandB):
         searcher.close()

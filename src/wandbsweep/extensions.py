@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 _STOPPER_KEYS = {
+    "auto": ("type",),
     "median": ("type", "min_iter", "startup"),
     "asha": ("type", "min_iter", "eta"),
     "wilcoxon": ("type", "p", "startup"),
@@ -24,9 +25,11 @@ _NOT_THERE = object()
 
 
 def read_stopper(reader: Reader, path: str, raw: dict[str, Any]) -> EarlyTerminate:
-    """One of Optuna's pruners, with Optuna's defaults."""
+    """``auto``, or one of Optuna's pruners, with Optuna's defaults."""
     kind = raw["type"]
     reader.known_keys(path, raw, _STOPPER_KEYS[kind], kind)
+    if kind == "auto":
+        return EarlyTerminate("auto")
     min_iter = reader.integer(f"{path}.min_iter", raw, "min_iter", least=1)
     startup = reader.integer(f"{path}.startup", raw, "startup", least=0)
     eta = reader.integer(f"{path}.eta", raw, "eta", least=2) if kind == "asha" else None

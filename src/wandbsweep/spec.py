@@ -40,10 +40,11 @@ class Metric:
 class EarlyTerminate:
     """Hyperband's settings: ``s`` bands downwards from ``max_iter``, else bands upwards from ``min_iter``.
 
-    Every type but hyperband is an extension: Optuna's pruners (``controllers/pruners.py``).
+    Every type but hyperband is an extension: ``auto`` (``foresight.py``), which has no settings, and Optuna's pruners
+    (``controllers/pruners.py``).
     """
 
-    type: Literal["hyperband", "median", "asha", "wilcoxon"] = "hyperband"
+    type: Literal["hyperband", "auto", "median", "asha", "wilcoxon"] = "hyperband"
     min_iter: int | None = None
     max_iter: int | None = None
     s: int | None = None

@@ -60,7 +60,7 @@ def hyperband(
         if limit is not None and is_worse(goal, value, limit):
             which = f"at iteration {band}" if early_terminate.strict else "at best"
             side = "below" if goal == "maximize" else "above"
-            shown, needed = _told_apart(value, limit)
+            shown, needed = told_apart(value, limit)
             stops[run] = f"hyperband: {shown} {which} is {side} the threshold {needed} of band {band}"
     return stops
 
@@ -126,7 +126,7 @@ def is_worse(goal: Goal, value: float, than: float) -> bool:
     return value < than if goal == "maximize" else value > than
 
 
-def _told_apart(value: float, limit: float) -> tuple[str, str]:
+def told_apart(value: float, limit: float) -> tuple[str, str]:
     """Both in five significant digits, or in as many as it takes for them to differ."""
     texts = ((f"{value:.{digits}g}", f"{limit:.{digits}g}") for digits in range(5, 18))
     return next((pair for pair in texts if pair[0] != pair[1]), (repr(value), repr(limit)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from wandbsweep.controllers.bayes import suggest
+from wandbsweep.controllers.bayes import suggest, vary
 from wandbsweep.controllers.bayes.acquisition import Acquisition, crossed, log_ei, log_h
 from wandbsweep.controllers.bayes.curves import imputed
 from wandbsweep.controllers.bayes.gp import Hyperparameters, Observations, _Evidence, condition
@@ -341,8 +341,36 @@ def test_blas_threads_are_given_back_when_the_last_of_several_asks_ends() -> Non
         assert blas_threads() == before
 
 
+class TestWithoutTheModel:
+    def test_it_starts_from_the_best(self) -> None:
+        spec = sweep({**FLOATS, "kind": {"values": ["a", "b", "c"]}, "n": {"min": 1, "max": 500}})
+        rng = np.random.default_rng(0)
+        trials: list[TrialRecord] = []
+        for number in range(30):
+            drawn = {name: p.ppf(float(rng.random())) for name, p in spec.parameters.items()}
+            trials.append(record(number, drawn, drawn["x"]))
+        good = sorted((trial.params for trial in trials), key=lambda params: params["x"])[:5]
+        found = [vary(spec, trials, rng=np.random.default_rng(seed)) for seed in range(200)]
+        assert len({str(params) for params in found}) > 190
+        assert not [params for params in found if params in [trial.params for trial in trials]]
+        assert np.mean([params["n"] in {of["n"] for of in good} for params in found]) > 0.5
+        assert np.mean([params["x"] for params in found]) < 0.3
+
+    def test_before_the_first_has_ended_and_where_nothing_varies(self) -> None:
+        spec = sweep(FLOATS)
+        running = [record(n, {"lr": 0.1, "x": n / 10, "y": 0.0}, state="running") for n in range(3)]
+        assert len({str(vary(spec, running, rng=np.random.default_rng(seed))) for seed in range(9)}) == 9
+        assert vary(sweep({"a": {"value": 3}}), [], rng=np.random.default_rng(0)) == {"a": 3}
+
+    def test_all_that_is_left(self) -> None:
+        spec = sweep({"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}})
+        points = [{"a": a, "b": b} for a in (1, 2, 3) for b in ("x", "y")]
+        trials = [record(n, params, float(n)) for n, params in enumerate(points[:-1])]
+        assert vary(spec, trials, rng=np.random.default_rng(0)) == points[-1]
+
+
 class TestSurvival:
-    """Small x learns so slowly that Hyperband stops it."""
+    """Small x learns so slowly that it is stopped."""
 
     def survival(self, **early_terminate: Any) -> tuple[float, float]:
         more = {"early_terminate": early_terminate} if early_terminate else {}
@@ -358,6 +386,11 @@ class TestSurvival:
 
     def test_what_would_be_stopped_is_less_likely_to_go_on(self) -> None:
         slow, fast = self.survival(type="hyperband", min_iter=2, eta=3)
+        assert slow < fast - 1.0
+        assert fast > -0.3
+
+    def test_what_auto_would_stop(self) -> None:
+        slow, fast = self.survival(type="auto")
         assert slow < fast - 1.0
         assert fast > -0.3
 

@@ -1,4 +1,4 @@
-"""Optuna's pruners as stoppers."""
+"""`auto` and Optuna's pruners as stoppers."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from wandbsweep import Outcome, create_sweep, load_sweep
 MEDIAN = {"type": "median", "startup": 2}
 ASHA = {"type": "asha", "min_iter": 1, "eta": 2}
 WILCOXON = {"type": "wilcoxon"}
+AUTO = {"type": "auto"}
 
 
 def config(stopper, **metric):
@@ -96,13 +97,13 @@ def test_wilcoxon_stops_what_is_worse_than_the_best_step_by_step():
     assert states(controller)[1][1] < 6
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON])
+@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
 def test_the_first_trial_is_never_stopped(stopper):
     controller = sweep(stopper)
     assert not train(controller, [5.0] * 10).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON])
+@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
 def test_values_that_are_no_numbers_are_survived(stopper):
     controller = sweep(stopper)
     train(controller, [1.0, math.nan, 1.0, math.inf])
@@ -112,13 +113,21 @@ def test_values_that_are_no_numbers_are_survived(stopper):
     assert {state for state, _ in states(controller)} <= {"finished", "stopped", "failed"}
 
 
+def test_auto_stops_once_three_trials_have_ended():
+    controller = sweep(AUTO, goal="maximize")
+    curves = [[0.5, 0.6, 0.7, 0.8], [0.4, 0.5, 0.6, 0.7], [0.1, 0.2, 0.3, 0.4], [0.1, 0.9, 0.9, 0.9], [0.6] * 4]
+    reasons = [train(controller, curve).reason for curve in curves]
+    assert states(controller) == [("finished", 4)] * 3 + [("stopped", 1), ("finished", 4)]
+    assert reasons[3] == "auto: 0.1 at best is below 0.4, the limit at iteration 1 (tau 0.67)"
+
+
 def test_a_task_that_reports_nothing():
     controller = sweep(WILCOXON)
     controller.complete(controller.ask("a"), Outcome.finished(0.1))
     assert not train(controller, [1.0] * 4).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON])
+@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
 def test_a_report_after_the_end_is_told_to_stop(stopper):
     controller = sweep(stopper)
     trial = controller.ask("a")
@@ -126,7 +135,7 @@ def test_a_report_after_the_end_is_told_to_stop(stopper):
     assert controller.report(trial, 2, {"loss": 1.0}).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON])
+@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_verdicts_come_from_the_store(stopper, kind, tmp_path):
     """One controller for all trials, or another one for each report: the same verdicts."""
@@ -163,7 +172,7 @@ for _ in range(6):
 """
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA])
+@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, AUTO])
 def test_processes_on_one_journal(stopper, tmp_path):
     given = config(stopper)
     create_sweep(load_sweep(given), tmp_path, seed=0).close()

@@ -77,6 +77,7 @@ OWN = {
     "finetune": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "beyond_wandb/conditional": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
     "beyond_wandb/seeds": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "beyond_wandb/stopping": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
 }
 
 
@@ -93,4 +94,4 @@ def test_the_projects_own_sweeps(tmp_path: Path) -> None:
     assert all(trial.value is not None for trial in first)
     assert [trial.params for trial in second] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
     assert [(trial.state, len(trial.reports)) for trial in second] == [("finished", 4)] * 2
-    assert [[trial.state for trial in trials] for trials in others] == [["finished"] * 2] * 6
+    assert [[trial.state for trial in trials] for trials in others] == [["finished"] * 2] * 7

@@ -1,7 +1,7 @@
-"""The stoppers that ``early_terminate.type`` names: W&B's Hyperband, and as an extension Optuna's own pruners.
+"""The stoppers that ``early_terminate.type`` names: W&B's Hyperband, and as extensions ``auto`` and Optuna's pruners.
 
 Optuna's (``median``, ``asha``, ``wilcoxon``) judge by the steps that trials report, as Optuna documents them, where
-Hyperband counts reports.
+Hyperband and ``auto`` count reports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.ledger import Ledger
+from wandbsweep.controllers.ledger import Ledger, outcome_of
+from wandbsweep.foresight import auto
 from wandbsweep.spec import EarlyTerminate, Goal, SweepSpec
 from wandbsweep.stopping import hyperband
 from wandbsweep.trial import Trial
@@ -34,6 +35,8 @@ def make_stopper(spec: SweepSpec, storage: BaseStorage, study_name: str) -> Stop
         return None
     if settings.type == "hyperband":
         return partial(_hyperband, settings, spec.goal)
+    if settings.type == "auto":
+        return partial(_auto, spec.goal)
     pruner = make_pruner(settings)
     study = _NewestAttempts(study_name=study_name, storage=storage, pruner=pruner)
     return partial(_pruned, settings.type, pruner, study, storage)
@@ -64,6 +67,14 @@ def make_pruner(settings: EarlyTerminate) -> BasePruner:
 
 def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
     return hyperband(settings, goal, ledger.histories(), {trial.number}).get(trial.number)
+
+
+def _auto(goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
+    histories = ledger.histories()
+    newest = {entry.number: entry.newest for entry in ledger.entries}
+    ended = {number for number, attempt in newest.items() if attempt.state.is_finished()}
+    finished = {number for number in ended if outcome_of(newest[number])["state"] == "finished"}
+    return auto(goal, histories, finished, {trial.number}).get(trial.number)
 
 
 def _pruned(

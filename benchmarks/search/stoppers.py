@@ -1,0 +1,89 @@
+"""Stoppers on curves of different lengths: random search at equal epochs under `auto`, and under Hyperband with
+settings that suit some of these lengths and not others. Prints the tables as Markdown.
+
+    python benchmarks/search/stoppers.py
+    python benchmarks/search/stoppers.py --late      # a made-up change: the better a trial ends, the worse it starts
+
+The real curves of `tables.py` are thinned out to fewer epochs, or read between their epochs for more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import peers
+from clock import Stopper, auto, hyperband, simulate
+from tables import DEVELOPMENT, EPOCHS, HELD_OUT, Task, load_task
+
+from wandbsweep.spec import Goal
+
+LENGTHS = (10, 27, 52, 200)
+BANDS = ((1, 3), (1, 8), (3, 3), (9, 3), (27, 3))
+FULL_TRIALS_OF_EPOCHS = 30
+
+
+def of_length(task: Task, epochs: int, *, late: bool) -> Task:
+    curves = task.curves
+    if late:
+        sign = -1.0 if task.goal == "maximize" else 1.0
+        handicap = np.maximum(0.0, 2 * task.median - task.optimum - task.final)
+        start = 1 - np.log(np.arange(1, EPOCHS + 1)) / np.log(EPOCHS)
+        curves = curves + sign * 1.5 * handicap[:, None] * start
+    at = np.clip((np.arange(epochs) + 1) * EPOCHS / epochs - 1, 0, EPOCHS - 1)
+    if epochs <= EPOCHS:
+        at = at.round()
+    before, share = np.floor(at).astype(int), at % 1
+    after = np.minimum(before + 1, EPOCHS - 1)
+    # What diverged stays so: 0 of a NaN is one, too.
+    curves = np.where(share > 0, curves[:, before] * (1 - share) + curves[:, after] * share, curves[:, before])
+    return dataclasses.replace(task, curves=curves)
+
+
+def stoppers(epochs: int) -> dict[str, Callable[[Goal], Stopper | None]]:
+    found: dict[str, Callable[[Goal], Stopper | None]] = {"auto": auto, "nothing stopped": lambda goal: None}
+    for least, eta in BANDS:
+        if least < epochs:
+            found[f"min_iter {least}, eta {eta}"] = lambda goal, m=least, e=eta: hyperband(goal, min_iter=m, eta=e)
+    return found
+
+
+def regret(task: Task, stopper: Stopper | None, *, workers: int, seed: int) -> tuple[float, int]:
+    """At the epochs of 30 full trials, and the number of trials."""
+    budget = FULL_TRIALS_OF_EPOCHS * task.curves.shape[1]
+    course = simulate(task, peers.Random(task, seed), workers=workers, epochs=budget, stopper=stopper)
+    return course.by_epoch[-1], course.trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sets", default="all", help="development, held-out or all")
+    parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)))
+    parser.add_argument("--workers", default="1,8")
+    parser.add_argument("--late", action="store_true")
+    options = parser.parse_args()
+    names = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}[options.sets]
+    print("| epochs | workers | stopper | regret | auto less it, same runs | trials |\n" + "|---" * 6 + "|")
+    for epochs in map(int, options.lengths.split(",")):
+        tasks = [of_length(load_task(name), epochs, late=options.late) for name in names]
+        for workers in map(int, options.workers.split(",")):
+            ours = np.zeros(0)
+            for title, make in stoppers(epochs).items():
+                runs = [
+                    regret(task, make(task.goal), workers=workers, seed=seed)
+                    for task in tasks
+                    for seed in range(options.seeds)
+                ]
+                regrets, trials = np.array(runs).T
+                ours = regrets if title == "auto" else ours
+                less, count = ours - regrets, len(regrets) ** 0.5
+                paired = "" if title == "auto" else f"{less.mean():+.3f} ± {less.std() / count:.3f}"
+                shown = f"{regrets.mean():.3f} ± {regrets.std() / count:.3f}"
+                print(f"| {epochs} | {workers} | {title} | {shown} | {paired} | {trials.mean():.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
