@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.controllers.connections import Passing
 from wandbsweep.controllers.database import Database, open_database
+from wandbsweep.errors import SweepDirectoryError
 
 
 class TestOptunasOwnSuiteOnADatabase(StorageTestCase):
@@ -34,6 +35,11 @@ def test_a_storage_can_be_pickled(tmp_path: Path) -> None:
     storage = open_database(f"sqlite:///{tmp_path}/sweep.db", wait_s=0)
     study = storage.create_new_study([1], "sweep")  # type: ignore[list-item]
     assert pickle.loads(pickle.dumps(storage)).get_study_id_from_name("sweep") == study
+
+
+def test_a_directory_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SweepDirectoryError, match=f"there is no directory {tmp_path}/none; make it, or name another"):
+        open_database(f"sqlite:///{tmp_path}/none/sweep.db", wait_s=60)
 
 
 def test_optuna_reads_what_we_wrote(tmp_path: Path) -> None:

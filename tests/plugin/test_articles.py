@@ -68,16 +68,17 @@ for arguments in json.loads(sys.argv[1]):
         sys.exit(f"failed: {arguments}")
 """
 SHORT = ["logger=none", "trainer.accelerator=cpu", "trainer.enable_checkpointing=false", "hydra.sweeper.seed=0"]
+TWO_TRIALS = ["++sweep.run_cap=2", "trainer.max_epochs=1", "+trainer.limit_train_batches=2"]
 OWN = {
     "article_bayes": ["++sweep.run_cap=4", "trainer.max_epochs=4"],
     "article_grid": ["trainer.max_epochs=4"],
-    "digits_bayes": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "random": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "from_scratch": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "finetune": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "beyond_wandb/conditional": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "beyond_wandb/seeds": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
-    "beyond_wandb/stopping": ["++sweep.run_cap=2", "trainer.max_epochs=1"],
+    "digits_bayes": TWO_TRIALS,
+    "random": TWO_TRIALS,
+    "from_scratch": TWO_TRIALS,
+    "finetune": TWO_TRIALS,
+    "beyond_wandb/conditional": TWO_TRIALS,
+    "beyond_wandb/seeds": TWO_TRIALS,
+    "beyond_wandb/stopping": TWO_TRIALS,
 }
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.distributions import BaseDistribution
@@ -51,6 +52,7 @@ def open_database(url: str, *, wait_s: float) -> Database:
     from wandbsweep.controllers.connections import sharing
 
     whole = with_driver(expanded(url))
+    _refuse_missing_directory(whole, url)
 
     def opened() -> _Patient:
         with sharing():
@@ -74,6 +76,19 @@ def _opened(url: str) -> _Patient:
             if made_by == version("optuna"):
                 return opened
     return _Patient(url, engine_kwargs=options)
+
+
+def _refuse_missing_directory(whole: str, url: str) -> None:
+    """SQLite would say that it is unable to open the file, as it does of one that another process has in work."""
+    from sqlalchemy import make_url
+
+    address = make_url(whole)
+    file = address.database
+    if address.get_backend_name() != "sqlite" or not file or file == ":memory:" or file.startswith("file:"):
+        return
+    directory = Path(file).parent
+    if not directory.is_dir():
+        raise SweepDirectoryError(f"{url}: there is no directory {directory}; make it, or name another.")
 
 
 class _NoTables(Exception):
