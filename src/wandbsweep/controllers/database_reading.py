@@ -181,8 +181,9 @@ class StoredAttempts:
 
     def _wanted(self, column: sa.ColumnClause[Any], again: Sequence[int]) -> Iterator[sa.ColumnElement[bool]]:
         """The trials that may have changed: new ones, and those to be read again."""
-        yield column > self._last
-        for start in range(0, len(again), _NAMED):
+        new, named = column > self._last, again[:_NAMED]
+        yield new | column.in_(named) if named else new
+        for start in range(_NAMED, len(again), _NAMED):
             yield column.in_(again[start : start + _NAMED])
 
 

@@ -17,7 +17,7 @@ QUEUE = 20
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""
 
-_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
+_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
 
 
 class Turns:

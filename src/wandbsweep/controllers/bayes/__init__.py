@@ -25,6 +25,8 @@ FANTASIES = 32
 """So many guesses of what the running trials will come to."""
 GOOD = 5
 """So many of the best trials are what others start from."""
+NEAR = 0.01
+"""A little, along a column; the unit cube has side 1."""
 
 
 def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
 def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
     """One of the best configurations with some parameters drawn anew, in no time: ``suggest`` without the model.
 
-    Where none has ended yet, a configuration far from all others.
+    The others are moved a little, so that who chooses at the same moment chooses something else. Where none has ended
+    yet, a configuration far from all others.
     """
     space = Space(spec.parameters)
     if not space.dims:
@@ -54,8 +57,9 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     evidence = gather(space, known, spec.metric or Metric(""))
     if evidence is None:
         return space.decode(fill(space, tried, rng))
-    good = evidence.x[rng.choice(evidence.ranked[:GOOD], 30)]
-    return space.decode(first_new(space, space.snap(crossed(space, good, rng)), tried, rng))
+    varied = crossed(space, evidence.x[rng.choice(evidence.ranked[:GOOD], 30)], rng)
+    moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))  # sides of the cube reflect
+    return space.decode(first_new(space, space.snap(np.where(space.searched, moved, varied)), tried, rng))
 
 
 def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
