@@ -64,6 +64,26 @@ def test_optuna_reads_what_we_wrote(tmp_path: Path) -> None:
     assert mine.system_attrs == stored.system_attrs
 
 
+def test_an_answer_that_was_lost_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks once all was read; what stood there is still news when it is read again."""
+    read = Database.read
+
+    def twice(self: Database, ask: Any) -> Any:
+        read(self, ask)
+        return read(self, ask)
+
+    monkeypatch.setattr(Database, "read", twice)
+    config = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+    controller = create_sweep(load_sweep(config), tmp_path / "sweep", storage=f"sqlite:///{tmp_path}/sweep.db")
+    for number in range(3):
+        trial = controller.ask("a")
+        assert trial is not None
+        controller.report(trial, 0, {"loss": 1.0})
+        controller.complete(trial, Outcome.finished())
+        assert [record.state for record in controller.trials()] == ["finished"] * (number + 1)
+    controller.close()
+
+
 @pytest.fixture
 def pool(tmp_path: Path) -> Passing:
     import sqlite3

@@ -46,7 +46,10 @@ class DatabaseReader:
 
     def changes(self) -> Sequence[Attempt]:
         with self._told():
-            return patiently(self._changes, self._wait_s)
+            found = patiently(self._changes, self._wait_s)
+        if self._attempts is not None:
+            self._attempts.note(found)
+        return found
 
     def others(self) -> Sequence[str]:
         with self._told():
@@ -121,7 +124,10 @@ class StoredAttempts:
         """How many attributes and reports each open attempt had."""
 
     def changes(self, connection: sa.Connection) -> list[Attempt]:
-        """The states first: what is closed then has had its outcome and its reports before."""
+        """What is new since the last ``note``: an answer may be lost with its connection, and the question asked again.
+
+        The states first: what is closed then has had its outcome and its reports before.
+        """
         trials = _table("trials")
         columns = (trials.c.trial_id, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete)
         again = sorted(self._grown(connection) if self._counting else self._open)
@@ -133,12 +139,15 @@ class StoredAttempts:
         if found:
             self._read_attributes(connection, found, again)
             self._read_reports(connection, found, again)
-        self._last = max([self._last, *found])
-        for key, attempt in found.items():
-            self._open.pop(key, None)
-            if not attempt.state.is_finished():
-                self._open[key] = len(attempt.system_attrs), len(attempt.intermediate_values)
         return [found[key] for key in sorted(found)]
+
+    def note(self, found: Sequence[Attempt]) -> None:
+        """Those that ``changes`` answered have arrived."""
+        for attempt in found:
+            self._last = max(self._last, attempt._trial_id)
+            self._open.pop(attempt._trial_id, None)
+            if not attempt.state.is_finished():
+                self._open[attempt._trial_id] = len(attempt.system_attrs), len(attempt.intermediate_values)
 
     def _grown(self, connection: sa.Connection) -> Iterator[int]:
         """Those of the open attempts that have more than they had, or were closed."""

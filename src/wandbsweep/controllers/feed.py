@@ -62,7 +62,9 @@ class DatabaseFeed:
         self._attempts = StoredAttempts(study, counting=True)
 
     def changes(self) -> Sequence[Attempt]:
-        return self._storage.read(self._attempts.changes)
+        found = self._storage.read(self._attempts.changes)
+        self._attempts.note(found)
+        return found
 
 
 def feed_of(storage: Store, study: int) -> Feed:
