@@ -25,11 +25,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from wandbsweep import Outcome, SweepSpec, create_sweep, load_sweep
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from wandbsweep import Outcome, SweepSpec, create_sweep, load_sweep  # noqa: E402
-
 AGENTS = (1, 8, 64, 200)
 METHODS = ("random", "grid", "bayes")
 BEFORE = 40  # finished trials that bayes has a model of when all ask
@@ -218,8 +216,9 @@ def database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[
         yield lambda: None, lambda: 0.0
         return
     import psycopg  # noqa: F401  before the agents are forked
-    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401  likewise
 
+    sys.path.insert(0, str(ROOT))  # scripts/ is no package that is installed
     from scripts.databases import PostgreSQL
 
     # Root's server runs as another user, which has to reach it.

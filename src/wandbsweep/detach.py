@@ -79,4 +79,4 @@ def _no_results() -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(Job, "results", original)  # noqa: B010
+        setattr(Job, "results", original)  # noqa: B010  as above

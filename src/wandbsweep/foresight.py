@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,15 +71,18 @@ def auto(
     4: auto: 13.5 at best is above 11, the limit at iteration 1 (tau 0.71)
     """
     stops = {}
-    passed = list(rungs(goal, histories, finished))
+    rung_at = cache(lambda iteration: rung(iteration, goal, histories, finished))
     usual = _usual_length(histories, finished)
     for number in sorted(running):
         history = counted(histories.get(number, ()))
-        last = next((found for found in reversed(passed) if found.iteration <= len(history)), None)
-        if last is None or len(history) > NEARLY_DONE * usual or _is_best(goal, history, histories):
+        if len(history) > NEARLY_DONE * usual:
+            continue
+        passed = (1 << power for power in reversed(range(len(history).bit_length())))
+        last = next((found for iteration in passed if (found := rung_at(iteration))), None)
+        if last is None:
             continue
         value, limit = best(goal, history), last.limit if goal == "minimize" else -last.limit
-        if is_worse(goal, value, limit):
+        if is_worse(goal, value, limit) and not _is_best(goal, value, histories):
             side = "below" if goal == "maximize" else "above"
             shown, needed = told_apart(value, limit)
             stops[number] = (
@@ -137,7 +141,6 @@ def _usual_length(histories: Mapping[int, Sequence[object]], finished: Collectio
     return statistics.median(lengths) if lengths else math.inf
 
 
-def _is_best(goal: Goal, history: Counted, histories: Mapping[int, Sequence[object]]) -> bool:
-    """Whether no trial has a better value than this one."""
-    mine = best(goal, history)
-    return mine == best(goal, (mine, *(best(goal, h) for other in histories.values() if (h := counted(other)))))
+def _is_best(goal: Goal, value: float, histories: Mapping[int, Sequence[object]]) -> bool:
+    """Whether no trial has a better one."""
+    return not any(is_worse(goal, value, best(goal, h)) for other in histories.values() if (h := counted(other)))

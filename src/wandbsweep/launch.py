@@ -159,7 +159,7 @@ class AgentTask:
         warmed = _Warmed(self, plan, hydra_state(), rank)
         if self.isolation == "none":
             return Rejoining(warmed.job(self.task_function, self.callbacks))
-        import cloudpickle  # type: ignore[import-untyped]
+        import cloudpickle  # type: ignore[import-untyped]  # it has no types
 
         from wandbsweep.warm import WarmParent
 

@@ -109,12 +109,7 @@ def _bar(
     )
     with progress:
         task = progress.add_task("", total=total)
-        before = -1
-        for results in _changes(read, done):
-            ended = sum(trial.state in ENDED for trial in results.trials)
-            for note in notes(results) if ended != before else ():
-                progress.console.print(f"Note: {note}", markup=False, soft_wrap=True)
-            before = ended
+        for results, ended in _noted(_changes(read, done), notes, progress.console):
             _, _, description = state_line(results, total).partition(" · ")
             progress.update(task, completed=ended, description=description)
 
@@ -137,13 +132,19 @@ def _picture(
     with Live(
         console=console or Console(stderr=True), auto_refresh=False, transient=True, vertical_overflow="crop"
     ) as live:
-        before = -1
-        for results in _changes(read, done):
-            ended = sum(trial.state in ENDED for trial in results.trials)
-            for note in notes(results) if ended != before else ():
-                live.console.print(f"Note: {note}", markup=False, soft_wrap=True)
-            before = ended
+        for results, _ in _noted(_changes(read, done), notes, live.console):
             live.update(Picture(results, total, time.time(), standing(results)), refresh=True)
+
+
+def _noted(changes: Iterator[SweepResults], notes: Notes, console: Console) -> Iterator[tuple[SweepResults, int]]:
+    """Each change, and how many trials have ended by then; whenever more have, the notes are said first."""
+    before = -1
+    for results in changes:
+        ended = sum(trial.state in ENDED for trial in results.trials)
+        for note in notes(results) if ended != before else ():
+            console.print(f"Note: {note}", markup=False, soft_wrap=True)
+        before = ended
+        yield results, ended
 
 
 def describe(trial: TrialRecord, results: SweepResults) -> str:

@@ -66,6 +66,28 @@ def test_none_is_kept_where_the_server_has_few(
     assert len({first, second, third}) == 3
 
 
+def test_a_server_that_cannot_tell_has_none_to_spare(
+    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sparing, "_TO_SPARE", "SELECT from_another_database()")
+    with pool.keeping():
+        first = backend(engine)
+    assert backend(engine) != first
+
+
+def test_an_ordinary_user_counts_the_connections_of_others(engine: sa.Engine, postgres: Any) -> None:
+    """Who may not read what others do must not take the server for an empty one."""
+    counting = sa.text(
+        Sparing._TO_SPARE.replace("4 * count(*) < 3 * current_setting('max_connections')::int", "count(*)")
+    )
+    with engine.connect() as own, engine.connect() as other:
+        other.execute(sa.text("SELECT 1"))
+        own.execute(sa.text("CREATE ROLE ordinary"))
+        own.execute(sa.text("SET LOCAL ROLE ordinary"))
+        assert own.execute(counting).scalar_one() >= 2
+        own.rollback()
+
+
 def test_a_pool_that_is_made_inside_shares_too(postgres: Any) -> None:
     with sharing():
         engine = sa.create_engine(postgres.url, poolclass=Passing)

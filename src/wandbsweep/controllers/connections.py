@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -55,8 +56,8 @@ def sharing() -> Iterator[None]:
 class Passing(NullPool):
     """A connection per operation, and inside ``keeping`` one for all of a thread's that come one after another."""
 
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._kept = _Kept()
 
     @contextmanager
@@ -99,11 +100,12 @@ class Sparing(Passing):
     """Keeps for ``IDLE_S`` what was used inside ``keeping``, for any thread, while a quarter of the server's
     connections is left to others. For PostgreSQL."""
 
+    # Of others' connections an ordinary user sees no more than that they are there, and to which database.
     _TO_SPARE = """
         SELECT 4 * count(*) < 3 * current_setting('max_connections')::int FROM pg_stat_activity
-        WHERE backend_type = 'client backend'"""
+        WHERE datid IS NOT NULL"""
 
-    def __init__(self, *args: object, **options: object) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._lock = threading.Lock()
         self._idle: list[tuple[float, ConnectionPoolEntry]] = []
@@ -133,14 +135,16 @@ class Sparing(Passing):
     def _has_to_spare(self, entry: ConnectionPoolEntry) -> bool:
         if time.monotonic() - self._none_to_spare < ASK_AGAIN_S or entry.dbapi_connection is None:
             return False
-        cursor = entry.dbapi_connection.cursor()
-        cursor.execute(self._TO_SPARE)
-        (answer,) = cursor.fetchone() or (False,)
-        cursor.close()
+        answer = False
+        with suppress(Exception):  # any driver's; what only speaks PostgreSQL's language may not know how many it has
+            cursor = entry.dbapi_connection.cursor()
+            cursor.execute(self._TO_SPARE)
+            (answer,) = cursor.fetchone() or (False,)
+            cursor.close()
         entry.dbapi_connection.rollback()
         if not answer:
             self._none_to_spare = time.monotonic()
-        return bool(answer)
+        return answer
 
     def let_go(self) -> None:
         """Close what this thread keeps, if it is needed elsewhere."""

@@ -71,9 +71,8 @@ def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledge
 
 def _auto(goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
     histories = ledger.histories()
-    newest = {entry.number: entry.newest for entry in ledger.entries}
-    ended = {number for number, attempt in newest.items() if attempt.state.is_finished()}
-    finished = {number for number in ended if outcome_of(newest[number])["state"] == "finished"}
+    ended = (entry for entry in ledger.entries if entry.newest.state.is_finished())
+    finished = {entry.number for entry in ended if outcome_of(entry.newest)["state"] == "finished"}
     return auto(goal, histories, finished, {trial.number}).get(trial.number)
 
 
