@@ -9,6 +9,7 @@ machine's before. ``--opening`` measures a sweep of ten thousand trials instead.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -140,6 +141,8 @@ def run(place: Path, url: str | None, method: str, agents: int, each: int, repor
     joined, go = os.pipe(), os.pipe()
     results = [place / f"{number}.json" for number in range(agents)]
     pids = []
+    gc.collect()
+    gc.freeze()  # else each of the agents copies its parent's whole memory when it first collects
     for number, result in enumerate(results):
         pid = os.fork()
         if pid == 0:
@@ -150,6 +153,7 @@ def run(place: Path, url: str | None, method: str, agents: int, each: int, repor
     for _ in range(agents):
         os.read(joined[0], 1)
     os.close(go[1])
+    gc.unfreeze()
     for pid in pids:
         os.waitpid(pid, 0)
     for descriptor in joined:

@@ -41,6 +41,32 @@ class Here(ControllerTestCase):
         self.controllers.append(create_sweep(self.spec, **self.options(), seed=seed))
         return self.controllers[-1]
 
+    # -- what follows from a trial's number alone is foreseen, and stored with the claim
+
+    def test_parameters_are_written_with_the_claim(self):
+        controllers = [self.make(RANDOM, seed=3), self.again()]
+        for controller in controllers:
+            controller._storage.choose = None
+        numbers = [controllers[k % 2].ask("a").number for k in range(6)]
+        assert numbers == list(range(6))
+
+    def test_a_number_that_was_foreseen_wrongly_is_put_right(self):
+        """Between what an agent read and its claim another one opened a trial, gave it back and took it up again."""
+        wanted = [trial.params for trial in everything(self.make(RANDOM | {"run_cap": 2}, seed=3))]
+        controller, other = self.make(RANDOM, seed=3), self.again()
+        create = controller._storage.create_trial
+
+        def late(study, made):
+            controller._storage.create_trial = create
+            other.release(other.ask("b"), "preempted")
+            assert other.ask("b").attempt == 2
+            return create(study, made)
+
+        controller._storage.create_trial = late
+        trial = controller.ask("a")
+        assert (trial.number, trial.params) == (1, wanted[1])
+        assert [trial.params for trial in self.again().trials()] == wanted
+
 
 class TestJournal(Here):
     pass
@@ -280,10 +306,25 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
 def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
     monkeypatch.setattr("wandbsweep.controllers.turns.DEAD_S", 0.05)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
-    controller._claim("dead", number=None, attempt=1, params=None)
+    controller._claim(lambda _: controller._template("dead", number=None, attempt=1, params=None))
     trials = [controller.ask("a") for _ in range(3)]
     assert [trial.number for trial in trials] == [1, 2, 3]
     assert controller._turns._dead == {0}
+
+
+def test_an_ask_that_took_long_already_does_without_the_model(monkeypatch):
+    def ended(controller):
+        for _ in range(5):
+            controller.complete(controller.ask("a"), Outcome.finished(0.5))
+
+    monkeypatch.setattr("wandbsweep.controllers.bayes.fit", None)
+    controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
+    monkeypatch.setattr("wandbsweep.controllers.turns.PATIENCE_S", -1.0)
+    ended(controller)
+    assert len({trial.params["x"] for trial in controller.trials()}) == 5
+    monkeypatch.setattr("wandbsweep.controllers.turns.PATIENCE_S", 10.0)
+    with pytest.raises(TypeError):
+        ended(controller)
 
 
 @pytest.mark.parametrize("path", [False, True])

@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from wandbsweep.controllers import journal
 from wandbsweep.controllers.journal import JournalFile, JournalInMemory, WatchedJournal
@@ -148,6 +148,30 @@ def test_what_was_written_to_is_told_once(path):
     mine.get_trial(key)
     assert mine.written() == {key}
     assert mine.written() == set()
+
+
+def test_whoever_creates_a_trial_knows_how_many_there_are(path):
+    mine, other = (WatchedJournal(JournalFile(path)) for _ in range(2))
+    study = mine.create_new_study([StudyDirection.MINIMIZE], "sweep")
+    seen = []
+
+    def made(before):
+        seen.append(before)
+        return create_trial(state=TrialState.RUNNING, params={}, distributions={})
+
+    keys = [storage.create_trial(study, made) for storage in (mine, other, other, other, mine, other)]
+    assert seen == list(range(6))
+    assert len(set(keys)) == 6
+
+
+def test_others_can_write_while_what_was_written_is_read(path):
+    mine, other = JournalFile(path), JournalFile(path)
+    with mine.alone():
+        mine.append_logs([{"a": 1}])
+        late = threading.Thread(target=other.append_logs, args=([{"b": 1}],), daemon=True)
+        late.start()
+        late.join(10)
+        assert list(mine.read_logs(0)) == [{"a": 1}, {"b": 1}]
 
 
 def test_room_on_a_full_disk_is_waited_for(tmp_path, monkeypatch, caplog):

@@ -162,9 +162,13 @@ class _Patient(RDBStorage):
         if template_trial is None:
             return super()._create_new_trial(study_id)
         made = copy.deepcopy(template_trial)
-        with self._writing() as (connection, writing):
-            made._trial_id, made.number = writing.create(connection, study_id, template_trial)
+        made._trial_id, made.number = self.create_trial(study_id, lambda _: template_trial)
         return made
+
+    def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> tuple[int, int]:
+        with self._writing() as (connection, writing):
+            created: tuple[int, int] = writing.create(connection, study, made)
+        return created
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._writing() as (connection, writing):
@@ -188,8 +192,16 @@ class _Patient(RDBStorage):
     def choose(
         self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
     ) -> None:
-        with self._writing() as (connection, writing):
-            writing.choose(connection, trial, attributes, params)
+        from sqlalchemy.exc import IntegrityError
+
+        from wandbsweep.controllers.database_writing import choose
+
+        try:
+            with self.engine.begin() as connection:
+                choose(connection, trial, attributes, params)
+        except IntegrityError:  # it has some: foreseen for another number, or written by an earlier try
+            with self.engine.begin() as connection:
+                choose(connection, trial, attributes, params, anew=True)
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, Any]]:
@@ -237,10 +249,9 @@ class Database(_CachedStorage):
         super().remove_session()
         self._engine.pool.dispose()
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """See ``WatchedJournal``: here one cannot."""
-        yield False
+    def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> int:
+        """The id of a new trial: the one that ``made`` gives for the number of those created before."""
+        return self._patient.create_trial(study, made)[0]
 
     def read(self, ask: Callable[[sa.Connection], T]) -> T:
         # One way to the server and back for a question, instead of three with a transaction; elsewhere the change to it
@@ -262,7 +273,7 @@ class Database(_CachedStorage):
     def choose(
         self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
     ) -> None:
-        """Write ``attributes`` and ``params`` (as Optuna stores them) of a trial that has none of these yet."""
+        """Write ``attributes`` and ``params`` (as Optuna stores them) of a trial."""
         self._patient.choose(trial, attributes, params)
 
     def reports(self, trial: int) -> list[float]:
@@ -295,7 +306,7 @@ def patiently(action: Callable[[], T], patience_s: float) -> T:
 
 
 # And what Optuna's cache in front of it calls beyond the storages' interface.
-_BEYOND = ("_create_new_trial", "_get_trials", "_set_trial_param", "choose")
+_BEYOND = ("_create_new_trial", "_get_trials", "_set_trial_param", "choose", "create_trial")
 
 for _name in (*BaseStorage.__abstractmethods__, *_BEYOND):
     setattr(_Patient, _name, _patient(getattr(_Patient, _name)))

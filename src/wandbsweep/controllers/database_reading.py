@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from wandbsweep.controllers.database import engine_options, expanded, patiently, with_driver, without_secret
 from wandbsweep.controllers.reading import Attempt, Stage
@@ -123,22 +123,23 @@ class StoredAttempts:
         self._open: dict[int, tuple[int, int]] = {}
         """How many attributes and reports each open attempt had."""
 
-    def changes(self, connection: sa.Connection) -> list[Attempt]:
+    def changes(self, connection: sa.Connection, *, created: bool = False) -> list[Attempt]:
         """What is new since the last ``note``: an answer may be lost with its connection, and the question asked again.
 
-        The states first: what is closed then has had its outcome and its reports before.
+        The states first: what is closed then has had its outcome and its reports before. ``created``: of the new ones
+        only.
         """
-        trials = _table("trials")
-        columns = (trials.c.trial_id, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete)
-        again = sorted(self._grown(connection) if self._counting else self._open)
+        again = [] if created else sorted(self._grown(connection) if self._counting else self._open)
         found: dict[int, Attempt] = {}
-        for some in self._wanted(trials.c.trial_id, again):
-            statement = _selected(*columns).where(trials.c.study_id == self.study, some).order_by(trials.c.trial_id)
-            for key, state, begun, ended in connection.execute(statement):
-                found[key] = Attempt(key, Stage[state], _moment(begun), _moment(ended), {}, {})
+        for key, state, begun, ended in self._rows(connection, "trials", again):
+            found[key] = Attempt(key, Stage[state], _moment(begun), _moment(ended), {}, {})
         if found:
-            self._read_attributes(connection, found, again)
-            self._read_reports(connection, found, again)
+            for key, name, value in self._rows(connection, "trial_system_attributes", again):
+                if key in found:
+                    found[key].system_attrs[name] = json.loads(value)
+            for key, step, number, kind in self._rows(connection, "trial_intermediate_values", again):
+                if key in found:
+                    found[key].intermediate_values[step] = _NO_FINITE.get(kind, number)
         return [found[key] for key in sorted(found)]
 
     def note(self, found: Sequence[Attempt]) -> None:
@@ -153,47 +154,56 @@ class StoredAttempts:
         """Those of the open attempts that have more than they had, or were closed."""
         if not self._open:
             return
-        import sqlalchemy as sa
-
-        trials = _table("trials")
-        counts = [
-            sa.select(sa.func.count()).where(rows.c.trial_id == trials.c.trial_id).correlate(trials).scalar_subquery()
-            for rows in (_table("trial_system_attributes"), _table("trial_intermediate_values"))
-        ]
-        running = trials.c.state == sa.literal_column("'RUNNING'")  # of a type that only the database knows
-        statement = sa.select(trials.c.trial_id, *counts).where(trials.c.study_id == self.study, running)
-        now = {key: (attributes, reports) for key, attributes, reports in connection.execute(statement)}
+        counted = connection.execute(_open_attempts(), {"study": self.study}).all()
+        now = {key: (attributes, reports) for key, attributes, reports in counted}
         yield from (key for key, before in self._open.items() if now.get(key) != before)
 
-    def _read_attributes(self, connection: sa.Connection, found: Mapping[int, Attempt], again: Sequence[int]) -> None:
-        rows = _table("trial_system_attributes")
-        for key, name, value in self._rows(connection, rows, again, rows.c.key, rows.c.value_json):
-            if key in found:
-                found[key].system_attrs[name] = json.loads(value)
-
-    def _read_reports(self, connection: sa.Connection, found: Mapping[int, Attempt], again: Sequence[int]) -> None:
-        rows = _table("trial_intermediate_values")
-        columns = (rows.c.step, rows.c.intermediate_value, rows.c.intermediate_value_type)
-        for key, step, value, kind in self._rows(connection, rows, again, *columns):
-            if key in found:
-                found[key].intermediate_values[step] = _NO_FINITE.get(kind, value)
-
-    def _rows(
-        self, connection: sa.Connection, rows: sa.TableClause, again: Sequence[int], *columns: sa.ColumnClause[Any]
-    ) -> Iterator[Any]:
-        """Those of the study's wanted trials."""
-        trials = _table("trials")
-        own = rows.join(trials, rows.c.trial_id == trials.c.trial_id)
-        for some in self._wanted(rows.c.trial_id, again):
-            statement = _selected(rows.c.trial_id, *columns).select_from(own)
-            yield from connection.execute(statement.where(trials.c.study_id == self.study, some))
-
-    def _wanted(self, column: sa.ColumnClause[Any], again: Sequence[int]) -> Iterator[sa.ColumnElement[bool]]:
-        """The trials that may have changed: new ones, and those to be read again."""
-        new, named = column > self._last, again[:_NAMED]
-        yield new | column.in_(named) if named else new
+    def _rows(self, connection: sa.Connection, table: str, again: Sequence[int]) -> Iterator[Any]:
+        """Those of the trials that may have changed: new ones, and those to be read ``again``."""
+        first = {"study": self.study, "last": self._last}
+        if again:
+            yield from connection.execute(_changed(table, "both"), {**first, "again": again[:_NAMED]}).all()
+        else:
+            yield from connection.execute(_changed(table, "new"), first).all()
         for start in range(_NAMED, len(again), _NAMED):
-            yield column.in_(again[start : start + _NAMED])
+            named = {"study": self.study, "again": again[start : start + _NAMED]}
+            yield from connection.execute(_changed(table, "named"), named).all()
+
+
+@cache
+def _changed(table: str, which: Literal["new", "named", "both"]) -> sa.Select[Any]:
+    """The rows in ``table`` of a ``study``'s trials: those after ``last``, those named ``again``, or both.
+
+    Made once, as ``_open_attempts``: to make a statement takes longer than to have it answered.
+    """
+    import sqlalchemy as sa
+
+    trials, rows = _table("trials"), _table(table)
+    new = rows.c.trial_id > sa.bindparam("last", type_=sa.Integer())
+    named = rows.c.trial_id.in_(sa.bindparam("again", expanding=True, type_=sa.Integer()))
+    wanted = {"new": new, "named": named, "both": new | named}[which]
+    if table == "trials":
+        columns = [trials.c.trial_id, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete]
+        statement = _selected(*columns).order_by(trials.c.trial_id)
+    else:
+        own = rows.join(trials, rows.c.trial_id == trials.c.trial_id)
+        statement = _selected(*rows.c).select_from(own)
+    return statement.where(trials.c.study_id == sa.bindparam("study", type_=sa.Integer()), wanted)
+
+
+@cache
+def _open_attempts() -> sa.Select[Any]:
+    """How many attributes and reports each of a ``study``'s open attempts has."""
+    import sqlalchemy as sa
+
+    trials = _table("trials")
+    counts = [
+        sa.select(sa.func.count()).where(rows.c.trial_id == trials.c.trial_id).correlate(trials).scalar_subquery()
+        for rows in (_table("trial_system_attributes"), _table("trial_intermediate_values"))
+    ]
+    running = trials.c.state == sa.literal_column("'RUNNING'")  # of a type that only the database knows
+    own = trials.c.study_id == sa.bindparam("study", type_=sa.Integer())
+    return sa.select(trials.c.trial_id, *counts).where(own, running)
 
 
 def reports_of(connection: sa.Connection, trial: int) -> list[float]:

@@ -7,8 +7,9 @@ created one after another.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,23 +22,29 @@ from wandbsweep.controllers.database_reading import in_utc
 
 _FINISHED = [state for state in TrialState if state.is_finished()]
 _ABSENT = "Record does not exist."
+_SAME = "same_"
+
+_studies, _trials = models.StudyModel.__table__, models.TrialModel.__table__
+_COUNT = sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == sa.bindparam("study"))
+# Not in the way of attributes of the study.
+_LOCK = sa.select(_studies.c.study_id).where(_studies.c.study_id == sa.bindparam("study"))
+_LOCK = _LOCK.with_for_update(key_share=True)
+_STATE = sa.select(_trials.c.state, _trials.c.number).where(_trials.c.trial_id == sa.bindparam("trial"))
 
 
-def create(connection: sa.Connection, study: int, template: FrozenTrial) -> tuple[int, int]:
-    """The id and the number of a new trial."""
+def create(connection: sa.Connection, study: int, made: Callable[[int], FrozenTrial]) -> tuple[int, int]:
+    """The id and the number of a new trial: the one that ``made`` gives for its number. Others wait meanwhile."""
     _have_to_oneself(connection, study)
-    trials = models.TrialModel.__table__
-    number: int = connection.execute(
-        sa.select(sa.func.count()).select_from(trials).where(trials.c.study_id == study)
-    ).scalar_one()
-    made = sa.insert(trials).values(
-        study_id=study,
-        number=number,
-        state=template.state,
-        datetime_start=_stored(template.datetime_start),
-        datetime_complete=_stored(template.datetime_complete),
-    )
-    (key,) = connection.execute(made).inserted_primary_key or (None,)
+    number: int = connection.execute(_COUNT, {"study": study}).scalar_one()
+    template = made(number)
+    row = {
+        "study_id": study,
+        "number": number,
+        "state": template.state,
+        "datetime_start": _stored(template.datetime_start),
+        "datetime_complete": _stored(template.datetime_complete),
+    }
+    (key,) = connection.execute(_insertion(models.TrialModel), row).inserted_primary_key or (None,)
     assert key is not None
     _insert(connection, models.TrialUserAttributeModel, _attributes(key, template.user_attrs))
     _insert(connection, models.TrialSystemAttributeModel, _attributes(key, template.system_attrs))
@@ -60,8 +67,14 @@ def choose(
     trial: int,
     attributes: Mapping[str, Any],
     params: Mapping[str, tuple[float, BaseDistribution]],
+    *,
+    anew: bool = False,
 ) -> None:
-    """Write attributes and parameters of a trial that has none of these yet."""
+    """Write attributes and parameters of a trial, which has none of these yet but with ``anew``."""
+    if anew:
+        stored, own = models.TrialSystemAttributeModel.__table__, models.TrialParamModel.__table__
+        connection.execute(sa.delete(stored).where(stored.c.trial_id == trial, stored.c.key.in_(list(attributes))))
+        connection.execute(sa.delete(own).where(own.c.trial_id == trial, own.c.param_name.in_(list(params))))
     _insert(connection, models.TrialSystemAttributeModel, _attributes(trial, attributes))
     _insert(connection, models.TrialParamModel, _params(trial, params))
 
@@ -78,8 +91,7 @@ def set_attribute(connection: sa.Connection, trial: int, key: str, value: Any) -
 
 
 def close(connection: sa.Connection, trial: int, state: TrialState, values: Sequence[float] | None) -> None:
-    trials = models.TrialModel.__table__
-    ended = sa.update(trials).where(trials.c.trial_id == trial, trials.c.state.not_in(_FINISHED))
+    ended = sa.update(_trials).where(_trials.c.trial_id == trial, _trials.c.state.not_in(_FINISHED))
     moment = _stored(datetime.now())
     if not connection.execute(ended.values(state=state, datetime_complete=moment)).rowcount:
         _refuse_ended(connection, trial)
@@ -91,29 +103,23 @@ def set_study_attribute(connection: sa.Connection, study: int, key: str, value: 
     row = {"study_id": study, "key": key, "value_json": json.dumps(value)}
     if _replaced(connection, models.StudySystemAttributeModel, ("study_id", "key"), row):
         return
-    studies = models.StudyModel.__table__
-    if connection.execute(sa.select(studies.c.study_id).where(studies.c.study_id == study)).first() is None:
+    if connection.execute(sa.select(_studies.c.study_id).where(_studies.c.study_id == study)).first() is None:
         raise KeyError(_ABSENT)
     _insert(connection, models.StudySystemAttributeModel, [row])
 
 
 def _have_to_oneself(connection: sa.Connection, study: int) -> None:
     """Let nobody else create a trial in ``study`` until the transaction ends."""
-    studies = models.StudyModel.__table__
     if connection.dialect.name == "sqlite":  # has no locks on rows: who writes has the file
-        found = bool(
-            connection.execute(sa.update(studies).where(studies.c.study_id == study).values(study_id=study)).rowcount
-        )
-    else:  # not in the way of attributes of the study
-        lock = sa.select(studies.c.study_id).where(studies.c.study_id == study).with_for_update(key_share=True)
-        found = connection.execute(lock).first() is not None
+        found = _replaced(connection, models.StudyModel, ("study_id",), {"study_id": study})
+    else:
+        found = connection.execute(_LOCK, {"study": study}).first() is not None
     if not found:
         raise KeyError(_ABSENT)
 
 
 def _refuse_ended(connection: sa.Connection, trial: int) -> None:
-    trials = models.TrialModel.__table__
-    row = connection.execute(sa.select(trials.c.state, trials.c.number).where(trials.c.trial_id == trial)).first()
+    row = connection.execute(_STATE, {"trial": trial}).first()
     if row is None:
         raise KeyError(_ABSENT)
     if row.state.is_finished():
@@ -122,7 +128,7 @@ def _refuse_ended(connection: sa.Connection, trial: int) -> None:
 
 def _insert(connection: sa.Connection, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        connection.execute(sa.insert(model.__table__), rows)
+        connection.execute(_insertion(model), rows)
 
 
 def _put(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> None:
@@ -132,9 +138,21 @@ def _put(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping
 
 
 def _replaced(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> bool:
+    same = {_SAME + name: row[name] for name in key}
+    return bool(connection.execute(_update(model, tuple(key)), {**row, **same}).rowcount)
+
+
+@cache
+def _insertion(model: Any) -> sa.Insert:
+    """Made once, as ``_update``: to make a statement takes longer than to have it done."""
+    return sa.insert(model.__table__)
+
+
+@cache
+def _update(model: Any, key: tuple[str, ...]) -> sa.Update:
+    """Of the row whose columns ``key`` hold what is given as ``same …``, to all that is given."""
     table = model.__table__
-    same = [table.c[name] == row[name] for name in key]
-    return bool(connection.execute(sa.update(table).where(*same).values(**row)).rowcount)
+    return sa.update(table).where(*(table.c[name] == sa.bindparam(_SAME + name) for name in key))
 
 
 def _attributes(trial: int, values: Mapping[str, Any]) -> list[dict[str, Any]]:

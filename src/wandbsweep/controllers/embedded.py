@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -320,29 +320,37 @@ class EmbeddedController:
     def _open_new(self, agent: str) -> Trial | None:
         """Claim the next number; None: others were faster, and took the last.
 
-        Where one can be alone with the store, the number is known beforehand, and with it what follows from it: one
-        line for all the others to read, and not one more for each parameter. Nothing else rests on being alone.
+        The number is foreseen from how many attempts there are by then, and with it what follows from it: one thing
+        for all the others to read in place of two. Nothing rests on it: where a claim came between that opens no trial,
+        another number is won.
         """
-        if self._keeper:
-            self._keeper.start()
-        params, expected = None, -1
-        with self._storage.alone() as alone:
-            if alone:
-                with self._synced() as ledger:
-                    expected = len(ledger.entries)
-                params = self._search.draw(expected)
-            key = self._claim(agent, number=None, attempt=1, params=_stored(expected, params))
+        patient_until = time.monotonic() + turns.PATIENCE_S
+        with self._synced() as ledger:
+            known, attempts = len(ledger.entries), ledger.attempts
+        foreseen: dict[str, Any] | None = None
+        expected = -1
+
+        def template(created: int) -> FrozenTrial:
+            nonlocal foreseen, expected
+            expected = known + max(created - attempts, 0)
+            inside = self.cap is None or expected < self.cap
+            foreseen = self._search.draw(expected) if inside else None
+            return self._template(agent, number=None, attempt=1, params=_stored(expected, foreseen))
+
+        key = self._claim(template)
         number = self._number_won(key)
         if number is None:
             return None
-        if params is None or number != expected:
-            params = self._choose(key, number)
+        params = foreseen if number == expected else None
+        if params is None:
+            params = self._choose(key, number, patient_until)
         return Trial(number, _exact(params), key=key)
 
     def _continue(self, agent: str, left: _Left) -> Trial | None:
         """Claim a trial that was given back or lost; None: another agent was faster, or it has ended after all."""
+        patient_until = time.monotonic() + turns.PATIENCE_S
         params, number, attempt = dict(left.record.params), left.record.number, left.attempts + 1
-        key = self._claim(
+        template = self._template(
             agent,
             number=number,
             attempt=attempt,
@@ -350,16 +358,24 @@ class EmbeddedController:
             reports=left.record.reports,
             others=left.others,
         )
+        key = self._claim(lambda _: template)
         if left.running:
             self._declare_lost(left.key, self._silence(left), state="queued")
         if self._number_won(key) is None:
             return None
         self._metrics[key] = dict(left.record.metrics)
         if not params:
-            params = _exact(self._choose(key, number))
+            params = _exact(self._choose(key, number, patient_until))
         return Trial(number, params, attempt=attempt, key=key)
 
-    def _claim(
+    def _claim(self, template: Callable[[int], FrozenTrial]) -> int:
+        if self._keeper:
+            self._keeper.start()
+        key = self._storage.create_trial(self._study, template)
+        self._mine.add(key)
+        return key
+
+    def _template(
         self,
         agent: str,
         *,
@@ -368,9 +384,8 @@ class EmbeddedController:
         params: StoredParams | None,
         reports: Mapping[int, float] | None = None,
         others: Mapping[str, Any] | None = None,
-    ) -> int:
-        if self._keeper:
-            self._keeper.start()
+    ) -> FrozenTrial:
+        """What a claim of this process's is stored as."""
         owner = self._keeper.owner if self._keeper else None
         claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=owner)
         attributes: dict[str, Any] = {**(others or {}), CLAIM: claim}
@@ -379,7 +394,7 @@ class EmbeddedController:
         if params is not None:
             attributes[PARAMS] = params
             values, distributions = self._mirror.of(unpacked(params["values"]))
-        template = FrozenTrial(
+        return FrozenTrial(
             number=-1,
             trial_id=-1,
             state=TrialState.RUNNING,
@@ -392,25 +407,25 @@ class EmbeddedController:
             system_attrs=attributes,
             intermediate_values=dict(reports or {}),
         )
-        key = self._storage.create_new_trial(self._study, template_trial=template)
-        self._mine.add(key)
-        return key
 
     def _number_won(self, key: int) -> int | None:
         """The number that the claim ``key`` won; None: it is void, and closed."""
+        created = True
         while True:
-            with self._synced() as ledger:
+            with self._synced(created=created) as ledger:
                 if ledger.knows(key):
                     number = ledger.number_of(key)
                     break
-            self._pause(_POLL_S)  # a database may show a later trial before an earlier one
+            if not created:
+                self._pause(_POLL_S)  # a database may show a later trial before an earlier one
+            created = False  # whether a claim of a later attempt has won, the end of the one before tells
         if number is None:
             with suppress(UpdateFinishedTrialError):
                 self._storage.set_trial_state_values(key, TrialState.FAIL)
             self._mine.discard(key)
         return number
 
-    def _choose(self, key: int, number: int) -> dict[str, Any]:
+    def _choose(self, key: int, number: int, patient_until: float) -> dict[str, Any]:
         """Choose the parameters of a trial that has its number already, and store them.
 
         Where they depend on other trials, agents choose in the order of their numbers (``turns``).
@@ -418,7 +433,7 @@ class EmbeddedController:
         try:
             params = self._search.draw(number)
             if params is None:
-                params = self._propose(number)
+                params = self._propose(number, patient_until)
             values, distributions = self._mirror.of(params)
             mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
             self._storage.choose(key, {PARAMS: _stored(number, params)}, mirror)
@@ -427,31 +442,31 @@ class EmbeddedController:
             raise
         return params
 
-    def _propose(self, number: int) -> dict[str, Any]:
-        in_turn = self._await_turn(number)
+    def _propose(self, number: int, patient_until: float) -> dict[str, Any]:
+        in_turn = self._await_turn(number, patient_until)
         self._storage.let_go()
-        params = self._search.propose(number, self._others(number), not in_turn)
-        if not in_turn:  # others chose meanwhile
-            others, key = self._others(number), grid_key(params)
+        with self._lock:  # as it was when the turn came
+            known = [trial for trial in self._ledger.records() if trial.number != number]
+        params = self._search.propose(number, known, not in_turn)
+        space = self.spec.parameters
+        if not in_turn and not any(space[name].continuous for name in params if name in space):
+            # Others chose meanwhile, and values that are listed come again.
+            others, key = [trial for trial in self.trials() if trial.number != number], grid_key(params)
             if any(key == grid_key(trial.params) for trial in others):
                 return self._search.propose(number, others)
         return params
 
-    def _others(self, number: int) -> list[TrialRecord]:
-        return [trial for trial in self.trials() if trial.number != number]
-
-    def _await_turn(self, number: int) -> bool:
-        """Whether it came before this agent's patience was over."""
-        until = time.monotonic() + turns.PATIENCE_S
-        while ahead := self._turns.ahead(self._choosing_before(number)):
-            if ahead > turns.QUEUE or time.monotonic() > until:
-                return False
+    def _await_turn(self, number: int, patient_until: float) -> bool:
+        """Whether it came before this agent's patience was over; where the claim itself took so long, it is."""
+        with self._lock:  # some may have chosen since; if none is left, one need not look
+            ahead = self._turns.ahead(_choosing_before(self._ledger, number))
+        while ahead:
+            with self._synced() as ledger:
+                ahead = self._turns.ahead(_choosing_before(ledger, number))
+            if ahead > turns.QUEUE or time.monotonic() > patient_until:
+                break
             time.sleep(turns.pause_s(ahead))  # so short that connections are kept
-        return True
-
-    def _choosing_before(self, number: int) -> list[int]:
-        with self._synced() as ledger:
-            return [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
+        return not ahead and time.monotonic() <= patient_until
 
     # -- judging ------------------------------------------------------------------------------------------------
 
@@ -511,11 +526,18 @@ class EmbeddedController:
         time.sleep(seconds)
 
     @contextmanager
-    def _synced(self) -> Iterator[Ledger]:
-        """The ledger, brought up to date with the store and kept from other threads for a ``with`` block."""
+    def _synced(self, *, created: bool = False) -> Iterator[Ledger]:
+        """The ledger, brought up to date with the store and kept from other threads for a ``with`` block.
+
+        ``created``: only with what attempts there are.
+        """
         with self._lock:
-            self._ledger.update(self._feed.changes())
+            self._ledger.update(self._feed.changes(created=created))
             yield self._ledger
+
+
+def _choosing_before(ledger: Ledger, number: int) -> list[int]:
+    return [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
 
 
 class _Left:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Feed(Protocol):
-    def changes(self) -> Sequence[Attempt]:
+    def changes(self, *, created: bool = False) -> Sequence[Attempt]:
         """The trials created or written to since the last call, created ones in their order of creation.
 
-        Some may not have changed at all.
+        Some may not have changed at all. ``created``: what was written to others may wait for the next call.
         """
 
 
@@ -31,10 +31,10 @@ class JournalFeed:
         self._study = study
         self._keys: set[int] = set()  # of the trials seen; a journal may hold another study's too
 
-    def changes(self) -> list[FrozenTrial]:
-        created = list(self._created()) if self._keys else self._all()
+    def changes(self, *, created: bool = False) -> list[FrozenTrial]:
+        new = list(self._created()) if self._keys else self._all()
         written = self._storage.written() & self._keys
-        return [*created, *map(self._storage.get_trial, written)]
+        return [*new, *map(self._storage.get_trial, written)]
 
     def _all(self) -> list[FrozenTrial]:
         self._storage.written()  # all that is known so far stands in the list
@@ -61,8 +61,8 @@ class DatabaseFeed:
         self._storage = storage
         self._attempts = StoredAttempts(study, counting=True)
 
-    def changes(self) -> Sequence[Attempt]:
-        found = self._storage.read(self._attempts.changes)
+    def changes(self, *, created: bool = False) -> Sequence[Attempt]:
+        found = self._storage.read(lambda connection: self._attempts.changes(connection, created=created))
         self._attempts.note(found)
         return found
 

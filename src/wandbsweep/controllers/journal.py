@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ from typing import Any, BinaryIO
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import FrozenTrial
 
 from wandbsweep.errors import SweepDirectoryError
 
@@ -31,6 +33,8 @@ _BATCH = 500  # lines that are parsed at once
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_S = 1.0
 _EXCERPT = 60
+_CREATED = b'{"op_code":%d,' % JournalOperation.CREATE_TRIAL
+"""How the log of a new trial begins."""
 
 
 log = logging.getLogger(__name__)
@@ -116,7 +120,8 @@ class JournalFile(BaseJournalBackend):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep everybody else, but for this process's own threads, from writing for a ``with`` block."""
+        """Keep everybody else, but for this process's own threads, from writing until the first append in a ``with``
+        block is made; what is to be known of it is read when others can go on."""
         with self._mutex:
             file = self._opened()
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -128,12 +133,18 @@ class JournalFile(BaseJournalBackend):
                 self._held = None
                 file.close()
 
+    def created(self) -> int:
+        """How many trials were created since the logs were last read: counted, which is a hundred times faster."""
+        with self._opened() as file:
+            file.seek(self._next[1])
+            return sum(line.startswith(_CREATED) for line in file.read().splitlines())
+
     def _append(self, lines: bytes) -> None:
         with self._mutex:
-            if self._held is not None:
-                return _append_to(self._held, lines)
-            with self._opened() as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            held, self._held = self._held, None
+            with held or self._opened() as file:
+                if held is None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 _append_to(file, lines)
 
     def _opened(self) -> BinaryIO:
@@ -173,11 +184,15 @@ class WatchedJournal(JournalStorage):
 
     # What a database has shorter ways to.
 
-    @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Keep other processes from writing for a ``with`` block; what it gives is whether that can be done."""
+    def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> int:
+        """The id of a new trial: the one that ``made`` gives for the number of those created before.
+
+        That number is right but where another study, or another thread of this process, writes at the same moment.
+        """
         with self._file.alone() if self._file else nullcontext():
-            yield True
+            before = self._watch.created + (self._file.created() if self._file else 0)
+            key: int = self.create_new_trial(study, made(before))
+            return key
 
     def connected(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -220,6 +235,8 @@ class _Watch(BaseJournalBackend):
     def _begin(self) -> None:
         self._held = _Held()
         self._ids: deque[int] = deque()  # filled and emptied by different threads
+        self.created = 0
+        """How many trials the logs that passed by created."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_backend": self._backend}
@@ -232,6 +249,7 @@ class _Watch(BaseJournalBackend):
         for log in self._backend.read_logs(log_number_from):
             if "trial_id" in log:
                 self._ids.append(log["trial_id"])
+            self.created += log["op_code"] == JournalOperation.CREATE_TRIAL
             yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -173,6 +173,11 @@ class Ledger:
         return None if entry is None else entry.number
 
     @property
+    def attempts(self) -> int:
+        """How many were seen, void ones included."""
+        return len(self._attempts)
+
+    @property
     def open(self) -> list[Entry]:
         """The trials that run or wait, by number."""
         return sorted(self._open.values(), key=lambda entry: entry.number)

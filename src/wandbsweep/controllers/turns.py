@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 PATIENCE_S = 2.0
-QUEUE = 20
+QUEUE = 8
 """Whoever has more before it need not wait that long to know."""
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""

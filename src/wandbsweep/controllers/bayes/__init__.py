@@ -3,13 +3,14 @@ configuration out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from wandbsweep.spec import Metric, SweepSpec
-from wandbsweep.trial import ENDED, TrialRecord
+from wandbsweep.spec import Goal, Metric, SweepSpec
+from wandbsweep.trial import ENDED, TrialRecord, is_number
 
 from .acquisition import Acquisition, crossed, maximise
 from .curves import gather
@@ -53,13 +54,23 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
-    tried = _encoded(space, known)
-    evidence = gather(space, known, spec.metric or Metric(""))
-    if evidence is None:
-        return space.decode(fill(space, tried, rng))
-    varied = crossed(space, evidence.x[rng.choice(evidence.ranked[:GOOD], 30)], rng)
+    good = _good(known, spec.goal)
+    if not good:
+        return space.decode(fill(space, _encoded(space, known), rng))
+    varied = crossed(space, _encoded(space, good)[rng.integers(0, len(good), 30)], rng)
     moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))  # sides of the cube reflect
-    return space.decode(first_new(space, space.snap(np.where(space.searched, moved, varied)), tried, rng))
+    tried = known if math.isfinite(space.size) else []  # elsewhere nothing comes twice
+    return space.decode(
+        first_new(space, space.snap(np.where(space.searched, moved, varied)), _encoded(space, tried), rng)
+    )
+
+
+def _good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
+    """The best trials, best first; none while no trial has ended with a value."""
+    valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in ("failed", "crashed")]
+    if not any(trial.state in ENDED for trial in valued):
+        return []
+    return sorted(valued, key=lambda trial: trial.value or 0.0, reverse=goal == "maximize")[:GOOD]
 
 
 def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
