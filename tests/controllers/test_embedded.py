@@ -294,7 +294,7 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(controller._search), "propose", interrupted)
+        patched.setattr(type(controller._chooser._search), "propose", interrupted)
         with pytest.raises(KeyboardInterrupt):
             controller.ask("a")
     assert record(controller).state == "queued"
@@ -304,27 +304,29 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
 
 
 def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
-    monkeypatch.setattr("wandbsweep.controllers.turns.DEAD_S", 0.05)
+    monkeypatch.setattr("wandbsweep.controllers.choosing.DEAD_S", 0.05)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
     controller._claim(lambda _: controller._template("dead", number=None, attempt=1, params=None))
     trials = [controller.ask("a") for _ in range(3)]
     assert [trial.number for trial in trials] == [1, 2, 3]
-    assert controller._turns._dead == {0}
+    assert controller._chooser._turns._dead == {0}
 
 
-def test_an_ask_that_took_long_already_does_without_the_model(monkeypatch):
-    def ended(controller):
-        for _ in range(5):
-            controller.complete(controller.ask("a"), Outcome.finished(0.5))
-
+@pytest.mark.parametrize("other", [False, True])
+def test_an_ask_that_took_long_does_without_the_model_where_others_choose(monkeypatch, other):
+    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", -1.0)
     monkeypatch.setattr("wandbsweep.controllers.bayes.fit", None)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
-    monkeypatch.setattr("wandbsweep.controllers.turns.PATIENCE_S", -1.0)
-    ended(controller)
-    assert len({trial.params["x"] for trial in controller.trials()}) == 5
-    monkeypatch.setattr("wandbsweep.controllers.turns.PATIENCE_S", 10.0)
-    with pytest.raises(TypeError):
-        ended(controller)
+    trials = [controller.ask("a") for _ in range(5)]
+    for trial in trials:
+        controller.complete(trial, Outcome.finished(0.5))
+    if not other:
+        with pytest.raises(TypeError):
+            controller.ask("a")
+        return
+    controller._claim(lambda _: controller._template("b", number=None, attempt=1, params=None))
+    trials += [controller.ask("a") for _ in range(5)]
+    assert len({trial.params["x"] for trial in trials}) == 10
 
 
 @pytest.mark.parametrize("path", [False, True])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +15,11 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers import doubt, turns
+from wandbsweep.controllers import doubt
+from wandbsweep.controllers.choosing import PATIENCE_S, Chooser, stored_params
 from wandbsweep.controllers.ending import Ending, all_given_out, over_for_all
 from wandbsweep.controllers.exact import packed, unpacked
-from wandbsweep.controllers.feed import feed_of
+from wandbsweep.controllers.feed import View, feed_of
 from wandbsweep.controllers.leases import Keeper
 from wandbsweep.controllers.ledger import (
     CLAIM,
@@ -31,14 +32,12 @@ from wandbsweep.controllers.ledger import (
     StoredParams,
     best_of,
 )
-from wandbsweep.controllers.mirror import Mirror
 from wandbsweep.controllers.orders import Orders
 from wandbsweep.controllers.prior import read_known
 from wandbsweep.controllers.pruners import make_stopper
 from wandbsweep.controllers.search import make_search
 from wandbsweep.controllers.settling import in_optuna, settled
 from wandbsweep.controllers.store import IDENTITY, KNOWN, SEED, Store, leases_of, open_study, study_attributes
-from wandbsweep.distributions import grid_key
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec import SweepSpec
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
@@ -86,16 +85,13 @@ class EmbeddedController:
         self.seed = int(stored[SEED])
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
-        self._search = make_search(spec, seed=self.seed, axes=axes, known=read_known(stored.get(KNOWN, [])))
+        search = make_search(spec, seed=self.seed, axes=axes, known=read_known(stored.get(KNOWN, [])))
         self._stopper = make_stopper(spec, storage, study_name)
-        self._mirror = Mirror(spec.parameters)
         self._max_failures = max_failures
-        self._feed = feed_of(storage, self._study)
-        self._ledger = Ledger(spec.goal)
-        self._lock = threading.RLock()
+        self._view = View(feed_of(storage, self._study), spec.goal)
+        self._chooser = Chooser(spec, search, storage, self._view)
         self._asking = threading.Lock()
         self._metrics: dict[int, dict[str, float]] = {}
-        self._turns = turns.Turns()
         self._warned = False
         self._max_attempts = max_attempts
         self._lease_s = lease_s
@@ -109,16 +105,16 @@ class EmbeddedController:
     @property
     def cap(self) -> int | None:
         """How many trials there can be in all; None: no end."""
-        return min((n for n in (self.spec.run_cap, self._search.size) if n is not None), default=None)
+        return min((n for n in (self.spec.run_cap, self._chooser.size) if n is not None), default=None)
 
     def trials(self) -> list[TrialRecord]:
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             return ledger.records()
 
     def ending(self) -> Ending | None:
         """Why no more trials are given out; None: there are more."""
         self._orders.read()
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             return self._ending(ledger)
 
     def ask(self, agent: str) -> Trial | None:
@@ -129,7 +125,7 @@ class EmbeddedController:
                 if self._orders.recent() == "paused":
                     self._pause(_WAIT_S)
                     continue
-                with self._synced() as ledger:
+                with self._view.now() as ledger:
                     entry = ledger.queued(agent) or self._lapsed(ledger)
                     over = self._why_over(ledger, agent, entry)
                     if over is not None and over == self._all_out(ledger, agent):
@@ -159,7 +155,7 @@ class EmbeddedController:
         with self._storage.connected():
             if self._orders.read() == "paused":
                 return False
-            with self._synced() as ledger:
+            with self._view.now() as ledger:
                 over = self._why_over(ledger, agent, self._lapsed(ledger))
                 if over is None or over != self._all_out(ledger, agent):
                     return True
@@ -203,7 +199,7 @@ class EmbeddedController:
         self._give_back(trial.key, reason)
 
     def crash(self, trial: Trial, reason: str) -> None:
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             lost = ledger.entries[trial.number].lost | {trial.attempt}
         again = len(lost) < self._max_attempts
         reason = reason if again else f"{reason}; attempt {len(lost)} of {self._max_attempts}"
@@ -211,7 +207,7 @@ class EmbeddedController:
 
     def doubt(self, trial: Trial, reason: str) -> bool:
         """Give a trial that failed to another agent, where this one may be to blame (``doubt.py``); whether it was."""
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             entry = ledger.entries[trial.number]
             begun = entry.newest.datetime_start
             lasted_s = time.time() - begun.timestamp() if begun else 0.0
@@ -222,7 +218,7 @@ class EmbeddedController:
 
     def wait_s(self, agent: str) -> float:
         """How long ``agent`` should wait before it asks, in seconds; more than 0 where its node seems bad."""
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             return doubt.wait_s(ledger, agent)
 
     def close(self) -> None:
@@ -252,7 +248,7 @@ class EmbeddedController:
     def bury(self) -> None:
         """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""
         while True:
-            with self._synced() as ledger:
+            with self._view.now() as ledger:
                 entry = self._lapsed(ledger)
                 left = _Left(entry, ledger.record(entry)) if entry else None
             if left is None:
@@ -262,7 +258,7 @@ class EmbeddedController:
     def _owners(self) -> set[str]:
         """Of the trials that run elsewhere."""
         own = self._keeper.owner if self._keeper else None
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             return {entry.owner for entry in ledger.running if entry.owner and entry.owner != own}
 
     def _lapsed(self, ledger: Ledger) -> Entry | None:
@@ -324,8 +320,8 @@ class EmbeddedController:
         for all the others to read in place of two. Nothing rests on it: where a claim came between that opens no trial,
         another number is won.
         """
-        patient_until = time.monotonic() + turns.PATIENCE_S
-        with self._synced() as ledger:
+        patient_until = time.monotonic() + PATIENCE_S
+        with self._view.now() as ledger:
             known, attempts = len(ledger.entries), ledger.attempts
         foreseen: dict[str, Any] | None = None
         expected = -1
@@ -334,8 +330,8 @@ class EmbeddedController:
             nonlocal foreseen, expected
             expected = known + max(created - attempts, 0)
             inside = self.cap is None or expected < self.cap
-            foreseen = self._search.draw(expected) if inside else None
-            return self._template(agent, number=None, attempt=1, params=_stored(expected, foreseen))
+            foreseen = self._chooser.draw(expected) if inside else None
+            return self._template(agent, number=None, attempt=1, params=stored_params(expected, foreseen))
 
         key = self._claim(template)
         number = self._number_won(key)
@@ -348,13 +344,13 @@ class EmbeddedController:
 
     def _continue(self, agent: str, left: _Left) -> Trial | None:
         """Claim a trial that was given back or lost; None: another agent was faster, or it has ended after all."""
-        patient_until = time.monotonic() + turns.PATIENCE_S
+        patient_until = time.monotonic() + PATIENCE_S
         params, number, attempt = dict(left.record.params), left.record.number, left.attempts + 1
         template = self._template(
             agent,
             number=number,
             attempt=attempt,
-            params=_stored(number, params or None),
+            params=stored_params(number, params or None),
             reports=left.record.reports,
             others=left.others,
         )
@@ -393,7 +389,7 @@ class EmbeddedController:
         distributions: dict[str, BaseDistribution] = {}
         if params is not None:
             attributes[PARAMS] = params
-            values, distributions = self._mirror.of(unpacked(params["values"]))
+            values, distributions = self._chooser.mirrored(params)
         return FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -412,7 +408,7 @@ class EmbeddedController:
         """The number that the claim ``key`` won; None: it is void, and closed."""
         created = True
         while True:
-            with self._synced(created=created) as ledger:
+            with self._view.now(created=created) as ledger:
                 if ledger.knows(key):
                     number = ledger.number_of(key)
                     break
@@ -426,54 +422,19 @@ class EmbeddedController:
         return number
 
     def _choose(self, key: int, number: int, patient_until: float) -> dict[str, Any]:
-        """Choose the parameters of a trial that has its number already, and store them.
-
-        Where they depend on other trials, agents choose in the order of their numbers (``turns``).
-        """
+        """Choose the parameters of a trial that has its number already."""
         try:
-            params = self._search.draw(number)
-            if params is None:
-                params = self._propose(number, patient_until)
-            values, distributions = self._mirror.of(params)
-            mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
-            self._storage.choose(key, {PARAMS: _stored(number, params)}, mirror)
+            return self._chooser.choose(key, number, patient_until)
         except BaseException as error:
             self._give_back(key, f"no parameters were chosen ({type(error).__name__})")
             raise
-        return params
-
-    def _propose(self, number: int, patient_until: float) -> dict[str, Any]:
-        in_turn = self._await_turn(number, patient_until)
-        self._storage.let_go()
-        with self._lock:  # as it was when the turn came
-            known = [trial for trial in self._ledger.records() if trial.number != number]
-        params = self._search.propose(number, known, not in_turn)
-        space = self.spec.parameters
-        if not in_turn and not any(space[name].continuous for name in params if name in space):
-            # Others chose meanwhile, and values that are listed come again.
-            others, key = [trial for trial in self.trials() if trial.number != number], grid_key(params)
-            if any(key == grid_key(trial.params) for trial in others):
-                return self._search.propose(number, others)
-        return params
-
-    def _await_turn(self, number: int, patient_until: float) -> bool:
-        """Whether it came before this agent's patience was over; where the claim itself took so long, it is."""
-        with self._lock:  # some may have chosen since; if none is left, one need not look
-            ahead = self._turns.ahead(_choosing_before(self._ledger, number))
-        while ahead:
-            with self._synced() as ledger:
-                ahead = self._turns.ahead(_choosing_before(ledger, number))
-            if ahead > turns.QUEUE or time.monotonic() > patient_until:
-                break
-            time.sleep(turns.pause_s(ahead))  # so short that connections are kept
-        return not ahead and time.monotonic() <= patient_until
 
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: Trial) -> Decision:
         if self._stopper is None:
             return CONTINUE
-        with self._synced() as ledger:
+        with self._view.now() as ledger:
             reason = self._stopper(trial, ledger)
         return Decision(stop=True, reason=reason) if reason else CONTINUE
 
@@ -525,20 +486,6 @@ class EmbeddedController:
         self._storage.let_go()
         time.sleep(seconds)
 
-    @contextmanager
-    def _synced(self, *, created: bool = False) -> Iterator[Ledger]:
-        """The ledger, brought up to date with the store and kept from other threads for a ``with`` block.
-
-        ``created``: only with what attempts there are.
-        """
-        with self._lock:
-            self._ledger.update(self._feed.changes(created=created))
-            yield self._ledger
-
-
-def _choosing_before(ledger: Ledger, number: int) -> list[int]:
-    return [entry.number for entry in ledger.running if entry.number < number and not entry.chosen]
-
 
 class _Left:
     """A trial that is to be gone on with, as it stands."""
@@ -553,10 +500,6 @@ class _Left:
         # What Optuna's pruners noted down of its newest attempt, for the next one.
         attributes = entry.newest.system_attrs
         self.others = {name: value for name, value in attributes.items() if not name.startswith("wandbsweep:")}
-
-
-def _stored(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
-    return None if params is None else StoredParams(number=number, values=packed(params))
 
 
 def _exact(params: Mapping[str, Any]) -> dict[str, Any]:

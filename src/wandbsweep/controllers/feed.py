@@ -1,14 +1,16 @@
-"""What happened to a study's trials since one last looked."""
+"""What happened to a study's trials since one last looked, and what that makes of them."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import FrozenTrial
 
 from wandbsweep.controllers.journal import WatchedJournal
-from wandbsweep.controllers.ledger import Attempt
+from wandbsweep.controllers.ledger import Attempt, Ledger
 
 if TYPE_CHECKING:
     from wandbsweep.controllers.database import Database
@@ -69,3 +71,25 @@ class DatabaseFeed:
 
 def feed_of(storage: Store, study: int) -> Feed:
     return JournalFeed(storage, study) if isinstance(storage, WatchedJournal) else DatabaseFeed(storage, study)
+
+
+class View:
+    """The ledger as one process sees it, each time for a ``with`` block in which its other threads wait."""
+
+    def __init__(self, feed: Feed, goal: str) -> None:
+        self._feed = feed
+        self._ledger = Ledger(goal)
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def now(self, *, created: bool = False) -> Iterator[Ledger]:
+        """Brought up to date with the store; ``created``: only with what attempts there are."""
+        with self._lock:
+            self._ledger.update(self._feed.changes(created=created))
+            yield self._ledger
+
+    @contextmanager
+    def last(self) -> Iterator[Ledger]:
+        """As it was when one last looked."""
+        with self._lock:
+            yield self._ledger

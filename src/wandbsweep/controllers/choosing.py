@@ -1,0 +1,131 @@
+"""How a trial gets its parameters, and where they are stored.
+
+What follows from a trial's number alone (grid, random) needs no choice. bayes chooses in the order of the numbers, so
+that each choice sees those before: two agents that chose from the same trials would choose the same point. But a
+choice takes a tenth of a second, or one where a thousand trials have ended, and of hundreds of agents that ask at once
+the last would wait for minutes. So an agent waits a few seconds, and then does without the model: it takes one of the
+best trials and draws some of its parameters anew (``bayes.vary``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+
+from wandbsweep.controllers.exact import packed, unpacked
+from wandbsweep.controllers.feed import View
+from wandbsweep.controllers.ledger import PARAMS, Ledger, StoredParams
+from wandbsweep.controllers.mirror import Mirror
+from wandbsweep.controllers.search import Search
+from wandbsweep.controllers.store import Store
+from wandbsweep.distributions import grid_key
+from wandbsweep.spec import SweepSpec
+from wandbsweep.trial import TrialRecord
+
+PATIENCE_S = 2.0
+"""How long an ask may take before it does without the model, where others ask at the same moment."""
+QUEUE = 8
+"""Whoever has more before it need not wait that long to know."""
+DEAD_S = 30.0
+"""An agent that died while it chose must not hold up the others for longer than this, taken together."""
+
+_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
+
+
+class Chooser:
+    """Chooses for the agents of one process, from what ``view`` shows."""
+
+    def __init__(self, spec: SweepSpec, search: Search, storage: Store, view: View) -> None:
+        self._spec = spec
+        self._search = search
+        self._storage = storage
+        self._view = view
+        self._mirror = Mirror(spec.parameters)
+        self._turns = Turns()
+
+    @property
+    def size(self) -> int | None:
+        """How many trials there are to give out; None: no end."""
+        return self._search.size
+
+    def draw(self, number: int) -> dict[str, Any] | None:
+        """The parameters of trial ``number``, where they follow from the number; else None."""
+        return self._search.draw(number)
+
+    def mirrored(self, stored: StoredParams) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        """What is stored as Optuna's values, and their distributions."""
+        return self._mirror.of(unpacked(stored["values"]))
+
+    def choose(self, key: int, number: int, patient_until: float) -> dict[str, Any]:
+        """The parameters of trial ``number``, stored in its attempt ``key``."""
+        params = self._search.draw(number)
+        if params is None:
+            params = self._propose(number, patient_until)
+        values, distributions = self._mirror.of(params)
+        mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
+        self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
+        return params
+
+    def _propose(self, number: int, patient_until: float) -> dict[str, Any]:
+        hurried = self._is_hurried(number, patient_until)
+        self._storage.let_go()
+        with self._view.last() as ledger:  # as it was when the turn came
+            known = _others(ledger, number)
+        params = self._search.propose(number, known, hurried)
+        space = self._spec.parameters
+        if hurried and not any(space[name].continuous for name in params if name in space):
+            # Others chose meanwhile, and values that are listed come again.
+            with self._view.now() as ledger:
+                known = _others(ledger, number)
+            if grid_key(params) in {grid_key(trial.params) for trial in known}:
+                return self._search.propose(number, known)
+        return params
+
+    def _is_hurried(self, number: int, patient_until: float) -> bool:
+        """Wait for the turn of ``number``. Whether others choose as well, and it is too late to wait for, or to let
+        them wait for a model."""
+        with self._view.last() as ledger:
+            choosing = _choosing(ledger, number)
+        ahead = self._turns.ahead([other for other in choosing if other < number])
+        while ahead:  # as far as is known: some may have chosen since
+            with self._view.now() as ledger:
+                choosing = _choosing(ledger, number)
+            ahead = self._turns.ahead([other for other in choosing if other < number])
+            if ahead > QUEUE or (ahead and time.monotonic() > patient_until):
+                return True
+            time.sleep(min(_POLL_S * ahead, _LONGEST_POLL_S))  # so short that connections are kept
+        return bool(choosing) and time.monotonic() > patient_until
+
+
+class Turns:
+    """Whose turn it is, as one process sees it."""
+
+    def __init__(self) -> None:
+        self._dead: set[int] = set()
+        self._first = -1
+        self._since = 0.0
+
+    def ahead(self, choosing: Sequence[int]) -> int:
+        """How many to wait for, where the trials ``choosing`` come first."""
+        alive = [number for number in choosing if number not in self._dead]
+        if alive and alive[0] != self._first:
+            self._first, self._since = alive[0], time.monotonic()
+        elif alive and time.monotonic() - self._since > DEAD_S:
+            self._dead.add(alive.pop(0))
+        return len(alive)
+
+
+def stored_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
+    return None if params is None else StoredParams(number=number, values=packed(params))
+
+
+def _choosing(ledger: Ledger, number: int) -> list[int]:
+    """The other trials that have no parameters yet."""
+    return [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
+
+
+def _others(ledger: Ledger, number: int) -> list[TrialRecord]:
+    return [trial for trial in ledger.records() if trial.number != number]
