@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -327,6 +328,27 @@ def test_an_ask_that_took_long_does_without_the_model_where_others_choose(monkey
     controller._claim(lambda _: controller._template("b", number=None, attempt=1, params=None))
     trials += [controller.ask("a") for _ in range(5)]
     assert len({trial.params["x"] for trial in trials}) == 10
+
+
+def test_threads_that_ask_at_once_do_not_all_wait_for_a_model(monkeypatch):
+    from wandbsweep.controllers import bayes
+
+    chosen = []
+
+    def slow(spec, trials, rng):
+        chosen.append(sum(bool(trial.params) for trial in trials))
+        time.sleep(0.2)
+        return bayes.vary(spec, trials, rng=rng)
+
+    monkeypatch.setattr(bayes, "suggest", slow)
+    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", 0.5)
+    controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
+    with ThreadPoolExecutor(40) as pool:
+        trials = list(pool.map(controller.ask, map(str, range(40))))
+    assert sorted(trial.number for trial in trials) == list(range(40))
+    assert len({trial.params["x"] for trial in trials}) == 40
+    assert 0 < len(chosen) < 10
+    assert chosen == sorted(set(chosen))  # one after another, each with one more to see
 
 
 @pytest.mark.parametrize("path", [False, True])

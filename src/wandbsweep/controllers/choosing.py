@@ -59,18 +59,19 @@ class Chooser:
         """What is stored as Optuna's values, and their distributions."""
         return self._mirror.of(unpacked(stored["values"]))
 
-    def choose(self, key: int, number: int, patient_until: float) -> dict[str, Any]:
-        """The parameters of trial ``number``, stored in its attempt ``key``."""
+    def choose(self, key: int, number: int, asked: float) -> dict[str, Any]:
+        """The parameters of trial ``number``, stored in its attempt ``key``; ``asked``: since when (monotonic) an agent
+        waits for them."""
         params = self._search.draw(number)
         if params is None:
-            params = self._propose(number, patient_until)
+            params = self._propose(number, asked)
         values, distributions = self._mirror.of(params)
         mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
         self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
         return params
 
-    def _propose(self, number: int, patient_until: float) -> dict[str, Any]:
-        hurried = self._is_hurried(number, patient_until)
+    def _propose(self, number: int, asked: float) -> dict[str, Any]:
+        hurried = self._is_hurried(number, asked + PATIENCE_S)
         self._storage.let_go()
         with self._view.last() as ledger:  # as it was when the turn came
             known = _others(ledger, number)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.controllers import doubt
-from wandbsweep.controllers.choosing import PATIENCE_S, Chooser, stored_params
+from wandbsweep.controllers.choosing import Chooser, stored_params
 from wandbsweep.controllers.ending import Ending, all_given_out, over_for_all
 from wandbsweep.controllers.exact import packed, unpacked
 from wandbsweep.controllers.feed import View, feed_of
@@ -118,33 +119,42 @@ class EmbeddedController:
             return self._ending(ledger)
 
     def ask(self, agent: str) -> Trial | None:
-        # One thread at a time: two would only take each other's numbers, and bayes chooses one after another anyway.
-        with self._asking, self._storage.connected():
-            sure = False
-            while True:
-                if self._orders.recent() == "paused":
-                    self._pause(_WAIT_S)
-                    continue
-                with self._view.now() as ledger:
-                    entry = ledger.queued(agent) or self._lapsed(ledger)
-                    over = self._why_over(ledger, agent, entry)
-                    if over is not None and over == self._all_out(ledger, agent):
-                        entry = self._ghost(ledger)
-                        over = None if entry else over
-                    left = _Left(entry, ledger.record(entry)) if entry else None
-                if over is not None:
-                    if sure:
-                        return None
-                    sure = self.ready(agent)  # and look once more: that may have shown that a trial is lost
-                    if not sure:
-                        self._pause(_WAIT_S)
-                    continue
-                if left and left.running and len(left.lost) + 1 >= self._max_attempts:
-                    self._bury(left)
-                    continue
-                trial = self._continue(agent, left) if left else self._open_new(agent)
-                if trial is not None:
-                    return trial
+        with self._storage.connected():
+            asked = time.monotonic()
+            with self._asking:  # one thread at a time: two would only take each other's numbers
+                trial, waited_s = self._next(agent)
+            if trial is None or trial.params:
+                return trial
+            return replace(trial, params=_exact(self._choose(trial, asked + waited_s)))
+
+    def _next(self, agent: str) -> tuple[Trial | None, float]:
+        """The next trial, without parameters where these are still to be chosen; None: there is none. And how many
+        seconds were spent on waiting for there to be one, or none."""
+        sure, waited_s = False, 0.0
+        while True:
+            if self._orders.recent() == "paused":
+                waited_s += self._pause(_WAIT_S)
+                continue
+            with self._view.now() as ledger:
+                entry = ledger.queued(agent) or self._lapsed(ledger)
+                over = self._why_over(ledger, agent, entry)
+                if over is not None and over == self._all_out(ledger, agent):
+                    entry = self._ghost(ledger)
+                    over = None if entry else over
+                left = _Left(entry, ledger.record(entry)) if entry else None
+            if over is not None:
+                if sure:
+                    return None, waited_s
+                sure = self.ready(agent)  # and look once more: that may have shown that a trial is lost
+                if not sure:
+                    waited_s += self._pause(_WAIT_S)
+                continue
+            if left and left.running and len(left.lost) + 1 >= self._max_attempts:
+                self._bury(left)
+                continue
+            trial = self._continue(agent, left) if left else self._open_new(agent)
+            if trial is not None:
+                return trial, waited_s
 
     def ready(self, agent: str) -> bool:
         """Whether ``ask`` answers at once; else it waits.
@@ -320,7 +330,6 @@ class EmbeddedController:
         for all the others to read in place of two. Nothing rests on it: where a claim came between that opens no trial,
         another number is won.
         """
-        patient_until = time.monotonic() + PATIENCE_S
         with self._view.now() as ledger:
             known, attempts = len(ledger.entries), ledger.attempts
         foreseen: dict[str, Any] | None = None
@@ -337,14 +346,10 @@ class EmbeddedController:
         number = self._number_won(key)
         if number is None:
             return None
-        params = foreseen if number == expected else None
-        if params is None:
-            params = self._choose(key, number, patient_until)
-        return Trial(number, _exact(params), key=key)
+        return Trial(number, _exact(foreseen) if foreseen and number == expected else {}, key=key)
 
     def _continue(self, agent: str, left: _Left) -> Trial | None:
         """Claim a trial that was given back or lost; None: another agent was faster, or it has ended after all."""
-        patient_until = time.monotonic() + PATIENCE_S
         params, number, attempt = dict(left.record.params), left.record.number, left.attempts + 1
         template = self._template(
             agent,
@@ -360,8 +365,6 @@ class EmbeddedController:
         if self._number_won(key) is None:
             return None
         self._metrics[key] = dict(left.record.metrics)
-        if not params:
-            params = _exact(self._choose(key, number, patient_until))
         return Trial(number, params, attempt=attempt, key=key)
 
     def _claim(self, template: Callable[[int], FrozenTrial]) -> int:
@@ -421,12 +424,11 @@ class EmbeddedController:
             self._mine.discard(key)
         return number
 
-    def _choose(self, key: int, number: int, patient_until: float) -> dict[str, Any]:
-        """Choose the parameters of a trial that has its number already."""
+    def _choose(self, trial: Trial, asked: float) -> dict[str, Any]:
         try:
-            return self._chooser.choose(key, number, patient_until)
+            return self._chooser.choose(trial.key, trial.number, asked)
         except BaseException as error:
-            self._give_back(key, f"no parameters were chosen ({type(error).__name__})")
+            self._give_back(trial.key, f"no parameters were chosen ({type(error).__name__})")
             raise
 
     # -- judging ------------------------------------------------------------------------------------------------
@@ -482,9 +484,10 @@ class EmbeddedController:
         self._metrics.pop(key, None)
         self._mine.discard(key)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> float:
         self._storage.let_go()
         time.sleep(seconds)
+        return seconds
 
 
 class _Left:
