@@ -351,6 +351,23 @@ def test_threads_that_ask_at_once_do_not_all_wait_for_a_model(monkeypatch):
     assert chosen == sorted(set(chosen))  # one after another, each with one more to see
 
 
+LISTED = {"a": {"values": list(range(10))}, "b": {"values": list(range(10))}}
+
+
+@pytest.mark.parametrize(
+    "config", [{"parameters": LISTED}, {"repeats": {"parameter": "seed", "values": list(range(8))}}], ids=str
+)
+def test_what_can_come_again_does_not_where_all_choose_at_once(tmp_path, monkeypatch, config):
+    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", -1.0)
+    spec = load_sweep(RANDOM | {"method": "bayes"} | config)
+    controllers = [create_sweep(spec, tmp_path) for _ in range(4)]
+    first = controllers[0].ask("a")
+    controllers[0].complete(first, Outcome.finished(0.5))
+    with ThreadPoolExecutor(24) as pool:
+        trials = [first, *pool.map(lambda k: controllers[k % 4].ask("a"), range(24))]
+    assert len({json.dumps(trial.params) for trial in trials}) == 25
+
+
 @pytest.mark.parametrize("path", [False, True])
 def test_ten_thousand_points_are_given_out_in_seconds(tmp_path, path):
     parameters = {"a": {"values": list(range(100))}, "b": {"values": list(range(100))}}

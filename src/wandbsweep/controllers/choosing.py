@@ -32,6 +32,8 @@ QUEUE = 8
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""
 
+_AGAIN = 3
+"""So often one chooses anew at most: a space may have nothing else left."""
 _POLL_S, _LONGEST_POLL_S = 0.05, 0.5
 
 
@@ -63,27 +65,41 @@ class Chooser:
         """The parameters of trial ``number``, stored in its attempt ``key``; ``asked``: since when (monotonic) an agent
         waits for them."""
         params = self._search.draw(number)
-        if params is None:
-            params = self._propose(number, asked)
-        values, distributions = self._mirror.of(params)
-        mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
-        self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
-        return params
-
-    def _propose(self, number: int, asked: float) -> dict[str, Any]:
+        if params is not None:
+            self._store(key, number, params)
+            return params
         hurried = self._is_hurried(number, asked + PATIENCE_S)
         self._storage.let_go()
         with self._view.last() as ledger:  # as it was when the turn came
             known = _others(ledger, number)
         params = self._search.propose(number, known, hurried)
-        space = self._spec.parameters
-        if hurried and not any(space[name].continuous for name in params if name in space):
-            # Others chose meanwhile, and values that are listed come again.
+        self._store(key, number, params)
+        if hurried and self._comes_again(params):
+            params = self._unlike_others(key, number, params)
+        return params
+
+    def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
+        values, distributions = self._mirror.of(params)
+        mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
+        self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
+
+    def _unlike_others(self, key: int, number: int, params: dict[str, Any]) -> dict[str, Any]:
+        """Choose anew while another has the same. Of two that chose at the same moment one sees the other at least, as
+        each looks after it has stored its own."""
+        for _ in range(_AGAIN):
             with self._view.now() as ledger:
                 known = _others(ledger, number)
-            if grid_key(params) in {grid_key(trial.params) for trial in known}:
-                return self._search.propose(number, known)
+            if grid_key(params) not in {grid_key(trial.params) for trial in known}:
+                break
+            params = self._search.propose(number, known, hurried=True)
+            self._store(key, number, params)
         return params
+
+    def _comes_again(self, params: Mapping[str, Any]) -> bool:
+        """Whether two that choose at the same moment may come to the same: of listed values, or of the seeds of one
+        configuration."""
+        space = self._spec.parameters
+        return bool(self._spec.repeats) or not any(space[name].continuous for name in params if name in space)
 
     def _is_hurried(self, number: int, patient_until: float) -> bool:
         """Wait for the turn of ``number``. Whether others choose as well, and it is too late to wait for, or to let

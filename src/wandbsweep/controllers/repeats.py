@@ -81,17 +81,19 @@ class RepeatedSearch:
         again = self._next_of_promising(tried)
         if again is not None:
             return self._with(again.params, len(again.runs))
-        found = self._new(tried, hurried)
+        # Those that choose at the same moment have tried the same, but their numbers differ.
+        found = self._new(tried, number if hurried else len(tried), hurried)
         if found is not None:
             return self._with(found, 0)
         # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
         left = min(tried, key=lambda configuration: len(configuration.runs) >= len(self.repeats.values))
         return self._with(left.params, len(left.runs) % len(self.repeats.values))
 
-    def _new(self, tried: Sequence[Configuration], hurried: bool) -> Mapping[str, Any] | None:
-        """A configuration that was not tried yet; None: there seems to be none."""
+    def _new(self, tried: Sequence[Configuration], first: int, hurried: bool) -> Mapping[str, Any] | None:
+        """A configuration that was not tried yet, the one that the other search has as its ``first`` or a later one;
+        None: there seems to be none."""
         known = {grid_key(configuration.params) for configuration in tried}
-        for index in range(len(tried), len(tried) + _DRAWN):
+        for index in range(first, first + _DRAWN):
             drawn = self.inner.draw(index)
             params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], hurried)
             if grid_key(params) not in known:
