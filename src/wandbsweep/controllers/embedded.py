@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,8 @@ class EmbeddedController:
         self._view = View(feed_of(storage, self._study), spec.goal)
         self._chooser = Chooser(spec, search, storage, self._view)
         self._asking = threading.Lock()
+        self._waited = -math.inf
+        """Until when an ask here had to wait for a trial to give out (monotonic)."""
         self._metrics: dict[int, dict[str, float]] = {}
         self._warned = False
         self._max_attempts = max_attempts
@@ -122,18 +125,17 @@ class EmbeddedController:
         with self._storage.connected():
             asked = time.monotonic()
             with self._asking:  # one thread at a time: two would only take each other's numbers
-                trial, waited_s = self._next(agent)
+                trial = self._next(agent)
             if trial is None or trial.params:
                 return trial
-            return replace(trial, params=_exact(self._choose(trial, asked + waited_s)))
+            return replace(trial, params=_exact(self._choose(trial, max(asked, self._waited))))
 
-    def _next(self, agent: str) -> tuple[Trial | None, float]:
-        """The next trial, without parameters where these are still to be chosen; None: there is none. And how many
-        seconds were spent on waiting for there to be one, or none."""
-        sure, waited_s = False, 0.0
+    def _next(self, agent: str) -> Trial | None:
+        """The next trial, without parameters where these are still to be chosen; None: there is none."""
+        sure = False
         while True:
             if self._orders.recent() == "paused":
-                waited_s += self._pause(_WAIT_S)
+                self._wait()
                 continue
             with self._view.now() as ledger:
                 entry = ledger.queued(agent) or self._lapsed(ledger)
@@ -144,17 +146,22 @@ class EmbeddedController:
                 left = _Left(entry, ledger.record(entry)) if entry else None
             if over is not None:
                 if sure:
-                    return None, waited_s
+                    return None
                 sure = self.ready(agent)  # and look once more: that may have shown that a trial is lost
                 if not sure:
-                    waited_s += self._pause(_WAIT_S)
+                    self._wait()
                 continue
             if left and left.running and len(left.lost) + 1 >= self._max_attempts:
                 self._bury(left)
                 continue
             trial = self._continue(agent, left) if left else self._open_new(agent)
             if trial is not None:
-                return trial, waited_s
+                return trial
+
+    def _wait(self) -> None:
+        """For there to be a trial to give out."""
+        self._pause(_WAIT_S)
+        self._waited = time.monotonic()
 
     def ready(self, agent: str) -> bool:
         """Whether ``ask`` answers at once; else it waits.
@@ -484,10 +491,9 @@ class EmbeddedController:
         self._metrics.pop(key, None)
         self._mine.discard(key)
 
-    def _pause(self, seconds: float) -> float:
+    def _pause(self, seconds: float) -> None:
         self._storage.let_go()
         time.sleep(seconds)
-        return seconds
 
 
 class _Left:
