@@ -32,7 +32,7 @@ QUEUE = 8
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""
 
-_AGAIN = 3
+_AGAIN = 10
 """So often one chooses anew at most: a space may have nothing else left."""
 _POLL_S, _LONGEST_POLL_S = 0.05, 0.5
 
@@ -74,16 +74,14 @@ class Chooser:
             known = _others(ledger, number)
         params = self._search.propose(number, known, hurried)
         self._store(key, number, params)
-        if hurried and self._comes_again(params):
-            params = self._unlike_others(key, number, params)
-        return params
+        return self._unlike_others(key, number, params, hurried) if self._may_come_again(params) else params
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
         values, distributions = self._mirror.of(params)
         mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
         self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
 
-    def _unlike_others(self, key: int, number: int, params: dict[str, Any]) -> dict[str, Any]:
+    def _unlike_others(self, key: int, number: int, params: dict[str, Any], hurried: bool) -> dict[str, Any]:
         """Choose anew while another has the same. Of two that chose at the same moment one sees the other at least, as
         each looks after it has stored its own."""
         for _ in range(_AGAIN):
@@ -91,11 +89,11 @@ class Chooser:
                 known = _others(ledger, number)
             if grid_key(params) not in {grid_key(trial.params) for trial in known}:
                 break
-            params = self._search.propose(number, known, hurried=True)
+            params = self._search.propose(number, known, hurried)
             self._store(key, number, params)
         return params
 
-    def _comes_again(self, params: Mapping[str, Any]) -> bool:
+    def _may_come_again(self, params: Mapping[str, Any]) -> bool:
         """Whether two that choose at the same moment may come to the same: of listed values, or of the seeds of one
         configuration."""
         space = self._spec.parameters
