@@ -370,6 +370,12 @@ class TestWithoutTheModel:
         assert len({str(vary(spec, running, rng=np.random.default_rng(seed))) for seed in range(9)}) == 9
         assert vary(sweep({"a": {"value": 3}}), [], rng=np.random.default_rng(0)) == {"a": 3}
 
+    def test_what_comes_in_steps_does_not_come_twice(self) -> None:
+        spec = sweep({"n": {"min": 0, "max": 60}})
+        trials = [record(n, {"n": n}, float(n)) for n in range(0, 60, 2)]
+        found = [vary(spec, trials, rng=np.random.default_rng(seed))["n"] for seed in range(200)]
+        assert not set(found) & set(range(0, 60, 2))
+
     def test_all_that_is_left(self) -> None:
         spec = sweep({"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}})
         points = [{"a": a, "b": b} for a in (1, 2, 3) for b in ("x", "y")]

@@ -54,8 +54,8 @@ class Here(ControllerTestCase):
     def test_a_number_that_was_foreseen_wrongly_is_put_right(self):
         """Between what an agent read and its claim another one opened a trial, gave it back and took it up again."""
         wanted = [trial.params for trial in everything(self.make(RANDOM | {"run_cap": 2}, seed=3))]
-        controller, other = self.make(RANDOM, seed=3), self.again()
-        create = controller._storage.create_trial
+        controller, other, watcher = self.make(RANDOM, seed=3), self.again(), self.again()
+        create, choose = controller._storage.create_trial, controller._storage.choose
 
         def late(study, made):
             controller._storage.create_trial = create
@@ -63,10 +63,15 @@ class Here(ControllerTestCase):
             assert other.ask("b").attempt == 2
             return create(study, made)
 
-        controller._storage.create_trial = late
+        def watched(*args):
+            assert [trial.params for trial in watcher.trials()] == [wanted[0], {}]
+            choose(*args)
+
+        controller._storage.create_trial, controller._storage.choose = late, watched
         trial = controller.ask("a")
         assert (trial.number, trial.params) == (1, wanted[1])
-        assert [trial.params for trial in self.again().trials()] == wanted
+        for one in (watcher, self.again()):
+            assert [trial.params for trial in one.trials()] == wanted
 
 
 class TestJournal(Here):

@@ -164,6 +164,22 @@ def test_whoever_creates_a_trial_knows_how_many_there_are(path):
     assert len(set(keys)) == 6
 
 
+def test_threads_create_trials_through_one_store(path):
+    storage = WatchedJournal(JournalFile(path))
+    study = storage.create_new_study([StudyDirection.MINIMIZE], "sweep")
+
+    def create():
+        for _ in range(100):
+            storage.create_trial(study, lambda _: create_trial(state=TrialState.RUNNING, params={}, distributions={}))
+
+    threads = [threading.Thread(target=create, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(storage.get_all_trials(study)) == 300
+
+
 def test_others_can_write_while_what_was_written_is_read(path):
     mine, other = JournalFile(path), JournalFile(path)
     with mine.alone():

@@ -3,14 +3,16 @@
 What follows from a trial's number alone (grid, random) needs no choice. bayes chooses in the order of the numbers, so
 that each choice sees those before: two agents that chose from the same trials would choose the same point. But a
 choice takes a tenth of a second, or one where a thousand trials have ended, and of hundreds of agents that ask at once
-the last would wait for minutes. So an agent waits a few seconds, and then does without the model: it takes one of the
-best trials and draws some of its parameters anew (``bayes.vary``).
+the last would wait for minutes. So an agent that waits longer than two seconds, or is far behind, does without the
+model: it takes one of the best trials and draws some of its parameters anew (``bayes.vary``). Where that may come to
+what another chose at the same moment, it looks again after it has stored its choice, and may store another one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -68,26 +70,29 @@ class Chooser:
         if params is not None:
             self._store(key, number, params)
             return params
-        hurried = self._is_hurried(number, asked + PATIENCE_S)
+        hurried = self._await_turn(number, asked + PATIENCE_S)
         self._storage.let_go()
         with self._view.last() as ledger:  # as it was when the turn came
             known = _others(ledger, number)
         params = self._search.propose(number, known, hurried)
         self._store(key, number, params)
-        return self._unlike_others(key, number, params, hurried) if self._may_come_again(params) else params
+        return self._unlike_others(key, number, params, known, hurried) if self._may_come_again(params) else params
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
         values, distributions = self._mirror.of(params)
         mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
         self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
 
-    def _unlike_others(self, key: int, number: int, params: dict[str, Any], hurried: bool) -> dict[str, Any]:
-        """Choose anew while another has the same. Of two that chose at the same moment one sees the other at least, as
-        each looks after it has stored its own."""
+    def _unlike_others(
+        self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], hurried: bool
+    ) -> dict[str, Any]:
+        """Choose anew while another, that was not ``known``, came to the same. Of two that chose at the same moment one
+        sees the other at least, as each looks after it has stored its own."""
         for _ in range(_AGAIN):
+            before = set(map(_key, known))
             with self._view.now() as ledger:
                 known = _others(ledger, number)
-            if grid_key(params) not in {grid_key(trial.params) for trial in known}:
+            if _key(params) not in set(map(_key, known)) - before:
                 break
             params = self._search.propose(number, known, hurried)
             self._store(key, number, params)
@@ -99,48 +104,53 @@ class Chooser:
         space = self._spec.parameters
         return bool(self._spec.repeats) or not any(space[name].continuous for name in params if name in space)
 
-    def _is_hurried(self, number: int, patient_until: float) -> bool:
-        """Wait for the turn of ``number``. Whether others choose as well, and it is too late to wait for, or to let
-        them wait for a model."""
-        with self._view.last() as ledger:
-            choosing = _choosing(ledger, number)
-        ahead = self._turns.ahead([other for other in choosing if other < number])
-        while ahead:  # as far as is known: some may have chosen since
-            with self._view.now() as ledger:
-                choosing = _choosing(ledger, number)
-            ahead = self._turns.ahead([other for other in choosing if other < number])
-            if ahead > QUEUE or (ahead and time.monotonic() > patient_until):
+    def _await_turn(self, number: int, patient_until: float) -> bool:
+        """Wait until no trial before ``number`` is without parameters, or that takes too long; returns whether to do
+        without the model, since there are others that choose and this one is late already, or would be."""
+        choosing = self._choosing(self._view.last(), number)  # of whom some may have chosen since
+        if any(other < number for other in choosing):
+            choosing = self._choosing(self._view.now(), number)
+        while ahead := sum(other < number for other in choosing):
+            if ahead > QUEUE or time.monotonic() > patient_until:
                 return True
             time.sleep(min(_POLL_S * ahead, _LONGEST_POLL_S))  # so short that connections are kept
+            choosing = self._choosing(self._view.now(), number)
         return bool(choosing) and time.monotonic() > patient_until
+
+    def _choosing(self, view: AbstractContextManager[Ledger], number: int) -> list[int]:
+        """The other trials that have no parameters yet."""
+        with view as ledger:
+            without = [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
+            return self._turns.alive(without)
 
 
 class Turns:
-    """Whose turn it is, as one process sees it."""
+    """Who still chooses, as one process sees it."""
 
     def __init__(self) -> None:
         self._dead: set[int] = set()
         self._first = -1
         self._since = 0.0
 
-    def ahead(self, choosing: Sequence[int]) -> int:
-        """How many to wait for, where the trials ``choosing`` come first."""
+    def alive(self, choosing: Sequence[int]) -> list[int]:
+        """Those of the trials ``choosing``, in order, that are not given up."""
         alive = [number for number in choosing if number not in self._dead]
         if alive and alive[0] != self._first:
             self._first, self._since = alive[0], time.monotonic()
         elif alive and time.monotonic() - self._since > DEAD_S:
             self._dead.add(alive.pop(0))
-        return len(alive)
+        return alive
 
 
 def stored_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
+    """The attribute that holds ``params``, chosen for trial ``number``; None: they are still to be chosen."""
     return None if params is None else StoredParams(number=number, values=packed(params))
-
-
-def _choosing(ledger: Ledger, number: int) -> list[int]:
-    """The other trials that have no parameters yet."""
-    return [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
 
 
 def _others(ledger: Ledger, number: int) -> list[TrialRecord]:
     return [trial for trial in ledger.records() if trial.number != number]
+
+
+def _key(trial: TrialRecord | Mapping[str, Any]) -> Any:
+    """What two of the same configuration have in common."""
+    return grid_key(trial.params if isinstance(trial, TrialRecord) else trial)

@@ -166,9 +166,10 @@ class _Patient(RDBStorage):
         return made
 
     def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> tuple[int, int]:
-        with self._writing() as (connection, writing):
-            created: tuple[int, int] = writing.create(connection, study, made)
-        return created
+        from wandbsweep.controllers.database_writing import create
+
+        with self.engine.begin() as connection:
+            return create(connection, study, made)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         with self._writing() as (connection, writing):
@@ -199,7 +200,7 @@ class _Patient(RDBStorage):
         try:
             with self.engine.begin() as connection:
                 choose(connection, trial, attributes, params)
-        except IntegrityError:  # it has some: foreseen for another number, or written by an earlier try
+        except IntegrityError:  # it has some: foreseen for another number, chosen before, or of an earlier try
             with self.engine.begin() as connection:
                 choose(connection, trial, attributes, params, anew=True)
 

@@ -170,12 +170,12 @@ class StoredAttempts:
             yield from connection.execute(_changed(table, "named"), named).all()
 
 
+# Made once: to make a statement takes longer than to have it answered.
+
+
 @cache
 def _changed(table: str, which: Literal["new", "named", "both"]) -> sa.Select[Any]:
-    """The rows in ``table`` of a ``study``'s trials: those after ``last``, those named ``again``, or both.
-
-    Made once, as ``_open_attempts``: to make a statement takes longer than to have it answered.
-    """
+    """The rows in ``table`` of a ``study``'s trials: those after ``last``, those named ``again``, or both."""
     import sqlalchemy as sa
 
     trials, rows = _table("trials"), _table(table)

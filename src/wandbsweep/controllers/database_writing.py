@@ -7,6 +7,7 @@ created one after another.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -23,6 +24,7 @@ from wandbsweep.controllers.database_reading import in_utc
 _FINISHED = [state for state in TrialState if state.is_finished()]
 _ABSENT = "Record does not exist."
 _SAME = "same_"
+_ANEW = "wandbsweep:anew:"
 
 _studies, _trials = models.StudyModel.__table__, models.TrialModel.__table__
 _COUNT = sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == sa.bindparam("study"))
@@ -70,11 +72,15 @@ def choose(
     *,
     anew: bool = False,
 ) -> None:
-    """Write attributes and parameters of a trial, which has none of these yet but with ``anew``."""
+    """Write attributes and parameters of a trial; ``anew``: in place of those that it has.
+
+    Whoever has read these counts a trial's attributes to see whether there is something to read (``StoredAttempts``).
+    """
     if anew:
+        attributes = {**attributes, _ANEW + secrets.token_hex(4): None}
         stored, own = models.TrialSystemAttributeModel.__table__, models.TrialParamModel.__table__
         connection.execute(sa.delete(stored).where(stored.c.trial_id == trial, stored.c.key.in_(list(attributes))))
-        connection.execute(sa.delete(own).where(own.c.trial_id == trial, own.c.param_name.in_(list(params))))
+        connection.execute(sa.delete(own).where(own.c.trial_id == trial))
     _insert(connection, models.TrialSystemAttributeModel, _attributes(trial, attributes))
     _insert(connection, models.TrialParamModel, _params(trial, params))
 
@@ -150,7 +156,7 @@ def _insertion(model: Any) -> sa.Insert:
 
 @cache
 def _update(model: Any, key: tuple[str, ...]) -> sa.Update:
-    """Of the row whose columns ``key`` hold what is given as ``same …``, to all that is given."""
+    """Of the row whose columns ``key`` hold what is given under their names after ``same_``, to all that is given."""
     table = model.__table__
     return sa.update(table).where(*(table.c[name] == sa.bindparam(_SAME + name) for name in key))
 

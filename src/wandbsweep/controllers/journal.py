@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -55,6 +55,7 @@ class JournalFile(BaseJournalBackend):
 
     def _begin(self) -> None:
         self._next = (0, 0)  # the number of the first log not read yet, and its byte offset
+        self._alone = threading.Lock()
         # Whoever has the file for itself must never wait for another thread of its process that waits for the file.
         self._mutex = threading.Lock()
         self._held: BinaryIO | None = None
@@ -120,32 +121,41 @@ class JournalFile(BaseJournalBackend):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep everybody else, but for this process's own threads, from writing until the first append in a ``with``
-        block is made; what is to be known of it is read when others can go on."""
-        with self._mutex:
-            file = self._opened()
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self._held = file
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._held = None
-                file.close()
+        """Keep other processes from writing until the first append in a ``with`` block is made, so that they need not
+        wait for what is read after it."""
+        with self._alone:
+            try:
+                with self._mutex:
+                    self._hold()
+                yield
+            finally:
+                with self._mutex:
+                    self._let_go()
 
-    def created(self) -> int:
-        """How many trials were created since the logs were last read: counted, which is a hundred times faster."""
+    def created(self, study: int) -> int:
+        """How many trials of ``study`` were created since the logs were last read: counted, which is far faster."""
+        of_study = b'"study_id":%d,' % study
         with self._opened() as file:
             file.seek(self._next[1])
-            return sum(line.startswith(_CREATED) for line in file.read().splitlines())
+            return sum(line.startswith(_CREATED) and of_study in line for line in file.read().splitlines())
 
     def _append(self, lines: bytes) -> None:
         with self._mutex:
+            try:
+                _append_to(self._held or self._hold(), lines)
+            finally:
+                self._let_go()
+
+    def _hold(self) -> BinaryIO:
+        self._held = file = self._opened()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
+    def _let_go(self) -> None:
+        if self._held is not None:
             held, self._held = self._held, None
-            with held or self._opened() as file:
-                if held is None:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                _append_to(file, lines)
+            fcntl.flock(held, fcntl.LOCK_UN)  # to close it is not enough: a process forked meanwhile has it open
+            held.close()
 
     def _opened(self) -> BinaryIO:
         try:
@@ -187,10 +197,10 @@ class WatchedJournal(JournalStorage):
     def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> int:
         """The id of a new trial: the one that ``made`` gives for the number of those created before.
 
-        That number is right but where another study, or another thread of this process, writes at the same moment.
+        That number may be wrong where another thread of this process reads or writes at the same moment.
         """
         with self._file.alone() if self._file else nullcontext():
-            before = self._watch.created + (self._file.created() if self._file else 0)
+            before = self._watch.created[study] + (self._file.created(study) if self._file else 0)
             key: int = self.create_new_trial(study, made(before))
             return key
 
@@ -235,8 +245,8 @@ class _Watch(BaseJournalBackend):
     def _begin(self) -> None:
         self._held = _Held()
         self._ids: deque[int] = deque()  # filled and emptied by different threads
-        self.created = 0
-        """How many trials the logs that passed by created."""
+        self.created: Counter[int] = Counter()
+        """How many trials the logs that passed by created, by study."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_backend": self._backend}
@@ -249,7 +259,8 @@ class _Watch(BaseJournalBackend):
         for log in self._backend.read_logs(log_number_from):
             if "trial_id" in log:
                 self._ids.append(log["trial_id"])
-            self.created += log["op_code"] == JournalOperation.CREATE_TRIAL
+            if log["op_code"] == JournalOperation.CREATE_TRIAL:
+                self.created[log["study_id"]] += 1
             yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -70,7 +70,8 @@ class Claim(TypedDict):
 class StoredParams(TypedDict):
     """The system attribute that holds an attempt's parameters.
 
-    A new attempt is created with those of the number that it hopes for; if it wins another one, they do not count.
+    A new attempt is created with those of the number that it hopes for; if it wins another one, they do not count, and
+    are replaced.
     """
 
     number: int

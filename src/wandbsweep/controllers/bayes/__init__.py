@@ -3,7 +3,6 @@ configuration out."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +58,7 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
         return space.decode(fill(space, _encoded(space, known), rng))
     varied = crossed(space, _encoded(space, good)[rng.integers(0, len(good), 30)], rng)
     moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))  # sides of the cube reflect
-    tried = known if math.isfinite(space.size) else []  # elsewhere nothing comes twice
+    tried = [] if space.continuous else known  # elsewhere nothing comes twice
     return space.decode(
         first_new(space, space.snap(np.where(space.searched, moved, varied)), _encoded(space, tried), rng)
     )

@@ -141,6 +141,11 @@ class Space:
         return len(self.columns)
 
     @property
+    def continuous(self) -> bool:
+        """Whether a column fills an interval, so that two draws are never the same."""
+        return any(column.parameter.continuous for column in self.columns.values())
+
+    @property
     def size(self) -> float:
         """How many different configurations there are; inf if a parameter has more values than are listed."""
         total = 1.0
