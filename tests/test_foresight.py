@@ -39,6 +39,26 @@ def test_each_report_is_compared_at_the_last_power_of_two() -> None:
     }
 
 
+@pytest.mark.parametrize(("first", "iterations"), [(0.0, [1, 2, 4, 8, 16]), (1 / 16, [2, 4, 8, 16]), (0.2, [4, 8, 16])])
+def test_nothing_is_compared_before_a_share_of_the_usual_length(first: float, iterations: list[int]) -> None:
+    histories = keeping(8)
+    found = rungs("minimize", histories, set(range(8)), first=first)
+    assert [rung.iteration for rung in found] == iterations
+    stopped = [
+        length
+        for length in range(1, 17)
+        if auto("minimize", histories | {8: falling(5, length)}, set(range(8)), {8}, first=first)
+    ]
+    assert stopped == list(range(iterations[0], 17))
+
+
+def test_then_it_waits_for_the_first_that_ends_by_itself() -> None:
+    histories = keeping(8) | {8: falling(5, 4)}
+    for finished in (set[int](), {0}):
+        assert bool(auto("minimize", histories, finished, {8}, first=1 / 16)) == bool(finished)
+        assert bool(list(rungs("minimize", histories, finished, first=1 / 16))) == bool(finished)
+
+
 def test_the_reason_says_the_value_the_limit_and_the_tau() -> None:
     found = auto("minimize", keeping(8) | {8: [9.0]}, set(range(8)), {8})
     assert found == {8: "auto: 9 at best is above 1.3, the limit at iteration 1 (tau 0.86)"}

@@ -115,13 +115,14 @@ def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
     return stops
 
 
-def auto(goal: Goal) -> Stopper:
+def auto(goal: Goal, method: str = "random") -> Stopper:
     """`wandbsweep.foresight.auto`, judged at every report; for one simulation, as `hyperband`."""
+    first = foresight.FIRST.get(method, 0.0)
     histories: dict[int, Counted] = {}
 
     def stops(records: list[TrialRecord], number: int) -> bool:
         histories[number] = counted(records[number].history)
         finished = {record.number for record in records if record.state == "finished"}
-        return number in foresight.auto(goal, histories, finished, {number})
+        return number in foresight.auto(goal, histories, finished, {number}, first=first)
 
     return stops

@@ -66,9 +66,9 @@ SCENARIOS = [
 ]
 
 
-def stopper_of(scenario: Scenario, goal: Goal) -> Stopper | None:
+def stopper_of(scenario: Scenario, goal: Goal, search: str) -> Stopper | None:
     if scenario.stopper == "auto":
-        return auto(goal)
+        return auto(goal, "bayes" if search == "ours" else "random")
     return hyperband(goal) if scenario.stopper == "hyperband" else None
 
 
@@ -85,7 +85,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
         workers=scenario.workers,
         trials=None if scenario.epochs else max(TRIALS),
         epochs=FULL_TRIALS_OF_EPOCHS * EPOCHS if scenario.epochs else None,
-        stopper=stopper_of(scenario, task.goal),
+        stopper=stopper_of(scenario, task.goal, job["search"]),
     )
     if isinstance(searcher, peers.WandB):
         searcher.close()

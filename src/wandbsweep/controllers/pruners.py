@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.controllers.ledger import Ledger, outcome_of
-from wandbsweep.foresight import auto
+from wandbsweep.foresight import FIRST, auto
 from wandbsweep.spec import EarlyTerminate, Goal, SweepSpec
 from wandbsweep.stopping import hyperband
 from wandbsweep.trial import Trial
@@ -36,7 +36,7 @@ def make_stopper(spec: SweepSpec, storage: BaseStorage, study_name: str) -> Stop
     if settings.type == "hyperband":
         return partial(_hyperband, settings, spec.goal)
     if settings.type == "auto":
-        return partial(_auto, spec.goal)
+        return partial(_auto, spec.goal, FIRST.get(spec.method, 0.0))
     pruner = make_pruner(settings)
     study = _NewestAttempts(study_name=study_name, storage=storage, pruner=pruner)
     return partial(_pruned, settings.type, pruner, study, storage)
@@ -69,11 +69,11 @@ def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledge
     return hyperband(settings, goal, ledger.histories(), {trial.number}).get(trial.number)
 
 
-def _auto(goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
+def _auto(goal: Goal, first: float, trial: Trial, ledger: Ledger) -> str | None:
     histories = ledger.histories()
     ended = (entry for entry in ledger.entries if entry.newest.state.is_finished())
     finished = {entry.number for entry in ended if outcome_of(entry.newest)["state"] == "finished"}
-    return auto(goal, histories, finished, {trial.number}).get(trial.number)
+    return auto(goal, histories, finished, {trial.number}, first=first).get(trial.number)
 
 
 def _pruned(

@@ -14,7 +14,7 @@ from itertools import takewhile
 import numpy as np
 from scipy.special import log_ndtr
 
-from wandbsweep.foresight import rungs
+from wandbsweep.foresight import FIRST, rungs
 from wandbsweep.spec import SweepSpec
 from wandbsweep.stopping import Counted, bands, counted, threshold
 from wandbsweep.trial import TrialRecord
@@ -72,7 +72,7 @@ def _comparisons(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tup
     histories: list[Counted] = [counted(trial.history) for trial in trials]
     if settings.type == "auto":
         finished = {i for i, trial in enumerate(trials) if trial.state == "finished"}
-        for rung in rungs(spec.goal, dict(enumerate(histories)), finished):
+        for rung in rungs(spec.goal, dict(enumerate(histories)), finished, first=FIRST["bayes"]):
             yield dict(rung.bests), rung.limit
         return
     sign = -1.0 if spec.goal == "maximize" else 1.0
