@@ -31,6 +31,8 @@ PATIENCE_S = 2.0
 """How long an ask may take before it does without the model, where others ask at the same moment."""
 QUEUE = 8
 """Whoever has more before it need not wait that long to know."""
+CROWD = 3 * QUEUE
+"""Where so many seemed to be before it a moment ago, it need not even look again."""
 DEAD_S = 30.0
 """An agent that died while it chose must not hold up the others for longer than this, taken together."""
 
@@ -71,7 +73,8 @@ class Chooser:
             self._store(key, number, params)
             return params
         hurried = self._await_turn(number, asked + PATIENCE_S)
-        self._storage.let_go()
+        if not hurried:  # a model takes its time
+            self._storage.let_go()
         with self._view.last() as ledger:  # as it was when the turn came
             known = _others(ledger, number)
         params = self._search.propose(number, known, hurried)
@@ -108,7 +111,7 @@ class Chooser:
         """Wait until no trial before ``number`` is without parameters, or that takes too long; returns whether to do
         without the model, since there are others that choose and this one is late already, or would be."""
         choosing = self._choosing(self._view.last(), number)  # of whom some may have chosen since
-        if any(other < number for other in choosing):
+        if 0 < sum(other < number for other in choosing) <= CROWD:
             choosing = self._choosing(self._view.now(), number)
         while ahead := sum(other < number for other in choosing):
             if ahead > QUEUE or time.monotonic() > patient_until:
