@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -176,12 +177,14 @@ class _Patient(RDBStorage):
             writing.set_study_attribute(connection, study_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._writing() as (connection, writing):
-            writing.set_attribute(connection, trial_id, key, value)
+        from wandbsweep.controllers.database_writing import set_attribute
+
+        self._write(partial(set_attribute, trial=trial_id, key=key, value=value))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        with self._writing() as (connection, writing):
-            writing.report(connection, trial_id, step, intermediate_value)
+        from wandbsweep.controllers.database_writing import report
+
+        self._write(partial(report, trial=trial_id, step=step, value=intermediate_value))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         if not state.is_finished():
@@ -193,16 +196,21 @@ class _Patient(RDBStorage):
     def choose(
         self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
     ) -> None:
-        from sqlalchemy.exc import IntegrityError
-
         from wandbsweep.controllers.database_writing import choose
 
+        # What is there may be foreseen for another number, chosen before, or of an earlier try.
+        self._write(partial(choose, trial=trial, attributes=attributes, params=params), statements=2)
+
+    def _write(self, write: Callable[..., None], *, statements: int = 1) -> None:
+        """``write(connection)`` something new, or ``write(connection, anew=True)`` in place of what is there."""
+        from sqlalchemy.exc import IntegrityError
+
         try:
+            with _at_once(self.engine) if statements == 1 else self.engine.begin() as connection:
+                write(connection)
+        except IntegrityError:
             with self.engine.begin() as connection:
-                choose(connection, trial, attributes, params)
-        except IntegrityError:  # it has some: foreseen for another number, chosen before, or of an earlier try
-            with self.engine.begin() as connection:
-                choose(connection, trial, attributes, params, anew=True)
+                write(connection, anew=True)
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, Any]]:
@@ -255,13 +263,9 @@ class Database(_CachedStorage):
         return self._patient.create_trial(study, made)[0]
 
     def read(self, ask: Callable[[sa.Connection], T]) -> T:
-        # One way to the server and back for a question, instead of three with a transaction; elsewhere the change to it
-        # takes as many.
-        level = {"isolation_level": "AUTOCOMMIT"} if self._engine.dialect.name == "postgresql" else {}
-
         def answer() -> T:
-            with self._engine.connect() as connection:
-                return ask(connection.execution_options(**level))
+            with _at_once(self._engine) as connection:
+                return ask(connection)
 
         return patiently(answer, _PATIENCE_S)
 
@@ -282,6 +286,18 @@ class Database(_CachedStorage):
         from wandbsweep.controllers.database_reading import reports_of
 
         return self.read(lambda connection: reports_of(connection, trial))
+
+
+@contextmanager
+def _at_once(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection on which each statement takes one way to the server and back, instead of three with a transaction;
+    elsewhere than on PostgreSQL the change to that takes as many."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    else:
+        with engine.begin() as connection:
+            yield connection
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:

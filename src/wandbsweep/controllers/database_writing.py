@@ -85,15 +85,15 @@ def choose(
     _insert(connection, models.TrialParamModel, _params(trial, params))
 
 
-def report(connection: sa.Connection, trial: int, step: int, value: float) -> None:
-    _refuse_ended(connection, trial)
-    _put(connection, models.TrialIntermediateValueModel, ("trial_id", "step"), _report(trial, step, value))
+def report(connection: sa.Connection, trial: int, step: int, value: float, *, anew: bool = False) -> None:
+    """``anew``: in place of what was reported at ``step``, as below."""
+    row = _report(trial, step, value)
+    _set(connection, models.TrialIntermediateValueModel, ("trial_id", "step"), row, anew=anew)
 
 
-def set_attribute(connection: sa.Connection, trial: int, key: str, value: Any) -> None:
-    _refuse_ended(connection, trial)
+def set_attribute(connection: sa.Connection, trial: int, key: str, value: Any, *, anew: bool = False) -> None:
     (row,) = _attributes(trial, {key: value})
-    _put(connection, models.TrialSystemAttributeModel, ("trial_id", "key"), row)
+    _set(connection, models.TrialSystemAttributeModel, ("trial_id", "key"), row, anew=anew)
 
 
 def close(connection: sa.Connection, trial: int, state: TrialState, values: Sequence[float] | None) -> None:
@@ -132,6 +132,15 @@ def _refuse_ended(connection: sa.Connection, trial: int) -> None:
         raise UpdateFinishedTrialError(f"Trial#{row.number} has already finished and can not be updated.")
 
 
+def _set(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any], *, anew: bool) -> None:
+    """Add a row of a trial that has not ended, in one statement; ``anew``: replace the one with the same ``key``."""
+    if anew:
+        _refuse_ended(connection, row["trial_id"])
+        _replaced(connection, model, key, row)
+    elif not connection.execute(_addition(model, tuple(row)), dict(row)).rowcount:
+        _refuse_ended(connection, row["trial_id"])
+
+
 def _insert(connection: sa.Connection, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         connection.execute(_insertion(model), rows)
@@ -152,6 +161,15 @@ def _replaced(connection: sa.Connection, model: Any, key: Sequence[str], row: Ma
 def _insertion(model: Any) -> sa.Insert:
     """Made once, as ``_update``: to make a statement takes longer than to have it done."""
     return sa.insert(model.__table__)
+
+
+@cache
+def _addition(model: Any, columns: tuple[str, ...]) -> sa.Insert:
+    """Of one row of a trial, if that has not ended."""
+    table = model.__table__
+    row = sa.select(*(sa.bindparam(name, type_=table.c[name].type) for name in columns)).select_from(_trials)
+    going = row.where(_trials.c.trial_id == sa.bindparam("trial_id"), _trials.c.state.not_in(_FINISHED))
+    return sa.insert(table).from_select(columns, going)
 
 
 @cache
