@@ -137,7 +137,7 @@ def _set(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping
     if anew:
         _refuse_ended(connection, row["trial_id"])
         _replaced(connection, model, key, row)
-    elif not connection.execute(_addition(model, tuple(row)), dict(row)).rowcount:
+    elif connection.execute(_addition(model, tuple(row)), dict(row)).rowcount != 1:  # -1: SQLAlchemy cannot tell
         _refuse_ended(connection, row["trial_id"])
 
 
@@ -169,7 +169,7 @@ def _addition(model: Any, columns: tuple[str, ...]) -> sa.Insert:
     table = model.__table__
     row = sa.select(*(sa.bindparam(name, type_=table.c[name].type) for name in columns)).select_from(_trials)
     going = row.where(_trials.c.trial_id == sa.bindparam("trial_id"), _trials.c.state.not_in(_FINISHED))
-    return sa.insert(table).from_select(columns, going)
+    return sa.insert(table).from_select(columns, going).execution_options(preserve_rowcount=True)
 
 
 @cache
