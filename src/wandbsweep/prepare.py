@@ -253,7 +253,8 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     plan = Plan.load(directory)
     if plan.sweep_id != settings.sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {plan.sweep_id}, not {settings.sweep_id}.")
-    foreign = [line for line in arguments if not _sets_run_cap(line)] + _changed_settings(plan, settings)
+    given = [line for line in arguments if {"line": line} not in plan.slots]
+    foreign = [line for line in given if not _sets_run_cap(line)] + _changed_settings(plan, settings)
     if foreign:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(foreign)} cannot be changed; "
@@ -261,7 +262,7 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
             "hydra.launcher.*"
         )
     spec = sweepdir.read_spec(directory)
-    caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in arguments)]
+    caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in given)]
     return _go_on(config, directory, spec, caps[-1])
 
 

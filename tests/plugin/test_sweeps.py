@@ -305,10 +305,12 @@ class TestGoingOn:
         assert app.sweep().spec.run_cap == 5
 
     def test_joining_with_other_overrides_is_refused(self, app: App) -> None:
-        app.multirun("sweep=macros")
+        app.multirun("sweep=macros", "label=a b")
         joining = ["-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep"]
-        ended = app.run(*joining, f"hydra.sweeper.sweep_id={app.sweep().sweep_id}", "units=9")
-        assert "units=9 cannot be changed" in ended.refused()
+        joining.append(f"hydra.sweeper.sweep_id={app.sweep().sweep_id}")
+        ended = app.run(*joining, "label=a b", "units=9")
+        assert "so units=9 cannot be changed" in ended.refused()
+        assert app.run(*joining, "label=a b").status == 0  # which is no other
 
     def test_joining_what_is_not_there(self, app: App) -> None:
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweeper.sweep_id=abcdefgh")
