@@ -17,9 +17,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=400, help="trials in all, but two an agent at least")
     parser.add_argument("--reports", type=int, default=3, help="of each trial")
     parser.add_argument("--postgresql", action="store_true", help="on a server instead of a journal")
+    parser.add_argument("--threads", action="store_true", help="threads that share one controller, not processes")
     parser.add_argument("--opening", action="store_true", help="measure opening a sweep of 10,000 trials instead")
     options = parser.parse_args()
     if options.opening:
@@ -91,7 +94,8 @@ def main() -> None:
                 place = Path(folder, f"{method}-{agents}")
                 load = os.getloadavg()[0]
                 used = server_s()
-                seen = run(place, new_url(), method, agents, each, options.reports)
+                measure = run_threads if options.threads else run
+                seen = measure(place, new_url(), method, agents, each, options.reports)
                 row(method, agents, seen, server_s() - used, load)
 
 
@@ -129,13 +133,7 @@ def row(method: str, agents: int, seen: Sequence[Seen], server_s: float, load: f
 
 def run(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[Seen]:
     """``agents`` processes that run ``each`` trials, all of them from the same moment on."""
-    spec = load_sweep(sweep(method, agents * each))
-    controller = create_sweep(spec, place, storage=url, seed=0)
-    if method == "bayes":
-        for _ in range(BEFORE):
-            trial = controller.ask("before")
-            assert trial is not None
-            train(controller, trial, reports, Seen())
+    spec, controller = begun(place, url, method, agents * each, reports)
     controller.close()
     train(warm := create_sweep(spec), warm.ask("warm"), 1, Seen())  # what is imported late, once for all
     joined, go = os.pipe(), os.pipe()
@@ -159,6 +157,39 @@ def run(place: Path, url: str | None, method: str, agents: int, each: int, repor
     for descriptor in joined:
         os.close(descriptor)
     return [Seen(**json.loads(result.read_text())) for result in results]
+
+
+def run_threads(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[Seen]:
+    """The same by as many threads of this process, through one controller."""
+    _, controller = begun(place, url, method, agents * each, reports)
+    start = threading.Barrier(agents)
+
+    def agent(name: int) -> Seen:
+        seen = Seen()
+        seen.timed("join", start.wait)
+        used = time.thread_time()
+        for _ in range(each):
+            trial = seen.timed("ask", controller.ask, str(name))
+            seen.points.append((trial.number, json.dumps(trial.params, sort_keys=True)))
+            train(controller, trial, reports, seen)
+        seen.cpu_s = time.thread_time() - used
+        return seen
+
+    with ThreadPoolExecutor(agents) as pool:
+        seen = list(pool.map(agent, range(agents)))
+    controller.close()
+    return seen
+
+
+def begun(place: Path, url: str | None, method: str, size: int, reports: int) -> tuple[SweepSpec, Any]:
+    """A sweep of ``size`` trials; under bayes some have ended."""
+    spec = load_sweep(sweep(method, size))
+    controller = create_sweep(spec, place, storage=url, seed=0)
+    for _ in range(BEFORE if method == "bayes" else 0):
+        trial = controller.ask("before")
+        assert trial is not None
+        train(controller, trial, reports, Seen())
+    return spec, controller
 
 
 def _agent(

@@ -90,7 +90,7 @@ def _write_lines(frame: pd.DataFrame, path: Path) -> None:
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """Parquet has one type per column: listed values of several types, lists and mappings become JSON text."""
     try:
-        import pyarrow  # noqa: F401
+        import pyarrow  # noqa: F401  only whether it is there: pandas imports it itself
     except ImportError:
         raise SweepError(
             "Parquet needs pyarrow, which is not installed: pip install 'wandbsweep[analysis]'. "
