@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.repeats import configurations, merged
 from wandbsweep.distributions import grid_key
 from wandbsweep.trial import TrialRecord
@@ -174,6 +174,17 @@ def test_a_space_of_few_configurations_is_used_up_before_a_run_is_repeated(metho
         run(controller, trial, trial.params["a"])
     assert len(set(pairs(controller.trials()))) == 12
     assert [len(c.runs) for c in found(controller)] == [3] * 4
+
+
+def test_then_all_begins_again_and_more_runs_make_nothing_better(tmp_path):
+    points = {"a": {"values": [1, 2]}, "b": {"values": ["x", "y"]}}
+    config = CONFIG | {"method": "random", "parameters": points, "run_cap": 21}
+    controller = create_sweep(load_sweep(config), tmp_path, seed=0)
+    for trial in iter(lambda: controller.ask("a"), None):
+        run(controller, trial, {1: 0.1, 2: 0.9}[trial.params["a"]] + (trial.params["b"] == "y") / 10)
+    assert [len(c.runs) for c in found(controller)] == [6, 6, 6, 3]
+    ranked = open_sweep(tmp_path).configurations
+    assert [(c.params["a"], c.params["b"]) for c in ranked] == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
 
 
 def test_run_cap_counts_runs():

@@ -86,7 +86,7 @@ class RepeatedSearch:
         if found is not None:
             return self._with(found, 0)
         # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
-        left = min(tried, key=lambda configuration: len(configuration.runs) >= len(self.repeats.values))
+        left = min(tried, key=lambda configuration: len(configuration.runs) // len(self.repeats.values))
         return self._with(left.params, len(left.runs) % len(self.repeats.values))
 
     def _new(self, tried: Sequence[Configuration], first: int, hurried: bool) -> Mapping[str, Any] | None:

@@ -102,11 +102,15 @@ class SweepResults:
 
     @cached_property
     def configurations(self) -> list[Configuration]:
-        """Of a sweep with ``repeats``, the configurations: those with the most runs first, of these by their means."""
+        """Of a sweep with ``repeats``, the configurations: those with most of their runs first, of these by their means.
+
+        A small space is gone through again; what has more runs than there are seeds is no better for it.
+        """
         if self.spec.repeats is None:
             return []
         found = configurations(self.trials, self.spec.repeats)
-        return sorted(found, key=lambda c: (-len(c.values), self._loss(c.mean)))
+        whole = len(self.spec.repeats.values)
+        return sorted(found, key=lambda c: (-min(len(c.values), whole), self._loss(c.mean)))
 
     def configuration_of(self, trial: TrialRecord) -> Configuration | None:
         """Of a sweep with ``repeats``, the configuration that ``trial`` is a run of."""
