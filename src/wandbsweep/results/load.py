@@ -102,9 +102,9 @@ class SweepResults:
 
     @cached_property
     def configurations(self) -> list[Configuration]:
-        """Of a sweep with ``repeats``, the configurations: those with most of their runs first, of these by their means.
+        """Of a sweep with ``repeats``, the configurations: those with the most seeds first, of these by their means.
 
-        A small space is gone through again; what has more runs than there are seeds is no better for it.
+        A small space is gone through again: what has more runs than there are seeds is no better for it.
         """
         if self.spec.repeats is None:
             return []
