@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep import open_sweep
-from wandbsweep.results.evaluation import compare
-from wandbsweep.results.narrowing import narrow
+from wandbsweep.results.analysis.evaluation import compare
+from wandbsweep.results.narrowing.narrow import narrow
 
 ROOT = Path(__file__).parents[1]
 SPACE = {
@@ -106,7 +106,7 @@ def training(options: argparse.Namespace) -> list[str]:
 
 
 def evaluated(directory: Path) -> float:
-    said = run("-m", "wandbsweep.cli", "evaluate", str(directory), "--seeds", str(SEEDS), "--json")
+    said = run("-m", "wandbsweep.cli.main", "evaluate", str(directory), "--seeds", str(SEEDS), "--json")
     return float(json.loads(said)["configurations"][0]["mean"])
 
 

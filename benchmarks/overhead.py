@@ -87,7 +87,7 @@ def between_trials(place: Path, trials: int) -> list[float]:
 
 def table(sweep: Path) -> float:
     return statistics.median(
-        _run([sys.executable, "-m", "wandbsweep.cli", "table", str(sweep)]) for _ in range(REPEATS)
+        _run([sys.executable, "-m", "wandbsweep.cli.main", "table", str(sweep)]) for _ in range(REPEATS)
     )
 
 

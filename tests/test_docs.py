@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from wandbsweep import load_sweep
-from wandbsweep.distributions import LAWS
-from wandbsweep.extensions import STOPPERS
-from wandbsweep.rules import TOP_KEYS
+from wandbsweep.spec.distributions import LAWS
+from wandbsweep.spec.extensions import STOPPERS
+from wandbsweep.spec.validate import TOP_KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> float | None:
 def agent_rss() -> int:
     """Bytes of the agent: the process itself, or that of its warm parent's parent."""
     name, pid = Path(f"/proc/{os.getppid()}/cmdline").read_bytes(), os.getpid()
-    if b"wandbsweep.forking" in name:
+    if b"wandbsweep.agent.child" in name:
         pid = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

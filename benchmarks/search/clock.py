@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from tables import Task
 
-from wandbsweep import foresight, stopping
-from wandbsweep.spec import EarlyTerminate, Goal
-from wandbsweep.stopping import Counted, counted
+from wandbsweep import stopping
+from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal
+from wandbsweep.stopping import adaptive_halving as foresight
+from wandbsweep.stopping.successive_halving import Counted, counted
 from wandbsweep.trial import TrialRecord
 
 
@@ -116,7 +117,7 @@ def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
 
 
 def auto(goal: Goal, method: str = "random") -> Stopper:
-    """`wandbsweep.foresight.auto`, judged at every report; for one simulation, as `hyperband`."""
+    """`wandbsweep.stopping.adaptive_halving.auto`, judged at every report; for one simulation, as `hyperband`."""
     first = foresight.FIRST.get(method, 0.0)
     histories: dict[int, Counted] = {}
 

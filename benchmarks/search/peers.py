@@ -13,7 +13,7 @@ import numpy as np
 from clock import Searcher
 from tables import EPOCHS, Task
 
-from wandbsweep.controllers.bayes import suggest
+from wandbsweep.search.bayes.model import suggest
 from wandbsweep.trial import TrialRecord
 
 HERE = Path(__file__).parent

@@ -31,7 +31,7 @@ import peers
 from clock import Stopper, auto, hyperband, simulate
 from tables import DEVELOPMENT, EPOCHS, HELD_OUT, METRIC, SMOOTH, load_task
 
-from wandbsweep.spec import Goal
+from wandbsweep.spec.sweep_spec import Goal
 
 SEARCHES = ("random", "tpe", "wandb", "optuna-gp", "ours")
 TRIALS = (10, 20, 30, 50)

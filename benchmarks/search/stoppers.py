@@ -18,7 +18,7 @@ import peers
 from clock import Stopper, auto, hyperband, simulate
 from tables import DEVELOPMENT, EPOCHS, HELD_OUT, Task, load_task
 
-from wandbsweep.spec import Goal
+from wandbsweep.spec.sweep_spec import Goal
 
 LENGTHS = (10, 27, 52, 200)
 BANDS = ((1, 3), (1, 8), (3, 3), (9, 3), (27, 3))

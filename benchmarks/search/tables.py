@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from wandbsweep.distributions import Parameter
-from wandbsweep.spec import Goal, SweepSpec, load_sweep
+from wandbsweep.spec.distributions import Parameter
+from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 
 HERE = Path(__file__).parent
 EPOCHS = 52

@@ -26,9 +26,9 @@ class WandbSweeper(Sweeper):
         self._config = config
 
     def sweep(self, arguments: list[str]) -> Any:
+        from wandbsweep.bridge.prepare import named_storage, prepare
         from wandbsweep.errors import SweepError
-        from wandbsweep.prepare import named_storage, prepare
-        from wandbsweep.session import Session, refuse_unfit
+        from wandbsweep.launch.session import Session, refuse_unfit
         from wandbsweep.settings import Settings
 
         try:
@@ -54,8 +54,8 @@ class WandbSweeper(Sweeper):
         """The configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks."""
         from hydra._internal.callbacks import Callbacks
 
-        from wandbsweep.job import agents_master, snapshot_of
-        from wandbsweep.launch import AgentTask
+        from wandbsweep.agent.task import AgentTask
+        from wandbsweep.bridge.trial_job import agents_master, snapshot_of
 
         prepared = session.prepared
         task = AgentTask(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wandbsweep import stopping
     from wandbsweep.current import CurrentTrial, current_trial
-    from wandbsweep.distributions import Parameter
     from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError, SweepError
-    from wandbsweep.results.load import SweepResults, open_sweep
-    from wandbsweep.spec import SweepSpec, load_sweep
-    from wandbsweep.sweepdir import create_sweep
+    from wandbsweep.results.sweep_results import SweepResults, open_sweep
+    from wandbsweep.spec.distributions import Parameter
+    from wandbsweep.spec.load import load_sweep
+    from wandbsweep.spec.sweep_spec import SweepSpec
+    from wandbsweep.sweep.directory import create_sweep
     from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
 # Where each public name lives; imported when it is first used, so that importing the package costs nothing.
@@ -20,19 +21,19 @@ _HOMES = {
     "CurrentTrial": "current",
     "Decision": "trial",
     "Outcome": "trial",
-    "Parameter": "distributions",
+    "Parameter": "spec.distributions",
     "SpaceError": "errors",
     "SweepConfigError": "errors",
     "SweepDirectoryError": "errors",
     "SweepError": "errors",
-    "SweepResults": "results.load",
-    "SweepSpec": "spec",
+    "SweepResults": "results.sweep_results",
+    "SweepSpec": "spec.sweep_spec",
     "Trial": "trial",
     "TrialRecord": "trial",
-    "create_sweep": "sweepdir",
+    "create_sweep": "sweep.directory",
     "current_trial": "current",
-    "load_sweep": "spec",
-    "open_sweep": "results.load",
+    "load_sweep": "spec.load",
+    "open_sweep": "results.sweep_results",
     "stopping": "",
 }
 

@@ -15,8 +15,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
+from wandbsweep.agent.signals import reinstall
 from wandbsweep.current import Preempted, current_trial
-from wandbsweep.signals import reinstall
 from wandbsweep.trial import CONTINUE, Decision
 
 _CONTINUE = (CONTINUE, False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from wandbsweep.errors import SweepError
-from wandbsweep.plan import LEASE_S, MAX_ATTEMPTS
+from wandbsweep.sweep.launch_record import LEASE_S, MAX_ATTEMPTS
 
 CONTROLLERS = ("embedded", "wandb")
 ISOLATIONS = ("process", "none")

@@ -12,8 +12,8 @@ from classifier.checkpoints import AtomicCheckpointIO, whole
 from classifier.data import Digits, EpochBatches
 from classifier.module import ImageClassifier
 from classifier.training import train
+from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.current import CurrentTrial, Preempted, running
-from wandbsweep.signals import SignalWatch
 from wandbsweep.trial import CONTINUE
 
 OPTIONS = [

@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import optuna
 import pytest
 
+from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, everything, record
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
-from wandbsweep.controllers.embedded import EmbeddedController
-from wandbsweep.controllers.mirror import Mirror
-from wandbsweep.sweepdir import open_controller, write_spec
-
-from .conformance import GRID, RANDOM, ControllerTestCase, everything, record
+from wandbsweep.controllers.embedded.controller import EmbeddedController
+from wandbsweep.storage.optuna_params import Mirror
+from wandbsweep.sweep.directory import open_controller, write_spec
 
 
 class Here(ControllerTestCase):
@@ -310,7 +309,7 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
 
 
 def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
-    monkeypatch.setattr("wandbsweep.controllers.choosing.DEAD_S", 0.05)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.proposals.DEAD_S", 0.05)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
     controller._claim(lambda _: controller._template("dead", number=None, attempt=1, params=None))
     trials = [controller.ask("a") for _ in range(3)]
@@ -320,8 +319,8 @@ def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):
 
 @pytest.mark.parametrize("other", [False, True])
 def test_an_ask_that_took_long_does_without_the_model_where_others_choose(monkeypatch, other):
-    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", -1.0)
-    monkeypatch.setattr("wandbsweep.controllers.bayes.fit", None)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.proposals.PATIENCE_S", -1.0)
+    monkeypatch.setattr("wandbsweep.search.bayes.model.fit", None)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
     trials = [controller.ask("a") for _ in range(5)]
     for trial in trials:
@@ -336,7 +335,7 @@ def test_an_ask_that_took_long_does_without_the_model_where_others_choose(monkey
 
 
 def test_threads_that_ask_at_once_do_not_all_wait_for_a_model(monkeypatch):
-    from wandbsweep.controllers import bayes
+    from wandbsweep.search.bayes import model as bayes
 
     chosen = []
 
@@ -346,7 +345,7 @@ def test_threads_that_ask_at_once_do_not_all_wait_for_a_model(monkeypatch):
         return bayes.vary(spec, trials, rng=rng)
 
     monkeypatch.setattr(bayes, "suggest", slow)
-    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", 0.5)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.proposals.PATIENCE_S", 0.5)
     controller = create_sweep(load_sweep(RANDOM | {"method": "bayes"}))
     with ThreadPoolExecutor(40) as pool:
         trials = list(pool.map(controller.ask, map(str, range(40))))
@@ -363,7 +362,7 @@ LISTED = {"a": {"values": list(range(10))}, "b": {"values": list(range(10))}}
     "config", [{"parameters": LISTED}, {"repeats": {"parameter": "seed", "values": list(range(8))}}], ids=str
 )
 def test_what_can_come_again_does_not_where_all_choose_at_once(tmp_path, monkeypatch, config):
-    monkeypatch.setattr("wandbsweep.controllers.choosing.PATIENCE_S", -1.0)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.proposals.PATIENCE_S", -1.0)
     spec = load_sweep(RANDOM | {"method": "bayes"} | config)
     controllers = [create_sweep(spec, tmp_path) for _ in range(4)]
     first = controllers[0].ask("a")

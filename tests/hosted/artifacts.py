@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from .server import WandbServer
+from tests.hosted.server import WandbServer
 
 
 class ArtifactServer(WandbServer):

@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from .parts import environment
-from .server import WandbServer
+from tests.hosted.parts import environment
+from tests.hosted.server import WandbServer
 
 
 @pytest.fixture

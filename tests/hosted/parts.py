@@ -5,12 +5,11 @@ import json
 import time
 from pathlib import Path
 
+from tests.hosted.server import API_KEY, ENTITY, Sweep
 from wandbsweep import load_sweep
-from wandbsweep.controllers.hosted import HostedController
-from wandbsweep.controllers.hosted_login import Login
-from wandbsweep.controllers.hosted_wire import Patience
-
-from .server import API_KEY, ENTITY, Sweep
+from wandbsweep.controllers.hosted.auth import Login
+from wandbsweep.controllers.hosted.controller import HostedController
+from wandbsweep.controllers.hosted.transport import Patience
 
 RANDOM = {
     "method": "random",

@@ -22,8 +22,8 @@ from typing import Any
 import yaml
 
 from wandbsweep import load_sweep
-from wandbsweep.controllers.search import make_search
-from wandbsweep.stopping import hyperband
+from wandbsweep.search.make import make_search
+from wandbsweep.stopping.successive_halving import hyperband
 
 API_KEY = "marked" + "0123456789abcdef" * 3
 ENTITY = "team"

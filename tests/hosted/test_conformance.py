@@ -12,7 +12,7 @@ Left out, and why:
 import pytest
 from controllers.conformance import ControllerTestCase
 
-from .parts import controller_of
+from tests.hosted.parts import controller_of
 
 
 class TestHosted(ControllerTestCase):

@@ -6,13 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.hosted.parts import GRID, QUICK, RANDOM, controller_of, until
+from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome
-from wandbsweep.controllers.hosted_log import TrialLog
-from wandbsweep.controllers.hosted_login import Login
-from wandbsweep.controllers.hosted_wire import WandbError, Wire
-
-from .parts import GRID, QUICK, RANDOM, controller_of, until
-from .server import API_KEY, ENTITY
+from wandbsweep.controllers.hosted.auth import Login
+from wandbsweep.controllers.hosted.log import TrialLog
+from wandbsweep.controllers.hosted.transport import WandbError, Wire
 
 
 def run_all(controller, agents="ab", steps=2):
@@ -246,7 +245,7 @@ def test_a_dead_agents_trial_is_run_again_as_the_same_run(server, tmp_path, monk
     trial = controller.ask("a")
     controller.report(trial, 0, {"loss": 0.5})
     controller.close()  # and its process dies
-    monkeypatch.setattr("wandbsweep.controllers.hosted.is_dead", lambda process: True)
+    monkeypatch.setattr("wandbsweep.controllers.hosted.controller.is_dead", lambda process: True)
     second = controller_of(server, RANDOM, controller.sweep_id, directory=tmp_path)
     again = second.ask("a")
     assert (again.number, again.params, again.attempt) == (0, trial.params, 2)
@@ -308,7 +307,7 @@ def test_who_attends_the_sweep(server, endless, monkeypatch):
     assert not endless.attended()
     trial = endless.ask("a")
     assert endless.attended()
-    monkeypatch.setattr("wandbsweep.controllers.hosted_standing.is_dead", lambda process: True)
+    monkeypatch.setattr("wandbsweep.controllers.hosted.completion.is_dead", lambda process: True)
     assert not endless.attended()
     endless.bury()
     assert [record.state for record in endless.trials()] == ["crashed"]

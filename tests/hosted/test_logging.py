@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wandbsweep import Outcome, create_sweep, load_sweep, wandb_page
-from wandbsweep.plan import Plan
-
-from .artifacts import ArtifactServer, metadata
-from .parts import QUICK_CLIENT, keys_in
-from .server import API_KEY
+from tests.hosted.artifacts import ArtifactServer, metadata
+from tests.hosted.parts import QUICK_CLIENT, keys_in
+from tests.hosted.server import API_KEY
+from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.wandb_runs import page as wandb_page
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """

@@ -12,20 +12,19 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.hosted.parts import GRID, QUICK, RANDOM, ServerWriter, controller_of, until
+from tests.hosted.server import API_KEY, ENTITY, WandbServer
+from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome
-from wandbsweep.controllers.hosted import HostedController
-from wandbsweep.controllers.hosted_agent import SweepClient, complete_login
-from wandbsweep.controllers.hosted_create import start_hosted_sweep
-from wandbsweep.controllers.hosted_find import parse_ref, spec_at_wandb
-from wandbsweep.controllers.hosted_login import Login, read_login
-from wandbsweep.controllers.hosted_values import restored
-from wandbsweep.controllers.hosted_wire import Patience, WandbError, Wire, _pause_of
+from wandbsweep.controllers.hosted.auth import Login, read_login
+from wandbsweep.controllers.hosted.client import SweepClient, complete_login
+from wandbsweep.controllers.hosted.controller import HostedController
+from wandbsweep.controllers.hosted.create import start_hosted_sweep
+from wandbsweep.controllers.hosted.decode import restored
+from wandbsweep.controllers.hosted.doctor import refuse_if_unwell
+from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
+from wandbsweep.controllers.hosted.transport import Patience, WandbError, Wire, _pause_of
 from wandbsweep.current import CurrentTrial, running
-from wandbsweep.doctor import refuse_if_unwell
-
-from .parts import GRID, QUICK, RANDOM, ServerWriter, controller_of, until
-from .server import API_KEY, ENTITY, WandbServer
-from .test_faults import assert_same, run_all
 
 Make = Callable[..., HostedController]
 
@@ -323,7 +322,7 @@ def test_a_hosted_sweep_starts_in_the_accounts_own_place(
         monkeypatch.delenv(name)
     made = []
     monkeypatch.setattr(
-        "wandbsweep.controllers.hosted_create.create_hosted_sweep", lambda spec, **place: made.append(place) or "s1"
+        "wandbsweep.controllers.hosted.create.create_hosted_sweep", lambda spec, **place: made.append(place) or "s1"
     )
     with pytest.warns(UserWarning, match="uncategorized"):
         start_hosted_sweep(spec_at_wandb({**GRID, "metric": {"name": "loss"}}))

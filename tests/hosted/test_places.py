@@ -11,13 +11,12 @@ from subprocess import PIPE, Popen
 
 import pytest
 
+from tests.hosted.artifacts import ArtifactServer
+from tests.hosted.parts import QUICK_CLIENT, keys_in, new_sweep, until
+from tests.hosted.server import WandbServer
 from wandbsweep import open_sweep
-from wandbsweep.plan import Plan
+from wandbsweep.sweep.launch_record import Plan
 from wandbsweep.trial import ENDED
-
-from .artifacts import ArtifactServer
-from .parts import QUICK_CLIENT, keys_in, new_sweep, until
-from .server import WandbServer
 
 APPS = Path(__file__).parents[1] / "apps"
 SWEEPER = ["-m", "hydra/sweeper=wandbsweep"]

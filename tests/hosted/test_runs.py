@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from .parts import RANDOM, keys_in, new_sweep, until
-from .server import ENTITY
+from tests.hosted.parts import RANDOM, keys_in, new_sweep, until
+from tests.hosted.server import ENTITY
 
 START = """
 import json, os, sys, threading
 from pathlib import Path
 from wandbsweep import Outcome, load_sweep
-from wandbsweep.controllers.hosted import HostedController
-from wandbsweep.controllers.hosted_create import create_hosted_sweep
-from wandbsweep.wandb_run import exits_through_python, finish, mark_preempting, trial_environment
+from wandbsweep.controllers.hosted.controller import HostedController
+from wandbsweep.controllers.hosted.create import create_hosted_sweep
+from wandbsweep.wandb_runs.run import exits_through_python, finish, mark_preempting, trial_environment
 
 def opened(sweep_id, spec, **more):
     return HostedController(spec, sweep_id, directory=Path.cwd(), heartbeat_s=0.2, **more)
@@ -180,7 +180,7 @@ Path("login.pickle").write_bytes(pickle.dumps(controller.login))
 assert pickle.loads(Path("login.pickle").read_bytes()) == controller.login
 Path("titles").write_bytes(b"".join(titles))
 print(repr(controller.login), repr(controller._client.wire), vars(controller._client.wire).keys())
-from wandbsweep.controllers.hosted_wire import Wire
+from wandbsweep.controllers.hosted.transport import Wire
 Wire(controller.login).once("Nothing", "query Nothing {{ nothing }}", {{}})
 """
     )

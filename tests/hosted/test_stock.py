@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wandbsweep import load_sweep, overrides
-from wandbsweep.wandb_run import read_params, stock_overrides, trial_environment, write_params
-
-from .parts import controller_of
+from tests.hosted.parts import controller_of
+from wandbsweep import load_sweep
+from wandbsweep.bridge import overrides
+from wandbsweep.wandb_runs.run import read_params, stock_overrides, trial_environment, write_params
 
 WANDB = Path(sys.executable).with_name("wandb")
 
@@ -33,8 +33,8 @@ import json, sys
 import hydra
 from omegaconf import OmegaConf
 import wandb
-from wandbsweep.overrides import encode
-from wandbsweep.wandb_run import stock_overrides
+from wandbsweep.bridge.overrides import encode
+from wandbsweep.wandb_runs.run import stock_overrides
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
 def main(cfg):

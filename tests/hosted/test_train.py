@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.hosted.parts import ALL_BUT_THE_NEEDED, keys_in, new_sweep
 from wandbsweep import load_sweep
-
-from .parts import ALL_BUT_THE_NEEDED, keys_in, new_sweep
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "conf" / "sweep").glob("*.yaml"))
@@ -53,7 +52,7 @@ def test_our_sweeper(server, home):
         assert len(found.values("val/accuracy")) == 1
         assert (found.facts["displayName"], found.facts["groupName"]) == (f"{sweep_id}-{number}", sweep_id)
     assert keys_in(home, done.stdout, done.stderr) == []
-    cli = [sys.executable, "-m", "wandbsweep.cli", "table", "--json"]
+    cli = [sys.executable, "-m", "wandbsweep.cli.main", "table", "--json"]
     local, remote = (json.loads(run(*cli, ref).stdout) for ref in (home / "sweep", f"wandb:team/digits/{sweep_id}"))
     told = ("number", "state", "metric", "params", "steps")
     assert [[t[key] for key in told] for t in local] == [[t[key] for key in told] for t in remote]
@@ -84,8 +83,8 @@ import wandb
 from hydra import compose, initialize_config_dir
 from classifier.training import train
 from train import drop_sweep
-from wandbsweep.overrides import encode
-from wandbsweep.wandb_run import stock_overrides
+from wandbsweep.bridge.overrides import encode
+from wandbsweep.wandb_runs.run import stock_overrides
 
 def trial():
     with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wandbsweep.controllers import hosted_wire
-from wandbsweep.doctor import WANDB_KNOWN
+from wandbsweep.controllers.hosted import transport as hosted_wire
+from wandbsweep.controllers.hosted.doctor import WANDB_KNOWN
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (Path(find_spec("wandb").origin).parent / "apis").rglob("*.py")

@@ -17,8 +17,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.plugin.conftest import AGENTS, App
-from wandbsweep.distributions import Parameter
-from wandbsweep.space import misfits
+from wandbsweep.bridge.search_space import misfits
+from wandbsweep.spec.distributions import Parameter
 
 TWO = [launcher for launcher in AGENTS if launcher != "basic"]
 

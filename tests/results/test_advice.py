@@ -3,7 +3,7 @@
 import pytest
 
 from wandbsweep import TrialRecord, load_sweep
-from wandbsweep.results.advice import Adviser, advice
+from wandbsweep.results.analysis.advice import Adviser, advice
 
 UNIT = {"min": 0.0, "max": 1.0}
 LOG = {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}

@@ -8,12 +8,12 @@ from scipy import stats
 
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
-from wandbsweep.results import analysis
-from wandbsweep.results.analysis import importance
-from wandbsweep.results.correlation import correlation
-from wandbsweep.results.evidence import Evidence, gather
-from wandbsweep.results.fanova import Axis, tree_effects
-from wandbsweep.results.gain import expected_gain
+from wandbsweep.results.analysis import importance as analysis
+from wandbsweep.results.analysis.correlation import correlation
+from wandbsweep.results.analysis.fanova import Axis, tree_effects
+from wandbsweep.results.analysis.gain import expected_gain
+from wandbsweep.results.analysis.importance import importance
+from wandbsweep.results.analysis.trial_matrix import Evidence, gather
 
 UNIT = {"min": 0.0, "max": 1.0}
 LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.results.sweeps import PLAIN, make
-from wandbsweep import cli, create_sweep, load_sweep
+from wandbsweep import create_sweep, load_sweep
+from wandbsweep.cli import main as cli
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ class TestReport:
         assert "No such file or directory" in said("report", "-o", tmp_path / "nowhere" / "own.html", status=2)
 
     def test_served(self, sweep):
-        command = [sys.executable, "-m", "wandbsweep.cli", "report", str(sweep.directory), "--watch"]
+        command = [sys.executable, "-m", "wandbsweep.cli.main", "report", str(sweep.directory), "--watch"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
             try:
                 port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", served.stdout.readline())[1])
@@ -98,7 +99,7 @@ class TestReport:
         command = [
             sys.executable,
             "-m",
-            "wandbsweep.cli",
+            "wandbsweep.cli.main",
             "report",
             str(sweep.directory),
             "--watch",
@@ -156,7 +157,7 @@ def test_optunas_dashboard(sweep):
         "-W",
         "ignore",
         "-m",
-        "wandbsweep.cli",
+        "wandbsweep.cli.main",
         "dashboard",
         str(sweep.directory),
         "--port",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wandbsweep.results.evaluation import compare, summarise
+from wandbsweep.results.analysis.evaluation import compare, summarise
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 30])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from wandbsweep import Outcome, SweepDirectoryError, create_sweep, load_sweep, open_sweep
-from wandbsweep.results.load import as_json
+from wandbsweep.results.sweep_results import as_json
 
 PLAIN = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 REPEATS = PLAIN | {"repeats": {"parameter": "seed", "values": [7, 8]}}

@@ -7,10 +7,10 @@ import yaml
 
 from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
-from wandbsweep.distributions import LAWS
-from wandbsweep.results.narrowing import narrow
-from wandbsweep.results.ranges import narrowed_range
-from wandbsweep.results.sweepwriter import sweep_file
+from wandbsweep.results.narrowing.narrow import narrow
+from wandbsweep.results.narrowing.ranges import narrowed_range
+from wandbsweep.results.narrowing.sweep_writer import sweep_file
+from wandbsweep.spec.distributions import LAWS
 
 UNIT = {"min": 0.0, "max": 1.0}
 LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}
@@ -61,7 +61,7 @@ def test_the_confidence_by_simulation():
     """How often the range of a uniform law that 12 draws came from is no longer than what is made of them."""
     import random
 
-    from wandbsweep.results.ranges import _widened
+    from wandbsweep.results.narrowing.ranges import _widened
 
     chance = random.Random(0)
     covered = 0

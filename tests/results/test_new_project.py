@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wandbsweep import open_sweep
-from wandbsweep.commands.init import FILES
+from wandbsweep.cli.commands.init import FILES
 
 SMALL = ["epochs=6", "++sweep.run_cap=8", "hydra.sweeper.seed=0"]
 
@@ -30,7 +30,7 @@ class Project:
         return done.stdout, done.stderr
 
     def wandbsweep(self, *arguments: str, status: int = 0) -> str:
-        out, err = self.run(sys.executable, "-m", "wandbsweep.cli", *arguments, status=status)
+        out, err = self.run(sys.executable, "-m", "wandbsweep.cli.main", *arguments, status=status)
         return err if status else out
 
 

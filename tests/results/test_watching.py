@@ -8,11 +8,12 @@ import pytest
 from rich.console import Console
 
 from tests.results.sweeps import METRICS, PLAIN, make
-from wandbsweep import Outcome, TrialRecord, cli, create_sweep, load_sweep, open_sweep
-from wandbsweep.results import watching
-from wandbsweep.results.load import SweepResults
+from wandbsweep import Outcome, TrialRecord, create_sweep, load_sweep, open_sweep
+from wandbsweep.cli import main as cli
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.watching import Picture, eta, follow, sparkline, watch
+from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.terminal import watching
+from wandbsweep.results.terminal.watching import Picture, eta, follow, sparkline, watch
 
 
 def drawn(results, total=30, width=80, height=24, remarks=()):

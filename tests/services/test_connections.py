@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.controllers import connections
-from wandbsweep.controllers.connections import Passing, Sparing, sharing
+from wandbsweep.storage import database_connections as connections
+from wandbsweep.storage.database_connections import Passing, Sparing, sharing
 
 CONFIG = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 

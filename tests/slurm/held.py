@@ -16,10 +16,10 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.ledger import OUTCOME, Ledger, outcome_of
-from wandbsweep.controllers.store import open_storage
-from wandbsweep.plan import Plan
-from wandbsweep.sweepdir import storage_of
+from wandbsweep.controllers.trial_table import OUTCOME, Ledger, outcome_of
+from wandbsweep.storage.open import open_storage
+from wandbsweep.sweep.directory import storage_of
+from wandbsweep.sweep.launch_record import Plan
 from wandbsweep.trial import TrialRecord
 
 ROOT = Path(__file__).parents[2]
@@ -243,10 +243,10 @@ def kind_of(process: Path) -> str:
     words = (process / "cmdline").read_bytes().split(b"\0")
     if b"submitit.core._submit" in words and b"python" in words[0]:  # and not the srun that started it
         return "agent"
-    if not any(b"wandbsweep.forking" in word for word in words):
+    if not any(b"wandbsweep.agent.child" in word for word in words):
         return "other"
     parent = Path("/proc", str(parent_of(int(process.name))), "cmdline")
-    return "trial" if b"wandbsweep.forking" in parent.read_bytes() else "warm"
+    return "trial" if b"wandbsweep.agent.child" in parent.read_bytes() else "warm"
 
 
 def parent_of(pid: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 from scripts.daemons import wait_until
 from tests.slurm.faults import SLURM
 from tests.slurm.held import PATIENCE_S, Sweep, made
-from wandbsweep import cli
+from wandbsweep.cli import main as cli
 from wandbsweep.trial import TrialRecord
 
 SECONDS = 15  # "within seconds", on a busy machine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.ending import Ending
+    from wandbsweep.controllers.completion import Ending
 
 
 class Controller(Protocol):

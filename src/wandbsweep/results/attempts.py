@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wandbsweep.trial import State
 
 if TYPE_CHECKING:
-    from wandbsweep.results.load import SweepResults
+    from wandbsweep.results.sweep_results import SweepResults
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def attempts_of(results: SweepResults) -> list[Attempt]:
 
 
 def _stored(results: SweepResults) -> Iterator[Attempt]:
-    from wandbsweep.controllers.ledger import CLAIM, outcome_of
+    from wandbsweep.controllers.trial_table import CLAIM, outcome_of
 
     if results.stored is None:
         return

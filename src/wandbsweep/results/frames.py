@@ -15,7 +15,7 @@ from wandbsweep.errors import SweepError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from wandbsweep.results.load import SweepResults
+    from wandbsweep.results.sweep_results import SweepResults
 
 COLUMNS = ("number", "state", "metric", "steps", "duration_s", "attempts")
 

@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.hosted_find import PREFIX as PREFIX
-from wandbsweep.controllers.hosted_find import parse_ref, spec_at_wandb
-from wandbsweep.controllers.hosted_log import HOSTED_LOG, TrialLog
+from wandbsweep.controllers.hosted.log import HOSTED_LOG, TrialLog
+from wandbsweep.controllers.hosted.lookup import PREFIX as PREFIX
+from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.plan import Plan
-from wandbsweep.results.load import SweepResults
-from wandbsweep.spec import SweepSpec
-from wandbsweep.sweepdir import OUTPUTS
+from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.directory import OUTPUTS
+from wandbsweep.sweep.launch_record import Plan
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
 
 _PER_PAGE = 200
@@ -95,8 +95,8 @@ def numbers(names: Sequence[str | None], sweep_id: str) -> list[int]:
 
 def record_of(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """``run`` (wandb.apis.public.Run) as a trial; its steps are W&B's."""
-    from wandbsweep.controllers.hosted_values import flattened, restored
-    from wandbsweep.wandb_run import STOPPED
+    from wandbsweep.controllers.hosted.decode import flattened, restored
+    from wandbsweep.wandb_runs.run import STOPPED
 
     summary = _plain(run.summary)
     reason = str(summary.get(STOPPED, ""))

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.controllers.exact import unpacked
-from wandbsweep.controllers.ledger import Ledger
-from wandbsweep.controllers.reading import JOURNAL, JournalReader
+from wandbsweep.controllers.trial_table import Ledger
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.plan import STUDY, Plan
-from wandbsweep.results.load import SweepResults
-from wandbsweep.spec import SweepSpec, load_sweep
-from wandbsweep.sweepdir import find_sweep, read_spec, storage_of
+from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.journal_reader import JOURNAL, JournalReader
+from wandbsweep.storage.json_codec import unpacked
+from wandbsweep.sweep.directory import find_sweep, read_spec, storage_of
+from wandbsweep.sweep.launch_record import STUDY, Plan
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.reading import Attempt, Reader
+    from wandbsweep.storage.journal_reader import Attempt, Reader
 
 _OPENING_S = 5.0
 """How long to wait for a database, in seconds: a wrong address is to be told soon."""
@@ -89,7 +90,7 @@ class _Source:
             assert directory is not None
             self.reader = JournalReader(directory / JOURNAL, STUDY)
         else:
-            from wandbsweep.controllers.database_reading import DatabaseReader
+            from wandbsweep.storage.database_reader import DatabaseReader
 
             self.reader = DatabaseReader(url, study, wait_s=_OPENING_S)
         self._ledger: Ledger | None = None
@@ -113,7 +114,7 @@ class _Source:
 
 def _origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
     """The configuration and the directory of a sweep of which nothing is known but its store."""
-    from wandbsweep.controllers.store import ORIGIN
+    from wandbsweep.storage.open import ORIGIN
 
     attributes = source.reader.attributes
     if not attributes:

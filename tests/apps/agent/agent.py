@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandbsweep import create_sweep, current_trial, load_sweep
-from wandbsweep.agent import JobResult, run_agent
-from wandbsweep.signals import SignalWatch
+from wandbsweep.agent.fork_server import WarmParent
+from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.trial import Trial
-from wandbsweep.warm import WarmParent
 
 CONFIG = {
     "method": "random",

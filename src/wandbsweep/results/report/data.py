@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.distributions import Parameter, grid_key
 from wandbsweep.errors import SweepError
-from wandbsweep.results.analysis import Importance, importance
+from wandbsweep.results.analysis.convergence import convergence
+from wandbsweep.results.analysis.correlation import correlation
+from wandbsweep.results.analysis.importance import Importance, importance
+from wandbsweep.results.analysis.savings import savings
+from wandbsweep.results.analysis.trial_matrix import Evidence, gather
 from wandbsweep.results.attempts import attempts_of
-from wandbsweep.results.convergence import convergence
-from wandbsweep.results.correlation import correlation
-from wandbsweep.results.evidence import Evidence, gather
-from wandbsweep.results.load import SweepResults, has_goal
 from wandbsweep.results.provenance import stored_provenance
-from wandbsweep.results.savings import savings
-from wandbsweep.results.tables import achieved, short, short_names
-from wandbsweep.spec import SweepSpec
+from wandbsweep.results.sweep_results import SweepResults, has_goal
+from wandbsweep.results.terminal.tables import achieved, short, short_names
+from wandbsweep.spec.distributions import Parameter, grid_key
+from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord, is_number
 
 POINTS = 120_000

@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.load import SweepResults
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.report.data import page_data
 from wandbsweep.results.report.page import render
+from wandbsweep.results.sweep_results import SweepResults
 
 _FRESH_S = 2.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")

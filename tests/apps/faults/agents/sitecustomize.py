@@ -15,7 +15,7 @@ def hold_agents() -> None:
         from app import hold
     finally:
         del sys.path[0]
-    from wandbsweep.controllers.embedded import EmbeddedController
+    from wandbsweep.controllers.embedded.controller import EmbeddedController
 
     won, close = EmbeddedController._number_won, EmbeddedController._close
 

@@ -1,0 +1,127 @@
+"""A trial on several processes that its own training starts: Lightning's subprocess launcher.
+
+That runs ``sys.argv`` again for each further process, which inside an agent is the whole sweep. So while a trial runs,
+``sys.argv`` names this file, and what it starts finds in the environment what to run: the same trial, composed as rank
+0 has composed it. Offered is a file in memory, which nobody has to delete, and which rank 0 holds locked: the others
+end when it does, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wandbsweep.agent.loop import RunJob
+    from wandbsweep.trial import Trial
+
+OFFER = "WANDBSWEEP_TRIAL"
+_ENDING_S = 10.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    task: bytes
+    """A pickled callable that takes a rank and gives what runs a trial there."""
+    trial: Trial
+    sweep_id: str | None
+    metric: str | None
+    goal: str
+    separate: bool
+    """Whether rank 0 is a process of the trial's own, which Lightning may kill."""
+
+
+@contextmanager
+def offered(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
+    """Have the processes that the trial's training starts, by running its own command again, run ``trial`` as well."""
+    import __main__
+    from wandbsweep.current import current_trial
+
+    current = current_trial()
+    offer = Offer(task, trial, current.sweep_id, current.metric, current.goal, separate)
+    argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
+    with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
+        file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
+        file.flush()
+        fcntl.lockf(file, fcntl.LOCK_EX)  # this process's, so nothing that it forks holds it
+        os.environ[OFFER] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        sys.argv[:] = [__file__, *overrides]  # the overrides are for people, and for what logs the command
+        __main__.__spec__ = None  # else it is `python -m` something that is run again
+        try:
+            yield
+        finally:
+            sys.argv[:] = argv
+            __main__.__spec__ = spec
+            os.environ.pop(OFFER, None)
+
+
+def main() -> int:
+    """Run the trial that is offered, as the rank that Lightning says; returns the exit status."""
+    place = os.environ.get(OFFER)
+    if place is None:
+        print("This file is run by the training of a trial, to train it on several devices.", file=sys.stderr)
+        return 2
+    file = open(place, "rb")  # noqa: SIM115  for as long as this process lives
+    sys.path[:] = pickle.load(file)
+    offer: Offer = pickle.load(file)
+    _end_with(file.fileno())
+    try:
+        make: Callable[[int], RunJob] = pickle.loads(offer.task)
+        failed = _run(offer, make(int(os.environ["LOCAL_RANK"])))
+    except (Exception, SystemExit):  # the application's own imports, whatever they raise
+        traceback.print_exc()
+        failed = True
+    # Lightning kills rank 0 where another one fails: a process that is more than the trial is left to fail by itself.
+    return int(failed and offer.separate)
+
+
+def _run(offer: Offer, run_job: RunJob) -> bool:
+    """Whether it failed; where rank 0 is told to stop, so is this one, by ``SweepCallback``."""
+    from wandbsweep.agent.loop import outcome_of
+    from wandbsweep.agent.signals import SignalWatch
+    from wandbsweep.current import CurrentTrial, running
+
+    trial = offer.trial
+    current = CurrentTrial(
+        number=trial.number,
+        params=trial.params,
+        resumed=trial.attempt > 1,
+        sweep_id=offer.sweep_id,
+        metric=offer.metric,
+        goal=offer.goal,
+    )
+    watch = SignalWatch(patient=True)
+    watch.watch_for_good()
+    with running(current), watch.telling(current):
+        try:
+            return bool(outcome_of(run_job, trial).error)
+        except KeyboardInterrupt:
+            return False
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process soon after rank 0 is done with the trial, or dead."""
+
+    def wait() -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH)
+        time.sleep(_ENDING_S)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="wandbsweep-rank0", daemon=True).start()
+
+
+if __name__ == "__main__":
+    # The directory of this file, whose modules are named like others' (`lightning`), is no place to import from.
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    from wandbsweep import subranks  # what is pickled is of the module's own name
+
+    sys.exit(subranks.main())

@@ -1,0 +1,46 @@
+"""``wandbsweep pause``, ``resume``, ``stop`` and ``cancel``: what every agent of a sweep obeys within seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+from wandbsweep.cli.commands import Command, opened
+
+_ORDERS = {
+    "pause": ("paused", "Begin no new trials until `wandbsweep resume`; what runs goes on."),
+    "resume": ("running", "Go on with a sweep that was paused."),
+    "stop": ("stopped", "Begin no new trials; finish what runs, and end the sweep."),
+    "cancel": ("cancelled", "Stop what runs at its next report, and end the sweep."),
+}
+
+
+def add(command: Command) -> None:
+    for name, (order, about) in _ORDERS.items():
+        command(name, partial(run, order=order), about)
+
+
+def run(options: argparse.Namespace, *, order: str) -> int:
+    from wandbsweep.launch.resume import join_command, open_controller_of
+    from wandbsweep.results.terminal.tables import counted
+
+    results = opened(options)
+    controller = open_controller_of(results)
+    before = controller.order
+    ended = order == "running" and before in ("stopped", "cancelled")
+    if not ended:
+        controller.order = order
+    controller.close()
+    running = results.counts.get("running", 0)
+    if options.json:
+        now = before if ended else order
+        print(json.dumps({"sweep_id": results.sweep_id, "order": now, "before": before, "running": running}))
+        return 1 if ended else 0
+    if ended:
+        print(f"{results.sweep_id} was {before}, not paused.", end=" ")
+        print(f"Go on with:\n  {join_command(results.plan, results.directory)}" if results.plan else "")
+        return 1
+    goes_on = order in ("paused", "stopped") and running
+    print(f"{results.sweep_id}: {order}" + (f"; {counted(running, 'trial')} still to finish" if goes_on else ""))
+    return 0

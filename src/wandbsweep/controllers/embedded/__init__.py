@@ -1,0 +1,1 @@
+"""Our own controller, on a shared file system or a database."""

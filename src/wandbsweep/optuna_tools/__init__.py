@@ -1,0 +1,1 @@
+"""Optuna's own tools, used by name."""

@@ -1,0 +1,1 @@
+"""The next sweep's space, from this one's trials."""

@@ -1,0 +1,1 @@
+"""The Gaussian process behind ``method: bayes``."""

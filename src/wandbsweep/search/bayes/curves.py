@@ -1,0 +1,191 @@
+"""Trials as observations: running bests along the logarithm of the iterations, on a scale that a model can
+use.
+
+A trial's value is the best of its reports, so what is modelled is the best so far: it never rises
+(everything here is to be minimised), and its last value is the trial's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandbsweep.search.bayes.gp import Observations
+from wandbsweep.search.bayes.space import Floats, Space
+from wandbsweep.spec.sweep_spec import Metric
+from wandbsweep.trial import ENDED, TrialRecord, is_number
+
+Indices = NDArray[np.int64]
+
+TEACHERS = 24
+"""Early values are read of so many whole trials, and of three times as many others."""
+FITTED = 220
+"""Hyperparameters are fitted to about so many observations; the rest is counted as seen all the same."""
+GRID_RATIO = 2.5
+"""A curve is read at its last iteration and at iterations this factor apart."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is known of one trial. `best` (reports,): the best value so far, inf before the first finite
+    one."""
+
+    best: Floats
+    whole: bool
+    """Nothing more would have come: its last value is its final one."""
+    ended: bool
+
+    @property
+    def value(self) -> float:
+        return float(self.best[-1]) if len(self.best) else float("inf")
+
+
+def read_curve(trial: TrialRecord, sign: float) -> Curve:
+    numbers = [sign * float(v) if is_number(v) else np.inf for v in trial.history]
+    ended = trial.state in ENDED
+    if ended and trial.value is not None and is_number(trial.value):
+        numbers = numbers or [np.inf]
+        numbers[-1] = min(numbers[-1], sign * trial.value)
+    return Curve(np.minimum.accumulate(np.array(numbers, dtype=np.float64)), trial.state == "finished", ended)
+
+
+def imputed(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
+    """What trials that failed count as, by position among `trials`, and those that run where the metric asks for it:
+    the worst or the best value of any that ended (0 while none has, as in W&B's engine), or their own latest."""
+    ended = [sign * t.value for t in trials if t.state in ("finished", "stopped") and t.value is not None]
+    common = {"worst": max(ended, default=0.0), "best": min(ended, default=0.0)}
+    found = {}
+    for position, trial in enumerate(trials):
+        rule = metric.impute_while_running if trial.state not in ENDED else False
+        if trial.state in ("failed", "crashed"):
+            rule = metric.impute
+        own = [sign * float(v) for v in trial.history if is_number(v)]
+        if rule == "latest" and own:
+            found[position] = own[-1]
+        elif rule in common:
+            found[position] = common[rule]
+        elif trial.state in ("failed", "crashed"):
+            found[position] = common["worst"]
+    return found
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A monotone map of values to a scale on which the good ones are well apart and the hopeless ones are
+    not."""
+
+    best: float
+    scale: float
+    centre: float
+    spread: float
+
+    @classmethod
+    def fitted(cls, values: Floats) -> Warp:
+        best, scale = float(values.min()), float(np.median(values) - values.min())
+        if scale <= 0:
+            scale = float(values.max() - best) or 1.0
+        z = cls(best, scale, 0.0, 1.0)(values)
+        return cls(best, scale, float(z.mean()), float(z.std()) or 1.0)
+
+    def __call__(self, values: Floats) -> Floats:
+        gap = np.clip((values - self.best) / self.scale, 0.0, 1e300)
+        return np.asarray((np.log1p(gap) - self.centre) / self.spread)
+
+
+def _milestones(length: int) -> list[int]:
+    """Iterations at which to read a curve of `length` reports, ascending, the last one included."""
+    found, at = [length], length / GRID_RATIO
+    while at >= 1:
+        found.append(round(at))
+        at /= GRID_RATIO
+    return sorted(set(found))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the model sees of a sweep."""
+
+    x: Floats
+    """(trials, columns)"""
+    seen: Observations
+    sample: Observations
+    """Those of `seen` that the hyperparameters are fitted to."""
+    pending: Indices
+    """Rows of `x` that are still to give their final value."""
+    best: float
+    """The best value so far, on the warped scale."""
+    ranked: Indices
+    """Rows of `x` with a value, best first."""
+
+
+def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evidence | None:
+    """The evidence of trials that have parameters; None while none of them has ended with a value."""
+    sign = -1.0 if metric.goal == "maximize" else 1.0
+    curves = [read_curve(trial, sign) for trial in trials]
+    failed = imputed(trials, sign, metric)
+    values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
+    ended = [i for i in values if curves[i].ended]
+    if not ended:
+        return None
+    warp = Warp.fitted(np.array([values[i] for i in ended]))
+    horizon = np.log(max(2, *(len(c.best) for c in curves)))
+    ranked = np.array(sorted(values, key=lambda i: values[i]), dtype=np.int64)
+    teachers = _teachers(curves, ranked)
+    trial, u, z = [], [], []
+    for i, curve in enumerate(curves):
+        length = len(curve.best)
+        if i in failed:
+            found = [(0.0, failed[i])]
+        elif i not in values:
+            continue
+        else:
+            places = _milestones(length) if i in teachers else [length]
+            found = [
+                (0.0 if curve.whole and at == length else 1 - np.log(at) / horizon, curve.best[at - 1])
+                for at in places
+                if np.isfinite(curve.best[at - 1])
+            ]
+        trial += [i] * len(found)
+        u += [place for place, _ in found]
+        z += [value for _, value in found]
+    seen = Observations(np.array(trial), np.array(u), warp(np.array(z)))
+    return Evidence(
+        np.stack([space.encode(t.params) for t in trials]),
+        seen,
+        _sample(seen, ranked),
+        np.array([i for i, c in enumerate(curves) if not c.ended and i not in failed], dtype=np.int64),
+        float(warp(np.array([values[ranked[0]]]))[0]),
+        ranked,
+    )
+
+
+def _teachers(curves: Sequence[Curve], ranked: Indices) -> set[int]:
+    """Trials whose early values are read as well as their last one: none where every trial is whole, for then there
+    is nothing to foresee; else the best, the rest evenly by rank, and no more than the model has time for."""
+    if all(curves[i].whole for i in ranked):
+        return set()
+    whole = [i for i in ranked.tolist() if curves[i].whole]
+    partial = [i for i in ranked.tolist() if not curves[i].whole]
+    return set(_evenly(whole, TEACHERS) + _evenly(partial, 3 * TEACHERS))
+
+
+def _evenly(items: list[int], count: int) -> list[int]:
+    """The first third of `count` of the items, and the others spread over the rest."""
+    if len(items) <= count:
+        return items
+    first = count // 3
+    rest = np.linspace(first, len(items) - 1, count - first).round().astype(int)
+    return items[:first] + [items[k] for k in rest]
+
+
+def _sample(seen: Observations, ranked: Indices) -> Observations:
+    """About `FITTED` observations to fit hyperparameters to, whole trials at a time."""
+    if len(seen.z) <= FITTED:
+        return seen
+    share = FITTED / len(seen.z)
+    chosen = _evenly(ranked.tolist(), max(8, round(share * len(ranked))))
+    kept = np.isin(seen.trial, chosen)
+    return Observations(seen.trial[kept], seen.u[kept], seen.z[kept])

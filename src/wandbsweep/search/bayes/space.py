@@ -1,0 +1,183 @@
+"""The search space as the model sees it: one column per parameter that can vary.
+
+A numeric parameter's column is its place in [0, 1] under its own distribution (`Parameter.cdf`), so that
+log scales, priors and bounds need no further thought. Values that come in steps (integers, `q_*`) are
+always seen at the step they round to, as Garrido-Merchan and Hernandez-Lobato (2020) advise. A parameter
+with listed values is a category: its column holds an index, and two categories are either equal or one
+apart. Lists of three or more different numbers are steps, too.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandbsweep.spec.distributions import Parameter, grid_key
+from wandbsweep.trial import is_number
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+UNKNOWN = -1.0
+"""The coordinate of a category that the space does not know, or that a trial did not have."""
+_ENUMERABLE = 40
+"""Up to so many steps a column's values are listed, and searched one by one; above, they are nearly
+continuous."""
+
+
+class Column:
+    """One varying parameter. `levels` are its coordinates where it has few values, else None."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+        self.category = False
+        self.levels: Floats | None = None
+        self._values: list[Any] = []
+        self._shares: Floats | None = None
+        if parameter.values:
+            self._list_categories(parameter)
+        elif not parameter.continuous and parameter.distribution != "constant":
+            self._list_steps(parameter)
+        self._index = {grid_key(value): k for k, value in enumerate(self._values)}
+
+    def _list_categories(self, parameter: Parameter) -> None:
+        listed = parameter.values or ()
+        shares: dict[Any, float] = {}
+        for value, share in zip(listed, parameter.probabilities or [1.0] * len(listed), strict=True):
+            shares[grid_key(value)] = shares.get(grid_key(value), 0.0) + share
+        values = {grid_key(value): value for value in listed if shares[grid_key(value)] > 0}
+        self._values = list(values.values())
+        self.category = len(values) < 3 or not all(map(is_number, self._values))
+        if not self.category:
+            self._values.sort()
+        self.levels = np.arange(len(values), dtype=np.float64)
+        if not self.category:
+            self.levels = (self.levels + 0.5) / len(values)
+        self._shares = np.array([shares[grid_key(value)] for value in self._values])
+        self._shares /= self._shares.sum()
+
+    def _list_steps(self, parameter: Parameter) -> None:
+        """Steps are found by asking for them: how values are rounded is the distribution's own business."""
+        step = 1 if parameter.distribution == "int_uniform" else parameter.q
+        assert step is not None
+        if (parameter.ppf(0.9998) - parameter.ppf(0.0002)) / abs(step) > _ENUMERABLE:
+            return
+        found = {parameter.ppf(u): None for u in ((np.arange(2048) + 0.5) / 2048).tolist()}
+        if len(found) <= _ENUMERABLE:
+            self._values = list(found)
+            self.levels = np.array([self._place(value) for value in found])
+
+    @property
+    def varies(self) -> bool:
+        return self.parameter.distribution != "constant" and len(self._values) != 1
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The normal distributions are infinite at 0 and at 1."""
+        return (0.002, 0.998) if self.parameter.distribution.endswith("normal") else (0.0, 1.0)
+
+    def _place(self, value: float) -> float:
+        p = self.parameter
+        if p.distribution == "int_uniform":
+            assert p.min is not None
+            assert p.max is not None
+            u = (value - p.min + 0.5) / (p.max - p.min + 1)
+        else:
+            u = p.cdf(value)
+        return min(max(float(u), 0.0), 1.0)
+
+    def coordinate(self, value: Any) -> float:
+        """Where a trial's value lies. A value that this space does not know (a prior trial's) is in the
+        middle, or a category that equals no other."""
+        if self._values and (known := self._index.get(grid_key(value))) is not None:
+            assert self.levels is not None
+            return float(self.levels[known])
+        if self.category:
+            return UNKNOWN
+        return 0.5 if self._shares is not None or not is_number(value) else self._place(value)
+
+    def value(self, coordinate: float) -> Any:
+        if self.levels is None:
+            return self.parameter.ppf(coordinate)
+        return copy.deepcopy(self._values[int(np.argmin(np.abs(self.levels - coordinate)))])
+
+    def snap(self, column: Floats) -> Floats:
+        """The coordinates (n,) of the values that these coordinates stand for."""
+        low, high = self.bounds
+        if self.levels is not None:
+            nearest: Floats = self.levels[np.abs(column[:, None] - self.levels).argmin(1)]
+            return nearest
+        if self.parameter.continuous:
+            return np.clip(column, low, high)
+        return np.array([self._place(self.parameter.ppf(u)) for u in np.clip(column, low, high).tolist()])
+
+    def draw(self, count: int, rng: np.random.Generator) -> Floats:
+        if self.levels is None:
+            return rng.random(count)
+        if self._shares is not None:
+            return rng.choice(self.levels, count, p=self._shares)
+        return self.snap(rng.random(count))
+
+
+class Space:
+    """The parameters of a sweep as columns of a matrix (trials, columns)."""
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self.parameters = parameters
+        every = {name: Column(parameter) for name, parameter in parameters.items()}
+        self._fixed = {name: column for name, column in every.items() if not column.varies}
+        self.columns = {name: column for name, column in every.items() if column.varies}
+        self.categorical: Bools = np.array([c.category for c in self.columns.values()], dtype=bool)
+        self.searched: Bools = np.array([c.levels is None for c in self.columns.values()], dtype=bool)
+        """The columns that a gradient may move; the others have listed levels."""
+
+    @property
+    def dims(self) -> int:
+        return len(self.columns)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether a column fills an interval, so that two draws are never the same."""
+        return any(column.parameter.continuous for column in self.columns.values())
+
+    @property
+    def size(self) -> float:
+        """How many different configurations there are; inf if a parameter has more values than are listed."""
+        total = 1.0
+        for column in self.columns.values():
+            total *= math.inf if column.levels is None else len(column.levels)
+        return total
+
+    def encode(self, params: Mapping[str, Any]) -> Floats:
+        """(columns,); a parameter that the trial did not have lies in the middle, or equals no category."""
+        absent = object()
+        return np.array([c.coordinate(params.get(n, absent)) for n, c in self.columns.items()], dtype=np.float64)
+
+    def decode(self, row: Floats) -> dict[str, Any]:
+        """The configuration at (columns,), constants included."""
+        moving = {n: c.value(float(x)) for (n, c), x in zip(self.columns.items(), row, strict=True)}
+        fixed = {n: c.parameter.ppf(0.5) for n, c in self._fixed.items()}
+        return {name: moving[name] if name in moving else fixed[name] for name in self.parameters}
+
+    def snap(self, x: Floats) -> Floats:
+        """(n, columns) moved to what can be run."""
+        if not self.dims:
+            return x
+        return np.stack([c.snap(x[:, j]) for j, c in enumerate(self.columns.values())], axis=1)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Floats:
+        """(count, columns) independent draws from the parameters' own distributions, not snapped."""
+        if not self.dims:
+            return np.zeros((count, 0))
+        return np.stack([c.draw(count, rng) for c in self.columns.values()], axis=1)
+
+    def differences(self, a: Floats, b: Floats) -> Floats:
+        """Squared differences (columns, len(a), len(b)); categories are 0 or 1 apart."""
+        delta: Floats = a.T[:, :, None] - b.T[:, None, :]
+        delta[self.categorical] = delta[self.categorical] != 0
+        return delta * delta

@@ -1,0 +1,35 @@
+"""Reading a sweep configuration."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from wandbsweep.errors import SweepConfigError
+from wandbsweep.spec.sweep_file import read_file
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.validate import Reader
+
+
+def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
+    """Read a sweep file, or the mapping that one holds.
+
+    Raises SweepConfigError with every violation at once. Numbers that stand there as text are read as numbers
+    with a warning: any text in a numeric field, in a file what is unquoted in exponent form (``1e-5``), and
+    in a mapping, which does not tell what was quoted, this form in ``value`` and in ``values`` that all are
+    numbers then.
+    """
+    if isinstance(source, Mapping):
+        reader, raw, where = Reader(), source, None
+    else:
+        where = os.fspath(source)
+        raw, notes = read_file(where)
+        reader = Reader(quotes_seen=True, notes=notes)
+    spec = reader.sweep(raw)
+    if spec is None or reader.violations:
+        raise SweepConfigError(reader.violations, source=where)
+    for note in reader.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return spec

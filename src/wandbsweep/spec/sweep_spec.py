@@ -1,0 +1,144 @@
+"""The sweep configuration, in W&B's format."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from wandbsweep.spec.distributions import Parameter
+from wandbsweep.spec.sweep_file import written
+
+Goal = Literal["minimize", "maximize"]
+
+WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+HYDRA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a sweep optimises."""
+
+    name: str
+    goal: Goal = "minimize"
+    target: int | float | None = None
+    """Once a trial reaches it, no new trials are asked for."""
+    impute: Literal["worst", "best", "latest"] = "worst"
+    """What bayes takes for a trial that failed."""
+    impute_while_running: Literal[False, "worst", "best", "latest"] = False
+    """What bayes takes for a trial that is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyTerminate:
+    """Hyperband's settings: ``s`` bands downwards from ``max_iter``, else bands upwards from ``min_iter``.
+
+    Every type but hyperband is an extension: ``auto`` (``foresight.py``), which has no settings, and Optuna's pruners
+    (``controllers/pruners.py``).
+    """
+
+    type: Literal["hyperband", "auto", "median", "asha", "wilcoxon"] = "hyperband"
+    min_iter: int | None = None
+    max_iter: int | None = None
+    s: int | None = None
+    eta: int | float = 3
+    strict: bool = True
+    startup: int | None = None
+    """How many trials (median) or steps (wilcoxon) there have to be before anything is stopped."""
+    p: int | float | None = None
+    """The p-value under which wilcoxon stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Extension: each configuration is run with ``values`` of ``parameter`` in turn, and judged by the mean."""
+
+    parameter: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{self.parameter} {list(self.values)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Extension: what is known before the first trial."""
+
+    configurations: tuple[Mapping[str, Any], ...] = ()
+    """To be tried first; what they leave open is drawn."""
+    sweeps: tuple[str, ...] = ()
+    """Whose trials bayes learns from: directories, or ids below ``outputs/``."""
+
+    def __str__(self) -> str:
+        return f"configurations {[dict(sorted(c.items())) for c in self.configurations]}, sweeps {list(self.sweeps)}"
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A validated sweep configuration; ``load_sweep`` makes it."""
+
+    method: Literal["grid", "random", "bayes", "custom"]
+    parameters: Mapping[str, Parameter]
+    """Read-only: flat dotted name -> parameter, sorted by name."""
+    metric: Metric | None = None
+    metrics: tuple[Metric, ...] = ()
+    """Two or more objectives, in place of ``metric``; W&B knows them with ``method: custom`` alone."""
+    early_terminate: EarlyTerminate | None = None
+    run_cap: int | None = None
+    """Trials in all."""
+    repeats: Repeats | None = None
+    prior: Prior | None = None
+    name: str | None = None
+    description: str | None = None
+    program: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """As it was given, in plain Python objects, text that stands for a number made one; not to be changed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(sorted(self.parameters.items()))))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "parameters": dict(self.parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    @property
+    def goal(self) -> Goal:
+        return self.metric.goal if self.metric else "minimize"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes this sweep the one it is, as text by key path: method, metric and space, repeats and prior.
+
+        As text, because 1 and true are equal otherwise; of a long one the beginning and a hash.
+        """
+        metrics = [self.metric] if self.metric else self.metrics
+        metric = ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
+        space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
+        # Which parameters a number has follows from these two as well.
+        beyond = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}
+        parts = {"method": self.method, "metric": metric, **space, **beyond}
+        return {path: _abridged(text) for path, text in parts.items()}
+
+    @property
+    def names_wandb_refuses(self) -> tuple[str, ...]:
+        """The parameters that W&B's pattern for names excludes: Hydra's config groups with ``/`` or ``@``."""
+        return tuple(name for name in self.parameters if not WANDB_NAME.fullmatch(name))
+
+    def dump(self) -> dict[str, Any]:
+        """A copy of ``config`` to change; ``load_sweep`` of it is equal to this spec."""
+        return copy.deepcopy(dict(self.config))
+
+    def to_yaml(self) -> str:
+        """The sweep file; ``load_sweep`` of it is equal to this spec."""
+        return written(self.config)
+
+
+def _abridged(text: str, *, length: int = 200) -> str:
+    return text if len(text) <= length else f"{text[:length]}… (sha1 {hashlib.sha1(text.encode()).hexdigest()[:12]})"

@@ -1,0 +1,1 @@
+"""Trials as W&B runs, and sweeps as W&B pages."""
