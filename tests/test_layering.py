@@ -1,4 +1,4 @@
-"""Who may import whom (docs/architecture.md), read from the source, and what importing costs."""
+"""Who may import whom (docs/architecture.md), read from the source, and what an import costs."""
 
 from __future__ import annotations
 
@@ -6,43 +6,75 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import wandbsweep
+from tests import layering_debt
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = ROOT / "src" / "wandbsweep"
+SOURCE = ROOT / "src"
+LIBRARY = SOURCE / "wandbsweep"
+
+# Each package or module may import those of the rows above its own, and its own. No import is exempt: those in
+# functions and under TYPE_CHECKING count.
+ROWS = (
+    ("errors", "trial", "files", "settings", "launchers"),
+    ("spec",),
+    ("stopping",),
+    ("search",),
+    ("storage",),
+    ("optuna_tools",),
+    ("sweep",),
+    ("current", "lightning"),
+    ("wandb_runs",),
+    ("controllers",),
+    ("controllers.embedded",),
+    ("controllers.hosted",),
+    ("controllers.open",),
+    ("bridge",),
+    ("results",),
+    ("agent",),
+    ("launch",),
+    ("cli",),
+    ("",),
+)
+
+# Which rooms know a vendor.
+VENDORS = {
+    "hydra": {"bridge"},
+    "omegaconf": {"bridge"},
+    "optuna": {"storage", "optuna_tools"},
+    "wandb": {"wandb_runs", "controllers.hosted", "results.hosted"},
+    "torch": {"lightning"},
+    "lightning": {"lightning"},
+    "hydra_plugins": set(),
+    "classifier": set(),
+}
+FOUNDATION = ("errors", "trial", "files", "settings", "launchers", "spec", "stopping", "search")
 HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.stats")
 
-FOUNDATION = {"errors", "trial", "spec.load", "spec.distributions", "stopping.adaptive_halving"}
-KNOW_HYDRA = {"bridge.overrides", "bridge.snapshot", "bridge.trial_job", "bridge.prepare", "bridge.search_space"}
-KNOW_WANDB = {"controllers.hosted.create", "wandb_runs.run", "cli.publish"}
-RESULTS = {"results.sweep_results", "results.analysis.importance", "results.hosted"}  # lazily
 
-
-def module_name(file: Path) -> str:
+def name_module(file: Path) -> str:
     parts = file.relative_to(LIBRARY).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(file): file for file in sorted(LIBRARY.rglob("*.py"))}
+MODULES = {name_module(file): file for file in sorted(LIBRARY.rglob("*.py"))}
 
 
-def imports(file: Path, *, lazy: bool = True, typing: bool = False) -> set[str]:
-    """The full names that ``file`` imports; ``lazy``: in functions as well; ``typing``: for type checkers as well."""
+def find_imports(file: Path, *, lazy: bool = True) -> set[str]:
+    """Return the full names that ``file`` imports; with ``lazy``, those inside functions as well."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = file.relative_to(ROOT / "src").with_suffix("").parts[: -node.level] if node.level else ()
-            base = ".".join([*package, *([node.module] if node.module else [])])
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typing:
-            return
+            assert not node.level, f"{file}: relative imports are not used here"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not lazy:
             return
         for child in ast.iter_child_nodes(node):
@@ -52,96 +84,119 @@ def imports(file: Path, *, lazy: bool = True, typing: bool = False) -> set[str]:
     return found
 
 
-def tops(names: set[str]) -> set[str]:
+def find_own_imports(module: str) -> set[str]:
+    """Return the modules of the library that ``module`` imports."""
+    imported = (name for name in find_imports(MODULES[module]) if name.startswith("wandbsweep."))
+    names = {name.removeprefix("wandbsweep.") for name in imported}
+    found = {resolve(name) for name in names}
+    return found - {module}
+
+
+def resolve(name: str) -> str:
+    """Return the module that defines ``name``: the longest known prefix."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def rank(module: str) -> int:
+    """Return the row of ``module``: that of the longest entry it lies in."""
+    entries = {entry: row for row, names in enumerate(ROWS) for entry in names}
+    while module not in entries:
+        assert module, "every module lies in a row"
+        module = module.rpartition(".")[0]
+    return entries[module]
+
+
+def find_top_names(names: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def own(names: set[str]) -> set[str]:
-    """The modules of the library among ``names``, by their names in it."""
-    within = {name.removeprefix("wandbsweep.") for name in names if name.startswith("wandbsweep.")}
-    holders = {name: [m for m in MODULES if m and f"{name}.".startswith(f"{m}.")] for name in within}
-    return {max(modules, key=len, default=name) for name, modules in holders.items()}
+def find_cycles() -> Iterator[list[str]]:
+    """Yield each set of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    graph = {module: find_own_imports(module) for module in MODULES}
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
 
+    def visit(module: str) -> Iterator[list[str]]:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in graph[module]:
+            if other not in index:
+                yield from visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            component = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                yield sorted(component)
 
-def reached(modules: set[str]) -> set[str]:
-    """``modules``, and all of the library that they import."""
-    found = set(modules)
-    while more := {name for m in found & MODULES.keys() for name in own(imports(MODULES[m], typing=True))} - found:
-        found |= more
-    return found
-
-
-@pytest.mark.parametrize("module", sorted(reached(FOUNDATION)))
-def test_the_foundation_stands_alone(module: str) -> None:
-    names = imports(MODULES[module], typing=True)
-    assert tops(names) <= {*sys.stdlib_module_names, "yaml", "numpy", "scipy", "wandbsweep"}
-    assert all(name.startswith("scipy.special") for name in names if name.startswith("scipy"))
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_hydra_is_known_to_few(module: str) -> None:
-    if module not in KNOW_HYDRA:
-        assert not tops(imports(MODULES[module], typing=True)) & {"hydra", "omegaconf", "hydra_plugins"}
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_vendor_per_controller(module: str) -> None:
-    names = tops(imports(MODULES[module], typing=True))
-    if not module.startswith(("controllers.", "search.", "storage.", "optuna_tools.")) and module not in RESULTS:
-        assert "optuna" not in names
-    if module not in KNOW_WANDB and module not in RESULTS:
-        assert "wandb" not in names
-    if module in RESULTS:
-        assert not tops(imports(MODULES[module], lazy=False)) & {"optuna", "wandb", "pandas"}
-
-
-def test_the_agent_knows_no_vendor() -> None:
-    names = imports(MODULES["agent.loop"], typing=True)
-    assert tops(names) <= {*sys.stdlib_module_names, "wandbsweep"}
-    assert {name for name in own(names) if name.startswith("controllers")} == {"controllers.base"}
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "src" / "classifier").glob("*.py")), ids=lambda file: file.stem)
-def test_training_sees_the_trial_alone(file: Path) -> None:
-    assert own(imports(file, typing=True)) <= {"current", "lightning"}
-
-
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.startswith("results")))
-def test_results_read_what_is_stored(module: str) -> None:
-    live = {"agent.loop", "bridge.trial_job", "agent.task", "launch.session", "current"}
-    assert not own(imports(MODULES[module], typing=True)) & live
-    if module != "results.report":
-        assert not tops(imports(MODULES[module])) & {"plotly", "matplotlib"}
+    for module in MODULES:
+        if module not in index:
+            yield from visit(module)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_the_library_needs_neither_plugin_nor_torch(module: str) -> None:
-    names = tops(imports(MODULES[module], typing=True))
-    assert not names & {"hydra_plugins", "classifier"}
-    if module != "lightning":
-        assert not names & {"torch", "lightning"}
+def test_imports_point_upwards(module: str) -> None:
+    wrong = {other for other in find_own_imports(module) if rank(other) > rank(module)}
+    assert wrong - layering_debt.UPWARD.get(module, set()) == set()
+
+
+def test_no_modules_import_each_other() -> None:
+    assert [cycle for cycle in find_cycles() if not set(cycle) & layering_debt.CYCLES] == []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_vendors_are_known_to_their_rooms(module: str) -> None:
+    names = find_top_names(find_imports(MODULES[module]))
+    for vendor in names & VENDORS.keys():
+        known = any(f"{module}.".startswith(f"{room}.") for room in VENDORS[vendor])
+        assert known or (module, vendor) in layering_debt.VENDORS, f"{module} imports {vendor}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.partition(".")[0] in FOUNDATION))
+def test_the_foundation_needs_only_numerics(module: str) -> None:
+    names = find_imports(MODULES[module])
+    numerics = {"numpy", "scipy", "threadpoolctl"} if module.startswith("search") else {"numpy", "scipy"}
+    assert find_top_names(names) <= {*sys.stdlib_module_names, "yaml", "wandbsweep", *numerics}
+    if not module.startswith("search"):
+        assert all(name.startswith("scipy.special") for name in names if name.startswith("scipy"))
+
+
+def test_the_agent_loop_knows_the_controller_protocol_alone() -> None:
+    names = find_imports(MODULES["agent.loop"])
+    assert find_top_names(names) <= {*sys.stdlib_module_names, "wandbsweep"}
+    assert {name for name in find_own_imports("agent.loop") if name.startswith("controllers")} == {"controllers.base"}
+
+
+@pytest.mark.parametrize("file", sorted((SOURCE / "classifier").glob("*.py")), ids=lambda file: file.stem)
+def test_training_sees_only_its_trial(file: Path) -> None:
+    own = {name for name in find_imports(file) if name.startswith("wandbsweep.")}
+    assert {resolve(name.removeprefix("wandbsweep.")) for name in own} <= {"current", "lightning"}
 
 
 @pytest.mark.parametrize(
-    "imported",
+    ("imported", "absent"),
     [
-        "hydra_plugins.wandbsweep.config, hydra_plugins.wandbsweep.sweeper",
-        "wandbsweep.agent.loop, wandbsweep.agent.task, wandbsweep.bridge.trial_job",
-        "wandbsweep.bridge.prepare, wandbsweep.launch.session",
-        "wandbsweep.cli.main, wandbsweep.results.sweep_results, wandbsweep.results.terminal.tables",
-        "wandbsweep.controllers.embedded.controller",
-        "train",
+        ("hydra_plugins.wandbsweep.config, hydra_plugins.wandbsweep.sweeper", HEAVY),
+        ("wandbsweep.agent.loop, wandbsweep.agent.task, wandbsweep.launch.session", HEAVY),
+        ("wandbsweep.cli.main, wandbsweep.results.sweep_results, wandbsweep.results.terminal.tables", HEAVY),
+        ("wandbsweep.controllers.embedded.controller", HEAVY),
+        ("train", HEAVY),
     ],
 )
-def test_nothing_heavy_is_imported(imported: str) -> None:
-    program = f"import sys, {imported}; print(*[name for name in {HEAVY} if name in sys.modules])"
+def test_nothing_heavy_is_imported(imported: str, absent: tuple[str, ...]) -> None:
+    program = f"import sys, {imported}; print(*[name for name in {absent} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
 def test_the_plugin_imports_the_library_when_it_sweeps() -> None:
     for file in (ROOT / "hydra_plugins" / "wandbsweep").glob("*.py"):
-        assert tops(imports(file, lazy=False)) <= {*sys.stdlib_module_names, "hydra", "omegaconf"}
+        assert find_top_names(find_imports(file, lazy=False)) <= {*sys.stdlib_module_names, "hydra", "omegaconf"}
     assert not (ROOT / "hydra_plugins" / "__init__.py").exists()
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from wandbsweep.errors import SweepError
-from wandbsweep.sweep.launch_record import LEASE_S, MAX_ATTEMPTS
 
 CONTROLLERS = ("embedded", "wandb")
 ISOLATIONS = ("process", "none")
+
+LEASE_S = 60.0
+MAX_ATTEMPTS = 3
+MAX_FAILURES = 5
 
 _SHORTEST_LEASE_S = 1.0  # a busy machine's threads wait for each other for a good part of that
 
@@ -29,7 +32,7 @@ class Settings:
     gpus_per_agent: int | None = None
     lease_s: float = LEASE_S
     max_attempts: int = MAX_ATTEMPTS
-    max_failures: int = 5
+    max_failures: int = MAX_FAILURES
     detach: bool = False
     endless: bool = False
     isolation: str | None = None

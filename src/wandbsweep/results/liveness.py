@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wandbsweep.launch.resume import join_command
-from wandbsweep.sweep.launch_record import LEASE_S
+from wandbsweep.settings import LEASE_S
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_results import SweepResults

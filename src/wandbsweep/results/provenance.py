@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.sweep.launch_record import write_atomically
+from wandbsweep.files import write_atomically
 
 FILE = ".sweep/versions.json"
 PACKAGES = ("wandbsweep", "hydra-core", "optuna", "numpy", "torch", "lightning", "wandb", "scikit-learn")

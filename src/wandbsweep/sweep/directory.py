@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.files import write_atomically
+from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.launch_record import HIDDEN, LEASE_S, MAX_ATTEMPTS, STUDY, Plan, stored_axes, write_atomically
+from wandbsweep.sweep.launch_record import HIDDEN, STUDY, Plan, stored_axes
 
 if TYPE_CHECKING:
     from wandbsweep.controllers.embedded.controller import EmbeddedController

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.files import write_atomically
+from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from wandbsweep.bridge.overrides import Slot
@@ -22,9 +23,6 @@ _FILE = f"{HIDDEN}/plan.json"
 
 STUDY = "sweep"
 """The name of the only study in a journal."""
-
-LEASE_S = 60.0
-MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -121,10 +119,3 @@ def stored_axes(directory: Path) -> Mapping[str, Sequence[Any]] | None:
     """The axes of the plain grid that ``directory`` holds; None: it holds a sweep with a configuration."""
     plan = Plan.load_if_any(directory)
     return plan.axes if plan else None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

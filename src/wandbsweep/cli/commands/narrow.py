@@ -24,9 +24,9 @@ def add(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from wandbsweep.errors import SweepError
+    from wandbsweep.files import write_atomically
     from wandbsweep.results.narrowing.narrow import narrow
     from wandbsweep.results.narrowing.sweep_writer import sweep_file
-    from wandbsweep.sweep.launch_record import write_atomically
 
     results = opened(options)
     found = narrow(results, top=options.top, fork=options.fork)

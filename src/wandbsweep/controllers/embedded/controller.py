@@ -37,6 +37,7 @@ from wandbsweep.errors import SweepConfigError
 from wandbsweep.optuna_tools.pruners import make_stopper
 from wandbsweep.search.make import make_search
 from wandbsweep.search.priors import read_known
+from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View, feed_of
 from wandbsweep.storage.json_codec import packed, unpacked
@@ -75,8 +76,8 @@ class EmbeddedController:
         max_failures: int | None = None,
         axes: Mapping[str, Sequence[Any]] | None = None,
         directory: Path | None = None,
-        lease_s: float = 60.0,
-        max_attempts: int = 3,
+        lease_s: float = LEASE_S,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
         _refuse_unsupported(spec)
         self.spec = spec

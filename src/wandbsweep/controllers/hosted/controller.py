@@ -27,6 +27,7 @@ from wandbsweep.controllers.hosted.decode import restored
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, Entry, TrialLog, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
 from wandbsweep.controllers.hosted.transport import Patience, Wire
+from wandbsweep.settings import MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
@@ -58,7 +59,7 @@ class HostedController:
         trial_log: TrialLog | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         patience: Patience | None = None,
-        max_attempts: int = 3,
+        max_attempts: int = MAX_ATTEMPTS,
         max_failures: int | None = None,
         make_writer: MakeWriter | None = RunWriter,
         elsewhere: bool = False,

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.files import write_atomically
 from wandbsweep.results.report.data import page_data
-from wandbsweep.sweep.launch_record import write_atomically
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_results import SweepResults
