@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
-        from wandbsweep.bridge.overrides import encode
+        from wandbsweep.bridge.override_strings import encode
         from wandbsweep.wandb_runs.run import exits_through_python, stock_overrides
 
         sys.argv[1:] = stock_overrides(sys.argv[1:], encode)

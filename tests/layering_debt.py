@@ -20,7 +20,7 @@ UPWARD: dict[str, set[str]] = {
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
     "sweep.directory": {"controllers.embedded.controller"},
-    "sweep.launch_record": {"bridge.overrides", "controllers.base", "controllers.hosted.controller"},
+    "sweep.launch_record": {"bridge.override_strings", "controllers.base", "controllers.hosted.controller"},
     "wandb_runs.page": {"controllers.base", "controllers.hosted.auth"},
 }
 

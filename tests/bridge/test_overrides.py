@@ -11,11 +11,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from wandbsweep.bridge.overrides import CommandLine, canonical, encode, read_command_line, trial_overrides
+from wandbsweep.bridge.override_strings import _quote, canonical, encode, trial_overrides
+from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.errors import SpaceError
 
 CONFIG = """
@@ -175,3 +177,9 @@ def test_any_value_survives(loader: ConfigLoader, values: list[Any]) -> None:
     found = composed("+anything={}", *(f"+{line}" for line in trial_overrides([], params)))
     assert [found["anything"][f"v{k}"] for k in range(len(values))] == values
     assert repr(list(found["anything"].values())) == repr(values)
+
+
+@given(st.text(alphabet="\\'a\n\"$ "))
+def test_quoting_is_hydras(text: str) -> None:
+    """Ours needs no Hydra, so that reading commands start quickly."""
+    assert _quote(text) == QuotedString(text, Quote.single).with_quotes()

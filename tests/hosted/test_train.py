@@ -83,7 +83,7 @@ import wandb
 from hydra import compose, initialize_config_dir
 from classifier.training import train
 from train import drop_sweep
-from wandbsweep.bridge.overrides import encode
+from wandbsweep.bridge.override_strings import encode
 from wandbsweep.wandb_runs.run import stock_overrides
 
 def trial():

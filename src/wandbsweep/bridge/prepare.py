@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wandbsweep.bridge.overrides import SWEEP_KEY, CommandLine, is_own_key, read_command_line, trial_overrides
+from wandbsweep.bridge.override_strings import SWEEP_KEY, is_own_key, trial_overrides
+from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.bridge.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.bridge.trial_job import hydra_overrides, set_key

@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wandbsweep.bridge.overrides import SWEEP_KEY, CommandLine, encode, trial_overrides
+from wandbsweep.bridge.override_strings import SWEEP_KEY, encode, trial_overrides
+from wandbsweep.bridge.overrides import CommandLine
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.settings import Settings
 from wandbsweep.spec.conditions import active

@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wandbsweep.agent.loop import JobResult
-from wandbsweep.bridge.overrides import encode, trial_overrides
+from wandbsweep.bridge.override_strings import encode, trial_overrides
 from wandbsweep.bridge.snapshot import resolved, snapshot_loader
 from wandbsweep.sweep.directory import AGENTS
 from wandbsweep.sweep.launch_record import SNAPSHOT, Plan

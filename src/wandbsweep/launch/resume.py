@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandbsweep.bridge.overrides import encode
+from wandbsweep.bridge.override_strings import encode
 from wandbsweep.results.sweep_results import SweepResults, run_overrides
 from wandbsweep.sweep.directory import OUTPUTS, open_controller, storage_of
 from wandbsweep.sweep.launch_record import Plan

@@ -183,7 +183,7 @@ class SweepResults:
 
     def overrides(self, trial: TrialRecord) -> list[str]:
         """The Hydra overrides that compose ``trial``'s configuration."""
-        from wandbsweep.bridge.overrides import is_own_key, trial_overrides
+        from wandbsweep.bridge.override_strings import is_own_key, trial_overrides
 
         lines = trial_overrides(self.plan.slots if self.plan else [], trial.params)
         return [line for line in lines if not (self.plan and self.plan.strip and is_own_key(line))]

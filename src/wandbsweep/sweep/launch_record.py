@@ -13,7 +13,7 @@ from wandbsweep.files import write_atomically
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 
 if TYPE_CHECKING:
-    from wandbsweep.bridge.overrides import Slot
+    from wandbsweep.bridge.override_strings import Slot
     from wandbsweep.controllers.base import SweepController
     from wandbsweep.spec.sweep_spec import SweepSpec
 

@@ -141,9 +141,9 @@ def in_sweep() -> bool:
 def stock_overrides(arguments: list[str], encode: Callable[[Any], str]) -> list[str]:
     """The command line that ``wandb agent`` gave a Hydra application, with the values that were meant.
 
-    It writes values with Python's ``str``: null as the text None, and text bare, whatever it holds. The parameter
-    file has them as they are, so each ``name=…`` of a parameter, ``++`` and ``--`` allowed before it, is written
-    again with ``encode`` (``wandbsweep.bridge.overrides.encode``), and those that the command left out are added.
+    W&B's agent writes values with Python's ``str``: null becomes the text None, and text stays unquoted. The parameter
+    file keeps them as they are, so each ``name=…`` of a parameter (also after ``++`` or ``--``) is written again with
+    ``encode`` (``bridge.override_strings.encode``), and the parameters that the command left out are added.
     """
     path = os.environ.get(PARAM_PATH)
     if not path or not in_sweep() or not os.path.exists(path):

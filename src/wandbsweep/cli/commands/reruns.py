@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from wandbsweep.bridge.overrides import SWEEP_KEY, encode
+from wandbsweep.bridge.override_strings import SWEEP_KEY, encode
 from wandbsweep.cli.commands.recorder import FILE
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
