@@ -10,13 +10,6 @@ UPWARD: dict[str, set[str]] = {
     "lightning": {"agent.signals"},
     "optuna_tools.pruners": {"controllers.trial_table"},
     "results.liveness": {"launch.resume"},
-    "search.priors": {
-        "controllers.trial_table",
-        "storage.json_codec",
-        "storage.open",
-        "sweep.directory",
-        "sweep.launch_record",
-    },
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
     "sweep.directory": {"controllers.embedded.controller"},

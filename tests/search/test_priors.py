@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from wandbsweep import Outcome, SweepConfigError, create_sweep, load_sweep
-from wandbsweep.search.priors import find_known, read_known
+from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
 
 SPACE = {"x": {"min": 0.0, "max": 1.0}, "kind": {"values": ["a", "b"]}}
 BAYES = {"method": "bayes", "metric": {"name": "loss"}, "parameters": SPACE}
@@ -94,7 +94,7 @@ def test_only_trials_that_ended_with_a_value_are_known(tmp_path):
     old.complete(stopped, Outcome.stopped("too slow"))
     old.report(old.ask("a"), 0, {"loss": 0.1})
     old.release(old.ask("a"), "lost")
-    known = read_known(find_known(sweep({"sweeps": [str(tmp_path / "old")]})))
+    known = decode_known_trials(find_known_trials(sweep({"sweeps": [str(tmp_path / "old")]})))
     assert [(t.number, t.state, len(t.reports)) for t in known] == [
         (-1, "finished", 1),
         (-2, "finished", 1),
@@ -138,8 +138,10 @@ def test_a_sweep_that_is_not_there_is_refused(tmp_path):
 def test_a_larger_space_and_a_smaller_one(tmp_path):
     filled(tmp_path / "old", 10)
     prior = {"sweeps": [str(tmp_path / "old")]}
-    assert len(find_known(sweep(prior, parameters={"x": SPACE["x"]}))) == 10  # what it does not have counts for nothing
-    narrow = find_known(sweep(prior, parameters=SPACE | {"x": {"min": 0.0, "max": 0.5}}))
+    assert (
+        len(find_known_trials(sweep(prior, parameters={"x": SPACE["x"]}))) == 10
+    )  # what it does not have counts for nothing
+    narrow = find_known_trials(sweep(prior, parameters=SPACE | {"x": {"min": 0.0, "max": 0.5}}))
     assert 0 < len(narrow) < 10
     assert all(trial["params"]["x"] <= 0.5 for trial in narrow)
 
@@ -147,7 +149,7 @@ def test_a_larger_space_and_a_smaller_one(tmp_path):
 def test_conditions_decide_what_a_trial_has_to_have(tmp_path):
     filled(tmp_path / "old", 10)
     space = SPACE | {"y": {"min": 0.0, "max": 1.0, "when": {"kind": "b"}}}
-    known = find_known(sweep({"sweeps": [str(tmp_path / "old")]}, parameters=space))
+    known = find_known_trials(sweep({"sweeps": [str(tmp_path / "old")]}, parameters=space))
     assert {trial["params"]["kind"] for trial in known} == {"a"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +16,6 @@ from optuna.study import StudyDirection
 
 from wandbsweep.controllers.trial_table import Ledger
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.search.priors import find_known
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal import JournalFile, JournalInMemory, WatchedJournal
 from wandbsweep.storage.journal_reader import JOURNAL
@@ -70,14 +70,23 @@ def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
 
 
 def open_study(
-    storage: BaseStorage, name: str, spec: SweepSpec, seed: int | None, *, directory: Path | None = None
+    storage: BaseStorage,
+    name: str,
+    spec: SweepSpec,
+    seed: int | None,
+    *,
+    find_known: Callable[[], Sequence[Mapping[str, Any]]],
+    directory: Path | None = None,
 ) -> int:
-    """The id of the study ``name``, made for ``spec`` where there is none."""
+    """The id of the study ``name``, made for ``spec`` if there is none.
+
+    ``find_known`` returns the trials of other sweeps to store with a new study; it is called for a new one only.
+    """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)
     goals = [metric.goal for metric in spec.metrics] or [spec.goal]
     with suppress(KeyError):
         return storage.get_study_id_from_name(name)
-    known = find_known(spec)  # once: the other sweeps may be gone when an agent joins
+    known = list(find_known())  # only now: the other sweeps may be gone when another agent joins
     try:
         study = storage.create_new_study([_DIRECTIONS[goal] for goal in goals], name)
     except DuplicatedStudyError:

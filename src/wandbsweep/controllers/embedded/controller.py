@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from wandbsweep.controllers.completion import Ending, all_given_out, over_for_all
 from wandbsweep.controllers.embedded import bad_nodes as doubt
 from wandbsweep.controllers.embedded.control_requests import Orders
+from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
 from wandbsweep.controllers.embedded.proposals import Chooser, stored_params
 from wandbsweep.controllers.outcome import in_optuna, settled
 from wandbsweep.controllers.trial_table import (
@@ -36,7 +38,6 @@ from wandbsweep.controllers.trial_table import (
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.optuna_tools.pruners import make_stopper
 from wandbsweep.search.make import make_search
-from wandbsweep.search.priors import read_known
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View, feed_of
@@ -83,12 +84,14 @@ class EmbeddedController:
         self.spec = spec
         self._storage = storage
         with storage.connected():
-            self._study = open_study(storage, study_name, spec, seed, directory=directory)
+            self._study = open_study(
+                storage, study_name, spec, seed, find_known=partial(find_known_trials, spec), directory=directory
+            )
             stored = study_attributes(storage, self._study)
         self.seed = int(stored[SEED])
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
-        search = make_search(spec, seed=self.seed, axes=axes, known=read_known(stored.get(KNOWN, [])))
+        search = make_search(spec, seed=self.seed, axes=axes, known=decode_known_trials(stored.get(KNOWN, [])))
         self._stopper = make_stopper(spec, storage, study_name)
         self._max_failures = max_failures
         self._view = View(feed_of(storage, self._study), spec.goal)

@@ -1,0 +1,91 @@
+"""The trials of other sweeps (``prior: {sweeps: [outputs/ID]}``) that a new sweep learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wandbsweep.errors import SweepConfigError
+from wandbsweep.spec.conditions import active
+from wandbsweep.spec.extensions import outside
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.json_codec import packed, unpacked
+from wandbsweep.storage.open import open_storage, read_ledger
+from wandbsweep.sweep.directory import find_sweep, read_spec, storage_of
+from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.trial import TrialRecord
+
+
+def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Return the trials of ``spec.prior.sweeps`` that have a value and lie in this space, as JSON values.
+
+    They are stored with the new sweep, which therefore depends on no other directory later.
+
+    Raises:
+        SweepConfigError: A sweep optimises something else, or none of its trials lies in this space.
+    """
+    faults: list[str] = []
+    found: list[dict[str, Any]] = []
+    for index, ref in enumerate(spec.prior.sweeps if spec.prior else ()):
+        other, trials = _read_sweep(ref)
+        path = f"prior.sweeps[{index}]"
+        if _describe_objectives(other) != _describe_objectives(spec):
+            theirs, ours = _describe_objectives(other), _describe_objectives(spec)
+            faults.append(f"{path}: {ref} has the objective {theirs}, this sweep {ours}")
+            continue
+        ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
+        fitting = [trial for trial in ended if _fits(trial, spec)]
+        if not ended:
+            faults.append(f"{path}: {ref} has {len(trials)} trials, and none that ended with a value")
+        elif not fitting:
+            faults.append(f"{path}: none of the {len(ended)} trials of {ref} lies in the space of this sweep")
+        found.extend(map(_encode, fitting))
+    if faults:
+        raise SweepConfigError(faults)
+    return found
+
+
+def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord]:
+    """Return the trials that ``find_known_trials`` encoded.
+
+    Their numbers are negative, so that they differ from those of the sweep's own trials.
+    """
+    return [
+        TrialRecord(
+            number=-1 - index,
+            state=trial["state"],
+            params=unpacked(trial["params"]),
+            reports={int(step): value for step, value in trial["reports"]},
+            value=trial["value"],
+            metrics=trial["metrics"],
+        )
+        for index, trial in enumerate(stored)
+    ]
+
+
+def _encode(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "state": trial.state,
+        "params": packed(trial.params),
+        "reports": list(trial.reports.items()),
+        "value": trial.value,
+        "metrics": dict(trial.metrics),
+    }
+
+
+def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
+    directory = find_sweep(ref)
+    spec = read_spec(directory)
+    url, study = storage_of(directory, Plan.load_if_any(directory))
+    return spec, read_ledger(open_storage(directory, url), study, spec.goal).records()
+
+
+def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
+    """Whether ``trial`` could belong to this sweep: it has every parameter that it needs, with a possible value."""
+    needed = active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
+    return all(name in trial.params and not outside(spec.parameters[name], trial.params[name]) for name in needed)
+
+
+def _describe_objectives(spec: SweepSpec) -> str:
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    return ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
