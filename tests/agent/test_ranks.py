@@ -14,7 +14,8 @@ import pytest
 
 from wandbsweep.agent import ranks
 from wandbsweep.agent.loop import JobResult, run_agent
-from wandbsweep.agent.ranks import Follower, Lead, Leader, Rank, RankLost, leading
+from wandbsweep.agent.ranks import Follower, Lead, Leader, RankLost, leading
+from wandbsweep.launchers import Rank
 from wandbsweep.trial import CONTINUE, Outcome, Trial
 
 FOLLOWER = """
@@ -22,7 +23,7 @@ import sys, time
 from pathlib import Path
 from wandbsweep.agent import ranks
 from wandbsweep.agent.loop import JobResult, run_agent
-from wandbsweep.agent.ranks import Follower, Rank
+from wandbsweep.agent.ranks import Follower
 
 ranks.ENDING_S = 0.2
 place, log, act = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -219,30 +220,3 @@ def test_what_an_earlier_start_left_is_not_followed(tmp_path: Path) -> None:
     os.close(lead._held)
     with pytest.raises(RankLost, match="in vain"):
         Follower(tmp_path / "ranks", 1, within_s=0.1)
-
-
-@pytest.mark.parametrize(
-    ("environment", "rank"),
-    [
-        ({}, Rank()),
-        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"}, Rank()),  # not a launcher's job
-        (
-            {"SUBMITIT_EXECUTOR": "slurm", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"},
-            Rank(3, 4, 1),
-        ),
-        (
-            {
-                "SUBMITIT_EXECUTOR": "local",
-                "SUBMITIT_LOCAL_GLOBALID": "1",
-                "SUBMITIT_LOCAL_NTASKS": "2",
-                "SUBMITIT_LOCAL_LOCALID": "1",
-            },
-            Rank(1, 2, 1, told=False),
-        ),
-    ],
-)
-def test_who_this_process_is(environment: dict[str, str], rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert Rank.of_process() == rank

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from wandbsweep.agent.time_limit import TimeLimit, parsed_end, worth_starting
+from wandbsweep.agent.time_limit import TimeLimit, worth_starting
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,3 @@ def test_a_slurm_that_does_not_answer_sets_no_limit(monkeypatch, tmp_path):
 def test_outside_slurm_there_is_none(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert TimeLimit.of_job() == TimeLimit()
-
-
-def test_no_end_in_words():
-    assert parsed_end("Unknown\n") is None

@@ -25,9 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from wandbsweep.agent.signals import PREEMPTED
 from wandbsweep.controllers.base import Controller
+from wandbsweep.environment import restore_variables
 from wandbsweep.errors import SweepError
+from wandbsweep.launchers import PREEMPTION_SIGNALS, Rank
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial
 
 RANKS = "ranks"
@@ -44,11 +45,6 @@ _CAUSE_S = 2.0
 _SETTLE_S = 120.0
 _IDLE_S, _IDLE_POLL_S = 10.0, 0.2
 
-# Where submitit says who a task is, by its executor: rank, number of tasks, rank on its node.
-_SUBMITIT = {
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-    "local": ("SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_LOCALID"),
-}
 # What torch, and Lightning, leave in the environment.
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "WORLD_SIZE")
 
@@ -59,47 +55,27 @@ class RankLost(SweepError):
     """A task of the agent's job has ended before its time."""
 
 
-@dataclass(frozen=True)
-class Rank:
-    """Which task of its launcher's job this process is."""
+def find_host(rank: Rank) -> str:
+    """Return the name under which the other ranks reach this process, rank 0."""
+    if rank.nodes == 1:
+        return "127.0.0.1"
+    # SLURM's names of nodes may be known to SLURM alone.
+    own = socket.gethostname()
+    return next((name for name in (os.environ.get("SLURMD_NODENAME"), own) if name and _resolves(name)), own)
 
-    number: int = 0
-    size: int = 1
-    local: int = 0
-    """Its number on its own node."""
-    told: bool = True
-    """Whether torch and Lightning can tell by themselves: where SLURM starts the tasks."""
-    nodes: int = 1
-    """How many nodes the tasks are on."""
 
-    @classmethod
-    def of_process(cls) -> Rank:
-        executor = os.environ.get("SUBMITIT_EXECUTOR", "")
-        names = _SUBMITIT.get(executor, ())
-        try:
-            number, size, local = (int(os.environ[name]) for name in names)
-        except (KeyError, ValueError):
-            return cls()
-        nodes = os.environ.get("SLURM_NNODES", "1") if executor == "slurm" else "1"
-        return cls(number, size, local, told=executor == "slurm", nodes=int(nodes))
+def torch_environment(rank: Rank, session: Session) -> dict[str, str]:
+    """Return the variables by which torch and Lightning find the other ranks, as ``torchrun`` sets them.
 
-    @property
-    def host(self) -> str:
-        """Where the others reach this process, rank 0. SLURM's names of nodes may be known to SLURM alone."""
-        if self.nodes == 1:
-            return "127.0.0.1"
-        ours = socket.gethostname()
-        return next((name for name in (os.environ.get("SLURMD_NODENAME"), ours) if name and _resolves(name)), ours)
-
-    def environment(self, session: Session) -> dict[str, str]:
-        """What torch and Lightning go by, as ``torchrun`` sets it, but for what something else tells them."""
-        if self.size == 1:
-            return {}
-        if self.told:  # all but where rank 0 is, unless the user has said it; Lightning makes the port of the job's id
-            return {} if "MASTER_ADDR" in os.environ else {"MASTER_ADDR": session.host}
-        ranks = {"RANK": self.number, "WORLD_SIZE": self.size, "LOCAL_RANK": self.local, "NODE_RANK": 0}
-        told = {name: str(value) for name, value in ranks.items()}
-        return {**told, "MASTER_ADDR": session.host, "MASTER_PORT": str(session.port)}
+    Empty for a single rank. Variables that the user or the scheduler sets are left out.
+    """
+    if rank.size == 1:
+        return {}
+    if rank.found_by_torch:  # only the address is missing; Lightning derives the port from the job's id
+        return {} if "MASTER_ADDR" in os.environ else {"MASTER_ADDR": session.host}
+    numbers = {"RANK": rank.number, "WORLD_SIZE": rank.size, "LOCAL_RANK": rank.local, "NODE_RANK": 0}
+    variables = {name: str(value) for name, value in numbers.items()}
+    return {**variables, "MASTER_ADDR": session.host, "MASTER_PORT": str(session.port)}
 
 
 def _resolves(name: str) -> bool:
@@ -306,7 +282,7 @@ class Lead:
 @contextmanager
 def leading(place: Path, rank: Rank) -> Iterator[Lead]:
     """Be ``rank``, which is 0, for a ``with`` block; RankLost where it ended early since another one died."""
-    lead = Lead(place, rank.size, rank.host)
+    lead = Lead(place, rank.size, find_host(rank))
     try:
         yield lead
         if lead.failure:
@@ -425,7 +401,7 @@ class Follower:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        outer = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, PREEMPTED)}
+        outer = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, *PREEMPTION_SIGNALS)}
         outer = {signum: handler for signum, handler in outer.items() if handler not in (None, signal.SIG_IGN)}
         for signum, handler in outer.items():
             signal.signal(signum, partial(self._leave, handler))
@@ -467,15 +443,11 @@ class Rejoining:
     _names: tuple[str, ...] = field(default=_RENDEZVOUS, repr=False)
 
     def __call__(self, trial: Trial) -> Any:
-        before = {name: os.environ.get(name) for name in self._names}
-        try:
-            return self.run_job(trial)
-        finally:
-            _leave_group()
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+        with restore_variables(self._names):
+            try:
+                return self.run_job(trial)
+            finally:
+                _leave_group()
 
 
 def _leave_group() -> None:

@@ -16,14 +16,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from wandbsweep.current import CurrentTrial
+from wandbsweep.launchers import PREEMPTION_SIGNALS
 
 GRACE_S = 12.0
 """How long a trial may take to save and end; below the 16 s that SLURM's preemption leaves, and its KillWait of 30."""
 
-PREEMPTED: signal.Signals = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
-"""What submitit requeues on."""
-
-WATCHED = (signal.SIGINT, signal.SIGTERM, PREEMPTED)
+WATCHED = (signal.SIGINT, signal.SIGTERM, *PREEMPTION_SIGNALS)
 
 
 class Signalled(BaseException):
@@ -204,7 +202,7 @@ class Deadline:
             if self._watch.wake not in ready:
                 continue
             numbers = _bytes_of(self._watch.wake)
-            asked = [s for s in (signal.SIGTERM, PREEMPTED) if s in numbers or self._watch.seen == s]
+            asked = [s for s in (signal.SIGTERM, *PREEMPTION_SIGNALS) if s in numbers or self._watch.seen == s]
             if asked and not self._over.wait(self._grace_s):
                 self._give_up(asked[0])
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from wandbsweep.agent.lightning_ranks import offered
-from wandbsweep.agent.ranks import POLL_S, RANKS, Follower, Leader, Rank, Rejoining, leading
+from wandbsweep.agent.ranks import POLL_S, RANKS, Follower, Leader, Rejoining, leading, torch_environment
 from wandbsweep.agent.signals import GRACE_S, SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
+from wandbsweep.environment import set_variables
 from wandbsweep.errors import SweepError
-from wandbsweep.launch.devices import VISIBLE
+from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
 from wandbsweep.sweep.launch_record import Plan
 from wandbsweep.wandb_runs import page as wandb_page
 
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
     from wandbsweep.trial import Trial
 
 _DATABASE_S = 300.0  # as long as an agent at work would wait
-
-Isolation = Literal["none", "process"]
-
-
-def isolation_under(launcher: str, wanted: str | None) -> Isolation:
-    """What ``hydra.sweeper.isolation`` means under the launcher with the class ``launcher``.
-
-    Left open, it is none under Hydra's basic launcher, so that a debugger works there, and else process.
-    """
-    if wanted is None:
-        return "none" if launcher.endswith(".BasicLauncher") else "process"
-    return "none" if wanted == "none" else "process"
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class AgentTask:
         from wandbsweep.bridge.trial_job import agent_number
         from wandbsweep.sweep.directory import read_spec
 
-        rank = Rank.of_process()
+        rank = read_rank()
         if rank.number:
             return self._follow(rank)
         limit = TimeLimit.of_job()
@@ -87,7 +75,7 @@ class AgentTask:
             group: dict[str, Any] = {}
             if rank.size > 1:
                 lead = stack.enter_context(leading(ranks_directory(self.directory), rank))
-                stack.enter_context(_environment(rank.environment(lead.session)))
+                stack.enter_context(set_variables(torch_environment(rank, lead.session)))
                 group["look_s"] = POLL_S
             # First: the warm parent's imports take seconds, which the storage's can share.
             run_job = self._runner(plan, watch, stack, rank)
@@ -127,7 +115,7 @@ class AgentTask:
             follower = Follower(ranks_directory(self.directory), rank.number)
             stack.callback(follower.close)
             stack.enter_context(follower.leaving_last())
-            stack.enter_context(_environment(rank.environment(follower.session)))
+            stack.enter_context(set_variables(torch_environment(rank, follower.session)))
             run_job = self._runner(plan, watch, stack, rank)
             if self.isolation == "none":
                 follower.end_with_leader()
@@ -151,7 +139,7 @@ class AgentTask:
         from wandbsweep.bridge.trial_job import agent_number
 
         if self.devices:
-            stack.enter_context(_environment({VISIBLE: self.devices[agent_number() % len(self.devices)]}))
+            stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[agent_number() % len(self.devices)]}))
 
     def _runner(self, plan: Plan, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
         from wandbsweep.bridge.trial_job import hydra_state, trial_log
@@ -201,19 +189,6 @@ def ranks_directory(sweep: Path) -> Path:
     from wandbsweep.sweep.directory import AGENTS
 
     return sweep / AGENTS / str(agent_number()) / RANKS
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 @dataclass(frozen=True)

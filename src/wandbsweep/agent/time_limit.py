@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import statistics
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+
+from wandbsweep.launchers import read_deadline
 
 USEFUL = 0.5
 """The part of a usual trial that must fit in: with less, starting and saving cost more than is gained."""
@@ -49,29 +47,6 @@ class TimeLimit:
 
     @classmethod
     def of_job(cls) -> TimeLimit:
-        """As SLURM says; elsewhere there is none."""
-        end = _end_of_job() if "SLURM_JOB_ID" in os.environ else None
+        """Return the limit that the launcher's scheduler sets."""
+        end = read_deadline()
         return cls() if end is None else cls(end, reserve_s=min(_RESERVE_S, _RESERVE * max(0.0, end - time.time())))
-
-
-def _end_of_job() -> float | None:
-    stated = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 22.05.6
-    if stated.isdigit():
-        return float(stated)
-    try:
-        asked = subprocess.run(
-            ["squeue", "--noheader", "--format=%e", f"--jobs={os.environ['SLURM_JOB_ID']}"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return parsed_end(asked.stdout)
-
-
-def parsed_end(text: str) -> float | None:
-    """squeue's end time, which is in the cluster's own time zone, as Unix time; None: it says that there is none."""
-    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
-    return datetime.fromisoformat(found[0]).timestamp() if found else None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from wandbsweep.errors import SweepError
+from wandbsweep.launchers import LAUNCHERS, find_profile
 
 
 class _Submitted(Exception):
@@ -17,10 +18,11 @@ class _Submitted(Exception):
 
 def refuse_undetachable(launcher: str) -> None:
     """Raise SweepError where the launcher with the class ``launcher`` runs its jobs in the launching process."""
-    if "submitit" not in launcher:
+    if not find_profile(launcher).detachable:
+        detachable = " and ".join(f"hydra/launcher={one.name}" for one in LAUNCHERS if one.detachable)
         raise SweepError(
             f"hydra.sweeper.detach=true: {launcher} runs the agents as long as this process lives. The launchers that "
-            "can be left are hydra/launcher=submitit_slurm (or slurm_gpu) and hydra/launcher=submitit_local."
+            f"can be left are {detachable}, and configurations based on them, as hydra/launcher=slurm_gpu."
         )
 
 

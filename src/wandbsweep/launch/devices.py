@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wandbsweep.errors import SweepError
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+from wandbsweep.launchers import VISIBLE_DEVICES
 
 
 def visible_devices() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; without it, all that there are."""
-    if (named := os.environ.get(VISIBLE)) is not None:
+    if (named := os.environ.get(VISIBLE_DEVICES)) is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
     return sorted((match[1] for match in found if match), key=int)

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wandbsweep.agent.task import Isolation, isolation_under
 from wandbsweep.bridge.prepare import Prepared
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
 from wandbsweep.launch.devices import slices, visible_devices
 from wandbsweep.launch.monitor import watched
 from wandbsweep.launch.resume import join_command
+from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import Adviser
 from wandbsweep.results.sweep_results import SweepResults, has_goal
 from wandbsweep.results.terminal.tables import console, counted, print_best, print_leaderboard, state_line
@@ -48,7 +48,7 @@ def devices_under(launcher: str, settings: Settings, agents: int) -> list[str]:
     """What each agent's CUDA_VISIBLE_DEVICES is, in turn; none: as the launcher leaves it."""
     if settings.gpus_per_agent is None:
         return []
-    if "Slurm" in launcher:
+    if find_profile(launcher).assigns_gpus:
         raise SweepError(
             "hydra.sweeper.gpus_per_agent is for the agents of one machine; SLURM gives each job its own GPUs: "
             f"hydra.launcher.gpus_per_node={settings.gpus_per_agent}"
@@ -68,9 +68,10 @@ class Session:
         if prepared.joined and self._controller.order in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it goes on now.", self._controller.order)
             self._controller.order = "running"
-        self.isolation: Isolation = isolation_under(launcher, settings.isolation)
+        profile = find_profile(launcher)
+        self.isolation: Isolation = profile.choose_isolation(settings.isolation)
         self.devices = devices_under(launcher, settings, self._agents())
-        self._alone = "submitit" in launcher  # its jobs write to files, others to this terminal
+        self._alone = not profile.shares_terminal
 
     def run(self, launch: Launch) -> list[Any]:
         """Returns Hydra's JobReturn of each trial that these agents ran, by number.

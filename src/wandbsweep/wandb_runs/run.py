@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 
 from wandbsweep.current import current_trial
+from wandbsweep.environment import set_variables
 from wandbsweep.sweep.launch_record import HIDDEN
 
 if TYPE_CHECKING:
@@ -109,18 +110,15 @@ def trial_environment(environment: Mapping[str, str] | None) -> Iterator[None]:
     if environment is None:
         yield
         return
-    outer = {name: os.environ.get(name) for name in environment}
     forget_wandb()
-    os.environ.update(environment)
-    if wandb := sys.modules.get("wandb"):
-        # W&B's client would press Ctrl-C when the run is to be stopped, which would end the agent.
-        wandb.setup(wandb.Settings(stop_fn=lambda: current_trial().stop(STOPPED_BY_WANDB)))
-    try:
-        yield
-    finally:
-        forget_wandb()
-        for name, value in outer.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with set_variables(environment):
+        if wandb := sys.modules.get("wandb"):
+            # W&B's client would press Ctrl-C when the run is to be stopped, which would end the agent.
+            wandb.setup(wandb.Settings(stop_fn=lambda: current_trial().stop(STOPPED_BY_WANDB)))
+        try:
+            yield
+        finally:
+            forget_wandb()
 
 
 def forget_wandb(exit_code: int | None = None) -> None:

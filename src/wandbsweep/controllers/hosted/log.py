@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from wandbsweep.launchers import read_requeue_id
 from wandbsweep.storage.json_codec import packed, unpacked
 from wandbsweep.trial import ENDED, State, TrialRecord, is_number
 
@@ -235,14 +236,14 @@ class TrialLog:
 
 def this_process() -> str:
     """What tells this process from all others, on this machine and elsewhere."""
-    return f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{_requeued()}"
+    return f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{read_requeue_id()}"
 
 
 def is_dead(process: str) -> bool:
     """Whether ``process`` (``this_process``) is known to be gone: no longer on this machine, or requeued by SLURM."""
     machine, pid, started, requeued = process.rsplit("/", 3)
     job, _, count = requeued.partition(":")
-    own_job, _, own_count = _requeued().partition(":")
+    own_job, _, own_count = read_requeue_id().partition(":")
     if job and job == own_job and int(count) < int(own_count):
         return True
     return machine == _machine() and _started(int(pid)) != started
@@ -267,9 +268,3 @@ def _started(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except OSError:
         return ""
-
-
-def _requeued() -> str:
-    """The SLURM job, and how often it was requeued."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return f"{job}:{os.environ.get('SLURM_RESTART_COUNT', '0')}" if job else ""

@@ -1,0 +1,164 @@
+"""What wandbsweep knows about each launcher: one profile per launcher, so that supporting another one is one entry.
+
+The launching process finds the profile by the launcher's class. An agent's process cannot ask for the class: it finds
+out from its environment whether a launcher's scheduler runs it, as which rank, and until when.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Isolation = Literal["none", "process"]
+
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which task of its launcher's job this process is."""
+
+    number: int = 0
+    size: int = 1
+    local: int = 0
+    """Its number among the tasks of its node."""
+    nodes: int = 1
+    """How many nodes the tasks are on."""
+    found_by_torch: bool = True
+    """Whether torch and Lightning read rank and world size from the scheduler themselves."""
+
+
+@dataclass(frozen=True)
+class LauncherProfile:
+    """What a sweep needs to know about one launcher; the defaults suit a launcher that is not listed."""
+
+    name: str
+    """How ``hydra/launcher=`` names it."""
+    pattern: str = ".*"
+    """A regular expression that matches all of ``hydra.launcher._target_``."""
+    detachable: bool = False
+    """Whether its jobs survive the process that submitted them."""
+    shares_terminal: bool = True
+    """Whether its jobs write to the launching terminal."""
+    assigns_gpus: bool = False
+    """Whether its scheduler gives each job GPUs of its own."""
+    isolation: Isolation = "process"
+    """The isolation that ``hydra.sweeper.isolation=null`` means."""
+    preemption_signal: signal.Signals | None = None
+    """The signal on which its jobs save, requeue themselves and end."""
+    read_rank: Callable[[], Rank | None] = lambda: None
+    """Returns this process's rank; None if the launcher does not run it."""
+    read_deadline: Callable[[], float | None] = lambda: None
+    """Returns the Unix time at which this process's job is ended; None if there is none, or the launcher does not run
+    this process."""
+    read_requeue_id: Callable[[], str] = lambda: ""
+    """Returns ``JOB:RESTARTS``, which tells the starts of a requeued job apart; empty if the launcher does not run this
+    process."""
+
+    def choose_isolation(self, wanted: str | None) -> Isolation:
+        """Return what ``hydra.sweeper.isolation=wanted`` means under this launcher."""
+        if wanted is None:
+            return self.isolation
+        return "none" if wanted == "none" else "process"
+
+
+def _read_submitit_rank(executor: str) -> Rank | None:
+    if os.environ.get("SUBMITIT_EXECUTOR") != executor:
+        return None
+    try:
+        from submitit import JobEnvironment  # a process of submitit's has imported it already
+
+        job = JobEnvironment()
+    except (ImportError, RuntimeError):  # the variable is inherited, and not about this process
+        return None
+    # SLURM's variables are torch's own way to know; those of submitit's local executor nobody else reads.
+    slurm = executor == "slurm"
+    return Rank(job.global_rank, job.num_tasks, job.local_rank, job.num_nodes if slurm else 1, found_by_torch=slurm)
+
+
+def _read_slurm_deadline() -> float | None:
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    stated = os.environ.get("SLURM_JOB_END_TIME", "")  # since SLURM 22.05.6
+    if stated.isdigit():
+        return float(stated)
+    try:
+        asked = subprocess.run(
+            ["squeue", "--noheader", "--format=%e", f"--jobs={os.environ['SLURM_JOB_ID']}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_end_time(asked.stdout)
+
+
+def parse_end_time(text: str) -> float | None:
+    """Return squeue's end time, which is in the cluster's time zone, as Unix time; None if squeue names none."""
+    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
+    return datetime.fromisoformat(found[0]).timestamp() if found else None
+
+
+def _read_slurm_requeue_id() -> str:
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return f"{job}:{os.environ.get('SLURM_RESTART_COUNT', '0')}" if job else ""
+
+
+_SUBMITIT_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+# The first that matches is taken, so the general ones come last.
+LAUNCHERS = (
+    LauncherProfile("basic", r".*\.BasicLauncher", isolation="none"),  # so that a debugger works in the task
+    LauncherProfile("joblib", r".*\.JoblibLauncher"),
+    LauncherProfile(
+        "submitit_slurm",
+        r".*submitit.*Slurm.*",
+        detachable=True,
+        shares_terminal=False,
+        assigns_gpus=True,
+        preemption_signal=_SUBMITIT_SIGNAL,
+        read_rank=lambda: _read_submitit_rank("slurm"),
+        # Also for other launchers that run inside an allocation: SLURM ends their agents at the same time.
+        read_deadline=_read_slurm_deadline,
+        read_requeue_id=_read_slurm_requeue_id,
+    ),
+    LauncherProfile(
+        "submitit_local",
+        r".*submitit.*",
+        detachable=True,
+        shares_terminal=False,
+        preemption_signal=_SUBMITIT_SIGNAL,
+        read_rank=lambda: _read_submitit_rank("local"),
+    ),
+)
+_UNLISTED = LauncherProfile("unlisted")
+
+PREEMPTION_SIGNALS = tuple({launcher.preemption_signal: None for launcher in LAUNCHERS if launcher.preemption_signal})
+
+
+def find_profile(target: str) -> LauncherProfile:
+    """Return the profile of the launcher with the class ``target`` (``hydra.launcher._target_``)."""
+    return next((launcher for launcher in LAUNCHERS if re.fullmatch(launcher.pattern, target)), _UNLISTED)
+
+
+def read_rank() -> Rank:
+    """Return which task of its launcher's job this process is; rank 0 of 1 if no launcher says otherwise."""
+    return next((rank for launcher in LAUNCHERS if (rank := launcher.read_rank())), Rank())
+
+
+def read_deadline() -> float | None:
+    """Return the Unix time at which this process's job is ended; None if no end is known."""
+    return next((end for launcher in LAUNCHERS if (end := launcher.read_deadline()) is not None), None)
+
+
+def read_requeue_id() -> str:
+    """Return what tells this start of a requeued job from its other starts; empty outside such a job."""
+    return next((found for launcher in LAUNCHERS if (found := launcher.read_requeue_id())), "")
