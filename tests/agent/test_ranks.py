@@ -79,7 +79,7 @@ class Three:
     def crash(self, trial: Trial, reason: str) -> None:
         self.ended.append((trial.number, "crashed", reason))
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
 
     def close(self) -> None:

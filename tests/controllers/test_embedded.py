@@ -166,8 +166,8 @@ def test_a_script_whose_first_trials_all_fail_is_given_up():
     for _ in range(2):
         controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
     assert controller.ask("a") is None
-    assert controller.ending().given_up
-    assert "max_failures=2" in controller.ending().reason
+    assert controller.completion().aborted
+    assert "max_failures=2" in controller.completion().reason
 
 
 def test_failures_are_not_held_against_a_script_that_worked_once():
@@ -190,8 +190,8 @@ def test_nor_while_one_runs_and_reports(hopeless):
 def test_a_metric_that_is_never_given_ends_the_sweep_at_once():
     controller = failing(max_failures=5)
     controller.complete(controller.ask("a"), Outcome.finished())
-    assert controller.ending().given_up
-    assert "no value of the metric" in controller.ending().reason
+    assert controller.completion().aborted
+    assert "no value of the metric" in controller.completion().reason
 
 
 # -- which sweep a path holds

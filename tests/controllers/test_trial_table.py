@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, PARAMS, Ledger
+from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, PARAMS, TrialTable
 from wandbsweep.storage.change_feed import feed_of
 from wandbsweep.storage.database import open_database
 from wandbsweep.storage.journal import JournalFile, JournalInMemory, WatchedJournal
@@ -19,7 +19,7 @@ class Store:
         self.storage = storage or WatchedJournal(JournalInMemory())
         self.study = self.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "sweep")
         self.feed = feed_of(self.storage, self.study)
-        self.ledger = Ledger()
+        self.ledger = TrialTable()
 
     def read(self):
         self.ledger.update(self.feed.changes())
@@ -159,7 +159,7 @@ def test_the_same_answer_whenever_and_however_one_reads(tmp_path, place):
         store.close(keys[0], ["queued", "finished", "failed"][round_])
         store.read()
         store.claim(number=0, attempt=2)
-    late.storage, late.ledger, late.study = opened(), Ledger(), store.study
+    late.storage, late.ledger, late.study = opened(), TrialTable(), store.study
     late.feed = feed_of(late.storage, store.study)
     assert late.read().records() == store.read().records()
     assert len(late.ledger.entries) == 4

@@ -180,7 +180,7 @@ def test_a_server_that_tells_little(server, monkeypatch):
         monkeypatch.delattr(type(server), f"on_{name}")
     controller = controller_of(server, {**GRID, "metric": {"name": "loss"}}, make_writer=None)
     assert controller.ready("a")
-    assert controller.ending() is None
+    assert controller.completion() is None
     run_all(controller)
     controller.close()
     assert [trial.state for trial in controller.trials()] == ["finished"] * 3
@@ -288,27 +288,27 @@ def test_a_torn_line_is_cut_off(tmp_path):
 
 def test_orders_go_to_wandb(server, endless):
     for order, state in [("paused", "PAUSED"), ("running", "RUNNING"), ("stopped", "FINISHED")]:
-        endless.order = order
-        assert (server.sweeps[endless.sweep_id].state, endless.order) == (state, order)
-    assert endless.ending().reason == "the sweep is finished at W&B"
+        endless.command = order
+        assert (server.sweeps[endless.sweep_id].state, endless.command) == (state, order)
+    assert endless.completion().reason == "the sweep is finished at W&B"
 
 
 def test_a_broken_script_is_given_up(server):
     controller = controller_of(server, RANDOM, max_failures=2)
     for _ in range(2):
-        assert controller.ending() is None
+        assert controller.completion() is None
         controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
     assert controller.ask("a") is None
-    assert controller.ending().given_up
+    assert controller.completion().aborted
     controller.close()
 
 
 def test_who_attends_the_sweep(server, endless, monkeypatch):
-    assert not endless.attended()
+    assert not endless.has_live_agents()
     trial = endless.ask("a")
-    assert endless.attended()
+    assert endless.has_live_agents()
     monkeypatch.setattr("wandbsweep.controllers.hosted.completion.is_dead", lambda process: True)
-    assert not endless.attended()
-    endless.bury()
+    assert not endless.has_live_agents()
+    endless.close_orphans()
     assert [record.state for record in endless.trials()] == ["crashed"]
     assert not endless.owns(trial)

@@ -227,7 +227,7 @@ def test_constants_that_are_not_repeated() -> None:
 @pytest.mark.parametrize("state", ["finished", "Canceled", "CANCELLED"])
 def test_how_a_state_may_be_spelt(server: WandbServer, grid: HostedController, state: str) -> None:
     server.sweeps[grid.sweep_id].state = state
-    ending = grid.ending()
+    ending = grid.completion()
     assert ending is not None
     assert ending.reason in ("the sweep is finished at W&B", "the sweep was cancelled at W&B")
 

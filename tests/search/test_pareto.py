@@ -122,7 +122,7 @@ def test_metrics_may_come_in_reports_of_their_own():
 def test_a_script_that_never_gives_a_metric_is_given_up():
     controller = open_controller(None, load_sweep(CONFIG), study_name=None, max_failures=5)
     finish(controller, controller.ask("a"), loss=1.0)
-    assert controller.ending().given_up
+    assert controller.completion().aborted
 
 
 def test_bayes_covers_the_front():

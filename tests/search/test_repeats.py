@@ -202,9 +202,9 @@ def test_a_target_is_the_means_of_all_runs():
     controller = create_sweep(load_sweep(config), seed=0)
     for value in (0.0, 1.0):
         run(controller, controller.ask("a"), value)
-    assert controller.ending() is None
+    assert controller.completion() is None
     run(controller, controller.ask("a"), 2.0)
-    assert controller.ending().reason == "the target 1 was reached, as the mean of 3 runs"
+    assert controller.completion().reason == "the target 1 was reached, as the mean of 3 runs"
     assert controller.ask("a") is None
 
 

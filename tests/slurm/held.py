@@ -16,7 +16,7 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.trial_table import OUTCOME, Ledger, outcome_of
+from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, outcome_of
 from wandbsweep.storage.open import open_storage
 from wandbsweep.sweep.directory import storage_of
 from wandbsweep.sweep.launch_record import Plan
@@ -193,11 +193,11 @@ class Sweep:
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
-    def ledger(self) -> tuple[Ledger, list[Any]]:
+    def ledger(self) -> tuple[TrialTable, list[Any]]:
         url, study = storage_of(self.directory, self.plan)
         storage = open_storage(self.directory, url)
         attempts = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
-        ledger = Ledger()
+        ledger = TrialTable()
         ledger.update(attempts)
         storage.remove_session()
         return ledger, attempts

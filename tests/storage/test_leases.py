@@ -173,7 +173,7 @@ def test_a_living_agents_trial_is_left_to_it(opened):
     before = time.monotonic()
     assert controller.ask("here") is None
     assert time.monotonic() - before < 5 * LEASE_S
-    assert controller.attended()
+    assert controller.has_live_agents()
     kill(process)
 
 
@@ -265,21 +265,21 @@ def test_an_agent_that_suspects_itself_finds_out(opened):
 
 def test_a_paused_sweep_waits_and_goes_on(opened):
     controller, outside = opened(), opened()
-    outside.order = "paused"
+    outside.command = "paused"
     assert not controller.ready("here")
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(controller.ask, "here")
         time.sleep(0.2)
         assert not asked.done()
-        outside.order = "running"
+        outside.command = "running"
         assert asked.result(10).number == 0
 
 
 def test_a_stopped_sweep_gives_out_no_more_and_lets_go_on_what_runs(opened):
     controller, outside = opened(), opened()
     trial = controller.ask("here")
-    outside.order = "stopped"
-    assert "stopped" in controller.ending().reason
+    outside.command = "stopped"
+    assert "stopped" in controller.completion().reason
     assert controller.ask("here") is None
     assert not controller.report(trial, 0, {"loss": 1.0}).stop
 
@@ -288,7 +288,7 @@ def test_a_cancelled_sweep_stops_what_runs(opened, monkeypatch):
     monkeypatch.setattr("wandbsweep.controllers.embedded.control_requests._AGE_S", 0.0)
     controller, outside = opened(), opened()
     trial = controller.ask("here")
-    outside.order = "cancelled"
+    outside.command = "cancelled"
     assert controller.report(trial, 0, {"loss": 1.0}).reason == "the sweep was cancelled"
     assert controller.ask("here") is None
 
@@ -302,7 +302,7 @@ def test_what_fails_on_a_bad_node_is_given_to_others(tmp_path):
     controller.complete(controller.ask("good"), Outcome.finished())
     doubted = []
     while trial := controller.ask("bad"):
-        assert controller.doubt(trial, "CUDA error")
+        assert controller.reassign_suspect(trial, "CUDA error")
         doubted.append(trial.number)
     assert doubted == [1, 2, 3]  # and then it asks no more
     rest = []
@@ -317,15 +317,15 @@ def test_what_fails_on_two_nodes_has_failed(tmp_path):
     controller = create_sweep(SPEC, tmp_path)
     keep = controller.ask("good")
     trial = controller.ask("bad")
-    assert controller.doubt(trial, "no")
+    assert controller.reassign_suspect(trial, "no")
     again = controller.ask("other")
     assert again.number == trial.number
-    assert not controller.doubt(again, "no")
+    assert not controller.reassign_suspect(again, "no")
     controller.complete(keep, Outcome.finished(1.0))
     controller.close()
 
 
 def test_alone_there_is_nobody_to_doubt_it_with(tmp_path):
     controller = create_sweep(SPEC, tmp_path)
-    assert not controller.doubt(controller.ask("a"), "broken script")
+    assert not controller.reassign_suspect(controller.ask("a"), "broken script")
     controller.close()

@@ -150,7 +150,7 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
     elif result.preempted:
         controller.release(trial, "its process was asked to end")
     elif result.error:
-        if not controller.doubt(trial, result.error):
+        if not controller.reassign_suspect(trial, result.error):
             controller.complete(trial, Outcome.failed(result.error))
     else:
         controller.complete(trial, Outcome.finished(result.returned))

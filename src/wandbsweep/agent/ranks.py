@@ -153,7 +153,7 @@ class Leader:
         self._lead.close()
         if self._lead.crashed():
             self._controller.crash(trial, reason)
-        elif not self._controller.doubt(trial, reason):
+        elif not self._controller.reassign_suspect(trial, reason):
             self._controller.complete(trial, Outcome.failed(reason))
         self._given_up = trial
         return Decision(stop=True, reason=reason)
@@ -175,12 +175,12 @@ class Leader:
         self._lead.close()
         self._controller.crash(trial, self._lead.because(reason))
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         self._lead.close()
         if self._lead.crashed(within_s=_CAUSE_S):  # then what rank 0 raises is that it cannot reach the other one
             self._controller.crash(trial, self._lead.because(reason))
             return True
-        return self._controller.doubt(trial, self._lead.because(reason))
+        return self._controller.reassign_suspect(trial, self._lead.because(reason))
 
     def close(self) -> None:
         self._controller.close()
@@ -368,7 +368,7 @@ class Follower:
     def crash(self, trial: Trial, reason: str) -> None:
         self._end(reason, crashed=True)
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.completion import Ending
+    from wandbsweep.controllers.completion import Completion
 
 
 class Controller(Protocol):
@@ -44,7 +44,7 @@ class Controller(Protocol):
     def crash(self, trial: Trial, reason: str) -> None:
         """The process that ran ``trial`` died: it is given out again, or stays ``crashed`` after too many attempts."""
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         """Whether a failed ``trial`` was given to another agent, since this one's node may be to blame."""
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Controller(Protocol):
 class SweepController(Controller, Protocol):
     """What the launching process and the command line need of a controller besides."""
 
-    order: str
+    command: str
     """What somebody ordered from outside: ``running``, ``paused``, ``stopped`` or ``cancelled``; may be set."""
 
     @property
@@ -64,11 +64,11 @@ class SweepController(Controller, Protocol):
     def trials(self) -> list[TrialRecord]:
         """Every trial ever asked for, by number."""
 
-    def ending(self) -> Ending | None:
+    def completion(self) -> Completion | None:
         """Why no more trials are given out; None: there are more."""
 
-    def attended(self) -> bool | None:
+    def has_live_agents(self) -> bool | None:
         """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
 
-    def bury(self) -> None:
+    def close_orphans(self) -> None:
         """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""

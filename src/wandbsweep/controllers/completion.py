@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wandbsweep.controllers.trial_table import Ledger, best_of
+from wandbsweep.controllers.trial_table import TrialTable, best_of
 from wandbsweep.search.repeats import reached
 
 if TYPE_CHECKING:
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """Why nothing more is given out; ``given_up`` when that is nothing to be happy about."""
+class Completion:
+    """Why nothing more is given out; ``aborted`` when that is nothing to be happy about."""
 
     reason: str
-    given_up: bool = False
+    aborted: bool = False
 
 
-def over_for_all(ledger: Ledger, spec: SweepSpec, *, order: str, max_failures: int | None) -> Ending | None:
+def over_for_all(ledger: TrialTable, spec: SweepSpec, *, order: str, max_failures: int | None) -> Completion | None:
     """Why no agent gets a trial any more, whatever is left to give out."""
     target = spec.metric.target if spec.metric else None
     # With repeats a target is a mean's, not that of one lucky run.
@@ -28,10 +28,10 @@ def over_for_all(ledger: Ledger, spec: SweepSpec, *, order: str, max_failures: i
     over = called_off(order) or given_up(ledger, max_failures=max_failures) or target_reached(ledger, target=single)
     if over or target is None or not spec.repeats or not reached(target, ledger.records(), spec.repeats, spec.goal):
         return over
-    return Ending(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
+    return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
 
 
-def given_up(ledger: Ledger, *, max_failures: int | None) -> Ending | None:
+def given_up(ledger: TrialTable, *, max_failures: int | None) -> Completion | None:
     """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
     if max_failures is None:
         return None
@@ -41,26 +41,26 @@ def given_up(ledger: Ledger, *, max_failures: int | None) -> Ending | None:
     if any(ledger.record(entry).value is not None for entry in ledger.open):
         return None  # something runs, and well: it is not the script
     if ledger.hopeless:
-        return Ending("the script ran, but gave no value of the metric", given_up=True)
-    return Ending(f"the first {failures} trials all failed (max_failures={max_failures})", given_up=True)
+        return Completion("the script ran, but gave no value of the metric", aborted=True)
+    return Completion(f"the first {failures} trials all failed (max_failures={max_failures})", aborted=True)
 
 
-def target_reached(ledger: Ledger, *, target: float | None) -> Ending | None:
+def target_reached(ledger: TrialTable, *, target: float | None) -> Completion | None:
     if target is None:
         return None
     values = [ledger.best, *(ledger.record(entry).value for entry in ledger.open)]
     best = best_of([value for value in values if value is not None], ledger.goal)
     if best is None or (best < target if ledger.goal == "maximize" else best > target):
         return None
-    return Ending(f"the target {target:g} was reached")
+    return Completion(f"the target {target:g} was reached")
 
 
-def all_given_out(ledger: Ledger, *, cap: int | None, agent: str | None = None) -> Ending | None:
+def all_given_out(ledger: TrialTable, *, cap: int | None, agent: str | None = None) -> Completion | None:
     if cap is None or len(ledger.entries) < cap or ledger.queued(agent) is not None:
         return None
-    return Ending(f"all {cap} trials were given out")
+    return Completion(f"all {cap} trials were given out")
 
 
-def called_off(order: str) -> Ending | None:
+def called_off(order: str) -> Completion | None:
     """Somebody said so: ``wandbsweep stop`` or ``wandbsweep cancel``."""
-    return Ending(f"the sweep was {order}") if order in ("stopped", "cancelled") else None
+    return Completion(f"the sweep was {order}") if order in ("stopped", "cancelled") else None

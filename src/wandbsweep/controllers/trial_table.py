@@ -95,7 +95,7 @@ class StoredOutcome(TypedDict):
 
 
 @dataclass(slots=True)
-class Entry:
+class TrialEntry:
     """One trial: how many valid attempts it has, and the newest of them as stored."""
 
     number: int
@@ -127,11 +127,11 @@ class Entry:
 
 
 @dataclass
-class Ledger:
+class TrialTable:
     """The trials of one sweep, brought up to date by ``update``."""
 
     goal: str = "minimize"
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[TrialEntry] = field(default_factory=list)
     ended: Counter[State] = field(default_factory=Counter)
     """How many trials ended in which state."""
     best: float | None = None
@@ -141,9 +141,9 @@ class Ledger:
     """By agent: the trials that failed there, and that another agent is to try."""
     able: set[str] = field(default_factory=set)
     """The agents that brought a trial to its end."""
-    _attempts: dict[int, Entry | None] = field(default_factory=dict)
+    _attempts: dict[int, TrialEntry | None] = field(default_factory=dict)
     """By the store's id of every attempt seen; None: void."""
-    _open: dict[int, Entry] = field(default_factory=dict)
+    _open: dict[int, TrialEntry] = field(default_factory=dict)
     _queued: set[int] = field(default_factory=set)
     _histories: dict[int, Counted] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
@@ -179,18 +179,18 @@ class Ledger:
         return len(self._attempts)
 
     @property
-    def open(self) -> list[Entry]:
+    def open(self) -> list[TrialEntry]:
         """The trials that run or wait, by number."""
         return sorted(self._open.values(), key=lambda entry: entry.number)
 
     @property
-    def running(self) -> list[Entry]:
+    def running(self) -> list[TrialEntry]:
         return [entry for entry in self.open if entry.number not in self._queued]
 
     def records(self) -> list[TrialRecord]:
         return [self.record(entry) for entry in self.entries]
 
-    def record(self, entry: Entry) -> TrialRecord:
+    def record(self, entry: TrialEntry) -> TrialRecord:
         if entry.record is None:
             entry.record = _record(entry, self.goal)
         return entry.record
@@ -203,13 +203,13 @@ class Ledger:
         self._changed.clear()
         return self._histories
 
-    def queued(self, agent: str | None = None) -> Entry | None:
+    def queued(self, agent: str | None = None) -> TrialEntry | None:
         """The lowest-numbered trial that was given back, and that ``agent`` has not failed before."""
         failed = self.doubts.get(agent, set()) if agent is not None else set()
         waiting = self._queued - failed
         return self.entries[min(waiting)] if waiting else None
 
-    def _admitted(self, attempt: Attempt) -> Entry | None:
+    def _admitted(self, attempt: Attempt) -> TrialEntry | None:
         """The trial that a new attempt belongs to; None: it is void, or somebody else's use of the store."""
         claim: Claim | None = attempt.system_attrs.get(CLAIM)
         if claim is None:
@@ -218,7 +218,7 @@ class Ledger:
         if number is None:
             if claim["cap"] is not None and len(self.entries) >= claim["cap"]:
                 return None
-            entry = Entry(len(self.entries), 1, _timestamp(attempt.datetime_start), attempt)
+            entry = TrialEntry(len(self.entries), 1, _timestamp(attempt.datetime_start), attempt)
             self.entries.append(entry)
             self._open[entry.number] = entry
             return entry
@@ -228,7 +228,7 @@ class Ledger:
         entry.claims[attempt._trial_id] = attempt
         return entry
 
-    def _settle(self, entry: Entry) -> None:
+    def _settle(self, entry: TrialEntry) -> None:
         """Decide the claims of ``entry`` that can be: none while its newest attempt is open."""
         while entry.number in self._queued and (successor := _next_claim(entry)):
             entry.attempts += 1
@@ -239,7 +239,7 @@ class Ledger:
                 del entry.claims[key]
                 self._attempts[key] = None
 
-    def _refresh(self, entry: Entry, newest: Attempt) -> None:
+    def _refresh(self, entry: TrialEntry, newest: Attempt) -> None:
         if newest is not entry.newest:
             entry.newest, entry.record = newest, None
         self._changed.add(entry.number)
@@ -277,7 +277,7 @@ def _claim(attempt: Attempt) -> Claim:
     return claim
 
 
-def _next_claim(entry: Entry) -> Attempt | None:
+def _next_claim(entry: TrialEntry) -> Attempt | None:
     following = (claim for claim in entry.claims.values() if _claim(claim)["attempt"] == entry.attempts + 1)
     return next(following, None)
 
@@ -288,7 +288,7 @@ def best_of(values: Sequence[float], goal: str) -> float | None:
     return (max if goal == "maximize" else min)(finite, default=None)
 
 
-def _record(entry: Entry, goal: str) -> TrialRecord:
+def _record(entry: TrialEntry, goal: str) -> TrialRecord:
     attempt = entry.newest
     reports = attempt.intermediate_values
     common: dict[str, Any] = {

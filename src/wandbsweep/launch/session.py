@@ -65,9 +65,9 @@ class Session:
         self.settings = settings
         self._adviser = Adviser()
         self._controller = prepared.plan.open_controller(prepared.directory, prepared.spec)
-        if prepared.joined and self._controller.order in ("stopped", "cancelled"):
-            log.warning("The sweep was %s; it goes on now.", self._controller.order)
-            self._controller.order = "running"
+        if prepared.joined and self._controller.command in ("stopped", "cancelled"):
+            log.warning("The sweep was %s; it goes on now.", self._controller.command)
+            self._controller.command = "running"
         profile = find_profile(launcher)
         self.isolation: Isolation = profile.choose_isolation(settings.isolation)
         self.devices = devices_under(launcher, settings, self._agents())
@@ -108,7 +108,7 @@ class Session:
             print("No trial was left for this machine: W&B has given all of them to others.", file=sys.stderr)
             return []
         unfinished = self._tell_what_is_left()
-        if self._controller.ending() is not None and self.prepared.plan.wandb:
+        if self._controller.completion() is not None and self.prepared.plan.wandb:
             wandb_page.conclude(self.prepared.directory, Plan.load(self.prepared.directory))
         if self.prepared.plain:
             if isinstance(failure, Exception) and unfinished:
@@ -126,7 +126,7 @@ class Session:
 
     def _standing(self, results: SweepResults) -> list[str]:
         """What the picture says besides."""
-        if self.prepared.plan.hosted is None and self._controller.order == "paused":
+        if self.prepared.plan.hosted is None and self._controller.command == "paused":
             return [f"Paused; go on with: wandbsweep resume {results.sweep_id}"]
         return []
 
@@ -138,7 +138,7 @@ class Session:
         found: list[tuple[int, Any]] = []
         failure: Exception | None = None
         before = -1
-        while self._controller.ending() is None and (progress := self._progress()) != before:
+        while self._controller.completion() is None and (progress := self._progress()) != before:
             before = progress
             numbers = reserve_agents(self.prepared.directory, self._agents())
             try:
@@ -152,10 +152,10 @@ class Session:
             self._await_the_others(lost=failure is not None)
             if self.settings.count is not None and failure is None and not self._stranded():
                 break
-            if self._controller.attended():
+            if self._controller.has_live_agents():
                 break
-        if self._controller.ending() is not None:
-            self._controller.bury()
+        if self._controller.completion() is not None:
+            self._controller.close_orphans()
         return [job for _, job in sorted(found, key=lambda numbered: numbered[0])], failure
 
     def _progress(self) -> int:
@@ -173,7 +173,7 @@ class Session:
         """
         seen = time.monotonic()
         while True:
-            attended = self._controller.attended()
+            attended = self._controller.has_live_agents()
             if attended is False and (not lost or time.monotonic() - seen > _BETWEEN_TRIALS_S):
                 return
             if attended and not lost:
@@ -183,7 +183,7 @@ class Session:
             time.sleep(_POLL_S)
 
     def _detach(self, launch: Launch) -> list[Any]:
-        if (ending := self._controller.ending()) is not None:
+        if (ending := self._controller.completion()) is not None:
             print(f"Nothing to submit: {ending.reason}.")
             return []
         numbers = reserve_agents(self.prepared.directory, self._agents())
@@ -235,7 +235,7 @@ class Session:
 
     def _tell_what_is_left(self) -> bool:
         """Say which trials are not done though the agents are; whether there are any."""
-        ending = self._controller.ending()
+        ending = self._controller.completion()
         counts = self._results().counts
         running, queued = counts.get("running", 0), counts.get("queued", 0)
         cap = self._controller.cap
@@ -269,9 +269,9 @@ class Session:
             raise SystemExit(1)
 
     def _exit_status(self) -> None:
-        ending = self._controller.ending()
+        ending = self._controller.completion()
         results = self._results()
-        if ending is not None and ending.given_up:
+        if ending is not None and ending.aborted:
             print(f"The sweep was given up: {ending.reason}.", file=sys.stderr)
             _print_failure(results)
             raise SystemExit(1)

@@ -18,13 +18,13 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.trial_table import Ledger, outcome_of
+from wandbsweep.controllers.trial_table import TrialTable, outcome_of
 from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal, SweepSpec
 from wandbsweep.stopping.adaptive_halving import FIRST, auto
 from wandbsweep.stopping.successive_halving import hyperband
 from wandbsweep.trial import Trial
 
-Stopper = Callable[[Trial, Ledger], str | None]
+Stopper = Callable[[Trial, TrialTable], str | None]
 """Why a running trial is to be stopped; None: it goes on."""
 
 
@@ -65,11 +65,11 @@ def make_pruner(settings: EarlyTerminate) -> BasePruner:
         return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)
 
 
-def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: Ledger) -> str | None:
+def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: TrialTable) -> str | None:
     return hyperband(settings, goal, ledger.histories(), {trial.number}).get(trial.number)
 
 
-def _auto(goal: Goal, first: float, trial: Trial, ledger: Ledger) -> str | None:
+def _auto(goal: Goal, first: float, trial: Trial, ledger: TrialTable) -> str | None:
     histories = ledger.histories()
     ended = (entry for entry in ledger.entries if entry.newest.state.is_finished())
     finished = {entry.number for entry in ended if outcome_of(entry.newest)["state"] == "finished"}
@@ -77,7 +77,7 @@ def _auto(goal: Goal, first: float, trial: Trial, ledger: Ledger) -> str | None:
 
 
 def _pruned(
-    name: str, pruner: BasePruner, study: _NewestAttempts, storage: BaseStorage, trial: Trial, ledger: Ledger
+    name: str, pruner: BasePruner, study: _NewestAttempts, storage: BaseStorage, trial: Trial, ledger: TrialTable
 ) -> str | None:
     study.newest = frozenset(entry.newest._trial_id for entry in ledger.entries)
     frozen = storage.get_trial(trial.key)

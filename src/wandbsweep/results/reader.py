@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.controllers.trial_table import Ledger
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_results import SweepResults
 from wandbsweep.spec.load import load_sweep
@@ -31,7 +31,7 @@ _OPENING_S = 5.0
 class Stored:
     """What a store holds beyond the trials as they stand."""
 
-    ledger: Ledger
+    ledger: TrialTable
     attributes: Mapping[str, Any]
     """Of the study."""
     attempts: Sequence[Attempt]
@@ -93,7 +93,7 @@ class _Source:
             from wandbsweep.storage.database_reader import DatabaseReader
 
             self.reader = DatabaseReader(url, study, wait_s=_OPENING_S)
-        self._ledger: Ledger | None = None
+        self._ledger: TrialTable | None = None
         self._attempts: dict[int, Attempt] = {}
         self._fresh: list[Attempt] = []
 
@@ -102,7 +102,7 @@ class _Source:
 
     def stored(self, goal: str) -> Stored:
         if self._ledger is None or self._ledger.goal != goal:
-            self._ledger = Ledger(goal)
+            self._ledger = TrialTable(goal)
             self._fresh = [*self._attempts.values(), *self._fresh]
         self._ledger.update(self._fresh)
         self._attempts |= {attempt._trial_id: attempt for attempt in self._fresh}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import FrozenTrial
 
-from wandbsweep.controllers.trial_table import Attempt, Ledger
+from wandbsweep.controllers.trial_table import Attempt, TrialTable
 from wandbsweep.storage.journal import WatchedJournal
 
 if TYPE_CHECKING:
@@ -78,18 +78,18 @@ class View:
 
     def __init__(self, feed: Feed, goal: str) -> None:
         self._feed = feed
-        self._ledger = Ledger(goal)
+        self._ledger = TrialTable(goal)
         self._lock = threading.RLock()
 
     @contextmanager
-    def now(self, *, created: bool = False) -> Iterator[Ledger]:
+    def now(self, *, created: bool = False) -> Iterator[TrialTable]:
         """Brought up to date with the store; ``created``: only with what attempts there are."""
         with self._lock:
             self._ledger.update(self._feed.changes(created=created))
             yield self._ledger
 
     @contextmanager
-    def last(self) -> Iterator[Ledger]:
+    def last(self) -> Iterator[TrialTable]:
         """As it was when one last looked."""
         with self._lock:
             yield self._ledger

@@ -14,7 +14,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
-from wandbsweep.controllers.trial_table import Ledger
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal import JournalFile, JournalInMemory, WatchedJournal
@@ -58,9 +58,9 @@ def leases_of(storage: Store, study: int, path: Path | None) -> Leases | None:
     return None if path is None else FileLeases(path / LEASES)
 
 
-def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> Ledger:
+def read_ledger(storage: BaseStorage, study_name: str, goal: str) -> TrialTable:
     """What ``storage`` knows of a sweep's trials, without a controller."""
-    ledger = Ledger(goal)
+    ledger = TrialTable(goal)
     try:
         study = storage.get_study_id_from_name(study_name)
     except KeyError:  # set up, and not started yet

@@ -99,7 +99,7 @@ def conclude(directory: Path, plan: Plan) -> None:
 
 def conclude_last(directory: Path, plan: Plan, controller: SweepController) -> None:
     """``conclude`` by the agent of a detached sweep that ends last: nobody else is there to do it."""
-    if not plan.wandb or controller.ending() is None:
+    if not plan.wandb or controller.completion() is None:
         return
     states = [trial.state for trial in controller.trials()]
     if "running" in states:

@@ -27,10 +27,10 @@ def run(options: argparse.Namespace, *, order: str) -> int:
 
     results = opened(options)
     controller = open_controller_of(results)
-    before = controller.order
+    before = controller.command
     ended = order == "running" and before in ("stopped", "cancelled")
     if not ended:
-        controller.order = order
+        controller.command = order
     controller.close()
     running = results.counts.get("running", 0)
     if options.json:

@@ -8,14 +8,14 @@ until then.
 
 from __future__ import annotations
 
-from wandbsweep.controllers.trial_table import Entry, Ledger
+from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 
 STRIKES = 3
 _QUICK_S = 30.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
-def is_doubtful(ledger: Ledger, entry: Entry, *, lasted_s: float) -> bool:
+def is_doubtful(ledger: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool:
     """Whether the failure of ``entry``'s newest attempt, after ``lasted_s`` seconds, may be its agent's fault."""
     agent = entry.agent
     if agent in ledger.able or lasted_s > _QUICK_S or any(entry.number in failed for failed in ledger.doubts.values()):
@@ -23,13 +23,13 @@ def is_doubtful(ledger: Ledger, entry: Entry, *, lasted_s: float) -> bool:
     return bool(ledger.able) or any(other.agent != agent for other in ledger.running)
 
 
-def is_bad(ledger: Ledger, agent: str) -> bool:
+def is_bad(ledger: TrialTable, agent: str) -> bool:
     """Whether ``agent`` is to ask no more: it fails what others can do."""
     strikes = len(ledger.doubts.get(agent, ()))
     return agent not in ledger.able and strikes >= STRIKES and _others_do_well(ledger, agent)
 
 
-def wait_s(ledger: Ledger, agent: str) -> float:
+def wait_s(ledger: TrialTable, agent: str) -> float:
     """How long ``agent`` should wait before it asks again, in seconds."""
     strikes = len(ledger.doubts.get(agent, ()))
     if not strikes or agent in ledger.able or _others_do_well(ledger, agent):
@@ -37,6 +37,6 @@ def wait_s(ledger: Ledger, agent: str) -> float:
     return float(min(_FIRST_WAIT_S * 2 ** (strikes - 1), _LONGEST_WAIT_S))
 
 
-def _others_do_well(ledger: Ledger, agent: str) -> bool:
+def _others_do_well(ledger: TrialTable, agent: str) -> bool:
     running = (entry for entry in ledger.running if entry.agent != agent)
     return bool(ledger.able - {agent}) or any(ledger.record(entry).value is not None for entry in running)

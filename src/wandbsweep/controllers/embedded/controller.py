@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.completion import Ending, all_given_out, over_for_all
+from wandbsweep.controllers.completion import Completion, all_given_out, over_for_all
 from wandbsweep.controllers.embedded import bad_nodes as doubt
 from wandbsweep.controllers.embedded.control_requests import Orders
 from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
@@ -29,10 +29,10 @@ from wandbsweep.controllers.trial_table import (
     OUTCOME,
     PARAMS,
     Claim,
-    Entry,
-    Ledger,
     StoredOutcome,
     StoredParams,
+    TrialEntry,
+    TrialTable,
     best_of,
 )
 from wandbsweep.errors import SweepConfigError
@@ -119,7 +119,7 @@ class EmbeddedController:
         with self._view.now() as ledger:
             return ledger.records()
 
-    def ending(self) -> Ending | None:
+    def completion(self) -> Completion | None:
         """Why no more trials are given out; None: there are more."""
         self._orders.read()
         with self._view.now() as ledger:
@@ -180,7 +180,7 @@ class EmbeddedController:
                 over = self._why_over(ledger, agent, self._lapsed(ledger))
                 if over is None or over != self._all_out(ledger, agent):
                     return True
-            return self.attended() is not None
+            return self.has_live_agents() is not None
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
         with self._storage.connected():
@@ -226,7 +226,7 @@ class EmbeddedController:
         reason = reason if again else f"{reason}; attempt {len(lost)} of {self._max_attempts}"
         self._give_back(trial.key, reason, state="queued" if again else "crashed", lost=True)
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         """Give a trial that failed to another agent, where this one may be to blame (``doubt.py``); whether it was."""
         with self._view.now() as ledger:
             entry = ledger.entries[trial.number]
@@ -250,15 +250,15 @@ class EmbeddedController:
     # -- who lives ----------------------------------------------------------------------------------------------
 
     @property
-    def order(self) -> str:
+    def command(self) -> str:
         """What somebody outside ordered: one of ``orders.ORDERS``."""
         return self._orders.read()
 
-    @order.setter
-    def order(self, order: str) -> None:
-        self._orders.give(order)
+    @command.setter
+    def command(self, command: str) -> None:
+        self._orders.give(command)
 
-    def attended(self) -> bool | None:
+    def has_live_agents(self) -> bool | None:
         """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
         if self._keeper is None or not (owners := self._owners()):
             return False
@@ -266,7 +266,7 @@ class EmbeddedController:
         verdicts = {self._keeper.watch.verdict(owner) for owner in owners}
         return None if "unknown" in verdicts else "alive" in verdicts
 
-    def bury(self) -> None:
+    def close_orphans(self) -> None:
         """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""
         while True:
             with self._view.now() as ledger:
@@ -282,12 +282,12 @@ class EmbeddedController:
         with self._view.now() as ledger:
             return {entry.owner for entry in ledger.running if entry.owner and entry.owner != own}
 
-    def _lapsed(self, ledger: Ledger) -> Entry | None:
+    def _lapsed(self, ledger: TrialTable) -> TrialEntry | None:
         """A trial whose agent has vanished."""
         lapsed = self._keeper.watch.lapsed if self._keeper else []
         return next((entry for entry in ledger.running if entry.owner in lapsed), None) if lapsed else None
 
-    def _ghost(self, ledger: Ledger) -> Entry | None:
+    def _ghost(self, ledger: TrialTable) -> TrialEntry | None:
         """A trial that is this process's, and that it knows nothing of: the answer of a database was lost."""
         own = self._keeper.owner if self._keeper else None
         mine = (entry for entry in ledger.running if own is not None and entry.owner == own)
@@ -318,20 +318,20 @@ class EmbeddedController:
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
-    def _ending(self, ledger: Ledger) -> Ending | None:
+    def _ending(self, ledger: TrialTable) -> Completion | None:
         return self._why_over(ledger, None, self._lapsed(ledger))
 
-    def _why_over(self, ledger: Ledger, agent: str | None, lost: Entry | None) -> Ending | None:
+    def _why_over(self, ledger: TrialTable, agent: str | None, lost: TrialEntry | None) -> Completion | None:
         """Why ``agent`` is given no more trials, where ``lost`` is one that it could take over."""
         over = self._over_for_all(ledger)
         if over is None and agent is not None and doubt.is_bad(ledger, agent):
-            return Ending(f"agent {agent} failed {doubt.STRIKES} trials while others do well")
+            return Completion(f"agent {agent} failed {doubt.STRIKES} trials while others do well")
         return over or (None if lost else self._all_out(ledger, agent))
 
-    def _all_out(self, ledger: Ledger, agent: str | None) -> Ending | None:
+    def _all_out(self, ledger: TrialTable, agent: str | None) -> Completion | None:
         return all_given_out(ledger, cap=self.cap, agent=agent)
 
-    def _over_for_all(self, ledger: Ledger) -> Ending | None:
+    def _over_for_all(self, ledger: TrialTable) -> Completion | None:
         return over_for_all(ledger, self.spec, order=self._orders.last, max_failures=self._max_failures)
 
     def _open_new(self, agent: str) -> Trial | None:
@@ -503,7 +503,7 @@ class EmbeddedController:
 class _Left:
     """A trial that is to be gone on with, as it stands."""
 
-    def __init__(self, entry: Entry, record: TrialRecord) -> None:
+    def __init__(self, entry: TrialEntry, record: TrialRecord) -> None:
         self.record = record
         self.key = entry.newest._trial_id
         self.agent = entry.agent

@@ -17,7 +17,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from wandbsweep.controllers.trial_table import PARAMS, Ledger, StoredParams
+from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
 from wandbsweep.search.make import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -120,7 +120,7 @@ class Chooser:
             choosing = self._choosing(self._view.now(), number)
         return bool(choosing) and time.monotonic() > patient_until
 
-    def _choosing(self, view: AbstractContextManager[Ledger], number: int) -> list[int]:
+    def _choosing(self, view: AbstractContextManager[TrialTable], number: int) -> list[int]:
         """The other trials that have no parameters yet."""
         with view as ledger:
             without = [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
@@ -150,7 +150,7 @@ def stored_params(number: int, params: Mapping[str, Any] | None) -> StoredParams
     return None if params is None else StoredParams(number=number, values=packed(params))
 
 
-def _others(ledger: Ledger, number: int) -> list[TrialRecord]:
+def _others(ledger: TrialTable, number: int) -> list[TrialRecord]:
     return [trial for trial in ledger.records() if trial.number != number]
 
 

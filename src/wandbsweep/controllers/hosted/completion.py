@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wandbsweep.controllers.completion import Ending
+from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.hosted.client import SweepClient
 from wandbsweep.controllers.hosted.log import Entry, is_dead, is_here
 
@@ -18,16 +18,18 @@ _OVER: Mapping[str | None, str] = {
 }
 
 
-def why_over(state: str | None, entries: Sequence[Entry], *, cap: int | None, given_up: int | None) -> Ending | None:
+def why_over(
+    state: str | None, entries: Sequence[Entry], *, cap: int | None, given_up: int | None
+) -> Completion | None:
     """Why nothing more is given out. ``state``: W&B's; ``given_up``: after how many failures, with nothing else."""
     ended = [entry.newest.state for entry in entries]
     failures = sum(state in ("failed", "crashed") for state in ended)
     if given_up is not None and failures >= given_up and failures == len(entries):
-        return Ending(f"the first {failures} trials all failed (max_failures={given_up})", given_up=True)
+        return Completion(f"the first {failures} trials all failed (max_failures={given_up})", aborted=True)
     if state not in ("RUNNING", "PAUSED", "PENDING") and state in _OVER:
-        return Ending(_OVER[state])
+        return Completion(_OVER[state])
     if cap is not None and len(entries) >= cap and "queued" not in ended:
-        return Ending(f"all {cap} trials were given out")
+        return Completion(f"all {cap} trials were given out")
     return None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.completion import Ending
+from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.hosted.agents import Desk, Slot
 from wandbsweep.controllers.hosted.auth import Login, read_login
 from wandbsweep.controllers.hosted.client import Command, SweepClient, complete_login, values_of
@@ -103,23 +103,23 @@ class HostedController:
         return self._client.state()
 
     @property
-    def order(self) -> str:
+    def command(self) -> str:
         """What somebody ordered at W&B: running, paused, stopped or cancelled; setting it orders it there."""
         return ORDERS.get(self.state() or "CANCELED", "running")
 
-    @order.setter
-    def order(self, order: str) -> None:
-        self._client.set_state(next(state for state, name in ORDERS.items() if name == order))
+    @command.setter
+    def command(self, command: str) -> None:
+        self._client.set_state(next(state for state, name in ORDERS.items() if name == command))
 
-    def ending(self) -> Ending | None:
+    def completion(self) -> Completion | None:
         return why_over(self.state(), self.log.entries(), cap=self.cap, given_up=self._max_failures)
 
-    def attended(self) -> bool:
+    def has_live_agents(self) -> bool:
         """Whether anybody runs a trial that our agents were given."""
         running = [entry for entry in self.log.entries() if entry.newest.state == "running"]
         return any(not has_vanished(self._client, entry) for entry in running)
 
-    def bury(self) -> None:
+    def close_orphans(self) -> None:
         """Close the trials whose processes vanished, since nobody will go on with them."""
         for entry in self.log.entries():
             if entry.newest.state == "running" and has_vanished(self._client, entry):
@@ -292,7 +292,7 @@ class HostedController:
         else:
             self._end(trial.key, entry, "queued", reason, ours=True)
 
-    def doubt(self, trial: Trial, reason: str) -> bool:
+    def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
 
     def _end(
