@@ -11,8 +11,6 @@ UPWARD: dict[str, set[str]] = {
     "results.liveness": {"launch.resume"},
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
-    "sweep.directory": {"controllers.embedded.controller"},
-    "sweep.launch_record": {"bridge.override_strings", "controllers.base", "controllers.hosted.controller"},
     "wandb_runs.page": {"controllers.base", "controllers.hosted.auth"},
 }
 
@@ -62,8 +60,6 @@ CYCLES: set[str] = {
     "storage.database_writer",
     "storage.leases",
     "storage.open",
-    "sweep.directory",
-    "sweep.launch_record",
     "wandb_runs.run",
 }
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wandbsweep import stopping
+    from wandbsweep.controllers.open import create_sweep
     from wandbsweep.current import CurrentTrial, current_trial
     from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError, SweepError
     from wandbsweep.results.sweep_results import SweepResults, open_sweep
     from wandbsweep.spec.distributions import Parameter
     from wandbsweep.spec.load import load_sweep
     from wandbsweep.spec.sweep_spec import SweepSpec
-    from wandbsweep.sweep.directory import create_sweep
     from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
 # Where each public name lives; imported when it is first used, so that importing the package costs nothing.
@@ -30,7 +30,7 @@ _HOMES = {
     "SweepSpec": "spec.sweep_spec",
     "Trial": "trial",
     "TrialRecord": "trial",
-    "create_sweep": "sweep.directory",
+    "create_sweep": "controllers.open",
     "current_trial": "current",
     "load_sweep": "spec.load",
     "open_sweep": "results.sweep_results",

@@ -172,7 +172,7 @@ def test_a_sweep_that_was_misspelt(here, said):
         ("journal.log", "not json", "journal.log, line 4: the journal is damaged: 'not json' is no JSON object"),
         ("journal.log", "[1]", "journal.log, line 4: the journal is damaged: '[1]' is no JSON object"),
         (".sweep/plan.json", "{", ".sweep/plan.json is damaged: line 2, column 1: no valid JSON"),
-        (".sweep/plan.json", "{}", ".sweep/plan.json holds no plan of a sweep"),
+        (".sweep/plan.json", "{}", ".sweep/plan.json holds no launch record"),
     ],
 )
 @pytest.mark.parametrize("command", ["status", "table", "best"])

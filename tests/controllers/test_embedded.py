@@ -14,8 +14,9 @@ import pytest
 from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, everything, record
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.embedded.controller import EmbeddedController
+from wandbsweep.controllers.open import open_embedded
 from wandbsweep.storage.optuna_params import Mirror
-from wandbsweep.sweep.directory import open_controller, write_spec
+from wandbsweep.sweep.directory import write_spec
 
 
 class Here(ControllerTestCase):
@@ -158,7 +159,7 @@ def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processe
 
 def failing(max_failures=2, config=RANDOM):
     spec = load_sweep(config)
-    return open_controller(None, spec, study_name=None, max_failures=max_failures)
+    return open_embedded(None, spec, study_name=None, max_failures=max_failures)
 
 
 def test_a_script_whose_first_trials_all_fail_is_given_up():

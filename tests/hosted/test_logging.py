@@ -16,7 +16,7 @@ from tests.hosted.artifacts import ArtifactServer, metadata
 from tests.hosted.parts import QUICK_CLIENT, keys_in
 from tests.hosted.server import API_KEY
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.wandb_runs import page as wandb_page
 
 ROOT = Path(__file__).parents[2]
@@ -187,14 +187,14 @@ def concluded(home):
         controller.report(trial, 0, {"val/accuracy": 0.5 + trial.number / 10})
         controller.complete(trial, Outcome.finished())
     controller.close()
-    return home / "done", partial(Plan, "done", str(home), None, "train", [], [], [], [], ["train.py"])
+    return home / "done", partial(LaunchRecord, "done", str(home), None, "train", [], [], [], [], ["train.py"])
 
 
 def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):
     directory, plan = concluded
     plan(wandb={"summary": True, "project": "digits", "group": "mine"}).save(directory)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    wandb_page.conclude(directory, Plan.load(directory))
+    wandb_page.conclude(directory, LaunchRecord.load(directory))
     assert server.requests == []
     assert f"wandb sync {directory}/wandb/offline-run-" in capfd.readouterr().out
     sync(directory / "wandb")
@@ -209,13 +209,13 @@ def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd,
     directory, plan = concluded
     server.fail("UpsertBucket", status=403, times=99)
     plan(wandb={"summary": None, "project": "digits"}).save(directory)
-    wandb_page.conclude(directory, Plan.load(directory))
+    wandb_page.conclude(directory, LaunchRecord.load(directory))
     (line,) = caplog.messages
     assert line.startswith("The sweep's summary is not at W&B: ")
     assert "CommError" in line
     assert API_KEY not in line
     monkeypatch.setattr(wandb_page, "_PATIENCE_S", 0.1)
-    wandb_page.conclude(directory, Plan.load(directory))
+    wandb_page.conclude(directory, LaunchRecord.load(directory))
     assert caplog.messages[1] == "The sweep's summary is not at W&B: it took more than 0 s"
     assert capfd.readouterr().out == ""
 

@@ -15,7 +15,7 @@ from tests.hosted.artifacts import ArtifactServer
 from tests.hosted.parts import QUICK_CLIENT, keys_in, new_sweep, until
 from tests.hosted.server import WandbServer
 from wandbsweep import open_sweep
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import ENDED
 
 APPS = Path(__file__).parents[1] / "apps"
@@ -151,7 +151,7 @@ def test_the_last_agent_of_a_sweep_that_was_left_writes_its_summary(server: Wand
     overrides = [*TWO_AGENTS, "hydra.sweeper.detach=true", "+logger.summary=true"]
     run("tiny", home / "tiny", *SWEEPER, "sweep=macros", *overrides, "hydra.sweep.dir=sweep")
     directory = home / "tiny" / "sweep"
-    sweep_id = Plan.load(directory).sweep_id
+    sweep_id = LaunchRecord.load(directory).sweep_id
     concluded = directory / ".sweep" / "concluded"
     until(lambda: concluded.exists() and concluded.read_text(), within_s=60)
     assert [trial.state in ENDED for trial in open_sweep(directory).trials] == [True] * 2

@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep.controllers.open import open_embedded
 from wandbsweep.search.pareto import front, scalarised
 from wandbsweep.spec.sweep_spec import Metric
-from wandbsweep.sweep.directory import open_controller
 from wandbsweep.trial import TrialRecord
 
 LOSS, ACCURACY = Metric("loss"), Metric("accuracy", "maximize")
@@ -120,7 +120,7 @@ def test_metrics_may_come_in_reports_of_their_own():
 
 
 def test_a_script_that_never_gives_a_metric_is_given_up():
-    controller = open_controller(None, load_sweep(CONFIG), study_name=None, max_failures=5)
+    controller = open_embedded(None, load_sweep(CONFIG), study_name=None, max_failures=5)
     finish(controller, controller.ask("a"), loss=1.0)
     assert controller.completion().aborted
 

@@ -18,8 +18,8 @@ from tests.services.fixtures import Database
 from wandbsweep import open_sweep
 from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, outcome_of
 from wandbsweep.storage.open import open_storage
-from wandbsweep.sweep.directory import storage_of
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.directory import locate_storage
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
 
 ROOT = Path(__file__).parents[2]
@@ -131,8 +131,8 @@ class Sweep:
         return self.wait(self.launch(*more, joins=True))
 
     @property
-    def plan(self) -> Plan:
-        return Plan.load(self.directory)
+    def plan(self) -> LaunchRecord:
+        return LaunchRecord.load(self.directory)
 
     def kill(self) -> None:
         """All that is left of it here."""
@@ -194,7 +194,7 @@ class Sweep:
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def ledger(self) -> tuple[TrialTable, list[Any]]:
-        url, study = storage_of(self.directory, self.plan)
+        url, study = locate_storage(self.directory, self.plan)
         storage = open_storage(self.directory, url)
         attempts = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
         ledger = TrialTable()

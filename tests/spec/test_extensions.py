@@ -203,7 +203,7 @@ OTHERS = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_another_extension_is_another_sweep(other, tmp_path):
     one, another = load_sweep(sweep()), load_sweep(OTHERS[other])
-    assert len(sweepdir.differences(one, another)) == 1
+    assert len(sweepdir.find_differences(one.identity, another.identity)) == 1
     create_sweep(one, tmp_path / "one").close()
     with pytest.raises(sweepdir.SweepDirectoryError, match="holds another sweep"):
         create_sweep(another, tmp_path / "one")
@@ -221,4 +221,4 @@ def test_the_order_of_keys_makes_no_other_sweep():
     other = sweep(
         repeats={"values": [0, 1], "parameter": "s"}, prior={"configurations": [{"optimizer": "sgd", "lr": 0.01}]}
     )
-    assert sweepdir.differences(load_sweep(one), load_sweep(other)) == []
+    assert sweepdir.find_differences(load_sweep(one).identity, load_sweep(other).identity) == []

@@ -18,7 +18,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_ids_are_eight_letters_and_digits_and_differ():
-    ids = {sweepdir.new_sweep_id() for _ in range(100)}
+    ids = {sweepdir.make_sweep_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(re.fullmatch(r"[a-z][a-z0-9]{7}", sweep_id) for sweep_id in ids)
 
@@ -48,23 +48,20 @@ def test_what_was_created_can_be_read_again(tmp_path):
 
 def test_differences_name_what_is_not_the_same():
     other = {"method": "random", "metric": {"name": "acc"}, "parameters": {"b": {"value": 1}}}
-    assert [line.split(":")[0] for line in sweepdir.differences(load_sweep(CONFIG), load_sweep(other))] == [
-        "method",
-        "metric",
-        "parameters.a",
-        "parameters.b",
-    ]
-    assert sweepdir.differences(load_sweep(CONFIG), load_sweep(CONFIG | {"run_cap": 1})) == []
+    stored = load_sweep(CONFIG).identity
+    found = sweepdir.find_differences(stored, load_sweep(other).identity)
+    assert [line.split(":")[0] for line in found] == ["method", "metric", "parameters.a", "parameters.b"]
+    assert sweepdir.find_differences(stored, load_sweep(CONFIG | {"run_cap": 1}).identity) == []
 
 
 def test_one_and_true_are_different_spaces():
     one, true = (load_sweep({"method": "grid", "parameters": {"a": {"values": [v]}}}) for v in (1, True))
-    assert len(sweepdir.differences(one, true)) == 1
+    assert len(sweepdir.find_differences(one.identity, true.identity)) == 1
 
 
 def test_long_lists_differ_in_their_last_value():
     one, other = (load_sweep({"method": "grid", "parameters": {"a": {"values": [*range(1000), v]}}}) for v in (-1, -2))
-    (line,) = sweepdir.differences(one, other)
+    (line,) = sweepdir.find_differences(one.identity, other.identity)
     assert len(line) < 500
 
 
@@ -79,7 +76,7 @@ def test_agents_get_numbers_that_nobody_else_has(tmp_path):
 def test_a_forgotten_sweep_leaves_what_its_trials_wrote(tmp_path):
     create_sweep(load_sweep(CONFIG), tmp_path)
     (tmp_path / "0").mkdir()
-    sweepdir.forget_sweep(tmp_path)
+    sweepdir.remove_sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [sweepdir.LOCK, "0"]
 
 

@@ -17,7 +17,7 @@ from wandbsweep.agent.time_limit import TimeLimit
 from wandbsweep.environment import set_variables
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.wandb_runs import page as wandb_page
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ class AgentTask:
         """Run until the sweep is over; returns (number, Hydra's JobReturn) of each trial that ran here."""
         from wandbsweep.agent.loop import run_agent
         from wandbsweep.bridge.trial_job import agent_number
+        from wandbsweep.controllers.open import open_controller
         from wandbsweep.sweep.directory import read_spec
 
         rank = read_rank()
         if rank.number:
             return self._follow(rank)
         limit = TimeLimit.of_job()
-        plan = Plan.load(self.directory)
+        plan = LaunchRecord.load(self.directory)
         spec = read_spec(self.directory)
         watch = SignalWatch()
         with ExitStack() as stack:
@@ -79,7 +80,7 @@ class AgentTask:
                 group["look_s"] = POLL_S
             # First: the warm parent's imports take seconds, which the storage's can share.
             run_job = self._runner(plan, watch, stack, rank)
-            controller = plan.open_controller(self.directory, spec, wait_s=_DATABASE_S)
+            controller = open_controller(plan, self.directory, spec, wait_s=_DATABASE_S)
             stack.callback(controller.close)
             results = run_agent(
                 Leader(controller, lead) if rank.size > 1 else controller,
@@ -106,7 +107,7 @@ class AgentTask:
         from wandbsweep.bridge.trial_job import agent_number, log_as_rank
         from wandbsweep.sweep.directory import read_spec
 
-        plan = Plan.load(self.directory)
+        plan = LaunchRecord.load(self.directory)
         spec = read_spec(self.directory)
         watch = SignalWatch()
         log_as_rank(rank.number)
@@ -141,7 +142,7 @@ class AgentTask:
         if self.devices:
             stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[agent_number() % len(self.devices)]}))
 
-    def _runner(self, plan: Plan, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
+    def _runner(self, plan: LaunchRecord, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
         from wandbsweep.bridge.trial_job import hydra_state, trial_log
 
         warmed = _Warmed(self, plan, hydra_state(), rank)
@@ -161,7 +162,7 @@ class AgentTask:
         stack.callback(warm.close)
         return warm
 
-    def _job(self, plan: Plan, task_function: Callable[[Any], Any], callbacks: Any, **options: Any) -> TrialJob:
+    def _job(self, plan: LaunchRecord, task_function: Callable[[Any], Any], callbacks: Any, **options: Any) -> TrialJob:
         from wandbsweep.bridge.trial_job import TrialJob
 
         return TrialJob(
@@ -196,7 +197,7 @@ class _Warmed:
     """What a warm parent loads: calling it does the task's imports, and gives what runs a trial."""
 
     agent: AgentTask
-    plan: Plan
+    plan: LaunchRecord
     hydra_state: Any
     rank: Rank = field(default_factory=Rank)
 

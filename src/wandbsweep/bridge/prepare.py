@@ -23,6 +23,7 @@ from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.bridge.snapshot import reading_once, snapshot_loader, take_snapshot
 from wandbsweep.bridge.trial_job import hydra_overrides, set_key
+from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.provenance import write_provenance
 from wandbsweep.search.make import make_search
@@ -30,7 +31,7 @@ from wandbsweep.settings import Settings
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
-from wandbsweep.sweep.launch_record import SNAPSHOT, Plan
+from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs.page import KEYS as PAGE_KEYS
 from wandbsweep.wandb_runs.page import page_settings
@@ -47,7 +48,7 @@ class Prepared:
     """A sweep on disk, and how to launch it."""
 
     directory: Path
-    plan: Plan
+    plan: LaunchRecord
     spec: SweepSpec
     joined: bool
     """Whether it was there before."""
@@ -82,7 +83,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
         return _resumed(config, directory, spec, line, settings)
     if not hosted:
-        sweepdir.refuse_orphans(directory)
+        sweepdir.refuse_orphaned_journal(directory)
     first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
     if axes is None:
         _check(config, loader, plan, spec)
@@ -103,9 +104,9 @@ def _planned(
     line: CommandLine,
     sweep_id: str,
     axes: Mapping[str, Sequence[Any]] | None = None,
-) -> Plan:
+) -> LaunchRecord:
     """The plan of a sweep as far as the command tells; the snapshot's paths are still to come."""
-    return Plan(
+    return LaunchRecord(
         sweep_id=sweep_id,
         cwd=os.getcwd(),
         config_name=config.hydra.job.config_name,
@@ -125,7 +126,7 @@ def _planned(
     )
 
 
-def _check(config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> None:
+def _check(config: DictConfig, loader: ConfigLoader, plan: LaunchRecord, spec: SweepSpec) -> None:
     check_composes(reading_once(loader.get_search_path(), _extra_paths(config)), config, plan, spec)
 
 
@@ -167,7 +168,9 @@ def _logger(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _begun_at_wandb(config: DictConfig, settings: Settings, plan: Plan, spec: SweepSpec) -> tuple[Path, Plan]:
+def _begun_at_wandb(
+    config: DictConfig, settings: Settings, plan: LaunchRecord, spec: SweepSpec
+) -> tuple[Path, LaunchRecord]:
     from wandbsweep.controllers.hosted.create import start_hosted_sweep
 
     made = start_hosted_sweep(spec)
@@ -180,7 +183,7 @@ def _begun_at_wandb(config: DictConfig, settings: Settings, plan: Plan, spec: Sw
 
 def _place(config: DictConfig, settings: Settings) -> tuple[Path, str]:
     """The sweep's directory and id. A project's own ``hydra.sweep.dir`` may name ``hydra.sweeper.sweep_id``."""
-    sweep_id = settings.sweep_id or sweepdir.new_sweep_id()
+    sweep_id = settings.sweep_id or sweepdir.make_sweep_id()
     own = OmegaConf.to_container(config.hydra.sweep, resolve=False)
     assert isinstance(own, dict)
     if own["dir"] == _HYDRAS_SWEEP_DIR:
@@ -191,12 +194,14 @@ def _place(config: DictConfig, settings: Settings) -> tuple[Path, str]:
     return Path(str(named.hydra.sweep.dir)).absolute(), sweep_id
 
 
-def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan, spec: SweepSpec) -> Plan | None:
+def _make(
+    directory: Path, config: DictConfig, loader: ConfigLoader, plan: LaunchRecord, spec: SweepSpec
+) -> LaunchRecord | None:
     """Write all that the sweep needs; ``sweep.yaml``, which makes it one, last. None: somebody else was faster."""
     with _all_or_nothing(directory):
         if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):
             return None
-        sweepdir.forget_sweep(directory)  # Hydra's users run the same lists again in the same place
+        sweepdir.remove_sweep(directory)  # Hydra's users run the same lists again in the same place
         search_path, searchpath = take_snapshot(loader, _extra_paths(config), directory / SNAPSHOT)
         plan = replace(plan, search_path=search_path, searchpath=searchpath)
         plan.save(directory)
@@ -207,7 +212,7 @@ def _make(directory: Path, config: DictConfig, loader: ConfigLoader, plan: Plan,
     return plan
 
 
-def _may_start_over(directory: Path, plan: Plan) -> bool:
+def _may_start_over(directory: Path, plan: LaunchRecord) -> bool:
     return plan.axes is not None and _is_finished_grid(directory)
 
 
@@ -215,9 +220,9 @@ def _extra_paths(config: DictConfig) -> list[str]:
     return [str(path) for path in config.hydra.searchpath or []]
 
 
-def _open_store(directory: Path, plan: Plan, spec: SweepSpec) -> None:
+def _open_store(directory: Path, plan: LaunchRecord, spec: SweepSpec) -> None:
     try:
-        plan.open_controller(directory, spec).close()
+        open_controller(plan, directory, spec).close()
     except Exception as error:  # each database driver has exceptions of its own
         if plan.storage is None or isinstance(error, SweepError):
             raise
@@ -232,11 +237,11 @@ def _all_or_nothing(directory: Path) -> Iterator[None]:
     """Make ``directory`` and keep others out of it; where the ``with`` block fails, leave nothing that is new."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     sweepdir.make_directory(directory)
-    with sweepdir.locked(directory):
+    with sweepdir.lock_directory(directory):
         try:
             yield
         except BaseException:
-            sweepdir.forget_sweep(directory)
+            sweepdir.remove_sweep(directory)
             (directory / "multirun.yaml").unlink(missing_ok=True)
             if missing:
                 (directory / sweepdir.LOCK).unlink()
@@ -252,7 +257,7 @@ def _all_or_nothing(directory: Path) -> Iterator[None]:
 def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], settings: Settings) -> Prepared:
     if not sweepdir.holds_sweep(directory):
         directory = sweepdir.find_sweep(str(settings.sweep_id))  # or says which sweeps there are
-    plan = Plan.load(directory)
+    plan = LaunchRecord.load(directory)
     if plan.sweep_id != settings.sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {plan.sweep_id}, not {settings.sweep_id}.")
     given = [line for line in arguments if {"line": line} not in plan.slots]
@@ -294,7 +299,7 @@ def _joined_at_wandb(
     return Prepared(directory, ready, spec, True, _agent_overrides(config, ready, directory, middle(spec)))
 
 
-def _changed_settings(plan: Plan, settings: Settings) -> list[str]:
+def _changed_settings(plan: LaunchRecord, settings: Settings) -> list[str]:
     """What of ``settings`` was given, and is not what the sweep was started with."""
     default = Settings()
     changed = [
@@ -306,8 +311,8 @@ def _changed_settings(plan: Plan, settings: Settings) -> list[str]:
 
 
 def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: CommandLine, settings: Settings) -> Prepared:
-    stored, plan = sweepdir.read_spec(directory), Plan.load(directory)
-    found = sweepdir.differences(stored, spec)
+    stored, plan = sweepdir.read_spec(directory), LaunchRecord.load(directory)
+    found = sweepdir.find_differences(stored.identity, spec.identity)
     before, now = (
         {line for line in lines if not (plan.strip and is_own_key(line))}
         for lines in ([slot["line"] for slot in plan.slots if "line" in slot], line.fixed_lines())
@@ -322,19 +327,19 @@ def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: Command
 
 def _is_finished_grid(directory: Path) -> bool:
     """Whether ``directory`` holds a plain grid of which every trial has ended."""
-    plan = Plan.load_if_any(directory)
+    plan = LaunchRecord.load_if_exists(directory)
     if plan is None or plan.axes is None:
         return False
-    controller = plan.open_controller(directory, sweepdir.read_spec(directory))
+    controller = open_controller(plan, directory, sweepdir.read_spec(directory))
     trials = controller.trials()
     return len(trials) == controller.cap and all(trial.state in ENDED for trial in trials)
 
 
 def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object) -> Prepared:
-    plan = Plan.load(directory)
+    plan = LaunchRecord.load(directory)
     if run_cap is not None and run_cap != spec.run_cap:
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
-        with sweepdir.locked(directory):
+        with sweepdir.lock_directory(directory):
             sweepdir.write_spec(directory, spec)
     first = make_search(spec, seed=0, axes=plan.axes).draw(0) or middle(spec)
     return Prepared(directory, plan, spec, True, _agent_overrides(config, plan, directory, first))
@@ -344,7 +349,7 @@ def _sets_run_cap(line: str) -> bool:
     return line.lstrip("+").startswith(f"{SWEEP_KEY}.run_cap=")
 
 
-def _agent_overrides(config: DictConfig, plan: Plan, directory: Path, first: Mapping[str, Any]) -> list[str]:
+def _agent_overrides(config: DictConfig, plan: LaunchRecord, directory: Path, first: Mapping[str, Any]) -> list[str]:
     """The fixed overrides, if they compose; if not (a group may be mandatory), some trial's."""
     fixed = trial_overrides(plan.slots, {})
     try:

@@ -26,7 +26,7 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.spec.validate import METHODS
 from wandbsweep.sweep import directory as sweepdir
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def read_space(
     overlay = dict(settings.sweep)
     merged = _laid_over(sweep_node(config), overlay)
     if not merged and line.parameters.keys() == line.lists.keys():
-        return sweepdir.plain_grid(line.lists), line.lists
+        return sweepdir.make_plain_grid(line.lists), line.lists
     if not merged:
         interval = next(iter(line.parameters.keys() - line.lists.keys()))
         raise SweepConfigError(
@@ -198,7 +198,7 @@ def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
         )
 
 
-def check_composes(loader: ConfigLoader, config: DictConfig, plan: Plan, spec: SweepSpec) -> None:
+def check_composes(loader: ConfigLoader, config: DictConfig, plan: LaunchRecord, spec: SweepSpec) -> None:
     """Compose a point under every choice of config groups, and with every parameter that exists under conditions.
 
     No key may be unknown, under none of them.
@@ -287,7 +287,7 @@ def _is_choice(loader: ConfigLoader, group: str, choice: Any) -> bool:
 def _faults(
     loader: ConfigLoader,
     config: DictConfig,
-    plan: Plan,
+    plan: LaunchRecord,
     spec: SweepSpec,
     point: Mapping[str, Any],
     chosen: Mapping[str, Any],

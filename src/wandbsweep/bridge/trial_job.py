@@ -26,7 +26,7 @@ from wandbsweep.agent.loop import JobResult
 from wandbsweep.bridge.override_strings import encode, trial_overrides
 from wandbsweep.bridge.snapshot import resolved, snapshot_loader
 from wandbsweep.sweep.directory import AGENTS
-from wandbsweep.sweep.launch_record import SNAPSHOT, Plan
+from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.trial import Trial
 from wandbsweep.wandb_runs.run import page_environment, trial_environment
 
@@ -47,7 +47,7 @@ class TrialJob:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: LaunchRecord,
         directory: Path,
         *,
         task_function: TaskFunction,
@@ -164,7 +164,7 @@ def preload(task_function: Callable[..., Any]) -> None:
             importlib.import_module(name)
 
 
-def trial_log(plan: Plan, directory: Path, trial: Trial, rank: int = 0) -> Path:
+def trial_log(plan: LaunchRecord, directory: Path, trial: Trial, rank: int = 0) -> Path:
     """Where Hydra's usual logging writes what a trial says."""
     return directory / str(trial.number) / f"{name_of_rank(plan.job_name, rank)}.log"
 
@@ -194,12 +194,12 @@ def hydra_overrides(master: DictConfig) -> list[str]:
     return lines
 
 
-def snapshot_of(plan: Plan, directory: Path) -> ConfigLoader:
+def snapshot_of(plan: LaunchRecord, directory: Path) -> ConfigLoader:
     """A loader of the configuration that the sweep was started with."""
     return snapshot_loader(plan.search_path, directory / SNAPSHOT)
 
 
-def agents_master(master: DictConfig, plan: Plan, directory: Path) -> DictConfig:
+def agents_master(master: DictConfig, plan: LaunchRecord, directory: Path) -> DictConfig:
     """The configuration from which launchers compose the agents' own jobs: each in ``agents/<k>/`` of the sweep."""
     place = [f"hydra.sweep.dir={encode(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
     own = _with_hydra_overrides(master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place])
@@ -224,7 +224,7 @@ def set_key(config: DictConfig, key: str, value: Any) -> None:
         node[leaf] = value
 
 
-def _trials_own(plan: Plan, master: DictConfig) -> list[str]:
+def _trials_own(plan: LaunchRecord, master: DictConfig) -> list[str]:
     """The sweep's overrides of ``hydra.*`` for its trials; those of plugins from who launches this agent.
 
     A trial has no use for them, but Hydra 1.4 insists that a job's sweeper and launcher are its master's.
@@ -237,7 +237,7 @@ def _is_about_plugins(line: str) -> bool:
     return re.match(r"[+~]*hydra[./](sweeper|launcher)\b", line) is not None
 
 
-def _led_to_snapshot(overrides: Sequence[str], plan: Plan, directory: Path) -> list[str]:
+def _led_to_snapshot(overrides: Sequence[str], plan: LaunchRecord, directory: Path) -> list[str]:
     """``overrides`` with ``hydra.searchpath`` led to the snapshot."""
     kept = [line for line in overrides if not line.lstrip("+").startswith("hydra.searchpath")]
     if not plan.searchpath:

@@ -16,7 +16,7 @@ from typing import Any
 
 from wandbsweep.results.sweep_results import SweepResults, has_goal, open_sweep
 from wandbsweep.spec.load import load_sweep
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 
 JOB_TYPE = "sweep"
 _INIT_S = 60
@@ -93,7 +93,7 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
 
 def end(directory: Path, mode: str) -> dict[str, Any]:
     """The sweep that ``begin`` made is finished at W&B as well."""
-    plan = Plan.load_if_any(directory)
+    plan = LaunchRecord.load_if_exists(directory)
     made = ((plan.wandb if plan else None) or {}).get("sweep")
     if made and mode == "online":
         from wandbsweep.controllers.hosted.auth import read_login

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wandbsweep.bridge.prepare import Prepared
+from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
 from wandbsweep.launch.devices import slices, visible_devices
@@ -22,7 +23,7 @@ from wandbsweep.results.sweep_results import SweepResults, has_goal
 from wandbsweep.results.terminal.tables import console, counted, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs import page as wandb_page
 
@@ -64,7 +65,7 @@ class Session:
         self.prepared = prepared
         self.settings = settings
         self._adviser = Adviser()
-        self._controller = prepared.plan.open_controller(prepared.directory, prepared.spec)
+        self._controller = open_controller(prepared.plan, prepared.directory, prepared.spec)
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it goes on now.", self._controller.command)
             self._controller.command = "running"
@@ -109,7 +110,7 @@ class Session:
             return []
         unfinished = self._tell_what_is_left()
         if self._controller.completion() is not None and self.prepared.plan.wandb:
-            wandb_page.conclude(self.prepared.directory, Plan.load(self.prepared.directory))
+            wandb_page.conclude(self.prepared.directory, LaunchRecord.load(self.prepared.directory))
         if self.prepared.plain:
             if isinstance(failure, Exception) and unfinished:
                 raise failure

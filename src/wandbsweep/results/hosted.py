@@ -18,7 +18,7 @@ from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_results import SweepResults
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import OUTPUTS
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
 
 _PER_PAGE = 200
@@ -63,7 +63,7 @@ def open_hosted_sweep(ref: str) -> SweepResults:
         for number, run in zip(numbers([r.name for r in runs], sweep_id), runs, strict=True)
     ]
     trials.sort(key=lambda trial: trial.number)
-    return SweepResults(directory, spec, trials, Plan.load_if_any(directory))
+    return SweepResults(directory, spec, trials, LaunchRecord.load_if_exists(directory))
 
 
 def read_hosted(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:

@@ -17,8 +17,8 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_reader import JOURNAL, JournalReader
 from wandbsweep.storage.json_codec import unpacked
-from wandbsweep.sweep.directory import find_sweep, read_spec, storage_of
-from wandbsweep.sweep.launch_record import STUDY, Plan
+from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
+from wandbsweep.sweep.launch_record import STUDY, LaunchRecord
 
 if TYPE_CHECKING:
     from wandbsweep.storage.journal_reader import Attempt, Reader
@@ -61,13 +61,13 @@ class SweepReader:
             url, _, study = text.rpartition("#")
             source = self._refreshed(None, url, study)
             spec, directory = _origin(source, study)
-            plan = Plan.load_if_any(directory)
+            plan = LaunchRecord.load_if_exists(directory)
         else:
             directory = find_sweep(self._ref)
-            spec, plan = read_spec(directory), Plan.load_if_any(directory)
+            spec, plan = read_spec(directory), LaunchRecord.load_if_exists(directory)
             if is_hosted(directory):
                 return SweepResults(directory, spec, read_hosted(directory, spec), plan)
-            source = self._refreshed(directory, *storage_of(directory, plan))
+            source = self._refreshed(directory, *locate_storage(directory, plan))
         stored = source.stored(spec.goal)
         return SweepResults(directory, spec, stored.ledger.records(), plan, stored)
 

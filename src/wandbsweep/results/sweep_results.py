@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.search.pareto import front
 from wandbsweep.search.repeats import Configuration, configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SweepResults:
     spec: SweepSpec
     trials: Sequence[TrialRecord]
     """Every trial ever asked for, by number."""
-    plan: Plan | None = None
+    plan: LaunchRecord | None = None
     """How its trials are run; None: not by Hydra (``create_sweep`` alone)."""
     stored: Stored | None = field(default=None, repr=False, compare=False)
     """What else stood in the store; None: they were not read from one."""
@@ -207,7 +207,7 @@ def has_goal(spec: SweepSpec) -> bool:
 _NOT_A_RUNS = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")
 
 
-def run_overrides(plan: Plan) -> list[str]:
+def run_overrides(plan: LaunchRecord) -> list[str]:
     """The sweep's overrides of ``hydra.*`` that are of use to a single run as well."""
     return [line for line in plan.hydra_overrides if not _NOT_A_RUNS.match(line)]
 

@@ -1,4 +1,4 @@
-"""A sweep's directory: where it is, what it holds, and which sweep may use it."""
+"""The directory of a sweep: finding it, creating and locking it, and the files that it holds."""
 
 from __future__ import annotations
 
@@ -12,144 +12,147 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.files import write_atomically
-from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.launch_record import HIDDEN, STUDY, Plan, stored_axes
-
-if TYPE_CHECKING:
-    from wandbsweep.controllers.embedded.controller import EmbeddedController
+from wandbsweep.storage.journal_reader import JOURNAL
+from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_axes
 
 SWEEP_FILE = "sweep.yaml"
+"""A directory holds a sweep if it holds this file, so it is written last and removed first."""
 OUTPUTS = Path("outputs")
 AGENTS = "agents"
 LOCK = ".lock"
-"""In the directory itself, so that it outlives a sweep that is forgotten while somebody waits for it."""
+"""Lies in the directory itself, not in ``.sweep/``: a process may wait for it while ``remove_sweep`` runs."""
 
 _STORAGE = f"{HIDDEN}/storage.json"
-_SHOWN = 5
+_MAX_LISTED = 5
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
-def new_sweep_id() -> str:
-    """8 lower-case letters and digits, the first a letter: it is a directory, a study and a W&B group."""
+# -- Finding ------------------------------------------------------------------------------------------------------
+
+
+def make_sweep_id() -> str:
+    """Return 8 random lower-case letters and digits, the first a letter.
+
+    An id names a directory, a study and a W&B group, so it must be valid as each of them.
+    """
     return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(_ID_ALPHABET) for _ in range(7))
 
 
 def holds_sweep(directory: Path) -> bool:
+    """Return whether ``directory`` holds a complete sweep."""
     return (directory / SWEEP_FILE).is_file()
 
 
 def find_sweep(ref: str | os.PathLike[str]) -> Path:
-    """The directory of the sweep that ``ref`` names: a directory, or an id below ``outputs/``."""
+    """Return the directory of the sweep ``ref``: a directory, or an id below ``outputs/``."""
     candidates = [Path(ref), OUTPUTS / Path(ref).name]
     for directory in candidates:
         if holds_sweep(directory):
             return directory.absolute()
     raise SweepDirectoryError(
         f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; "
-        f"{_those_there_are(candidates[1].name)}."
+        f"{_describe_known_sweeps(candidates[1].name)}."
     )
 
 
-def sweeps_by_age() -> list[Path]:
-    """The sweeps' directories in ``outputs/``, the one that was started last first."""
+def list_sweeps() -> list[Path]:
+    """Return the directories of the sweeps in ``outputs/``, the newest first."""
     files = sorted(OUTPUTS.glob(f"*/{SWEEP_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
     return [file.parent for file in files]
 
 
-def _those_there_are(wanted: str) -> str:
-    known = [directory.name for directory in sweeps_by_age()]
+def _describe_known_sweeps(wanted: str) -> str:
+    known = [directory.name for directory in list_sweeps()]
     if not known:
         return f"there is no sweep in {OUTPUTS}/"
     close = get_close_matches(wanted, known, 3)
     meant = f"; did you mean {' or '.join(close)}?" if close else ""
-    if len(known) <= _SHOWN:
+    if len(known) <= _MAX_LISTED:
         return f"the sweeps in {OUTPUTS}/ are {', '.join(known)}{meant}"
-    return f"the newest of the {len(known)} sweeps in {OUTPUTS}/ are {', '.join(known[:_SHOWN])}{meant}"
+    return f"the newest of the {len(known)} sweeps in {OUTPUTS}/ are {', '.join(known[:_MAX_LISTED])}{meant}"
+
+
+# -- The sweep configuration --------------------------------------------------------------------------------------
 
 
 def read_spec(directory: Path) -> SweepSpec:
-    """The sweep configuration that ``directory`` holds."""
+    """Return the sweep configuration that ``directory`` holds."""
     if not holds_sweep(directory):
         raise SweepDirectoryError(f"{directory} holds no sweep: there is no {SWEEP_FILE} in it.")
-    axes = stored_axes(directory)
-    return load_sweep(directory / SWEEP_FILE) if axes is None else plain_grid(axes)
+    axes = read_axes(directory)
+    return load_sweep(directory / SWEEP_FILE) if axes is None else make_plain_grid(axes)
 
 
-def plain_grid(axes: Mapping[str, Sequence[Any]]) -> SweepSpec:
-    """The comma lists of a command line, for which there are no rules: no list at all is one trial."""
+def make_plain_grid(axes: Mapping[str, Sequence[Any]]) -> SweepSpec:
+    """Return the spec of a command line's comma lists, which need not be valid W&B parameters.
+
+    No list at all makes a grid of one trial.
+    """
     parameters = {name: Parameter(name, "categorical", values=tuple(values)) for name, values in axes.items()}
     config = {"method": "grid", "parameters": {name: {"values": list(values)} for name, values in axes.items()}}
     return SweepSpec("grid", parameters, config=config)
 
 
 def write_spec(directory: Path, spec: SweepSpec) -> None:
+    """Write ``sweep.yaml``, which makes ``directory`` a sweep."""
     write_atomically(directory / SWEEP_FILE, spec.to_yaml())
 
 
-def refuse_orphans(directory: Path) -> None:
-    """A journal that belongs to no sweep here must not be overwritten: it is somebody's, or what a lost one left."""
-    from wandbsweep.storage.journal_reader import JOURNAL
-    from wandbsweep.storage.open import open_storage, read_ledger
-
-    if holds_sweep(directory) or not (directory / JOURNAL).exists():
-        return
-    ours = (directory / HIDDEN).is_dir()
-    if not ours or read_ledger(open_storage(directory), STUDY, "minimize").entries:
-        raise SweepDirectoryError(
-            f"{directory} holds a {JOURNAL} but no {SWEEP_FILE}, so no sweep can go on from it, and a new one "
-            "would overwrite it. Give the new sweep a directory of its own, or move the journal away."
-        )
-
-
-def forget_sweep(directory: Path) -> None:
-    """Make ``directory`` one that holds no sweep; what its trials wrote stays."""
-    for name in (SWEEP_FILE, "journal.log"):
-        (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / HIDDEN, ignore_errors=True)
-
-
-def differences(stored: SweepSpec, given: SweepSpec) -> list[str]:
-    """What forbids ``given`` to go on with the trials of ``stored``: another space, method or metric."""
-    return _told_apart(stored.identity, given.identity)
-
-
-def _told_apart(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+def find_differences(stored: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+    """Return one line per difference in space, method or metric between two ``SweepSpec.identity`` mappings."""
     paths = list(dict.fromkeys([*stored, *given]))
     pairs = ((path, stored.get(path, "none"), given.get(path, "none")) for path in paths)
     return [f"{path}: {before}, now {now}" for path, before, now in pairs if before != now]
 
 
-def refuse_differences(directory: Path, found: Sequence[str]) -> None:
-    if found:
-        lines = "\n".join(f"  - {difference}" for difference in found)
+def refuse_differences(directory: Path, differences: Sequence[str]) -> None:
+    """Raise SweepDirectoryError if there are ``differences`` from the sweep in ``directory``."""
+    if differences:
+        lines = "\n".join(f"  - {difference}" for difference in differences)
         raise SweepDirectoryError(
             f"{directory} holds another sweep:\n{lines}\nGive the new sweep a directory of its own, or remove this one."
         )
 
 
+# -- Creating and removing ----------------------------------------------------------------------------------------
+
+
 def make_directory(directory: Path) -> None:
-    """Make ``directory``, and be sure that one can write there."""
+    """Create ``directory`` if it is missing, and check that it is writable."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / f".{os.getpid()}.probe"
         probe.touch()
-        probe.unlink(missing_ok=True)  # another thread's is the same
+        probe.unlink(missing_ok=True)  # threads of one process share the name
     except OSError as error:
         raise SweepDirectoryError(
             f"Cannot write to {directory}: {error.strerror}. Choose another one with hydra.sweep.dir=DIRECTORY."
         ) from None
 
 
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, under which a sweep is created, removed or changed, and agents get their numbers.
+
+    The kernel drops the lock when its holder dies. Trials are not under it: storages have locks of their own.
+    """
+    with _convert_os_errors(directory):
+        file = open(directory / LOCK, "w")  # noqa: SIM115  closed below
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def reserve_agents(directory: Path, count: int) -> list[int]:
-    """Numbers for ``count`` new agents, consecutive, that nobody else has: their directories are made."""
-    with locked(directory), _writing(directory):
+    """Create the directories of ``count`` new agents and return their numbers, which are consecutive and unused."""
+    with lock_directory(directory), _convert_os_errors(directory):
         (directory / AGENTS).mkdir(exist_ok=True)
         taken = [int(path.name) for path in (directory / AGENTS).iterdir() if path.name.isdecimal()]
         first = max(taken, default=-1) + 1
@@ -159,71 +162,46 @@ def reserve_agents(directory: Path, count: int) -> list[int]:
     return numbers
 
 
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes from setting up the same directory."""
-    with _writing(directory):
-        file = open(directory / LOCK, "w")  # noqa: SIM115  closed below
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def refuse_orphaned_journal(directory: Path) -> None:
+    """Raise SweepDirectoryError if ``directory`` holds a journal but no sweep, and a new sweep would overwrite trials.
+
+    A journal of ours without trials is what a launch leaves that was killed before it wrote ``sweep.yaml``.
+    """
+    from wandbsweep.storage.open import open_storage, read_ledger
+
+    if holds_sweep(directory) or not (directory / JOURNAL).exists():
+        return
+    ours = (directory / HIDDEN).is_dir()
+    if not ours or read_ledger(open_storage(directory), STUDY, "minimize").entries:
+        raise SweepDirectoryError(
+            f"{directory} holds a {JOURNAL} but no {SWEEP_FILE}, so no sweep can be resumed from it, and a new one "
+            "would overwrite it. Give the new sweep a directory of its own, or move the journal away."
+        )
+
+
+def remove_sweep(directory: Path) -> None:
+    """Remove the sweep from ``directory``. The directories of its trials stay."""
+    for name in (SWEEP_FILE, JOURNAL):
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / HIDDEN, ignore_errors=True)
 
 
 @contextmanager
-def _writing(directory: Path) -> Iterator[None]:
+def _convert_os_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise SweepDirectoryError(f"Cannot write to {directory}: {error}.") from None
 
 
-def create_sweep(
-    spec: SweepSpec,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    storage: str | None = None,
-    seed: int | None = None,
-    lease_s: float = LEASE_S,
-    max_attempts: int = MAX_ATTEMPTS,
-) -> EmbeddedController:
-    """The embedded controller of a sweep: a new one, or the one that ``path`` holds if it is the same.
+# -- Where the trials are -----------------------------------------------------------------------------------------
 
-    ``path`` (a directory, made where missing) keeps ``sweep.yaml`` and ``journal.log``; None: everything in memory.
-    ``storage``: an Optuna storage URL instead of the journal. ``seed`` of the search; None: a random one, or the
-    stored one. A trial whose process was silent for ``lease_s`` seconds is given out again, until ``max_attempts`` of
-    its attempts were lost; the controller shows that it lives until ``close()`` (in memory there is no need to).
-
-    Raises SweepDirectoryError where ``path`` holds another sweep or cannot be written, SweepConfigError for a method
-    that needs W&B.
-    """
-    if path is None:
-        made = open_controller(
-            None, spec, study_name=None, storage=storage, seed=seed, lease_s=lease_s, max_attempts=max_attempts
-        )
-        return _refusing(made, spec)
-    directory = Path(path).absolute()
-    make_directory(directory)
-    with locked(directory):
-        if holds_sweep(directory):
-            refuse_differences(directory, differences(read_spec(directory), spec))
-        controller = open_controller(
-            directory,
-            spec,
-            study_name=directory.name,
-            storage=storage,
-            seed=seed,
-            lease_s=lease_s,
-            max_attempts=max_attempts,
-        )
-        _refusing(controller, spec)
-        if storage is not None:
-            _note_storage(directory, storage)
-        write_spec(directory, spec)
-    return controller
+_urls: dict[Path, str] = {}
+"""Storage URLs, with passwords, of the sweeps that this process made with ``create_sweep``."""
 
 
-def _note_storage(directory: Path, url: str) -> None:
-    """Write down where the store is, without a password."""
+def save_storage_url(directory: Path, url: str) -> None:
+    """Store the URL of a sweep made by ``create_sweep``, without its password."""
     from wandbsweep.storage.database import without_secret
 
     (directory / HIDDEN).mkdir(exist_ok=True)
@@ -231,68 +209,27 @@ def _note_storage(directory: Path, url: str) -> None:
     _urls[directory] = url
 
 
-_urls: dict[Path, str] = {}
-"""The stores of the sweeps that this process made with ``create_sweep``, passwords included."""
+def locate_storage(directory: Path, record: LaunchRecord | None) -> tuple[str | None, str]:
+    """Return where the trials of the sweep in ``directory`` are stored.
 
+    Args:
+        directory: The sweep's directory.
+        record: What it was started with. None for a sweep made by ``create_sweep``.
 
-def storage_of(directory: Path, plan: Plan | None) -> tuple[str | None, str]:
-    """The URL of the store of the sweep in ``directory`` (None: its journal), and the name of its study there.
+    Returns:
+        The storage URL (None: the directory's journal) and the name of the study.
 
-    Raises SweepDirectoryError where the URL needs a password that was not written down.
+    Raises:
+        SweepDirectoryError: The URL needs a password that is not stored.
     """
-    if plan is not None:
-        return plan.storage, STUDY if plan.storage is None else plan.sweep_id
+    if record is not None:
+        return record.storage, STUDY if record.storage is None else record.sweep_id
     if not (directory / _STORAGE).is_file():
         return None, STUDY
     url = _urls.get(directory) or str(json.loads((directory / _STORAGE).read_text(encoding="utf-8"))["storage"])
     if ":***@" in url:
         raise SweepDirectoryError(
-            f"The sweep in {directory} is in the database {url}, whose password was not written down; "
+            f"The sweep in {directory} is in the database {url}, whose password is not stored; "
             f"open it as URL#{directory.name}."
         )
     return url, directory.name
-
-
-def _refusing(controller: EmbeddedController, spec: SweepSpec) -> EmbeddedController:
-    """``controller``, unless its store holds another sweep."""
-    if found := _told_apart(controller.identity, spec.identity):
-        lines = "\n".join(f"  - {difference}" for difference in found)
-        raise SweepDirectoryError(
-            f"The storage holds another sweep:\n{lines}\nGive the new sweep a storage, or a path, of its own."
-        )
-    return controller
-
-
-def open_controller(
-    directory: Path | None,
-    spec: SweepSpec,
-    *,
-    study_name: str | None,
-    storage: str | None = None,
-    seed: int | None = None,
-    max_failures: int | None = None,
-    axes: Mapping[str, Sequence[Any]] | None = None,
-    lease_s: float = LEASE_S,
-    max_attempts: int = MAX_ATTEMPTS,
-    wait_s: float | None = None,
-) -> EmbeddedController:
-    """A controller on the store of ``directory``, or on the database at ``storage``, where ``study_name`` finds it.
-
-    ``max_failures``: give up when the first this-many trials all fail. ``axes``: see ``GridSearch``.
-    ``wait_s``: how long to wait for a database, in seconds; None: a few.
-    """
-    from wandbsweep.controllers.embedded.controller import EmbeddedController
-    from wandbsweep.storage.open import OPENING_S, open_storage
-
-    return EmbeddedController(
-        spec,
-        open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
-        # A journal has one study, which is found whatever its directory is renamed to.
-        study_name=study_name if storage is not None and study_name is not None else STUDY,
-        seed=seed,
-        max_failures=max_failures,
-        axes=axes,
-        directory=directory,
-        lease_s=lease_s,
-        max_attempts=max_attempts,
-    )

@@ -6,16 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.files import write_atomically
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
-
-if TYPE_CHECKING:
-    from wandbsweep.bridge.override_strings import Slot
-    from wandbsweep.controllers.base import SweepController
-    from wandbsweep.spec.sweep_spec import SweepSpec
 
 HIDDEN = ".sweep"
 SNAPSHOT = f"{HIDDEN}/conf"
@@ -26,7 +21,7 @@ STUDY = "sweep"
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchRecord:
     """The part of a sweep that is Hydra's: which configuration its trials are composed from, and how."""
 
     sweep_id: str
@@ -34,7 +29,7 @@ class Plan:
     """The directory the sweep was started in, where its trials run too."""
     config_name: str | None
     job_name: str
-    slots: Sequence[Slot]
+    slots: Sequence[Any]
     """The command line's task overrides (see ``overrides.trial_overrides``)."""
     hydra_overrides: Sequence[str]
     """Its overrides of ``hydra.*``."""
@@ -63,7 +58,7 @@ class Plan:
         write_atomically(directory / _FILE, json.dumps(asdict(self), indent=1))
 
     @classmethod
-    def load(cls, directory: Path) -> Plan:
+    def load(cls, directory: Path) -> LaunchRecord:
         try:
             stored = json.loads((directory / _FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -78,44 +73,14 @@ class Plan:
         try:
             return cls(**stored)
         except TypeError as error:  # made by another version, or by no version at all
-            raise SweepDirectoryError(f"{directory / _FILE} holds no plan of a sweep: {error}.") from None
+            raise SweepDirectoryError(f"{directory / _FILE} holds no launch record: {error}.") from None
 
     @classmethod
-    def load_if_any(cls, directory: Path) -> Plan | None:
+    def load_if_exists(cls, directory: Path) -> LaunchRecord | None:
         return cls.load(directory) if (directory / _FILE).exists() else None
 
-    def open_controller(self, directory: Path, spec: SweepSpec, *, wait_s: float | None = None) -> SweepController:
-        """The controller of this sweep, whose directory is ``directory``; ``wait_s``: see ``sweepdir``."""
-        if self.hosted is not None:
-            from wandbsweep.controllers.hosted.controller import HostedController
 
-            return HostedController(
-                spec,
-                self.sweep_id,
-                entity=self.hosted["entity"],
-                project=self.hosted["project"],
-                directory=directory,
-                max_attempts=self.max_attempts,
-                max_failures=self.max_failures,
-                elsewhere="begun" in self.hosted,
-            )
-        from wandbsweep.sweep.directory import open_controller
-
-        return open_controller(
-            directory,
-            spec,
-            study_name=self.sweep_id,
-            storage=self.storage,
-            seed=self.seed,
-            max_failures=self.max_failures,
-            axes=self.axes,
-            lease_s=self.lease_s,
-            max_attempts=self.max_attempts,
-            wait_s=wait_s,
-        )
-
-
-def stored_axes(directory: Path) -> Mapping[str, Sequence[Any]] | None:
+def read_axes(directory: Path) -> Mapping[str, Sequence[Any]] | None:
     """The axes of the plain grid that ``directory`` holds; None: it holds a sweep with a configuration."""
-    plan = Plan.load_if_any(directory)
+    plan = LaunchRecord.load_if_exists(directory)
     return plan.axes if plan else None

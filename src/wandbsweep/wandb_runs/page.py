@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.controllers.hosted.auth import read_login, stored_mode
-from wandbsweep.sweep.launch_record import HIDDEN, Plan
+from wandbsweep.sweep.launch_record import HIDDEN, LaunchRecord
 from wandbsweep.trial import ENDED
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def mode() -> str:
     return "online" if known else "offline"
 
 
-def begin(directory: Path, plan: Plan) -> Plan:
+def begin(directory: Path, plan: LaunchRecord) -> LaunchRecord:
     """Make the W&B sweep that trials' runs are to be shown in, if ``wandb_sweep`` asks for one; the plan with it.
 
     To be called before any agent is launched. Where W&B cannot be told, the sweep goes on without, with a warning.
@@ -81,7 +81,7 @@ def begin(directory: Path, plan: Plan) -> Plan:
     return plan
 
 
-def conclude(directory: Path, plan: Plan) -> None:
+def conclude(directory: Path, plan: LaunchRecord) -> None:
     """After the sweep is over: write its run of job type ``sweep``, where ``summary`` asks for one; see ``mode``."""
     page = plan.wandb
     if not page:
@@ -97,7 +97,7 @@ def conclude(directory: Path, plan: Plan) -> None:
         print(f"Leaderboard and report for W&B: wandb sync {made['directory']}", flush=True)
 
 
-def conclude_last(directory: Path, plan: Plan, controller: SweepController) -> None:
+def conclude_last(directory: Path, plan: LaunchRecord, controller: SweepController) -> None:
     """``conclude`` by the agent of a detached sweep that ends last: nobody else is there to do it."""
     if not plan.wandb or controller.completion() is None:
         return

@@ -24,7 +24,7 @@ from wandbsweep.environment import set_variables
 from wandbsweep.sweep.launch_record import HIDDEN
 
 if TYPE_CHECKING:
-    from wandbsweep.sweep.launch_record import Plan
+    from wandbsweep.sweep.launch_record import LaunchRecord
     from wandbsweep.trial import Trial
 
 SWEEP_ID, RUN_ID, PARAM_PATH = "WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"
@@ -87,7 +87,7 @@ def read_params(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def page_environment(plan: Plan, directory: Path, trial: Trial) -> dict[str, str] | None:
+def page_environment(plan: LaunchRecord, directory: Path, trial: Trial) -> dict[str, str] | None:
     """What makes a trial's run one of the W&B sweep that shows an embedded sweep; None: there is none."""
     made = (plan.wandb or {}).get("sweep")
     if not made:

@@ -47,11 +47,11 @@ def opened(options: argparse.Namespace) -> SweepResults:
 def named(options: argparse.Namespace) -> str | Path:
     """What to open: what the command names, or the sweep in ``outputs/`` that was started last."""
     from wandbsweep.errors import SweepDirectoryError
-    from wandbsweep.sweep.directory import OUTPUTS, sweeps_by_age
+    from wandbsweep.sweep.directory import OUTPUTS, list_sweeps
 
     if options.sweep is not None:
         return str(options.sweep)
-    newest = next(iter(sweeps_by_age()), None)
+    newest = next(iter(list_sweeps()), None)
     if newest is None:
         raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
     return newest

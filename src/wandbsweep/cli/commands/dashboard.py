@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
 
     from wandbsweep.errors import SweepError
     from wandbsweep.storage.open import open_storage
-    from wandbsweep.sweep.directory import storage_of
+    from wandbsweep.sweep.directory import locate_storage
 
     results = opened(options)
     try:
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             "Optuna's dashboard is not installed: pip install 'wandbsweep[dashboard]'. "
             "`wandbsweep report` needs nothing more."
         ) from None
-    url, _ = storage_of(results.directory, results.plan)
+    url, _ = locate_storage(results.directory, results.plan)
     storage = open_storage(results.directory, url)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     print(f"http://127.0.0.1:{options.port}/dashboard/ until Ctrl-C", flush=True)

@@ -22,11 +22,12 @@ def add(command: Command) -> None:
 
 
 def run(options: argparse.Namespace, *, order: str) -> int:
-    from wandbsweep.launch.resume import join_command, open_controller_of
+    from wandbsweep.controllers.open import open_controller
+    from wandbsweep.launch.resume import join_command
     from wandbsweep.results.terminal.tables import counted
 
     results = opened(options)
-    controller = open_controller_of(results)
+    controller = open_controller(results.plan, results.directory, results.spec)
     before = controller.command
     ended = order == "running" and before in ("stopped", "cancelled")
     if not ended:

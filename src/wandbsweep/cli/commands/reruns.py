@@ -26,7 +26,7 @@ from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
 from wandbsweep.results.analysis.trial_matrix import goal_of
 from wandbsweep.results.sweep_results import SweepResults, open_sweep
-from wandbsweep.sweep.launch_record import SNAPSHOT, Plan
+from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.trial import TrialRecord
 
 _RECORDER = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.commands.recorder.Recorder"
@@ -226,14 +226,14 @@ def _metric(results: SweepResults, config: Mapping[str, Any], metric: str | None
     return name, overrides, []
 
 
-def _start(plan: Plan, directory: Path) -> list[str]:
+def _start(plan: LaunchRecord, directory: Path) -> list[str]:
     first, *rest = plan.command
     if re.fullmatch(r"python[\d.]*", Path(first).name) and (shutil.which(first) is None or first == "python"):
         first = sys.executable
     return [first, *_snapshot(rest, plan, directory)]
 
 
-def _snapshot(words: list[str], plan: Plan, directory: Path) -> list[str]:
+def _snapshot(words: list[str], plan: LaunchRecord, directory: Path) -> list[str]:
     """The rest of the command, led to the configuration as it was: editing conf/ since then changes nothing."""
     own = next((path for provider, path in plan.search_path if provider == "main"), "")
     copied = own.removeprefix("snapshot://")
@@ -245,7 +245,7 @@ def _snapshot(words: list[str], plan: Plan, directory: Path) -> list[str]:
     return [*words, "--config-path", str(directory / SNAPSHOT / copied)]
 
 
-def _kept(plan: Plan) -> list[str]:
+def _kept(plan: LaunchRecord) -> list[str]:
     own = [line for line in plan.hydra_overrides if not _DROPPED.match(line)]
     return ["hydra/sweeper=wandbsweep", *own, *([f"~{SWEEP_KEY}"] if SWEEP_KEY in plan.strip else [])]
 

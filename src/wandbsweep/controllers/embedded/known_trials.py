@@ -11,8 +11,8 @@ from wandbsweep.spec.extensions import outside
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.json_codec import packed, unpacked
 from wandbsweep.storage.open import open_storage, read_ledger
-from wandbsweep.sweep.directory import find_sweep, read_spec, storage_of
-from wandbsweep.sweep.launch_record import Plan
+from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
+from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
 
 
@@ -76,7 +76,7 @@ def _encode(trial: TrialRecord) -> dict[str, Any]:
 def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
     directory = find_sweep(ref)
     spec = read_spec(directory)
-    url, study = storage_of(directory, Plan.load_if_any(directory))
+    url, study = locate_storage(directory, LaunchRecord.load_if_exists(directory))
     return spec, read_ledger(open_storage(directory, url), study, spec.goal).records()
 
 

@@ -1,0 +1,188 @@
+"""Builds the controller of a sweep: a new one, or the one that a launch record describes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.directory import (
+    find_differences,
+    holds_sweep,
+    locate_storage,
+    lock_directory,
+    make_directory,
+    read_spec,
+    refuse_differences,
+    save_storage_url,
+    write_spec,
+)
+from wandbsweep.sweep.launch_record import STUDY, LaunchRecord
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.base import SweepController
+    from wandbsweep.controllers.embedded.controller import EmbeddedController
+
+# The controllers are imported when one is built: the embedded one needs Optuna, which a hosted sweep does without.
+
+
+def create_sweep(
+    spec: SweepSpec,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    storage: str | None = None,
+    seed: int | None = None,
+    lease_s: float = LEASE_S,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> EmbeddedController:
+    """Create a sweep and return its embedded controller; an equal sweep in ``path`` is resumed.
+
+    Args:
+        spec: The sweep configuration.
+        path: Directory that keeps ``sweep.yaml`` and ``journal.log``, created if it is missing. None keeps everything
+            in memory.
+        storage: Optuna storage URL that is used instead of the journal.
+        seed: Seed of the search. None draws a random one, or takes the stored one.
+        lease_s: Seconds of silence after which a running trial counts as lost and is queued again. The controller
+            renews the leases of its trials until ``close()``. There are no leases in memory.
+        max_attempts: Number of lost attempts after which a trial stays crashed.
+
+    Returns:
+        The controller, which is safe to use from several threads.
+
+    Raises:
+        SweepDirectoryError: ``path`` or ``storage`` holds another sweep, or ``path`` cannot be written.
+        SweepConfigError: The method needs W&B's controller.
+    """
+    if path is None:
+        controller = open_embedded(
+            None, spec, study_name=None, storage=storage, seed=seed, lease_s=lease_s, max_attempts=max_attempts
+        )
+        _refuse_foreign_storage(controller, spec)
+        return controller
+    directory = Path(path).absolute()
+    make_directory(directory)
+    with lock_directory(directory):
+        if holds_sweep(directory):
+            refuse_differences(directory, find_differences(read_spec(directory).identity, spec.identity))
+        controller = open_embedded(
+            directory,
+            spec,
+            study_name=directory.name,
+            storage=storage,
+            seed=seed,
+            lease_s=lease_s,
+            max_attempts=max_attempts,
+        )
+        _refuse_foreign_storage(controller, spec)
+        if storage is not None:
+            save_storage_url(directory, storage)
+        write_spec(directory, spec)
+    return controller
+
+
+def open_controller(
+    record: LaunchRecord | None, directory: Path, spec: SweepSpec, *, wait_s: float | None = None
+) -> SweepController:
+    """Open the controller of an existing sweep.
+
+    Args:
+        record: What the sweep was started with. None for a sweep made by ``create_sweep``.
+        directory: The sweep's directory.
+        spec: Its sweep configuration.
+        wait_s: Seconds to wait for a database that does not answer. None waits a few.
+
+    Returns:
+        The controller that the record names: embedded or hosted.
+
+    Raises:
+        SweepDirectoryError: The storage needs a password that is not stored.
+    """
+    if record is None:
+        url, study = locate_storage(directory, None)
+        return open_embedded(directory, spec, study_name=study, storage=url, wait_s=wait_s)
+    if record.hosted is not None:
+        from wandbsweep.controllers.hosted.controller import HostedController
+
+        return HostedController(
+            spec,
+            record.sweep_id,
+            entity=record.hosted["entity"],
+            project=record.hosted["project"],
+            directory=directory,
+            max_attempts=record.max_attempts,
+            max_failures=record.max_failures,
+            elsewhere="begun" in record.hosted,
+        )
+    return open_embedded(
+        directory,
+        spec,
+        study_name=record.sweep_id,
+        storage=record.storage,
+        seed=record.seed,
+        max_failures=record.max_failures,
+        axes=record.axes,
+        lease_s=record.lease_s,
+        max_attempts=record.max_attempts,
+        wait_s=wait_s,
+    )
+
+
+def open_embedded(
+    directory: Path | None,
+    spec: SweepSpec,
+    *,
+    study_name: str | None,
+    storage: str | None = None,
+    seed: int | None = None,
+    max_failures: int | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    lease_s: float = LEASE_S,
+    max_attempts: int = MAX_ATTEMPTS,
+    wait_s: float | None = None,
+) -> EmbeddedController:
+    """Open an embedded controller on a directory's journal, on a database, or in memory.
+
+    Args:
+        directory: The sweep's directory. None keeps the trials in memory, unless ``storage`` is given.
+        spec: The sweep configuration.
+        study_name: Name of the study in a database. A journal has one study, ``STUDY``, so that its directory may be
+            renamed.
+        storage: Optuna storage URL of the database.
+        seed: Seed of the search.
+        max_failures: Abort the sweep if the first N trials all fail. None never does.
+        axes: Values of a plain comma-list grid, in the order of the command line.
+        lease_s: Seconds of silence after which a running trial counts as lost.
+        max_attempts: Number of lost attempts after which a trial stays crashed.
+        wait_s: Seconds to wait for a database that does not answer. None waits a few.
+
+    Returns:
+        The controller.
+    """
+    from wandbsweep.controllers.embedded.controller import EmbeddedController
+    from wandbsweep.storage.open import OPENING_S, open_storage
+
+    return EmbeddedController(
+        spec,
+        open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
+        study_name=study_name if storage is not None and study_name is not None else STUDY,
+        seed=seed,
+        max_failures=max_failures,
+        axes=axes,
+        directory=directory,
+        lease_s=lease_s,
+        max_attempts=max_attempts,
+    )
+
+
+def _refuse_foreign_storage(controller: EmbeddedController, spec: SweepSpec) -> None:
+    """Raise SweepDirectoryError if the controller's storage holds another sweep than ``spec``."""
+    if found := find_differences(controller.identity, spec.identity):
+        lines = "\n".join(f"  - {difference}" for difference in found)
+        raise SweepDirectoryError(
+            f"The storage holds another sweep:\n{lines}\nGive the new sweep a storage, or a path, of its own."
+        )
