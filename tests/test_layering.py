@@ -21,7 +21,7 @@ LIBRARY = SOURCE / "wandbsweep"
 # Each package or module may import those of the rows above its own, and its own. No import is exempt: those in
 # functions and under TYPE_CHECKING count.
 ROWS = (
-    ("errors", "trial", "files", "settings", "launchers", "environment", "retry"),
+    ("errors", "trial", "files", "settings", "launchers", "environment", "retry", "text"),
     ("spec",),
     ("stopping",),
     ("search",),
@@ -53,7 +53,19 @@ VENDORS = {
     "hydra_plugins": set(),
     "classifier": set(),
 }
-FOUNDATION = ("errors", "trial", "files", "settings", "launchers", "environment", "retry", "spec", "stopping", "search")
+FOUNDATION = (
+    "errors",
+    "trial",
+    "files",
+    "settings",
+    "launchers",
+    "environment",
+    "retry",
+    "text",
+    "spec",
+    "stopping",
+    "search",
+)
 HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.stats")
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wandbsweep.text import pluralize
+
 
 class SweepError(Exception):
     """Base of all errors that a user can mend; shown without a traceback."""
@@ -25,7 +27,7 @@ class SweepConfigError(SweepError, ValueError):
         self.violations = tuple(violations)
         self.source = source
         where = f" in {source}" if source else ""
-        count = "1 violation" if len(self.violations) == 1 else f"{len(self.violations)} violations"
+        count = pluralize(len(self.violations), "violation")
         lines = "\n".join(f"  - {violation}" for violation in self.violations)
         super().__init__(f"The sweep configuration has {count}{where}:\n{lines}")
 

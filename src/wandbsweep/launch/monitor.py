@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord
 
 if TYPE_CHECKING:
@@ -149,9 +150,9 @@ def _noted(changes: Iterator[SweepResults], notes: Notes, console: Console) -> I
 
 def describe(trial: TrialRecord, results: SweepResults) -> str:
     """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
-    from wandbsweep.results.terminal.tables import achieved, counted, short
+    from wandbsweep.results.terminal.tables import achieved, short
 
-    parts = [counted(len(trial.reports), "step")] if trial.reports else []
+    parts = [pluralize(len(trial.reports), "step")] if trial.reports else []
     if results.spec.metrics:
         parts.insert(0, achieved(results, trial))
     elif trial.value is None and results.spec.metric and (trial.state == "finished" or trial.reports):

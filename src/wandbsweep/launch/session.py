@@ -20,10 +20,11 @@ from wandbsweep.launch.resume import join_command
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import Adviser
 from wandbsweep.results.sweep_results import SweepResults, has_goal
-from wandbsweep.results.terminal.tables import console, counted, print_best, print_leaderboard, state_line
+from wandbsweep.results.terminal.tables import console, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs import page as wandb_page
 
@@ -190,7 +191,7 @@ class Session:
         numbers = reserve_agents(self.prepared.directory, self._agents())
         submit_only(lambda: launch([self.prepared.agent_overrides] * len(numbers), numbers[0]))
         sweep = shlex.quote(str(self.prepared.directory))
-        print(f"Submitted {counted(len(numbers), 'agent')}; they go on without this process. How far they are:")
+        print(f"Submitted {pluralize(len(numbers), 'agent')}; they go on without this process. How far they are:")
         print(f"  wandbsweep status {sweep} --watch", flush=True)
         return []
 
@@ -243,12 +244,12 @@ class Session:
         parts = []
         if running:
             verb = "still shows" if running == 1 else "still show"
-            parts.append(f"{counted(running, 'trial')} {verb} as running (another agent's, or lost with it)")
+            parts.append(f"{pluralize(running, 'trial')} {verb} as running (another agent's, or lost with it)")
         if ending is None:
             waiting = {"given back": queued, "never started": 0 if cap is None else cap - sum(counts.values())}
             for how, count in waiting.items():
                 if count > 0:
-                    whom = str(count) if parts else counted(count, "trial")
+                    whom = str(count) if parts else pluralize(count, "trial")
                     parts.append(f"{whom} {'was' if count == 1 else 'were'} {how}")
             parts = parts or ["The sweep is not over"]
         if parts:
@@ -299,8 +300,8 @@ def _summary(prepared: Prepared) -> str:
     spec = prepared.spec
     metrics = [spec.metric] if spec.metric else spec.metrics
     goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    cap = f", at most {counted(spec.run_cap, 'trial')}" if spec.run_cap else ""
-    return f"{spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}{cap}"
+    cap = f", at most {pluralize(spec.run_cap, 'trial')}" if spec.run_cap else ""
+    return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"
 
 
 def _print_failure(results: SweepResults) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import HYDRA_NAME, EarlyTerminate, Prior, Repeats
+from wandbsweep.text import join_words
 from wandbsweep.trial import is_number
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _unmet(parameter: Parameter, given: Mapping[str, Any], parameters: Mapping[s
         law = parameters.get(parent)
         chosen = law.value if law and law.distribution == "constant" else given.get(parent, _NOT_THERE)
         if law and (chosen is _NOT_THERE or grid_key(chosen) not in map(grid_key, values)):
-            return f"with {parent}: {' or '.join(map(str, values))}"
+            return f"with {parent}: {join_words(values, 'or')}"
     return ""
 
 

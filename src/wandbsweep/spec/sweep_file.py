@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wandbsweep.errors import SweepConfigError
+from wandbsweep.text import suggest_matches
 
 # What YAML 1.2, OmegaConf and people read as a number, and PyYAML, so `wandb sweep`, as text.
 EXPONENT_FORM = r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+"
@@ -88,8 +88,7 @@ def _beside(path: Path) -> str:
         names = sorted(p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"})
     except OSError:
         return f"; the directory {path.parent} does not exist or cannot be read"
-    close = get_close_matches(path.name, names, 3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return suggest_matches(path.name, names)
 
 
 def is_exponent_form(value: object) -> bool:

@@ -10,7 +10,6 @@ import shutil
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_reader import JOURNAL
 from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_axes
+from wandbsweep.text import suggest_matches
 
 SWEEP_FILE = "sweep.yaml"
 """A directory holds a sweep if it holds this file, so it is written last and removed first."""
@@ -72,8 +72,7 @@ def _describe_known_sweeps(wanted: str) -> str:
     known = [directory.name for directory in list_sweeps()]
     if not known:
         return f"there is no sweep in {OUTPUTS}/"
-    close = get_close_matches(wanted, known, 3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    meant = suggest_matches(wanted, known)
     if len(known) <= _MAX_LISTED:
         return f"the sweeps in {OUTPUTS}/ are {', '.join(known)}{meant}"
     return f"the newest of the {len(known)} sweeps in {OUTPUTS}/ are {', '.join(known[:_MAX_LISTED])}{meant}"

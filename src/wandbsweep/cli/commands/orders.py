@@ -24,7 +24,7 @@ def add(command: Command) -> None:
 def run(options: argparse.Namespace, *, order: str) -> int:
     from wandbsweep.controllers.open import open_controller
     from wandbsweep.launch.resume import join_command
-    from wandbsweep.results.terminal.tables import counted
+    from wandbsweep.text import pluralize
 
     results = opened(options)
     controller = open_controller(results.plan, results.directory, results.spec)
@@ -43,5 +43,5 @@ def run(options: argparse.Namespace, *, order: str) -> int:
         print(f"Go on with:\n  {join_command(results.plan, results.directory)}" if results.plan else "")
         return 1
     goes_on = order in ("paused", "stopped") and running
-    print(f"{results.sweep_id}: {order}" + (f"; {counted(running, 'trial')} still to finish" if goes_on else ""))
+    print(f"{results.sweep_id}: {order}" + (f"; {pluralize(running, 'trial')} still to finish" if goes_on else ""))
     return 0

@@ -14,6 +14,7 @@ from itertools import combinations, pairwise
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.successive_halving import bands, counted
+from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
 _PER_PARAMETER = 5
@@ -106,7 +107,7 @@ def _hasty(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str
     if agreement < _FOREWARNED:
         yield (
             "hasty",
-            f"After {first} report{'' if first == 1 else 's'}, where early_terminate first compares, the finished "
+            f"After {pluralize(first, 'report')}, where early_terminate first compares, the finished "
             f"trials' order says little about their final one (Kendall's tau {agreement:.2f}): raise min_iter.",
         )
 

@@ -14,6 +14,7 @@ from wandbsweep.errors import SweepError
 from wandbsweep.search.repeats import merged
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
+from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord, is_number
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Evidence:
         """Why not to trust what follows from so few; empty where there are enough."""
         if len(self) >= FEW:
             return ""
-        trials = "1 trial" if len(self) == 1 else f"{len(self)} trials"
-        return f"Only {trials} with a value: below about {FEW} these numbers are mostly chance."
+        return f"Only {pluralize(len(self), 'trial')} with a value: below about {FEW} these numbers are mostly chance."
 
     def is_ordered(self, name: str) -> bool:
         """Whether more and less mean something for a parameter: numbers, listed ones too."""

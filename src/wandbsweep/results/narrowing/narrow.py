@@ -21,6 +21,7 @@ from wandbsweep.results.narrowing.ranges import narrowed_range
 from wandbsweep.spec.distributions import LAWS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.text import join_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -199,7 +200,7 @@ def _settle_conditions(changes: dict[str, Change]) -> dict[str, str]:
             when = change.config.get("when", {})
             left = {parent: _possible(changes, parent, values) for parent, values in when.items()}
             if empty := next((parent for parent, values in left.items() if not values), None):
-                dropped[name] = f"exists only with {empty}: {' or '.join(map(str, when[empty]))}, which is gone"
+                dropped[name] = f"exists only with {empty}: {join_words(when[empty], 'or')}, which is gone"
                 del changes[name]
                 settled = False
             elif left != when:

@@ -19,6 +19,7 @@ from wandbsweep.results.sweep_results import SweepResults, has_goal
 from wandbsweep.results.terminal.tables import achieved, short, short_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.text import join_words
 from wandbsweep.trial import TrialRecord, is_number
 
 POINTS = 120_000
@@ -83,7 +84,7 @@ def _axis(name: str, label: str, results: SweepResults) -> dict[str, Any]:
     listed = _listed(parameter, tried)
     axis: dict[str, Any] = {"name": name, "label": label}
     if parameter is not None and parameter.when:
-        axis["when"] = ", ".join(f"{p} is {' or '.join(map(str, values))}" for p, values in parameter.when)
+        axis["when"] = ", ".join(f"{p} is {join_words(values, 'or')}" for p, values in parameter.when)
     if listed is not None:
         return {**axis, "kind": "list", "values": [_text(value) for value in listed]}
     assert parameter is not None

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200  # where there is no terminal to ask
@@ -129,15 +130,10 @@ def short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 trial``, ``2 trials``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def state_line(results: SweepResults, total: int | None) -> str:
     """How far the sweep is: ``12/30 trials · 10 finished · 2 running · best val/loss 0.1 (trial 7)``."""
     ended = sum(n for state, n in results.counts.items() if state not in ("running", "queued"))
-    parts = [f"{ended}/{total} trials" if total else counted(ended, "trial")]
+    parts = [f"{ended}/{total} trials" if total else pluralize(ended, "trial")]
     parts += [f"{count} {state}" for state, count in results.counts.items()]
     if results.spec.metrics:
         parts.append(f"{len(results.front)} on the Pareto front")
@@ -157,7 +153,7 @@ def achieved(results: SweepResults, trial: TrialRecord) -> str:
         return f"{name} {short(trial.value)}"
     spread = "" if configuration.deviation is None else f" ± {short(configuration.deviation)}"
     runs = len(configuration.values)
-    return f"{name} {short(configuration.mean)}{spread}, the mean of {counted(runs, 'run')}"
+    return f"{name} {short(configuration.mean)}{spread}, the mean of {pluralize(runs, 'run')}"
 
 
 def print_best(results: SweepResults, out: Console) -> None:

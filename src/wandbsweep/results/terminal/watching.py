@@ -14,7 +14,8 @@ from rich.text import Text
 
 from wandbsweep.results.liveness import Attendance, attendance, describe
 from wandbsweep.results.sweep_results import SweepResults, has_goal
-from wandbsweep.results.terminal.tables import counted, short, state_line
+from wandbsweep.results.terminal.tables import short, state_line
+from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def eta(results: SweepResults, total: int | None) -> Eta | None:
     recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT:]
     each = statistics.fmean(t.duration_s or 0.0 for t in recent)
     agents = len({t.agent for t in running})
-    basis = f"the last {counted(len(recent), 'trial')} took {_time(each)} each, {counted(agents, 'agent')}"
+    basis = f"the last {pluralize(len(recent), 'trial')} took {_time(each)} each, {pluralize(agents, 'agent')}"
     return Eta(left * each / agents, basis)
 
 
@@ -114,7 +115,7 @@ def headline(results: SweepResults) -> str:
     spec = results.spec
     metrics = [spec.metric] if spec.metric else spec.metrics
     goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    return f"{results.sweep_id}: {spec.method} over {counted(len(spec.parameters), 'parameter')}{goal}"
+    return f"{results.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
 
 
 def _bar(share: float, width: int) -> Text:

@@ -1,0 +1,22 @@
+"""Words in messages."""
+
+import pytest
+
+from wandbsweep.text import join_words, pluralize, suggest_matches
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])
+def test_plurals(count, wanted):
+    assert pluralize(count, "trial") == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), (["a", 1, None], "a, 1 or None")]
+)
+def test_lists_of_words(words, wanted):
+    assert join_words(words, "or") == wanted
+
+
+def test_suggestions():
+    assert suggest_matches("methd", ["method", "name"]) == "; did you mean method?"
+    assert suggest_matches("xyz", ["method"]) == ""
