@@ -53,19 +53,7 @@ VENDORS = {
     "hydra_plugins": set(),
     "classifier": set(),
 }
-FOUNDATION = (
-    "errors",
-    "trial",
-    "files",
-    "settings",
-    "launchers",
-    "environment",
-    "retry",
-    "text",
-    "spec",
-    "stopping",
-    "search",
-)
+FOUNDATION = (*ROWS[0], "spec", "stopping", "search")
 HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.stats")
 
 
