@@ -33,10 +33,10 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
-        from wandbsweep.bridge.override_strings import encode
+        from wandbsweep.sweep.override_strings import format_value
         from wandbsweep.wandb_runs.run import exits_through_python, stock_overrides
 
-        sys.argv[1:] = stock_overrides(sys.argv[1:], encode)
+        sys.argv[1:] = stock_overrides(sys.argv[1:], format_value)
         with exits_through_python():
             main()
     else:

@@ -8,7 +8,6 @@ UPWARD: dict[str, set[str]] = {
     "bridge.trial_job": {"agent.loop"},
     "lightning": {"agent.signals"},
     "optuna_tools.pruners": {"controllers.trial_table"},
-    "results.liveness": {"launch.resume"},
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
     "wandb_runs.page": {"controllers.base", "controllers.hosted.auth"},

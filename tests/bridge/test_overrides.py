@@ -1,24 +1,19 @@
-"""Hydra's grammar into parameters, and values into Hydra's grammar."""
+"""Hydra's override grammar read as the parameters of a sweep."""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
-from wandbsweep.bridge.override_strings import _quote, canonical, encode, trial_overrides
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.errors import SpaceError
+from wandbsweep.sweep.override_strings import format_overrides
 
 CONFIG = """
 defaults: [{model: mlp}, {db@source: null}, _self_]
@@ -38,10 +33,6 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigLoader]:
         (conf / group / f"{name}.yaml").write_text(f"name: {name}")
     with initialize_config_dir(str(conf), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
-
-
-def composed(*overrides: str) -> Any:
-    return OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
 
 
 class TestReading:
@@ -113,7 +104,7 @@ class TestReading:
         line = read("+new=1,2", "++x=3,4", "db@source=sqlite,postgres")
         assert line.parameters.keys() == {"new", "x", "db@source"}
         params = {"new": 2, "x": 3, "db@source": "sqlite"}
-        assert trial_overrides(line.slots, params) == ["+new=2", "++x=3", "db@source=sqlite"]
+        assert format_overrides(line.slots, params) == ["+new=2", "++x=3", "db@source=sqlite"]
 
     def test_of_equal_keys_the_last_counts(self, read: Any) -> None:
         assert read("x=1,2", "x=3,4").lists == {"x": [3, 4]}
@@ -128,58 +119,5 @@ class TestReading:
     def test_order_and_notation_of_the_command_line_are_kept(self, read: Any) -> None:
         line = read("x=1e-3,'a b'", "scalar=5", "sequence=[1],[2]")
         params = {"y": 1, "sequence": [2], "x": "a b"}
-        assert trial_overrides(line.slots, params) == ["x='a b'", "scalar=5", "sequence=[2]", "y=1"]
-        assert trial_overrides(line.slots, {"x": 1e-3}) == ["x=0.001", "scalar=5"]
-
-
-@pytest.mark.parametrize("key", ["scalar", "mapping", "sequence", "x"])
-@pytest.mark.parametrize("value", [{}, {"a": 5}, {"new": {"c": 1}}, {"b": {}}])
-def test_a_mapping_replaces_what_is_there(loader: ConfigLoader, key: str, value: Any) -> None:
-    assert composed(*trial_overrides([], {key: value}))[key] == value
-
-
-@pytest.mark.parametrize("key", ["", "it's", 'a"b', "ü", "1", "1e3", "true", "Null", "#", "a\nb"])
-def test_keys_that_hydra_cannot_write(key: str) -> None:
-    with pytest.raises(SpaceError, match="cannot be written in Hydra's override grammar"):
-        encode({"fine": [{key: 1}]})
-
-
-def test_canonical_tells_types_apart() -> None:
-    assert len({canonical(value) for value in (1, 1.0, True, "1", [1], {"1": 1}, None)}) == 7
-
-
-# What the grammar, OmegaConf or YAML might trip over.
-PIECES = st.sampled_from([*" '\"=$\\{}()[]:,;\n\t\r#%&*!|<>?@`~^+-./0", "ü", "漢", "😀", "${x}", "${", "null", "e5"])
-TEXT = st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=6)
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(2**53, 2**80), st.floats(allow_nan=False), TEXT
-)
-# Keys have fewer characters (see test_keys_that_hydra_cannot_write), but these in any order.
-KEYS = st.text(f"{string.ascii_letters}_-+./\\$%*@?|()[]{{}}:=, \t", min_size=1, max_size=5).filter(
-    lambda key: key.strip(" \t+-.").lower() not in {"", "null", "true", "false", "inf", "nan"}
-)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=5
-)
-
-
-ODD = [
-    *("", "${oc.env:HOME}", "\\${x}", "ends in \\", "'\\'", "/a/path", "1_000", "0x10", "2020-01-01", "two\nlines"),
-    *(1e-7, 1e22, -0.0, float("-inf"), 2**70, [], {}, {"a b": {"$c": None, "${d}": "${e}"}}),
-]
-
-
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(st.lists(VALUES, min_size=5, max_size=5))
-@example(ODD)
-def test_any_value_survives(loader: ConfigLoader, values: list[Any]) -> None:
-    params = {f"anything.v{k}": value for k, value in enumerate(values)}
-    found = composed("+anything={}", *(f"+{line}" for line in trial_overrides([], params)))
-    assert [found["anything"][f"v{k}"] for k in range(len(values))] == values
-    assert repr(list(found["anything"].values())) == repr(values)
-
-
-@given(st.text(alphabet="\\'a\n\"$ "))
-def test_quoting_is_hydras(text: str) -> None:
-    """Ours needs no Hydra, so that reading commands start quickly."""
-    assert _quote(text) == QuotedString(text, Quote.single).with_quotes()
+        assert format_overrides(line.slots, params) == ["x='a b'", "scalar=5", "sequence=[2]", "y=1"]
+        assert format_overrides(line.slots, {"x": 1e-3}) == ["x=0.001", "scalar=5"]

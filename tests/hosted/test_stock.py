@@ -11,7 +11,7 @@ import yaml
 
 from tests.hosted.parts import controller_of
 from wandbsweep import load_sweep
-from wandbsweep.bridge.override_strings import encode
+from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.run import read_params, stock_overrides, trial_environment, write_params
 
 WANDB = Path(sys.executable).with_name("wandb")
@@ -33,7 +33,7 @@ import json, sys
 import hydra
 from omegaconf import OmegaConf
 import wandb
-from wandbsweep.bridge.override_strings import encode
+from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.run import stock_overrides
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -44,7 +44,7 @@ def main(cfg):
         run.summary["seen"] = json.dumps(cfg)
         run.summary["swept"] = json.dumps({name: run.config[name] for name in json.loads(cfg["names"])})
 
-sys.argv[1:] = stock_overrides(sys.argv[1:], encode)
+sys.argv[1:] = stock_overrides(sys.argv[1:], format_value)
 main()
 """
 
@@ -99,7 +99,7 @@ def test_a_function(server, python):
 
 
 def test_the_command_line_is_left_alone_outside_of_a_sweep():
-    assert stock_overrides(["a=None", "b=1"], encode) == ["a=None", "b=1"]
+    assert stock_overrides(["a=None", "b=1"], format_value) == ["a=None", "b=1"]
 
 
 @pytest.mark.parametrize("written", ["a=None", "++a=None", "+a=None", "--a=None"])
@@ -108,7 +108,7 @@ def test_what_the_agent_wrote_is_written_again(tmp_path, written):
     write_params(path, {"a": {"value": None}, "b": {"value": [1, "x y"]}})
     named = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_SWEEP_PARAM_PATH": str(path)}
     with trial_environment(named):
-        found = stock_overrides([written, "c=3"], encode)
+        found = stock_overrides([written, "c=3"], format_value)
     prefix = "" if written.startswith("--") else written.partition("a")[0]
     assert found == [f"{prefix}a=null", "c=3", "b=[1,'x y']"]
 

@@ -83,12 +83,12 @@ import wandb
 from hydra import compose, initialize_config_dir
 from classifier.training import train
 from train import drop_sweep
-from wandbsweep.bridge.override_strings import encode
+from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.run import stock_overrides
 
 def trial():
     with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
-        cfg = compose("config", overrides=stock_overrides([*{QUICK!r}, "output_dir={home}"], encode))
+        cfg = compose("config", overrides=stock_overrides([*{QUICK!r}, "output_dir={home}"], format_value))
     train(drop_sweep(cfg))
 
 wandb.agent({sweep_id!r}, function=trial, count=1, project="digits")

@@ -15,15 +15,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 
-from wandbsweep.bridge.override_strings import Slot, canonical, is_own_key
 from wandbsweep.errors import SpaceError
+from wandbsweep.sweep.override_strings import OverrideSlot, canonicalize, is_sweep_key
 
 
 @dataclass(frozen=True)
 class CommandLine:
     """The task overrides of one multirun command, sorted out."""
 
-    slots: list[Slot] = field(default_factory=list)
+    slots: list[OverrideSlot] = field(default_factory=list)
     """In the order given."""
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The parameters that it defines, each as in a W&B sweep configuration."""
@@ -43,26 +43,26 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     last = {_name(override): override for override in parsed}
-    slots: list[Slot] = []
+    slots: list[OverrideSlot] = []
     parameters, lists, fixed = {}, {}, {}
     for name, override in last.items():
         if not override.is_sweep_override():
             fixed[name] = override.value()
             assert override.input_line is not None
-            slots.append(Slot(line=override.input_line))
+            slots.append(OverrideSlot(line=override.input_line))
             continue
-        if is_own_key(name) and not own_key:
+        if is_sweep_key(name) and not own_key:
             raise SpaceError(
                 f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept "
                 "over; start a sweep for each."
             )
-        slot = Slot(parameter=name, key=override.get_key_element())
+        slot = OverrideSlot(parameter=name, key=override.get_key_element())
         if override.is_interval_sweep():
             parameters[name] = _from_interval(override)
         else:
             elements = list(override.sweep_iterator())
             values = [_plain(element) for element in elements]
-            slot["raw"] = {canonical(v): Transformer.str(e) for v, e in zip(values, elements, strict=True)}
+            slot["raw"] = {canonicalize(v): Transformer.str(e) for v, e in zip(values, elements, strict=True)}
             lists[name] = values
             parameters[name] = _from_list(override, values)
         slots.append(slot)

@@ -18,7 +18,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wandbsweep.bridge.override_strings import SWEEP_KEY, is_own_key, trial_overrides
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import check_composes, has_own_key, middle, read_space, refuse_endless, sweep_node
 from wandbsweep.bridge.snapshot import reading_once, snapshot_loader, take_snapshot
@@ -32,6 +31,7 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
+from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, is_sweep_key
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs.page import KEYS as PAGE_KEYS
 from wandbsweep.wandb_runs.page import page_settings
@@ -88,7 +88,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     if axes is None:
         _check(config, loader, plan, spec)
     else:
-        loader.load_sweep_config(config, trial_overrides(plan.slots, first))  # Hydra's own words for what is wrong
+        loader.load_sweep_config(config, format_overrides(plan.slots, first))  # Hydra's own words for what is wrong
     if hosted:
         directory, plan = _begun_at_wandb(config, settings, plan, spec)
     made = _make(directory, config, loader, plan, spec)
@@ -287,7 +287,7 @@ def _joined_at_wandb(
     own_key = has_own_key(config)
     line = read_command_line(arguments, loader, own_key=own_key)
     made, spec = find_hosted_sweep(ref)
-    theirs = [name for name in line.fixed if name in spec.parameters or (is_own_key(name) and not own_key)]
+    theirs = [name for name in line.fixed if name in spec.parameters or (is_sweep_key(name) and not own_key)]
     if refused := [*line.parameters, *theirs, *(f"hydra.sweeper.sweep.{key}" for key in settings.sweep)]:
         raise SweepError(f"What the sweep {ref} searches stands at W&B, so {', '.join(refused)} cannot be set here.")
     plan = _planned(config, settings, line, sweep_id)
@@ -314,7 +314,7 @@ def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: Command
     stored, plan = sweepdir.read_spec(directory), LaunchRecord.load(directory)
     found = sweepdir.find_differences(stored.identity, spec.identity)
     before, now = (
-        {line for line in lines if not (plan.strip and is_own_key(line))}
+        {line for line in lines if not (plan.strip and is_sweep_key(line))}
         for lines in ([slot["line"] for slot in plan.slots if "line" in slot], line.fixed_lines())
     )
     found += [f"override {text}: was not there" for text in sorted(now - before)]
@@ -351,11 +351,11 @@ def _sets_run_cap(line: str) -> bool:
 
 def _agent_overrides(config: DictConfig, plan: LaunchRecord, directory: Path, first: Mapping[str, Any]) -> list[str]:
     """The fixed overrides, if they compose; if not (a group may be mandatory), some trial's."""
-    fixed = trial_overrides(plan.slots, {})
+    fixed = format_overrides(plan.slots, {})
     try:
         snapshot_loader(plan.search_path, directory / SNAPSHOT).load_sweep_config(config, fixed)
     except (HydraException, OmegaConfBaseException):
-        return trial_overrides(plan.slots, first)
+        return format_overrides(plan.slots, first)
     return fixed
 
 

@@ -16,7 +16,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wandbsweep.bridge.override_strings import SWEEP_KEY, encode, trial_overrides
 from wandbsweep.bridge.overrides import CommandLine
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.settings import Settings
@@ -27,6 +26,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.spec.validate import METHODS
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, format_value
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def _check_written(spec: SweepSpec) -> None:
     for path, choices in listed.items():
         for value in choices:
             try:
-                encode(json.loads(json.dumps(value)))  # as it comes out of the store: keys are text there
+                format_value(json.loads(json.dumps(value)))  # as it comes out of the store: keys are text there
             except SpaceError as error:
                 raise SpaceError(f"{path}: {error}") from None
 
@@ -295,7 +295,7 @@ def _faults(
     """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
     under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
     try:
-        composed = loader.load_sweep_config(config, trial_overrides(plan.slots, chosen))
+        composed = loader.load_sweep_config(config, format_overrides(plan.slots, chosen))
         added = {slot["parameter"] for slot in plan.slots if slot.get("key", "").startswith("+")}
         unknown = [name for name in point if name not in chosen and name not in added and not _has(composed, name)]
         for name in unknown:
@@ -305,7 +305,7 @@ def _faults(
             shown = "" if name in spec.parameters else f"{name} "
             yield f"{path}: {shown}is no key of the application's configuration{under}{hint}"
         if not unknown:
-            whole = loader.load_sweep_config(config, trial_overrides(plan.slots, point))
+            whole = loader.load_sweep_config(config, format_overrides(plan.slots, point))
             yield from misfits(whole, {name: spec.parameters[name] for name in point if name in spec.parameters})
     except (HydraException, OmegaConfBaseException) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""

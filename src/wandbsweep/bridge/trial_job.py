@@ -23,10 +23,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wandbsweep.agent.loop import JobResult
-from wandbsweep.bridge.override_strings import encode, trial_overrides
 from wandbsweep.bridge.snapshot import resolved, snapshot_loader
 from wandbsweep.sweep.directory import AGENTS
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
+from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.trial import Trial
 from wandbsweep.wandb_runs.run import page_environment, trial_environment
 
@@ -101,7 +101,7 @@ class TrialJob:
             return JobReturn(cfg=config, status=JobStatus.FAILED, _return_value=reason)
 
     def compose(self, trial: Trial) -> DictConfig:
-        overrides = trial_overrides(self._plan.slots, trial.params)
+        overrides = format_overrides(self._plan.slots, trial.params)
         config = self._loader.load_sweep_config(self._master, overrides)
         with read_write(config), open_dict(config):
             for key in self._plan.strip:
@@ -201,7 +201,7 @@ def snapshot_of(plan: LaunchRecord, directory: Path) -> ConfigLoader:
 
 def agents_master(master: DictConfig, plan: LaunchRecord, directory: Path) -> DictConfig:
     """The configuration from which launchers compose the agents' own jobs: each in ``agents/<k>/`` of the sweep."""
-    place = [f"hydra.sweep.dir={encode(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
+    place = [f"hydra.sweep.dir={format_value(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
     own = _with_hydra_overrides(master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place])
     set_key(own, "hydra.sweep.dir", str(directory))  # launchers read it here as well
     set_key(own, "hydra.job.config_name", plan.config_name)
@@ -243,7 +243,7 @@ def _led_to_snapshot(overrides: Sequence[str], plan: LaunchRecord, directory: Pa
     if not plan.searchpath:
         return kept
     paths = [resolved(path, directory / SNAPSHOT) for path in plan.searchpath]
-    return [*kept, f"hydra.searchpath={encode(paths)}"]
+    return [*kept, f"hydra.searchpath={format_value(paths)}"]
 
 
 @contextmanager

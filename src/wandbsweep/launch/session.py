@@ -16,7 +16,6 @@ from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
 from wandbsweep.launch.devices import slices, visible_devices
 from wandbsweep.launch.monitor import watched
-from wandbsweep.launch.resume import join_command
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import Adviser
 from wandbsweep.results.sweep_results import SweepResults, has_goal
@@ -24,6 +23,7 @@ from wandbsweep.results.terminal.tables import console, print_best, print_leader
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs import page as wandb_page

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wandbsweep.launch.resume import join_command
 from wandbsweep.settings import LEASE_S
+from wandbsweep.sweep.resume import join_command
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_results import SweepResults

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from wandbsweep.search.pareto import front
 from wandbsweep.search.repeats import Configuration, configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -183,10 +183,10 @@ class SweepResults:
 
     def overrides(self, trial: TrialRecord) -> list[str]:
         """The Hydra overrides that compose ``trial``'s configuration."""
-        from wandbsweep.bridge.override_strings import is_own_key, trial_overrides
+        from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
 
-        lines = trial_overrides(self.plan.slots if self.plan else [], trial.params)
-        return [line for line in lines if not (self.plan and self.plan.strip and is_own_key(line))]
+        lines = format_overrides(self.plan.slots if self.plan else [], trial.params)
+        return [line for line in lines if not (self.plan and self.plan.strip and is_sweep_key(line))]
 
     def command(self, trial: TrialRecord) -> str:
         """The shell command that trains ``trial``'s configuration again, outside the sweep."""
@@ -201,15 +201,6 @@ class SweepResults:
 def has_goal(spec: SweepSpec) -> bool:
     """Whether it says what is better."""
     return spec.metric is not None or bool(spec.metrics)
-
-
-# Those of the multirun, its launcher and its sweeper.
-_NOT_A_RUNS = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")
-
-
-def run_overrides(plan: LaunchRecord) -> list[str]:
-    """The sweep's overrides of ``hydra.*`` that are of use to a single run as well."""
-    return [line for line in plan.hydra_overrides if not _NOT_A_RUNS.match(line)]
 
 
 def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:

@@ -30,7 +30,7 @@ class LaunchRecord:
     config_name: str | None
     job_name: str
     slots: Sequence[Any]
-    """The command line's task overrides (see ``overrides.trial_overrides``)."""
+    """The command line's task overrides (see ``overrides.format_overrides``)."""
     hydra_overrides: Sequence[str]
     """Its overrides of ``hydra.*``."""
     search_path: Sequence[tuple[str, str]]

@@ -136,12 +136,12 @@ def in_sweep() -> bool:
     return bool(os.environ.get(SWEEP_ID) and os.environ.get(RUN_ID))
 
 
-def stock_overrides(arguments: list[str], encode: Callable[[Any], str]) -> list[str]:
+def stock_overrides(arguments: list[str], format_value: Callable[[Any], str]) -> list[str]:
     """The command line that ``wandb agent`` gave a Hydra application, with the values that were meant.
 
     W&B's agent writes values with Python's ``str``: null becomes the text None, and text stays unquoted. The parameter
     file keeps them as they are, so each ``name=…`` of a parameter (also after ``++`` or ``--``) is written again with
-    ``encode`` (``bridge.override_strings.encode``), and the parameters that the command left out are added.
+    ``format_value`` (``sweep.override_strings.format_value``), and the parameters that the command left out are added.
     """
     path = os.environ.get(PARAM_PATH)
     if not path or not in_sweep() or not os.path.exists(path):
@@ -153,9 +153,9 @@ def stock_overrides(arguments: list[str], encode: Callable[[Any], str]) -> list[
         name = key.lstrip("+-")
         if equals and name in left:
             prefix = "" if key.startswith("--") else key[: len(key) - len(name)]
-            argument = f"{prefix}{name}={encode(left.pop(name))}"
+            argument = f"{prefix}{name}={format_value(left.pop(name))}"
         found.append(argument)
-    return found + [f"{name}={encode(value)}" for name, value in left.items()]
+    return found + [f"{name}={format_value(value)}" for name, value in left.items()]
 
 
 def active_run() -> str | None:

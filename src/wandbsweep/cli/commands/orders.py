@@ -23,7 +23,7 @@ def add(command: Command) -> None:
 
 def run(options: argparse.Namespace, *, order: str) -> int:
     from wandbsweep.controllers.open import open_controller
-    from wandbsweep.launch.resume import join_command
+    from wandbsweep.sweep.resume import join_command
     from wandbsweep.text import pluralize
 
     results = opened(options)

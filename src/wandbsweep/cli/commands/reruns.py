@@ -20,13 +20,13 @@ from typing import Any
 
 import yaml
 
-from wandbsweep.bridge.override_strings import SWEEP_KEY, encode
 from wandbsweep.cli.commands.recorder import FILE
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
 from wandbsweep.results.analysis.trial_matrix import goal_of
 from wandbsweep.results.sweep_results import SweepResults, open_sweep
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
+from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
 from wandbsweep.trial import TrialRecord
 
 _RECORDER = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.commands.recorder.Recorder"
@@ -187,7 +187,7 @@ def plan_evaluation(
         lines = [line for line in results.overrides(trial) if _key(line) != key]
         seeding = f"{key}={','.join(map(str, chosen))}"
         command = [*_start(plan, results.directory), "-m", *_kept(plan), *lines, seeding, *own, *extra]
-        jobs.append(Job(trial, [*command, f"hydra.sweep.dir={encode(str(place))}", _RECORDER], place))
+        jobs.append(Job(trial, [*command, f"hydra.sweep.dir={format_value(str(place))}", _RECORDER], place))
     return Evaluation(results, name, key, chosen, directory, jobs, warnings)
 
 
@@ -219,7 +219,7 @@ def _metric(results: SweepResults, config: Mapping[str, Any], metric: str | None
     has_test = isinstance(config.get("test"), bool)
     name = metric or (f"test/{own.rpartition('/')[2]}" if has_test else own)
     overrides = ["test=true"] if has_test else []
-    overrides += [f"metric={encode(name)}"] if isinstance(config.get("metric"), str) else []
+    overrides += [f"metric={format_value(name)}"] if isinstance(config.get("metric"), str) else []
     if name == own:
         warning = f"{name} is what the sweep chose by: name a metric of data that it never saw with --metric."
         return name, overrides, [warning]
