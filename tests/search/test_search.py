@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.search.make import BayesSearch, make_search
+from wandbsweep.search.bayesian import BayesianSearch
+from wandbsweep.search.make import make_search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.trial import TrialRecord
 
@@ -62,7 +63,7 @@ def test_agents_that_ask_at_once_get_different_points():
 
 def test_bayes_chooses_by_seed_and_trials_alone():
     record = TrialRecord(0, "finished", {"optimizer": "sgd", "momentum": 0.9, "lr": 0.5}, {0: 1.0}, 1.0)
-    one, other = (BayesSearch(spec(MIXED), seed=3).propose(1, [record]) for _ in range(2))
+    one, other = (BayesianSearch(spec(MIXED), seed=3).propose(1, [record]) for _ in range(2))
     assert one == other
 
 

@@ -84,7 +84,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
         return _resumed(config, directory, spec, line, settings)
     if not hosted:
         sweepdir.refuse_orphaned_journal(directory)
-    first = make_search(spec, seed=settings.seed or 0, axes=axes).draw(0) or middle(spec)
+    first = make_search(spec, seed=settings.seed or 0, plain_grid=axes).draw(0) or middle(spec)
     if axes is None:
         _check(config, loader, plan, spec)
     else:
@@ -341,7 +341,7 @@ def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
         with sweepdir.lock_directory(directory):
             sweepdir.write_spec(directory, spec)
-    first = make_search(spec, seed=0, axes=plan.axes).draw(0) or middle(spec)
+    first = make_search(spec, seed=0, plain_grid=plan.axes).draw(0) or middle(spec)
     return Prepared(directory, plan, spec, True, _agent_overrides(config, plan, directory, first))
 
 

@@ -53,7 +53,7 @@ class SweepResults:
         if self.spec.method == "grid":
             from wandbsweep.search.make import make_search
 
-            size = make_search(self.spec, seed=0, axes=self.plan.axes if self.plan else None).size
+            size = make_search(self.spec, seed=0, plain_grid=self.plan.axes if self.plan else None).size
         return min((n for n in (self.spec.run_cap, size) if n is not None), default=None)
 
     @property

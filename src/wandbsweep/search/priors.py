@@ -1,6 +1,6 @@
-"""What a sweep knows before its first trial: configurations to try first, and other sweeps' trials.
+"""``prior``, an extension of W&B's format: configurations to try first, and trials of other sweeps to learn from.
 
-An extension of W&B's format: ``prior: {configurations: [{optimizer.lr: 0.001}], sweeps: [outputs/ID]}``.
+``prior: {configurations: [{optimizer.lr: 0.001}], sweeps: [outputs/ID]}``
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep.search.make import RandomSearch, Search
+from wandbsweep.search.base import Search
+from wandbsweep.search.random_draws import RandomSearch
 from wandbsweep.spec.conditions import active
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
@@ -17,9 +18,9 @@ from wandbsweep.trial import TrialRecord
 
 @dataclass(frozen=True)
 class PriorSearch:
-    """Another search, after the configurations that are to be tried first, and with the trials of other sweeps.
+    """Proposes the given configurations first, then those of another search that also sees the known trials.
 
-    What a configuration leaves open is drawn at random, by the sweep's seed and the trial's number.
+    Parameters that a given configuration omits are drawn at random, from the sweep's seed and the trial's number.
     """
 
     inner: Search
@@ -27,6 +28,7 @@ class PriorSearch:
     seed: int
     configurations: Sequence[Mapping[str, Any]]
     known: Sequence[TrialRecord]
+    """The trials of other sweeps; their numbers are negative."""
 
     @property
     def size(self) -> int | None:
@@ -38,5 +40,5 @@ class PriorSearch:
         drawn = RandomSearch(self.spec, self.seed).draw_all(number)
         return active(self.spec.parameters, {**drawn, **self.configurations[number]})
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
-        return self.inner.propose(number, [*self.known, *trials], hurried)
+    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
+        return self.inner.propose(number, [*self.known, *trials], without_model)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep.search.make import Search
+from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import Goal, Repeats
 from wandbsweep.stopping.successive_halving import is_worse, threshold
@@ -76,26 +76,26 @@ class RepeatedSearch:
         params = self.inner.draw(point)
         return None if params is None else self._with(params, turn)
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], hurried: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         tried = configurations(trials, self.repeats)
         again = self._next_of_promising(tried)
         if again is not None:
             return self._with(again.params, len(again.runs))
         # Those that choose at the same moment have tried the same, but their numbers differ.
-        found = self._new(tried, number if hurried else len(tried), hurried)
+        found = self._new(tried, number if without_model else len(tried), without_model)
         if found is not None:
             return self._with(found, 0)
         # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
         left = min(tried, key=lambda configuration: len(configuration.runs) // len(self.repeats.values))
         return self._with(left.params, len(left.runs) % len(self.repeats.values))
 
-    def _new(self, tried: Sequence[Configuration], first: int, hurried: bool) -> Mapping[str, Any] | None:
+    def _new(self, tried: Sequence[Configuration], first: int, without_model: bool) -> Mapping[str, Any] | None:
         """A configuration that was not tried yet, the one that the other search has as its ``first`` or a later one;
         None: there seems to be none."""
         known = {grid_key(configuration.params) for configuration in tried}
         for index in range(first, first + _DRAWN):
             drawn = self.inner.draw(index)
-            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], hurried)
+            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], without_model)
             if grid_key(params) not in known:
                 return params
             if drawn is None:  # it looked for something new itself

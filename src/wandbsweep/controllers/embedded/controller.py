@@ -91,7 +91,7 @@ class EmbeddedController:
         self.seed = int(stored[SEED])
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
-        search = make_search(spec, seed=self.seed, axes=axes, known=decode_known_trials(stored.get(KNOWN, [])))
+        search = make_search(spec, seed=self.seed, plain_grid=axes, known=decode_known_trials(stored.get(KNOWN, [])))
         self._stopper = make_stopper(spec, storage, study_name)
         self._max_failures = max_failures
         self._view = View(feed_of(storage, self._study), spec.goal)

@@ -18,7 +18,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
-from wandbsweep.search.make import Search
+from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View
@@ -72,14 +72,16 @@ class Chooser:
         if params is not None:
             self._store(key, number, params)
             return params
-        hurried = self._await_turn(number, asked + PATIENCE_S)
-        if not hurried:  # a model takes its time
+        without_model = self._await_turn(number, asked + PATIENCE_S)
+        if not without_model:  # a model takes its time
             self._storage.let_go()
         with self._view.last() as ledger:  # as it was when the turn came
             known = _others(ledger, number)
-        params = self._search.propose(number, known, hurried)
+        params = self._search.propose(number, known, without_model)
         self._store(key, number, params)
-        return self._unlike_others(key, number, params, known, hurried) if self._may_come_again(params) else params
+        return (
+            self._unlike_others(key, number, params, known, without_model) if self._may_come_again(params) else params
+        )
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
         values, distributions = self._mirror.of(params)
@@ -87,7 +89,7 @@ class Chooser:
         self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
 
     def _unlike_others(
-        self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], hurried: bool
+        self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], without_model: bool
     ) -> dict[str, Any]:
         """Choose anew while another, that was not ``known``, came to the same. Of two that chose at the same moment one
         sees the other at least, as each looks after it has stored its own."""
@@ -97,7 +99,7 @@ class Chooser:
                 known = _others(ledger, number)
             if _key(params) not in set(map(_key, known)) - before:
                 break
-            params = self._search.propose(number, known, hurried)
+            params = self._search.propose(number, known, without_model)
             self._store(key, number, params)
         return params
 

@@ -1,0 +1,70 @@
+"""``method: bayes``: a Gaussian process over the trials so far (``wandbsweep.search.bayes``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.search.random_draws import draw_parameters
+from wandbsweep.spec.conditions import active, is_conditional
+from wandbsweep.spec.distributions import grid_key
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.trial import TrialRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MODEL_TRIES = 3
+_RANDOM_TRIES = 1000
+
+
+@dataclass(frozen=True)
+class BayesianSearch:
+    """Proposes the point of largest expected improvement under the model; numpy and scipy are imported on first use."""
+
+    spec: SweepSpec
+    seed: int
+    size: None = None
+
+    def draw(self, number: int) -> None:
+        return None
+
+    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
+        import numpy as np
+
+        from wandbsweep.search.bayes import model as bayes
+        from wandbsweep.search.pareto import scalarised
+
+        rng = np.random.default_rng([self.seed, number])
+        spec = self.spec
+        if spec.metrics:
+            spec, trials = scalarised(spec, trials, rng)
+        suggest = bayes.vary if without_model else bayes.suggest
+        if not is_conditional(spec.parameters):
+            return suggest(spec, trials, rng=rng)
+        return _suggest_active(suggest, spec, trials, rng)
+
+
+def _suggest_active(
+    suggest: Callable[..., dict[str, Any]], spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Suggest a configuration whose active parameters differ from those of all ``trials``.
+
+    The model compares all parameters, so it takes two configurations for different that differ in inactive ones only.
+    Such a suggestion is added to the trials and the model is asked again, a few times; after that, configurations are
+    drawn at random. If the space holds nothing new, the last suggestion is returned although it was tried before.
+    """
+    tried = {grid_key(active(spec.parameters, trial.params)) for trial in trials}
+    seen = list(trials)
+    for _ in range(_MODEL_TRIES):
+        suggested = suggest(spec, seen, rng=rng)
+        found = active(spec.parameters, suggested)
+        if grid_key(found) not in tried:
+            return found
+        seen.append(TrialRecord(number=-1, state="running", params=suggested))
+    for _ in range(_RANDOM_TRIES):
+        drawn = active(spec.parameters, draw_parameters(spec.parameters, rng))
+        if grid_key(drawn) not in tried:
+            return drawn
+    return found

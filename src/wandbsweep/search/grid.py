@@ -1,0 +1,64 @@
+"""``method: grid``: every point of the product of the parameters' grids, once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wandbsweep.search.base import Search
+from wandbsweep.spec.conditions import grid_points, is_conditional
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.trial import TrialRecord
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """The product of all grids; trial ``n`` is its ``n``-th point, the first parameter slowest.
+
+    A point follows from its number alone. Numbers are unique, so agents never try the same point twice.
+    """
+
+    axes: Sequence[tuple[str, Sequence[Any]]]
+    """Each parameter's name and grid values."""
+
+    @property
+    def size(self) -> int:
+        return math.prod(len(values) for _, values in self.axes)
+
+    def draw(self, number: int) -> dict[str, Any]:
+        point = {}
+        for name, values in reversed(self.axes):
+            number, index = divmod(number, len(values))
+            point[name] = values[index]
+        return {name: point[name] for name, _ in self.axes}
+
+    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
+        return self.draw(number)
+
+
+@dataclass(frozen=True)
+class ListedGrid:
+    """A grid whose points are listed: with conditional parameters they are not a product."""
+
+    points: Sequence[dict[str, Any]]
+
+    @property
+    def size(self) -> int:
+        return len(self.points)
+
+    def draw(self, number: int) -> dict[str, Any]:
+        return dict(self.points[number])
+
+    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
+        return self.draw(number)
+
+
+def make_grid_search(spec: SweepSpec, seed: int, plain_grid: Mapping[str, Sequence[Any]] | None) -> Search:
+    """Make the grid of ``spec``, or that of a plain comma list: see ``make_search``. A grid uses no seed."""
+    if plain_grid is not None:
+        return GridSearch(tuple(plain_grid.items()))
+    if is_conditional(spec.parameters):
+        return ListedGrid(grid_points(spec.parameters))
+    return GridSearch(tuple((name, parameter.grid()) for name, parameter in spec.parameters.items()))
