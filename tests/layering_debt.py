@@ -4,7 +4,6 @@ from __future__ import annotations
 
 UPWARD: dict[str, set[str]] = {
     "agent.lightning_ranks": {""},
-    "bridge.prepare": {"results.provenance"},
     "bridge.trial_job": {"agent.loop"},
     "lightning": {"agent.signals"},
     "optuna_tools.pruners": {"controllers.trial_table"},

@@ -24,7 +24,6 @@ from wandbsweep.bridge.snapshot import reading_once, snapshot_loader, take_snaps
 from wandbsweep.bridge.trial_job import hydra_overrides, set_key
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.results.provenance import write_provenance
 from wandbsweep.search.make import make_search
 from wandbsweep.settings import Settings
 from wandbsweep.spec.load import load_sweep
@@ -32,6 +31,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, is_sweep_key
+from wandbsweep.sweep.provenance import write_provenance
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs.page import KEYS as PAGE_KEYS
 from wandbsweep.wandb_runs.page import page_settings

@@ -14,11 +14,11 @@ from wandbsweep.results.analysis.importance import Importance, importance
 from wandbsweep.results.analysis.savings import savings
 from wandbsweep.results.analysis.trial_matrix import Evidence, gather
 from wandbsweep.results.attempts import attempts_of
-from wandbsweep.results.provenance import stored_provenance
 from wandbsweep.results.sweep_results import SweepResults, has_goal
 from wandbsweep.results.terminal.tables import achieved, short, short_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.provenance import read_provenance
 from wandbsweep.text import join_words
 from wandbsweep.trial import TrialRecord, is_number
 
@@ -62,7 +62,7 @@ def page_data(results: SweepResults) -> dict[str, Any]:
         "attempts": _attempts(results),
         "failures": _failures(results),
         "sweep_file": spec.to_yaml(),
-        "versions": stored_provenance(results.directory, Path(results.plan.cwd if results.plan else ".")),
+        "versions": read_provenance(results.directory, Path(results.plan.cwd if results.plan else ".")),
     }
 
 
