@@ -34,10 +34,10 @@ def main(cfg: DictConfig) -> float | None:
 if __name__ == "__main__":
     if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
         from wandbsweep.sweep.override_strings import format_value
-        from wandbsweep.wandb_runs.run import exits_through_python, stock_overrides
+        from wandbsweep.wandb_runs.stock_agent import exit_on_signals, restore_overrides
 
-        sys.argv[1:] = stock_overrides(sys.argv[1:], format_value)
-        with exits_through_python():
+        sys.argv[1:] = restore_overrides(sys.argv[1:], format_value)
+        with exit_on_signals():
             main()
     else:
         main()

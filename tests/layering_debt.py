@@ -9,7 +9,6 @@ UPWARD: dict[str, set[str]] = {
     "optuna_tools.pruners": {"controllers.trial_table"},
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
-    "wandb_runs.page": {"controllers.base", "controllers.hosted.auth"},
 }
 
 CYCLES: set[str] = {
@@ -55,11 +54,9 @@ CYCLES: set[str] = {
     "storage.database_writer",
     "storage.leases",
     "storage.open",
-    "wandb_runs.run",
 }
 
 VENDORS: set[tuple[str, str]] = {
-    ("cli.publish", "wandb"),
     ("controllers.embedded.controller", "optuna"),
     ("controllers.embedded.proposals", "optuna"),
     ("controllers.outcome", "optuna"),

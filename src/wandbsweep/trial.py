@@ -27,7 +27,7 @@ class Trial:
     key: int = field(default=-1, compare=False)
     """The controller's own handle of this attempt; nobody else reads it."""
     environment: Mapping[str, str] | None = field(default=None, compare=False)
-    """What its process needs in its environment (``wandb_run.trial_environment``)."""
+    """What its process needs in its environment (``wandb_runs.environment``)."""
 
 
 @dataclass(frozen=True, slots=True)

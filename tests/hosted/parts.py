@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.hosted.server import API_KEY, ENTITY, Sweep
 from wandbsweep import load_sweep
-from wandbsweep.controllers.hosted.auth import Login
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.transport import Patience
+from wandbsweep.wandb_runs.auth import Login
 
 RANDOM = {
     "method": "random",

@@ -10,8 +10,8 @@ Left out, and why:
 """
 
 import pytest
-from controllers.conformance import ControllerTestCase
 
+from tests.controllers.conformance import ControllerTestCase
 from tests.hosted.parts import controller_of
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from hosted.conftest import home, server  # noqa: F401  fixtures
 
+from tests.hosted.server import API_KEY
 from wandbsweep import SweepError, load_sweep
 from wandbsweep.controllers.hosted.doctor import examine, refuse_if_unwell
 
@@ -19,7 +19,7 @@ parameters:
 
 
 @pytest.fixture
-def sweep_file(home):  # noqa: F811
+def sweep_file(home):
     path = home / "sweep.yaml"
     path.write_text(SWEEP)
     return path
@@ -41,7 +41,7 @@ def test_all_is_well(sweep_file):
     refuse_if_unwell(load_sweep(sweep_file))
 
 
-def test_no_server(home, monkeypatch):  # noqa: F811
+def test_no_server(home, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     finding = found(examine(), "server")
     assert finding.state == "error"
@@ -49,7 +49,7 @@ def test_no_server(home, monkeypatch):  # noqa: F811
     assert "WANDB_BASE_URL" in finding.todo
 
 
-def test_no_key(home, monkeypatch):  # noqa: F811
+def test_no_key(home, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
     findings = examine()
     assert states(findings)["server"] == "ok"
@@ -58,23 +58,21 @@ def test_no_key(home, monkeypatch):  # noqa: F811
         refuse_if_unwell(load_sweep({"method": "grid", "parameters": {"a": {"values": [1]}}}))
 
 
-def test_a_wrong_key(home, monkeypatch):  # noqa: F811
+def test_a_wrong_key(home, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "w" * 40)
     finding = found(examine(), "key")
     assert finding.state == "error"
     assert "wwww" not in str(finding)
 
 
-def test_the_key_of_the_netrc_file(home, server, monkeypatch):  # noqa: F811
-    from hosted.server import API_KEY
-
+def test_the_key_of_the_netrc_file(home, server, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
     host = server.url.removeprefix("http://")
     (home / "netrc").write_text(f"machine {host}\n  login user\n  password {API_KEY}\n")
     assert states(examine())["key"] == "ok"
 
 
-def test_the_address_in_the_settings_file(home, server, monkeypatch):  # noqa: F811
+def test_the_address_in_the_settings_file(home, server, monkeypatch):
     monkeypatch.delenv("WANDB_BASE_URL")
     (home / "WANDB_CONFIG_DIR" / "settings").write_text(f"[default]\nbase_url = {server.url}\nentity = else\n")
     monkeypatch.delenv("WANDB_ENTITY")
@@ -83,24 +81,24 @@ def test_the_address_in_the_settings_file(home, server, monkeypatch):  # noqa: F
     assert "else" in found(findings, "entity").found
 
 
-def test_entity_and_project(home, monkeypatch):  # noqa: F811
+def test_entity_and_project(home, monkeypatch):
     findings = examine(entity="others", project="nowhere")
     assert "team" in found(findings, "entity").todo
     assert "others/nowhere" in found(findings, "project").found
 
 
 @pytest.mark.parametrize(("skew", "word"), [(600.0, "behind"), (-600.0, "ahead")])
-def test_the_clock(home, server, skew, word):  # noqa: F811
+def test_the_clock(home, server, skew, word):
     server.clock_skew_s = skew
     assert word in found(examine(), "clock").found
 
 
-def test_a_server_in_trouble(home, server):  # noqa: F811
+def test_a_server_in_trouble(home, server):
     server.fail("Viewer", status=503)
     assert found(examine(), "server").todo == "wait and try again"
 
 
-def test_what_wandb_refuses_in_a_sweep_file(home):  # noqa: F811
+def test_what_wandb_refuses_in_a_sweep_file(home):
     config = {"method": "bayes", "parameters": {"model/encoder": {"values": [1]}, "x": {"min": 0, "max": 1.5}}}
     findings = [f for f in examine(load_sweep({**config, "metric": {"name": "loss"}})) if f.check == "sweep"]
     assert [finding.state for finding in findings] == ["error"]
@@ -110,7 +108,7 @@ def test_what_wandb_refuses_in_a_sweep_file(home):  # noqa: F811
     assert {finding.todo for finding in findings} >= {"set run_cap", "write both as floats"}
 
 
-def test_a_sweep_file_that_is_none(home):  # noqa: F811
+def test_a_sweep_file_that_is_none(home):
     (home / "bad.yaml").write_text("method: grid\nwhat: 1\n")
     findings = [f for f in examine(home / "bad.yaml") if f.check == "sweep"]
     assert len(findings) == 2
@@ -118,12 +116,12 @@ def test_a_sweep_file_that_is_none(home):  # noqa: F811
     assert examine(home / "missing.yaml")[-1].state == "error"
 
 
-def test_offline_mode(home, monkeypatch):  # noqa: F811
+def test_offline_mode(home, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert "unset" in found(examine(), "mode").todo
 
 
-def test_another_wandb(home, monkeypatch):  # noqa: F811
+def test_another_wandb(home, monkeypatch):
     monkeypatch.setattr("wandbsweep.controllers.hosted.doctor.version", lambda name: "0.44.1")
     assert "0.31" in found(examine(), "wandb").found
 

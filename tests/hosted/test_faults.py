@@ -9,9 +9,9 @@ import pytest
 from tests.hosted.parts import GRID, QUICK, RANDOM, controller_of, until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome
-from wandbsweep.controllers.hosted.auth import Login
 from wandbsweep.controllers.hosted.log import TrialLog
 from wandbsweep.controllers.hosted.transport import WandbError, Wire
+from wandbsweep.wandb_runs.auth import Login
 
 
 def run_all(controller, agents="ab", steps=2):

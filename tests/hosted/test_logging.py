@@ -194,7 +194,7 @@ def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):
     directory, plan = concluded
     plan(wandb={"summary": True, "project": "digits", "group": "mine"}).save(directory)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    wandb_page.conclude(directory, LaunchRecord.load(directory))
+    wandb_page.publish_summary(directory, LaunchRecord.load(directory))
     assert server.requests == []
     assert f"wandb sync {directory}/wandb/offline-run-" in capfd.readouterr().out
     sync(directory / "wandb")
@@ -209,13 +209,13 @@ def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd,
     directory, plan = concluded
     server.fail("UpsertBucket", status=403, times=99)
     plan(wandb={"summary": None, "project": "digits"}).save(directory)
-    wandb_page.conclude(directory, LaunchRecord.load(directory))
+    wandb_page.publish_summary(directory, LaunchRecord.load(directory))
     (line,) = caplog.messages
     assert line.startswith("The sweep's summary is not at W&B: ")
     assert "CommError" in line
     assert API_KEY not in line
-    monkeypatch.setattr(wandb_page, "_PATIENCE_S", 0.1)
-    wandb_page.conclude(directory, LaunchRecord.load(directory))
+    monkeypatch.setattr(wandb_page, "_PUBLISH_TIMEOUT_S", 0.1)
+    wandb_page.publish_summary(directory, LaunchRecord.load(directory))
     assert caplog.messages[1] == "The sweep's summary is not at W&B: it took more than 0 s"
     assert capfd.readouterr().out == ""
 
@@ -231,18 +231,18 @@ def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd,
     ],
 )
 def test_what_the_logger_asks_for(logger, asked):
-    assert wandb_page.page_settings(logger) == asked
+    assert wandb_page.read_page_settings(logger) == asked
 
 
 def test_offline_nothing_is_made_at_wandb_unasked(server, concluded, monkeypatch, caplog):
     """No process is started, so that a sweep without W&B ends as fast as ever."""
     directory, plan = concluded
-    monkeypatch.setattr(wandb_page, "_told", lambda *_: pytest.fail("W&B was told"))
+    monkeypatch.setattr(wandb_page, "_publish", lambda *_: pytest.fail("W&B was called"))
     monkeypatch.setenv("WANDB_MODE", "offline")
-    wandb_page.conclude(directory, plan(wandb={"summary": None}))
+    wandb_page.publish_summary(directory, plan(wandb={"summary": None}))
     asked = plan(wandb={"summary": False, "wandb_sweep": True})
-    assert wandb_page.begin(directory, asked) is asked
-    assert caplog.messages == ["logger.wandb_sweep: no sweep is made at W&B, since runs are offline here"]
+    assert wandb_page.create_page(directory, asked) is asked
+    assert caplog.messages == ["logger.wandb_sweep: no sweep is created at W&B, since runs are offline here"]
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.delenv("WANDB_API_KEY")
-    assert wandb_page.mode() == "offline"
+    assert wandb_page.find_mode() == "offline"

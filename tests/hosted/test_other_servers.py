@@ -16,7 +16,6 @@ from tests.hosted.parts import GRID, QUICK, RANDOM, ServerWriter, controller_of,
 from tests.hosted.server import API_KEY, ENTITY, WandbServer
 from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome
-from wandbsweep.controllers.hosted.auth import Login, read_login
 from wandbsweep.controllers.hosted.client import SweepClient, complete_login
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import start_hosted_sweep
@@ -25,6 +24,7 @@ from wandbsweep.controllers.hosted.doctor import refuse_if_unwell
 from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
 from wandbsweep.controllers.hosted.transport import Patience, WandbError, Wire, _pause_of
 from wandbsweep.current import CurrentTrial, running
+from wandbsweep.wandb_runs.auth import Login, read_login
 
 Make = Callable[..., HostedController]
 

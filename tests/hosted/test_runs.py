@@ -16,7 +16,8 @@ from pathlib import Path
 from wandbsweep import Outcome, load_sweep
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import create_hosted_sweep
-from wandbsweep.wandb_runs.run import exits_through_python, finish, mark_preempting, trial_environment
+from wandbsweep.wandb_runs.environment import apply_environment
+from wandbsweep.wandb_runs.stock_agent import exit_on_signals
 
 def opened(sweep_id, spec, **more):
     return HostedController(spec, sweep_id, directory=Path.cwd(), heartbeat_s=0.2, **more)
@@ -75,17 +76,20 @@ import wandb
 spec = load_sweep({RANDOM | {"run_cap": 3}!r})
 controller = opened({sweep_id!r}, spec)
 while trial := controller.ask("a"):
-    with trial_environment(controller.environment(trial)):
+    with apply_environment(controller.environment(trial)):
         run = wandb.init()
         assert run.config["x"] == trial.params["x"]
         for step in range(3):
             run.log({{"loss": 0.5 - step / 10}})
             controller.report(trial, step, {{"loss": 0.5 - step / 10}})
         if trial.number == 1 and trial.attempt == 1:
-            finish(preempted=True)
+            run.mark_preempting()
+            run.finish(exit_code=1)
             controller.release(trial, "preempted")
             continue
-        finish(stopped="by hand" if trial.number == 2 else "")
+        if trial.number == 2:
+            run.summary["wandbsweep/stopped"] = "by hand"
+        run.finish()
     controller.complete(trial, Outcome.stopped("by hand") if trial.number == 2 else Outcome.finished())
 controller.close()
 assert not [name for name in os.environ if name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_RESUME")]
@@ -112,7 +116,7 @@ def test_a_signal_loses_no_history(server, home, signum, state):
 import time, wandb
 controller = opened({sweep_id!r}, load_sweep({RANDOM!r}))
 trial = controller.ask("a")
-with trial_environment(controller.environment(trial)), exits_through_python(), wandb.init() as run:
+with apply_environment(controller.environment(trial)), exit_on_signals(), wandb.init() as run:
     for step in range(20):
         run.log({{"loss": step}})
     print("trained", flush=True)
@@ -169,7 +173,7 @@ logging.basicConfig(level=logging.DEBUG, filename="debug.log")
 spec = load_sweep({RANDOM | {"run_cap": 2}!r})
 controller = opened({sweep_id!r}, spec)
 trial = controller.ask("a")
-with trial_environment(controller.environment(trial)), wandb.init() as run:
+with apply_environment(controller.environment(trial)), wandb.init() as run:
     run.log({{"loss": 0.5}})
     titles = [Path(p).read_bytes() for p in glob.glob("/proc/[0-9]*/cmdline") if os.path.exists(p)]
 controller.complete(trial, Outcome.finished())

@@ -97,8 +97,9 @@ class AgentTask:
                 **group,
             )
             payloads = _payloads(list(results))
-            if self.detached:
-                wandb_page.conclude_last(self.directory, plan, controller)
+            if self.detached and plan.wandb and controller.completion() is not None:
+                states = [trial.state for trial in controller.trials()]
+                wandb_page.publish_summary_once(self.directory, plan, states)
             return payloads
 
     def _follow(self, rank: Rank) -> list[tuple[int, Any]]:

@@ -34,7 +34,7 @@ from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, is_sw
 from wandbsweep.sweep.provenance import write_provenance
 from wandbsweep.trial import ENDED
 from wandbsweep.wandb_runs.page import KEYS as PAGE_KEYS
-from wandbsweep.wandb_runs.page import page_settings
+from wandbsweep.wandb_runs.page import read_page_settings
 
 _SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
 """With a relative path, which would be another one for whoever looks from elsewhere."""
@@ -77,7 +77,7 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     refuse_endless(spec, settings)
     plan = _planned(config, settings, line, sweep_id, axes)
     if settings.controller == "embedded" and axes is None:
-        plan = replace(plan, wandb=page_settings(_logger(config)))
+        plan = replace(plan, wandb=read_page_settings(_logger(config)))
     # A sweep at W&B has its id from there, and is made when everything else is known to be right.
     hosted = settings.controller == "wandb"
     if sweepdir.holds_sweep(directory) and not _may_start_over(directory, plan):

@@ -28,7 +28,8 @@ from wandbsweep.sweep.directory import AGENTS
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.trial import Trial
-from wandbsweep.wandb_runs.run import page_environment, trial_environment
+from wandbsweep.wandb_runs.environment import apply_environment
+from wandbsweep.wandb_runs.page import prepare_environment
 
 TRACEBACK = "traceback.txt"
 
@@ -75,8 +76,8 @@ class TrialJob:
         except Exception as error:  # resolvers and config sources are the application's, and raise what they like
             return self._failed(trial, error)
         around = self._around(trial, list(config.hydra.overrides.task))
-        environment = trial.environment or page_environment(self._plan, self._directory, trial)
-        with _own_logging(), trial_environment(environment), around:
+        environment = trial.environment or prepare_environment(self._plan, self._directory, trial)
+        with _own_logging(), apply_environment(environment), around:
             job = self._run(config)
             output_dir = Path(config.hydra.runtime.output_dir)
             self._link(trial, output_dir)

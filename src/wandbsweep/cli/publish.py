@@ -1,7 +1,7 @@
-"""``python -m wandbsweep.cli.publish conclude SWEEP``: what W&B is told of an embedded sweep besides its runs.
+"""``python -m wandbsweep.cli.publish conclude SWEEP``: publish an embedded sweep at W&B, beyond its trials' runs.
 
-A process of its own: ``wandb_page`` starts it, and a person may, after a sweep that was detached or went offline.
-Prints one line of JSON; where it fails, one line to standard error.
+``wandb_runs.page`` runs this in a process of its own; a user may run it after a sweep that was detached or offline.
+It prints one line of JSON, or one line on standard error if it fails.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from wandbsweep.results.sweep_results import SweepResults, has_goal, open_sweep
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
-JOB_TYPE = "sweep"
-_INIT_S = 60
 
+def make_leaderboard(results: SweepResults) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of the leaderboard: one trial a row, the best first.
 
-def leaderboard(results: SweepResults) -> tuple[list[str], list[list[Any]]]:
-    """The columns and rows of the table: the trials, the best first, parameters under their own names.
-
-    Of several metrics there is a column each; lists and mappings are JSON text.
+    Parameters keep their own names; each of several metrics has a column; lists and mappings are JSON text.
     """
     spec = results.spec
     metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
@@ -35,118 +32,96 @@ def leaderboard(results: SweepResults) -> tuple[list[str], list[list[Any]]]:
     rows = []
     for trial in results.ranked:
         values = [trial.metrics.get(name) for name in metrics] if spec.metrics else [trial.value]
-        told = [trial.number, trial.state, *values, len(trial.reports), trial.duration_s, trial.attempts]
-        rows.append([*told, *(_cell(trial.params.get(name)) for name in names)])
+        facts = [trial.number, trial.state, *values, len(trial.reports), trial.duration_s, trial.attempts]
+        rows.append([*facts, *(_format_cell(trial.params.get(name)) for name in names)])
     return columns, rows
 
 
-def conclude(directory: Path, mode: str) -> dict[str, Any]:
-    """One W&B run of job type ``sweep`` in the group of the sweep's trials; written again, it is the same run.
-
-    It has the leaderboard as a table, the best trial in its summary, the sweep file in its config, and an artifact of
-    type ``sweep`` with the sweep file and the report. Returns its ``url``, or offline its ``directory``.
-    """
-    import wandb
-
-    results = open_sweep(directory)
-    page: Mapping[str, Any] = (results.plan.wandb if results.plan else None) or {}
-    run = wandb.init(
-        project=page.get("project"),
-        entity=page.get("entity"),
-        group=page.get("group") or results.sweep_id,
-        tags=page.get("tags"),
-        id=f"{results.sweep_id}-sweep",
-        name=results.sweep_id,
-        job_type=JOB_TYPE,
-        mode=mode,  # type: ignore[arg-type]  # checked by wandb
-        resume="allow" if mode == "online" else None,
-        dir=str(directory),
-        config={"sweep": results.spec.dump()},
-        settings=_settings(),
-    )
-    columns, rows = leaderboard(results)
-    run.log({"leaderboard": wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)})
-    run.summary.update(_summary(results))
-    run.log_artifact(_artifact(results), aliases=["latest"])
-    place, url = Path(run.dir).parent, run.url
-    run.finish()
-    end(directory, mode)
-    return {"url": url} if mode == "online" else {"directory": str(place)}
-
-
 def begin(directory: Path, mode: str) -> dict[str, Any]:
-    """A sweep at W&B that our controller decides: ``controller.type: local``. Its id, entity and project."""
-    from wandbsweep.controllers.hosted.auth import read_login
+    """Create the sweep page: a W&B sweep of ``controller.type: local``, whose decisions are ours.
+
+    Returns its ``sweep_id``, ``entity`` and ``project``.
+    """
     from wandbsweep.controllers.hosted.client import complete_login
     from wandbsweep.controllers.hosted.create import create_hosted_sweep
     from wandbsweep.controllers.hosted.transport import Wire
+    from wandbsweep.wandb_runs.auth import read_login
 
     results = open_sweep(directory)
-    page: Mapping[str, Any] = (results.plan.wandb if results.plan else None) or {}
+    page = _read_page(results)
     spec = load_sweep({"name": results.sweep_id, **results.spec.dump(), "controller": {"type": "local"}})
     login = complete_login(Wire(read_login(entity=page.get("entity"), project=page.get("project"))))
     assert login.entity is not None
     assert login.project is not None
-    made = create_hosted_sweep(spec, entity=login.entity, project=login.project)
-    return {"sweep_id": made, "entity": login.entity, "project": login.project}
+    sweep_id = create_hosted_sweep(spec, entity=login.entity, project=login.project)
+    return {"sweep_id": sweep_id, "entity": login.entity, "project": login.project}
+
+
+def conclude(directory: Path, mode: str) -> dict[str, Any]:
+    """Write the summary run and finish the sweep page. Returns the run's ``url``, or offline its ``directory``."""
+    from wandbsweep.results.report import write
+    from wandbsweep.wandb_runs.summary_run import write_summary_run
+
+    results = open_sweep(directory)
+    with tempfile.TemporaryDirectory() as place:
+        report = write(results, Path(place, "report.html"))
+        written = write_summary_run(
+            results.sweep_id,
+            page=_read_page(results),
+            mode=mode,
+            directory=directory,
+            config=results.spec.dump(),
+            leaderboard=make_leaderboard(results),
+            summary=_summarize(results),
+            files=[results.directory / "sweep.yaml", report],
+            metadata={"trials": len(results.trials)},
+        )
+    end(directory, mode)
+    return written
 
 
 def end(directory: Path, mode: str) -> dict[str, Any]:
-    """The sweep that ``begin`` made is finished at W&B as well."""
+    """Finish the sweep page that ``begin`` created, if there is one."""
     plan = LaunchRecord.load_if_exists(directory)
-    made = ((plan.wandb if plan else None) or {}).get("sweep")
-    if made and mode == "online":
-        from wandbsweep.controllers.hosted.auth import read_login
+    sweep = ((plan.wandb if plan else None) or {}).get("sweep")
+    if sweep and mode == "online":
         from wandbsweep.controllers.hosted.client import SweepClient
         from wandbsweep.controllers.hosted.transport import Patience, Wire
+        from wandbsweep.wandb_runs.auth import read_login
 
-        login = read_login(entity=made["entity"], project=made["project"])
-        SweepClient(Wire(login, Patience(total_s=30.0)), made["sweep_id"]).set_state("FINISHED")
+        login = read_login(entity=sweep["entity"], project=sweep["project"])
+        SweepClient(Wire(login, Patience(total_s=30.0)), sweep["sweep_id"]).set_state("FINISHED")
     return {}
 
 
-def _artifact(results: SweepResults) -> Any:
-    import wandb
-
-    from wandbsweep.results.report import write
-
-    artifact = wandb.Artifact(f"sweep-{results.sweep_id}", type="sweep", metadata={"trials": len(results.trials)})
-    with tempfile.TemporaryDirectory() as place:
-        report = write(results, Path(place, "report.html"))
-        for file in (results.directory / "sweep.yaml", report):
-            artifact.add_file(str(file), name=file.name)  # copied
-    return artifact
+def _read_page(results: SweepResults) -> Mapping[str, Any]:
+    return (results.plan.wandb if results.plan else None) or {}
 
 
-def _summary(results: SweepResults) -> dict[str, Any]:
+def _summarize(results: SweepResults) -> dict[str, Any]:
     best = results.best if has_goal(results.spec) else None
     counts = {f"trials/{state}": count for state, count in results.counts.items()}
     if best is None:
         return counts
-    params = {f"best/{name}": _cell(value) for name, value in best.params.items()}
+    params = {f"best/{name}": _format_cell(value) for name, value in best.params.items()}
     return {**counts, "best/trial": best.number, "best/value": best.value, **params}
 
 
-def _cell(value: Any) -> Any:
+def _format_cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | dict) else value
 
 
-def _settings() -> Any:
-    import wandb
-
-    return wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True, init_timeout=_INIT_S)
-
-
 def main(arguments: Sequence[str]) -> int:
-    from wandbsweep.wandb_runs.page import mode
+    from wandbsweep.wandb_runs.page import find_mode
 
-    what, directory, *named = arguments
+    action, directory, *rest = arguments
+    mode = rest[0] if rest else find_mode()
     try:
-        answer = {"begin": begin, "conclude": conclude, "end": end}[what](Path(directory), *(named or [mode()]))
-    except Exception as error:  # W&B's own kinds, and the network's
+        answer = {"begin": begin, "conclude": conclude, "end": end}[action](Path(directory), mode)
+    except Exception as error:  # wandb's own exceptions are partly private, and the network has more
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.stderr.flush()
-        os._exit(1)  # wandb would wait for what it cannot send
+        os._exit(1)  # a normal exit would wait for wandb to send what it cannot send
     print(json.dumps(answer), flush=True)
     return 0
 

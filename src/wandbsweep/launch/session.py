@@ -91,7 +91,7 @@ class Session:
     def _run(self, launch: Launch) -> list[Any]:
         self._announce()
         if not self.prepared.joined:
-            wandb_page.begin(self.prepared.directory, self.prepared.plan)
+            wandb_page.create_page(self.prepared.directory, self.prepared.plan)
         if self.settings.detach:
             return self._detach(launch)
         trials: list[Any] = []
@@ -111,7 +111,7 @@ class Session:
             return []
         unfinished = self._tell_what_is_left()
         if self._controller.completion() is not None and self.prepared.plan.wandb:
-            wandb_page.conclude(self.prepared.directory, LaunchRecord.load(self.prepared.directory))
+            wandb_page.publish_summary(self.prepared.directory, LaunchRecord.load(self.prepared.directory))
         if self.prepared.plain:
             if isinstance(failure, Exception) and unfinished:
                 raise failure

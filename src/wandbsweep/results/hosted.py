@@ -96,10 +96,10 @@ def numbers(names: Sequence[str | None], sweep_id: str) -> list[int]:
 def record_of(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """``run`` (wandb.apis.public.Run) as a trial; its steps are W&B's."""
     from wandbsweep.controllers.hosted.decode import flattened, restored
-    from wandbsweep.wandb_runs.run import STOPPED
+    from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
     summary = _plain(run.summary)
-    reason = str(summary.get(STOPPED, ""))
+    reason = str(summary.get(STOP_REASON_KEY, ""))
     state = _STATES.get(str(run.state).lower(), "crashed")
     state = "stopped" if reason and state == "finished" else state
     metric = spec.metric.name if spec.metric else None

@@ -50,7 +50,7 @@ class LaunchRecord:
     hosted: Mapping[str, str] | None = None
     """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project, and ``begun`` where that was elsewhere."""
     wandb: Mapping[str, Any] | None = None
-    """Of an embedded sweep: what W&B is told of it beside the trials' runs (``wandb_page.page_settings``), and in
+    """Of an embedded sweep: what W&B shows of it beyond the trials' runs (see ``wandb_runs.page``), and in
     ``sweep`` which sweep there shows those."""
 
     def save(self, directory: Path) -> None:

@@ -1,7 +1,7 @@
-"""An embedded sweep on W&B's pages: what the application's logger says of it, and when W&B is told.
+"""An embedded sweep on W&B's pages: the W&B sweep that shows its trials, and the summary run at its end.
 
-Nothing here imports wandb, which takes half a second and starts threads: a process of its own does
-(``wandb_publish``), and whatever happens to it the sweep goes on.
+Nothing here imports wandb, which takes half a second and starts threads. A separate process does
+(``wandbsweep.cli.publish``), and the sweep continues whatever happens to it.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from wandbsweep.controllers.hosted.auth import read_login, stored_mode
 from wandbsweep.sweep.launch_record import HIDDEN, LaunchRecord
-from wandbsweep.trial import ENDED
-
-if TYPE_CHECKING:
-    from wandbsweep.controllers.base import SweepController
+from wandbsweep.trial import ENDED, State, Trial
+from wandbsweep.wandb_runs.auth import read_login, read_stored_mode
+from wandbsweep.wandb_runs.param_file import write_params
+from wandbsweep.wandb_runs.sweep_run import NAME, PARAM_PATH, RESUME, RUN_ID, SWEEP_ID, SweepRun
 
 log = logging.getLogger(__name__)
 
 KEYS = ("project", "entity", "group", "tags", "summary", "wandb_sweep")
-"""What of the configuration ``logger`` is of use here."""
+"""The keys of the configuration ``logger`` that are used here."""
 
-_PATIENCE_S = 120.0
-_CONCLUDED = "concluded"
-_A_RUNS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_NAME", "WANDB_NOTES")
+_PUBLISH_TIMEOUT_S = 120.0
+_PUBLISHED = "concluded"
+"""File below ``.sweep``: how many trials had ended when the summary was last published."""
+_RUN_VARIABLES = (RUN_ID, SWEEP_ID, PARAM_PATH, RESUME, NAME, "WANDB_NOTES")
 
 
-def page_settings(logger: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What a plan keeps of the configuration ``logger``; None: it asks for nothing beside the trials' runs.
+def read_page_settings(logger: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the launch record keeps of the configuration ``logger``; None: it asks only for the trials' runs.
 
-    It does so with the keys ``summary`` (true; null: where runs go online; false or not there: no) and ``wandb_sweep``
-    (true).
+    The keys that ask for more are ``summary`` (true; null: if runs are online; false or missing: no) and
+    ``wandb_sweep`` (true).
     """
     given = {key: logger[key] for key in KEYS if key in logger} if logger else {}
     summary = given.get("summary", False)
@@ -51,97 +51,115 @@ def page_settings(logger: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {**given, "summary": summary}
 
 
-def mode() -> str:
-    """Where runs go that begin here: online, offline or disabled, as ``WANDB_MODE`` says or wandb was set up."""
+def find_mode() -> str:
+    """Return where new runs go: online, offline or disabled, as ``WANDB_MODE`` or wandb's settings say."""
     if not importlib.util.find_spec("wandb"):
         return "disabled"
-    named = os.environ.get("WANDB_MODE") or stored_mode()
-    if named:
-        return {"dryrun": "offline", "run": "online"}.get(named, named)
-    known = read_login(need_key=False).api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    return "online" if known else "offline"
+    configured = os.environ.get("WANDB_MODE") or read_stored_mode()
+    if configured:
+        return {"dryrun": "offline", "run": "online"}.get(configured, configured)
+    has_login = read_login(need_key=False).api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    return "online" if has_login else "offline"
 
 
-def begin(directory: Path, plan: LaunchRecord) -> LaunchRecord:
-    """Make the W&B sweep that trials' runs are to be shown in, if ``wandb_sweep`` asks for one; the plan with it.
+def create_page(directory: Path, plan: LaunchRecord) -> LaunchRecord:
+    """Create the W&B sweep that shows the trials' runs, if ``wandb_sweep`` asks for one; return the updated plan.
 
-    To be called before any agent is launched. Where W&B cannot be told, the sweep goes on without, with a warning.
+    Call it before any agent is launched. If W&B fails, the sweep continues without the page, with a warning.
     """
     page = plan.wandb
     if not page or not page.get("wandb_sweep") or page.get("sweep"):
         return plan
-    if (here := mode()) != "online":
-        log.warning("logger.wandb_sweep: no sweep is made at W&B, since runs are %s here", here)
+    if (mode := find_mode()) != "online":
+        log.warning("logger.wandb_sweep: no sweep is created at W&B, since runs are %s here", mode)
         return plan
-    if (made := _told("begin", directory, "No sweep is made at W&B")) is None:
+    if (created := _publish("begin", directory, "No sweep is created at W&B")) is None:
         return plan
-    plan = replace(plan, wandb={**page, "sweep": {key: made[key] for key in ("sweep_id", "entity", "project")}})
+    plan = replace(plan, wandb={**page, "sweep": {key: created[key] for key in ("sweep_id", "entity", "project")}})
     plan.save(directory)
-    print(f"W&B's page of it: {made['entity']}/{made['project']}/sweeps/{made['sweep_id']}", flush=True)
+    print(f"Sweep page at W&B: {created['entity']}/{created['project']}/sweeps/{created['sweep_id']}", flush=True)
     return plan
 
 
-def conclude(directory: Path, plan: LaunchRecord) -> None:
-    """After the sweep is over: write its run of job type ``sweep``, where ``summary`` asks for one; see ``mode``."""
+def prepare_environment(plan: LaunchRecord, directory: Path, trial: Trial) -> dict[str, str] | None:
+    """Return the environment that adds a trial's run to the W&B sweep of ``create_page``; None: there is none.
+
+    Writes the run's parameter file below ``directory``.
+    """
+    sweep = (plan.wandb or {}).get("sweep")
+    if not sweep:
+        return None
+    name = f"{plan.sweep_id}-{trial.number}"
+    args = {key: {"value": value} for key, value in trial.params.items()}
+    run = SweepRun(**sweep, run_id=name, args=args, name=name, attempt=trial.attempt, resumes=trial.attempt > 1)
+    path = directory / HIDDEN / "wandb" / f"{trial.number}.yaml"
+    write_params(path, args)
+    return run.environment(path)
+
+
+def publish_summary(directory: Path, plan: LaunchRecord) -> None:
+    """Publish what W&B shows of a sweep that is over: its summary run, and the end of its page.
+
+    The summary run is written if ``summary`` asks for it and runs are not disabled.
+    """
     page = plan.wandb
     if not page:
         return
-    here = mode()
-    summary = here == "online" if page["summary"] is None else page["summary"] and here != "disabled"
-    if not summary and not (page.get("sweep") and here == "online"):
+    mode = find_mode()
+    summary = mode == "online" if page["summary"] is None else page["summary"] and mode != "disabled"
+    if not summary and not (page.get("sweep") and mode == "online"):
         return
-    made = _told("conclude" if summary else "end", directory, "The sweep's summary is not at W&B")
-    if made and made.get("url"):
-        print(f"Leaderboard and report at W&B: {made['url']}", flush=True)
-    elif made and made.get("directory"):
-        print(f"Leaderboard and report for W&B: wandb sync {made['directory']}", flush=True)
+    published = _publish("conclude" if summary else "end", directory, "The sweep's summary is not at W&B")
+    if published and published.get("url"):
+        print(f"Leaderboard and report at W&B: {published['url']}", flush=True)
+    elif published and published.get("directory"):
+        print(f"Leaderboard and report for W&B: wandb sync {published['directory']}", flush=True)
 
 
-def conclude_last(directory: Path, plan: LaunchRecord, controller: SweepController) -> None:
-    """``conclude`` by the agent of a detached sweep that ends last: nobody else is there to do it."""
-    if not plan.wandb or controller.completion() is None:
+def publish_summary_once(directory: Path, plan: LaunchRecord, states: Collection[State]) -> None:
+    """Publish the summary from an agent of a detached sweep that is over.
+
+    The last agent does it, since no launching process is left. ``states``: those of all trials.
+    """
+    if not plan.wandb or "running" in states:  # another agent still works, and will end later
         return
-    states = [trial.state for trial in controller.trials()]
-    if "running" in states:
-        return  # by another agent
     ended = str(sum(state in ENDED for state in states))
-    with open(directory / HIDDEN / _CONCLUDED, "a+") as file:
+    with open(directory / HIDDEN / _PUBLISHED, "a+") as file:
+        # Two agents may end at the same moment: the lock orders them, and the second one finds the count of the first.
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         if file.read() == ended:
-            return  # by an agent that ended at the same moment
-        conclude(directory, plan)
+            return
+        publish_summary(directory, plan)
         file.truncate(0)
         file.write(ended)
 
 
-def _told(what: str, directory: Path, otherwise: str) -> dict[str, Any] | None:
-    """What ``wandb_publish`` answers; None, with one line of warning, where it fails or takes too long."""
+def _publish(action: str, directory: Path, failure: str) -> dict[str, Any] | None:
+    """Run ``wandbsweep.cli.publish`` and return its answer; None, with a warning, if it fails or takes too long."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        # A session of its own: wandb has a process besides, which is to end with it.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wandbsweep.cli.publish", what, str(directory), mode()],
-            env={name: value for name, value in os.environ.items() if name not in _A_RUNS},
+            [sys.executable, "-P", "-m", "wandbsweep.cli.publish", action, str(directory), find_mode()],
+            env={name: value for name, value in os.environ.items() if name not in _RUN_VARIABLES},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=errors,
-            start_new_session=True,
+            start_new_session=True,  # so that killing the group also ends the service process that wandb starts
         )
+        reason = ""
         try:
-            status = process.wait(timeout=_PATIENCE_S)
-            reason = f"status {status}"
+            status = process.wait(timeout=_PUBLISH_TIMEOUT_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
             slow = isinstance(error, subprocess.TimeoutExpired)
-            status, reason = 1, f"it took more than {_PATIENCE_S:.0f} s" if slow else "interrupted"
+            status, reason = 1, f"it took more than {_PUBLISH_TIMEOUT_S:.0f} s" if slow else "interrupted"
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         out.seek(0)
         errors.seek(0)
-        lines = out.read().splitlines()
-        told = errors.read().split("\n")
-    if status == 0 and lines:
-        return dict(json.loads(lines[-1]))
-    last = next((line.strip() for line in reversed(told) if line.strip()), "")
-    log.warning("%s: %s", otherwise, last if last and reason.startswith("status") else reason)
+        answers, complaints = out.read().splitlines(), errors.read().split("\n")
+    if status == 0 and answers:
+        return dict(json.loads(answers[-1]))
+    last = next((line.strip() for line in reversed(complaints) if line.strip()), "")
+    log.warning("%s: %s", failure, reason or last or f"status {status}")
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from wandbsweep.controllers.hosted.client import Command, SweepClient
 from wandbsweep.controllers.hosted.transport import WandbError
-from wandbsweep.wandb_runs.run import STOPPED_BY_WANDB
+from wandbsweep.wandb_runs.environment import STOPPED_BY_WANDB
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from wandbsweep.controllers.hosted.auth import Login
 from wandbsweep.controllers.hosted.transport import (
     AGENT_RUNS,
     CREATE_AGENT,
@@ -24,6 +23,7 @@ from wandbsweep.controllers.hosted.transport import (
     WandbError,
     Wire,
 )
+from wandbsweep.wandb_runs.auth import Login
 
 OVER = ("FINISHED", "CANCELED", "UNKNOWN")
 """States in which W&B takes no agents; UNKNOWN where it just refused one."""

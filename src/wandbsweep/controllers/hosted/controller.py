@@ -20,7 +20,6 @@ from pathlib import Path
 
 from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.hosted.agents import Desk, Slot
-from wandbsweep.controllers.hosted.auth import Login, read_login
 from wandbsweep.controllers.hosted.client import Command, SweepClient, complete_login, values_of
 from wandbsweep.controllers.hosted.completion import ORDERS, has_vanished, why_over
 from wandbsweep.controllers.hosted.decode import restored
@@ -31,7 +30,10 @@ from wandbsweep.settings import MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
-from wandbsweep.wandb_runs.run import RunWriter, SweepRun, write_params
+from wandbsweep.wandb_runs.auth import Login, read_login
+from wandbsweep.wandb_runs.param_file import write_params
+from wandbsweep.wandb_runs.sweep_run import SweepRun
+from wandbsweep.wandb_runs.writer import RunWriter
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +225,7 @@ class HostedController:
         return replace(trial, environment=self.environment(trial))
 
     def environment(self, trial: Trial) -> dict[str, str]:
-        """What ``trial``'s process needs so that its ``wandb.init()`` is this trial's run (``trial_environment``)."""
+        """What ``trial``'s process needs so that its ``wandb.init()`` is this trial's run (``apply_environment``)."""
         live = self._live[trial.key]
         if self._files is None:
             self._files = Path(tempfile.mkdtemp(prefix="wandbsweep-"))

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep.controllers.hosted.auth import read_login
 from wandbsweep.controllers.hosted.client import complete_login
 from wandbsweep.controllers.hosted.transport import WandbError, Wire
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.wandb_runs.auth import read_login
 
 
 def create_hosted_sweep(spec: SweepSpec, *, entity: str | None = None, project: str | None = None) -> str:

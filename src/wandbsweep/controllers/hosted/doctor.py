@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from wandbsweep.controllers.hosted.auth import Login, LoginError, read_login
 from wandbsweep.controllers.hosted.transport import VIEWER, Patience, Reply, WandbError, Wire
 from wandbsweep.errors import SweepConfigError, SweepError
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.wandb_runs.auth import Login, LoginError, read_login
 
 WANDB_KNOWN = (0, 31)
 """The version of wandb whose wire ``hosted_wire`` speaks; ``pyproject.toml`` pins it."""

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from wandbsweep.controllers.hosted.auth import read_login
 from wandbsweep.controllers.hosted.client import SweepClient, complete_login
 from wandbsweep.controllers.hosted.create import Made
 from wandbsweep.controllers.hosted.transport import Wire
@@ -14,6 +13,7 @@ from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.spec.validate import TOP_KEYS
+from wandbsweep.wandb_runs.auth import read_login
 
 PREFIX = "wandb:"
 

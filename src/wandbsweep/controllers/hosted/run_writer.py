@@ -13,7 +13,8 @@ from typing import Protocol
 from wandbsweep.controllers.hosted.client import SweepClient
 from wandbsweep.controllers.hosted.log import Entry, TrialLog
 from wandbsweep.controllers.hosted.transport import WandbError
-from wandbsweep.wandb_runs.run import SweepRun, active_run
+from wandbsweep.wandb_runs.environment import find_active_run
+from wandbsweep.wandb_runs.sweep_run import SweepRun
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ _LIVE = ("running", "pending", "preempting", None)
 
 
 class Writer(Protocol):
-    """Whatever writes a run's history; ``wandb_run.RunWriter`` does."""
+    """Whatever writes a run's history; ``wandb_runs.writer.RunWriter`` does."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -92,7 +93,7 @@ class LiveRun:
 
     def _is_ours(self) -> bool | None:
         """Whether nobody else began the run; None: W&B does not say now."""
-        if self._make_writer is None or active_run() == self.run.run_id:
+        if self._make_writer is None or find_active_run() == self.run.run_id:
             return False
         if self._entry.writes:
             return True

@@ -27,8 +27,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from wandbsweep.controllers.hosted.auth import Login
 from wandbsweep.errors import SweepError
+from wandbsweep.wandb_runs.auth import Login
 
 log = logging.getLogger(__name__)
 

@@ -98,7 +98,7 @@ def hosts(url: str) -> list[str]:
     return [host, _OLD_NAME] if host.endswith(_FORGE) else [host]
 
 
-def stored_mode() -> str | None:
+def read_stored_mode() -> str | None:
     """What ``wandb offline`` and ``wandb disabled`` have written here, if they were run."""
     return _settings_files(os.environ).get("mode")
 

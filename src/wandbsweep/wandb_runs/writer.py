@@ -1,0 +1,69 @@
+"""Write W&B runs from our own processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from wandbsweep.wandb_runs.sweep_run import SweepRun
+
+STOP_REASON_KEY = "wandbsweep/stopped"
+"""Key in a run's summary: why the sweep stopped it early. W&B itself calls such a run finished."""
+
+
+class RunWriter:
+    """Writes the run of a trial whose training does not: the trial's reports become the run's history."""
+
+    open: ClassVar[set[RunWriter]] = set()
+    """The unfinished writers of this process."""
+
+    def __init__(self, run: SweepRun, directory: Path) -> None:
+        """Start or resume ``run``; wandb's files go to ``directory``."""
+        import wandb
+
+        directory.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            entity=run.entity,
+            project=run.project,
+            id=run.run_id,
+            name=run.name,
+            dir=str(directory),
+            config={name: given["value"] for name, given in run.args.items()},
+            resume="allow" if run.resumes else None,
+            reinit="create_new",
+            # stop_fn: by default wandb presses Ctrl-C; the agent learns of a stop from its heartbeat.
+            settings=make_quiet_settings(sweep_id=run.sweep_id, stop_fn=lambda: None),
+        )
+        self.open.add(self)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append ``metrics`` to the history.
+
+        ``step`` is logged as a metric: W&B's own step only rises, while a trial may report negative or earlier steps.
+        """
+        self._run.log({**metrics, "step": step})
+
+    def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
+        """End the run.
+
+        Args:
+            exit_code: The status that W&B shows; 0 is a success.
+            stopped: Why the sweep stopped the run early; empty: it did not.
+            preempted: Whether W&B queues the run again; takes effect only with an ``exit_code`` other than 0.
+        """
+        if stopped:
+            self._run.summary[STOP_REASON_KEY] = stopped
+        if preempted:
+            self._run.mark_preempting()
+        try:
+            self._run.finish(exit_code=exit_code)
+        finally:
+            self.open.discard(self)
+
+
+def make_quiet_settings(**more: Any) -> Any:
+    """Return wandb settings that print nothing and do not measure the machine, which takes seconds."""
+    import wandb
+
+    return wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True, **more)
