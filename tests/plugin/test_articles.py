@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import App, Copied
+from tests.applications import App, MakeApp
 from wandbsweep import open_sweep
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def article(copied: Copied) -> App:
-    return copied("articles", "wandb_sweep.py")
+def article(make_app: MakeApp) -> App:
+    return make_app("articles", "wandb_sweep.py")
 
 
 def test_the_first_article(article: App) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.applications import App, MakeApp
 from tests.apps.ddp.notes import notes
-from tests.plugin.conftest import App, Copied
 
 
 @pytest.fixture
-def ddp(copied: Copied) -> App:
-    return copied("ddp")
+def ddp(make_app: MakeApp) -> App:
+    return make_app("ddp")
 
 
 def both_trained_the_same(app: App, states: list[str]) -> None:

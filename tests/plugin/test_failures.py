@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.plugin.conftest import App
+from tests.applications import App
 
 
 def sweep_file(app: App, spec: dict[str, object]) -> str:

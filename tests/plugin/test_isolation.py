@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import AGENTS, App
+from tests.applications import AGENTS, App
 
 PROCESS = "hydra.sweeper.isolation=process"
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from tests.plugin.conftest import AGENTS, App
+from tests.applications import AGENTS, App
 from wandbsweep.bridge.search_space import misfits
 from wandbsweep.spec.distributions import Parameter
 

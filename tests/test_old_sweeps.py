@@ -1,0 +1,129 @@
+"""Sweeps that an earlier version stored are read and resumed with its answers (see data/old_sweeps/README.md)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.applications import App, copy_app
+from tests.hosted.parts import QUICK_CLIENT, environment
+from tests.hosted.server import Run, Sweep, WandbServer
+from wandbsweep import open_sweep
+from wandbsweep.cli.main import main
+
+STORED = Path(__file__).parent / "data" / "old_sweeps"
+FIELDS = ("number", "state", "value", "reason", "attempts", "agent")
+TIMES = ("started", "ended")
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    """W&B as it was when the hosted sweep was left."""
+    state = json.loads((STORED / "hosted" / "server.json").read_text())
+    with WandbServer() as running:
+        running.sweeps = {sweep["name"]: Sweep(**sweep) for sweep in state["sweeps"]}
+        running.runs = {run["name"]: Run(**run) for run in state["runs"]}
+        running.agents = state["agents"]
+        running._ids = itertools.count(100)  # the recorded answers were given with these
+        yield running
+
+
+def restore(name: str, place: Path) -> App:
+    """The tiny application in ``place``, with the stored sweep in ``sweep``."""
+    app = copy_app("tiny", place)
+    directory = app.directory / "sweep"
+    shutil.copytree(STORED / name, directory)
+    placeholders = {
+        "@APP@": str(app.directory),
+        "@PYTHON@": sys.executable,
+        "@PLACE@": f"{socket.gethostname()}:{os.readlink('/proc/self/ns/pid')}",
+    }
+    for file in [path for path in directory.rglob("*") if path.is_file()]:
+        text = file.read_text()
+        for placeholder, value in placeholders.items():
+            text = text.replace(placeholder, value)
+        file.write_text(text)
+    if name == "sqlite":
+        with closing(sqlite3.connect(app.directory / "sweep.db")) as database:
+            database.executescript((directory / "sweep.sql").read_text())
+    return app
+
+
+def read_answers(name: str) -> dict[str, Any]:
+    return json.loads((STORED / f"{name}.json").read_text())
+
+
+def read_records(directory: Path, *fields: str) -> list[dict[str, Any]]:
+    """The records of the sweep in ``directory`` as JSON gives them back."""
+    trials = open_sweep(directory).trials
+    records = [
+        {
+            **{field: getattr(trial, field) for field in fields},
+            "params": dict(trial.params),
+            "metrics": dict(trial.metrics),
+            "reports": [list(report) for report in trial.reports.items()],
+        }
+        for trial in trials
+    ]
+    return json.loads(json.dumps(records))
+
+
+def resume(app: App, answers: dict[str, Any], *overrides: str, rel: float = 0.0, **variables: str) -> None:
+    """Resume the sweep with one agent. The records are ``answers``, proposals included, within ``rel``."""
+    sweep_id = json.loads((app.directory / "sweep" / ".sweep" / "plan.json").read_text())["sweep_id"]
+    app.multirun(f"hydra.sweeper.sweep_id={sweep_id}", *overrides, status=answers["exit_status"], **variables)
+    for record, wanted in zip(read_records(app.directory / "sweep", *FIELDS), answers["resumed"], strict=True):
+        assert matches(record, wanted, rel), f"{record} instead of {wanted}"
+
+
+def matches(found: Any, wanted: Any, rel: float) -> bool:
+    """Whether JSON values are equal, their floats within ``rel``."""
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(matches(found[key], wanted[key], rel) for key in wanted)
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(matches(*pair, rel) for pair in zip(found, wanted, strict=True))
+    if isinstance(wanted, float):
+        return isinstance(found, float) and math.isclose(found, wanted, rel_tol=rel)
+    return bool(found == wanted)
+
+
+@pytest.mark.parametrize("name", ["journal", "sqlite", "grid", "hosted"])
+def test_reads_what_was_stored(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app, answers = restore(name, tmp_path / "tiny"), read_answers(name)
+    directory = app.directory / "sweep"
+    assert read_records(directory, *FIELDS, *TIMES) == answers["records"]
+    for command in {"status", "best", "table"} & set(answers):
+        assert main([command, str(directory), "--json"]) == 0
+        printed = capsys.readouterr().out.replace(str(app.directory), "@APP@")
+        assert json.loads(printed) == answers[command]
+
+
+@pytest.mark.parametrize("name", ["sqlite", "grid"])
+def test_resumes_to_the_end(tmp_path: Path, name: str) -> None:
+    resume(restore(name, tmp_path / "tiny"), read_answers(name))
+
+
+def test_resumes_with_a_model_to_the_end(tmp_path: Path) -> None:
+    # A model's proposal is a numerical optimum, whose last digits depend on the machine's linear algebra.
+    resume(restore("journal", tmp_path / "tiny"), read_answers("journal"), rel=1e-6)
+
+
+def test_resumes_at_wandb_to_the_end(tmp_path: Path, server: WandbServer) -> None:
+    answers, home = read_answers("hosted"), tmp_path / "home"
+    home.mkdir()
+    user = {**environment(server, home), **QUICK_CLIENT, "WANDB_MODE": "online", "no_proxy": "127.0.0.1"}
+    resume(restore("hosted", tmp_path / "tiny"), answers, "hydra.sweeper.controller=wandb", **user)
+    runs = [(run.name, run.state, run.params, run.values("loss")) for run in server.runs.values()]
+    assert runs == [(run["name"], run["state"], run["params"], run["loss"]) for run in answers["runs"]]
