@@ -252,7 +252,7 @@ DRAWS = {
 class TestGain:
     def test_the_chance_of_a_record_is_that_of_exchangeable_draws(self):
         rng = np.random.default_rng(0)
-        assert expected_gain(evidence_of(rng.random(40)), method="random", more=10).chance == pytest.approx(0.2)
+        assert expected_gain(evidence_of(rng.random(40)), learns=False, more=10).chance == pytest.approx(0.2)
 
     @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
     def test_the_expected_gain_against_simulation(self, draw):
@@ -262,16 +262,16 @@ class TestGain:
         for _ in range(300):
             losses = draw(rng, 80)
             wanted.append(losses[:60].min() - losses.min())
-            found.append(expected_gain(evidence_of(losses[:60]), method="random", more=20).expected)
+            found.append(expected_gain(evidence_of(losses[:60]), learns=False, more=20).expected)
         assert np.mean(found) == pytest.approx(np.mean(wanted), rel=0.5)
 
     def test_bayes_looks_at_what_it_did_lately(self):
         losses = [0.0, *np.linspace(5, 6, 59)]  # a lucky strike at first, and nothing near it since
-        assert expected_gain(evidence_of(losses), method="bayes").chance < 0.01
-        assert expected_gain(evidence_of(losses), method="random").chance > 0.1
+        assert expected_gain(evidence_of(losses), learns=True).chance < 0.01
+        assert expected_gain(evidence_of(losses), learns=False).chance > 0.1
 
     def test_few(self):
-        assert expected_gain(evidence_of([1.0]), method="random").expected is None
+        assert expected_gain(evidence_of([1.0]), learns=False).expected is None
 
 
 class TestSavings:

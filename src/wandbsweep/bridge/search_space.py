@@ -22,8 +22,8 @@ from wandbsweep.settings import Settings
 from wandbsweep.spec.conditions import active
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import METHODS
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, format_value
@@ -42,7 +42,7 @@ def sweep_node(config: DictConfig) -> dict[str, Any]:
     raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else None
     if not isinstance(raw, dict):
         raw = {}
-    if "parameters" in raw or raw.get("method") in METHODS:
+    if "parameters" in raw or find_method(raw.get("method")):
         return {str(key): value for key, value in raw.items()}
     chosen = config.hydra.runtime.choices.get(SWEEP_KEY)
     if chosen is not None and not raw:
@@ -187,7 +187,7 @@ def middle(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) -> dict[str
 
 def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
     target = spec.metric is not None and spec.metric.target is not None
-    bounded = spec.method == "grid" or spec.run_cap or settings.count or target
+    bounded = spec.method_info.finite or spec.run_cap or settings.count or target
     if not bounded and not settings.endless:
         raise SweepConfigError(
             [

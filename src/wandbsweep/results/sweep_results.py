@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.search.make import find_cap
 from wandbsweep.search.pareto import front
 from wandbsweep.search.repeats import Configuration, configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -49,12 +50,7 @@ class SweepResults:
     @cached_property
     def cap(self) -> int | None:
         """How many trials there can be in all; None: no end, or none that is known."""
-        size = None
-        if self.spec.method == "grid":
-            from wandbsweep.search.make import make_search
-
-            size = make_search(self.spec, seed=0, plain_grid=self.plan.axes if self.plan else None).size
-        return min((n for n in (self.spec.run_cap, size) if n is not None), default=None)
+        return find_cap(self.spec, self.plan.axes if self.plan else None)
 
     @property
     def counts(self) -> dict[State, int]:

@@ -49,3 +49,9 @@ def make_search(
     if spec.repeats:
         search = RepeatedSearch(search, spec.repeats, spec.goal)
     return search
+
+
+def find_cap(spec: SweepSpec, plain_grid: PlainGrid | None = None) -> int | None:
+    """Return how many trials a sweep may have in all: the smaller of ``run_cap`` and its grid; None: no end."""
+    size = make_search(spec, seed=0, plain_grid=plain_grid).size
+    return min((limit for limit in (spec.run_cap, size) if limit is not None), default=None)

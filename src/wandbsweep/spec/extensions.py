@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.spec.distributions import Parameter, grid_key
+from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.sweep_spec import HYDRA_NAME, EarlyTerminate, Prior, Repeats
 from wandbsweep.text import join_words
 from wandbsweep.trial import is_number
@@ -84,7 +85,8 @@ def read_prior(reader: Reader, config: Mapping[str, Any], parameters: Mapping[st
     if not reader.is_mapping("prior", raw, "{configurations: [{lr: 0.001}], sweeps: [ID]}"):
         return None
     reader.known_keys("prior", raw, ("configurations", "sweeps"), "prior")
-    if config.get("method") == "grid":
+    method = find_method(config.get("method"))
+    if method and method.finite:
         reader.refuse("prior", "is of no use to a grid, which tries every point in its order")
     configurations, sweeps = ([] if raw.get(key) is None else raw[key] for key in ("configurations", "sweeps"))
     if configurations == [] == sweeps:
@@ -97,7 +99,7 @@ def read_prior(reader: Reader, config: Mapping[str, Any], parameters: Mapping[st
     if not isinstance(sweeps, list) or not all(isinstance(sweep, str) for sweep in sweeps):
         reader.refuse("prior.sweeps", f"{sweeps!r} must be a list of sweeps: ids or directories")
         sweeps = []
-    elif sweeps and config.get("method") == "random":
+    elif sweeps and method and not (method.learns or method.finite or method.external):
         reader.refuse("prior.sweeps", "is of no use to a random search, which learns nothing; use method bayes")
     return Prior(tuple(c for c in configurations if isinstance(c, Mapping)), tuple(sweeps))
 

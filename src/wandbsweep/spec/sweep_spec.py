@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from wandbsweep.spec.distributions import Parameter
+from wandbsweep.spec.methods import METHODS, MethodInfo
 from wandbsweep.spec.sweep_file import written
 
 Goal = Literal["minimize", "maximize"]
@@ -81,7 +82,8 @@ class Prior:
 class SweepSpec:
     """A validated sweep configuration; ``load_sweep`` makes it."""
 
-    method: Literal["grid", "random", "bayes", "custom"]
+    method: str
+    """A key of ``methods.METHODS``."""
     parameters: Mapping[str, Parameter]
     """Read-only: flat dotted name -> parameter, sorted by name."""
     metric: Metric | None = None
@@ -107,6 +109,10 @@ class SweepSpec:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.__post_init__()
+
+    @property
+    def method_info(self) -> MethodInfo:
+        return METHODS[self.method]
 
     @property
     def goal(self) -> Goal:

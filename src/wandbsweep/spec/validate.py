@@ -18,10 +18,10 @@ from typing import Any, TypeGuard
 from wandbsweep.spec import conditions
 from wandbsweep.spec.distributions import LAWS, Parameter
 from wandbsweep.spec.extensions import HYPERBAND_KEYS, STOPPERS, read_prior, read_repeats, read_stopper, read_when
+from wandbsweep.spec.methods import METHODS, find_method
 from wandbsweep.spec.sweep_file import exponent_form, is_exponent_form, text_note
 from wandbsweep.spec.sweep_spec import HYDRA_NAME, EarlyTerminate, Metric, SweepSpec
 
-METHODS = ("grid", "random", "bayes", "custom")
 GOALS = ("minimize", "maximize")
 IMPUTE = ("worst", "best", "latest")
 TEXT_KEYS = ("program", "name", "description", "project", "entity", "job", "image_uri", "apiVersion")
@@ -30,7 +30,7 @@ TOP_KEYS = (
     *(*TEXT_KEYS, "command", "controller", "kind", "scheduler"),
 )
 SCHEDULER_KEYS = ("engine", "source", "optimizer", "search_space")
-ENGINE_METHODS = {"wandb": ("grid", "random", "bayes"), "optuna": ("custom",), "ax": ("custom",)}
+ENGINES = ("wandb", "optuna", "ax")
 PARAMETER_KEYS = tuple(dict.fromkeys(["distribution", *(key for law in LAWS.values() for key in law.keys)]))
 SHORTEST = "value, values, min and max, distribution, or parameters"
 EXPONENT_LAWS = ("log_uniform", "inv_log_uniform", "q_log_uniform")
@@ -56,7 +56,7 @@ class Reader:
         config = self.top_level(raw)
         if config is None:
             return None
-        method = self.choice("method", config.get("method"), METHODS)
+        method = self.choice("method", config.get("method"), tuple(METHODS))
         parameters = self.parameters(config)
         metric = self.metric("metric", config["metric"]) if "metric" in config else None
         metrics = self.metrics(config["metrics"]) if "metrics" in config else ()
@@ -69,7 +69,7 @@ class Reader:
         self.text_keys(config)
         self.wandb_keys(config)
         self.between_keys(config)
-        if method == "grid":
+        if method and METHODS[method].finite:
             for path, parameter in parameters:
                 if parameter.grid_fault:
                     self.refuse(path, parameter.grid_fault)
@@ -204,15 +204,16 @@ class Reader:
         scheduler = config["scheduler"]
         self.known_keys("scheduler", scheduler, SCHEDULER_KEYS, "a scheduler")
         _drop_null(scheduler)
-        engine = self.choice("scheduler.engine", scheduler.get("engine"), tuple(ENGINE_METHODS))
+        engine = self.choice("scheduler.engine", scheduler.get("engine"), ENGINES)
         for key in SCHEDULER_KEYS[1:]:
             if not isinstance(value := scheduler.get(key, ""), str):
                 self.refuse(f"scheduler.{key}", f"{_show(value)} is {_kind(value)}, but must be text")
         for key in {"optimizer", "search_space"} & scheduler.keys():
             if "source" not in scheduler:
                 self.refuse(f"scheduler.{key}", "needs source, the file that it stands in")
-        if engine and config.get("method") not in (methods := ENGINE_METHODS[engine]):
-            self.refuse("scheduler.engine", f"{engine} needs method {_either(methods)}")
+        fitting = [method.name for method in METHODS.values() if engine in method.engines]
+        if engine and config.get("method") not in fitting:
+            self.refuse("scheduler.engine", f"{engine} needs method {_either(fitting)}")
         for key in {"controller", "early_terminate"} & config.keys():
             if key == "early_terminate" or config[key] == {"type": "local"}:
                 self.refuse(key, "cannot be used together with scheduler")
@@ -220,8 +221,9 @@ class Reader:
     def between_keys(self, config: dict[str, Any]) -> None:
         if "metric" in config and "metrics" in config:
             self.refuse("metrics", "cannot be given beside metric: one objective is `metric`, more are `metrics`")
-        if config.get("method") == "bayes" and not {"metric", "metrics"} & config.keys():
-            self.refuse("metric", "is required by method bayes: {name: …, goal: minimize or maximize}")
+        method = find_method(config.get("method"))
+        if method and method.learns and not {"metric", "metrics"} & config.keys():
+            self.refuse("metric", f"is required by method {method.name}: {{name: …, goal: minimize or maximize}}")
         if "early_terminate" in config and "metric" not in config:
             self.refuse("metric", "is required by early_terminate: {name: …, goal: minimize or maximize}")
 

@@ -39,14 +39,13 @@ from wandbsweep.errors import SweepConfigError
 from wandbsweep.optuna_tools.pruners import make_stopper
 from wandbsweep.search.make import make_search
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
+from wandbsweep.spec.methods import METHODS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View, feed_of
 from wandbsweep.storage.json_codec import packed, unpacked
 from wandbsweep.storage.leases import Keeper
 from wandbsweep.storage.open import IDENTITY, KNOWN, SEED, Store, leases_of, open_study, study_attributes
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
-
-METHODS = ("bayes", "grid", "random")
 
 _POLL_S = 0.02
 _WAIT_S = 0.25  # what an agent that has to wait sleeps between two looks
@@ -523,7 +522,8 @@ def _exact(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_unsupported(spec: SweepSpec) -> None:
     faults = []
-    if spec.method not in METHODS:
-        faults.append(f"method: {spec.method!r} needs W&B's servers; the choices here are {', '.join(METHODS)}")
+    if spec.method_info.external:
+        here = sorted(method.name for method in METHODS.values() if not method.external)
+        faults.append(f"method: {spec.method!r} needs W&B's servers; the choices here are {', '.join(here)}")
     if faults:
         raise SweepConfigError(faults)

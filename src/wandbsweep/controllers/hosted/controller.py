@@ -26,6 +26,7 @@ from wandbsweep.controllers.hosted.decode import restored
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, Entry, TrialLog, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
 from wandbsweep.controllers.hosted.transport import Patience, Wire
+from wandbsweep.search.make import find_cap
 from wandbsweep.settings import MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN
@@ -91,10 +92,7 @@ class HostedController:
         """How many trials there can be in all, as far as the sweep file says; None as well where some are elsewhere."""
         if self._elsewhere:
             return None
-        from wandbsweep.search.make import make_search
-
-        size = make_search(self.spec, seed=0).size if self.spec.method == "grid" else None
-        return min((n for n in (self.spec.run_cap, size) if n is not None), default=None)
+        return find_cap(self.spec)
 
     def trials(self) -> list[TrialRecord]:
         """The trials that our agents ran; ``open_sweep("wandb:…")`` reads those of all agents from W&B."""

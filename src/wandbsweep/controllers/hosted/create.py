@@ -39,7 +39,7 @@ def refuse_what_wandb_refuses(spec: SweepSpec) -> None:
     ]
     if spec.early_terminate and spec.early_terminate.type != "hyperband":
         faults.append(f"early_terminate.type: W&B knows hyperband alone, not {spec.early_terminate.type}")
-    if spec.metrics and spec.method != "custom":
+    if spec.metrics and not spec.method_info.external:
         faults.append("metrics: W&B knows several metrics with `method: custom` alone")
     if faults:
         raise SweepConfigError([f"{fault} (controller=wandb)" for fault in faults])

@@ -207,9 +207,10 @@ def _sweep(sweep: str | os.PathLike[str] | SweepSpec) -> Iterator[Finding]:
             return
     for warning in seen:
         yield Finding("sweep", "warning", " ".join(str(warning.message).split()), "")
-    if spec.method in ("random", "bayes") and spec.run_cap is None:
+    method = spec.method_info
+    if not method.finite and not method.external and spec.run_cap is None:
         yield Finding("sweep", "warning", f"nothing ends a {spec.method} search without run_cap", "set run_cap")
-    if spec.metric is None and (spec.method == "bayes" or spec.early_terminate):
+    if spec.metric is None and (method.learns or spec.early_terminate):
         yield Finding("sweep", "error", f"{spec.method} and early_terminate need a metric", "set metric.name")
     yield from _bounds(spec)
     if not seen:

@@ -59,7 +59,7 @@ def found(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Mapping[str, str]:
 def _sparse(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
     """10 trials per dimension are the rule (J. Loeppky, J. Sacks and W. Welch, Technometrics 51, 2009), 5 too few."""
     continuous = [p for p in spec.parameters.values() if p.continuous]
-    if spec.method == "grid" or spec.run_cap is None or len(continuous) < 3:
+    if spec.method_info.finite or spec.run_cap is None or len(continuous) < 3:
         return
     if spec.run_cap < _PER_PARAMETER * len(continuous):
         yield (

@@ -83,7 +83,7 @@ def convergence(
     score = _weighted(spreads, weights)
     sure = any(s.chance < _SURE / len(spreads) for s in spreads.values())
     concentrated = score is not None and score <= _CONCENTRATED and sure
-    gain = expected_gain(evidence, method=results.spec.method)
+    gain = expected_gain(evidence, learns=results.spec.method_info.learns)
     reasons = (_of_stall(since, patience), *_of_spread(spreads, score, concentrated, top), *_of_gain(gain, evidence))
     enough = len(evidence) >= FEW
     return Convergence(

@@ -28,7 +28,7 @@ class Gain:
     basis: str
 
 
-def expected_gain(evidence: Evidence, *, method: str, more: int = 10) -> Gain:
+def expected_gain(evidence: Evidence, *, learns: bool, more: int = 10) -> Gain:
     """The expected improvement of the best value in ``more`` further trials.
 
     Of independent draws each of n + m is equally likely to be the best, so m new ones beat n old ones with probability
@@ -43,7 +43,7 @@ def expected_gain(evidence: Evidence, *, method: str, more: int = 10) -> Gain:
     what these lack to the best so far, an exponential tail of the same mean has to bridge. That is an approximation.
     """
     gains = -evidence.losses
-    if method == "bayes":
+    if learns:
         window = max(_LEAST, math.ceil(len(gains) / 2))
         recent, basis = gains[-window:], f"its last {min(window, len(gains))} trials as draws of what comes next"
     else:

@@ -226,14 +226,14 @@ def _config(results: SweepResults, changes: Mapping[str, Change], fork: bool) ->
     if fork:
         if results.spec.metric is None and not results.spec.metrics:
             raise SweepError("A sweep without a metric has nothing that another could learn from it.")
-        if config["method"] != "bayes":
+        if not results.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")
             config["method"] = "bayes"
             if "run_cap" not in config:
                 config["run_cap"] = max(20, len(results.trials) // 2)
                 notes.append("run_cap is new: bayes has no end of its own")
         config["prior"] = {"sweeps": [str(results.directory)]}
-    elif config["method"] == "grid":
+    elif results.spec.method_info.finite:
         lost = [n for n, c in changes.items() if "min" in c.config and LAWS[_law(c.config)].grid is None]
         if lost:
             raise SweepError(f"The grid has no values of {', '.join(lost)} any more.")
