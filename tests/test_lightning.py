@@ -111,14 +111,14 @@ def test_a_stop_in_mid_epoch_ends_training_with_the_step(sweep, held_back):
 
 
 def test_a_cancelled_trial_ends_without_waiting_for_a_report(sweep):
-    current_trial().look = lambda: Decision(True, "cancelled")
+    current_trial().poll = lambda: Decision(True, "cancelled")
     trainer, _ = fit(max_epochs=5)
     assert trainer.global_step == 1
 
 
 def test_a_lost_trial_writes_no_checkpoint(sweep, tmp_path):
     sweep.stop_at = 0
-    current_trial().owned = lambda: False
+    current_trial().is_owner = lambda: False
     with pytest.raises(Preempted):
         fit(max_epochs=5, enable_checkpointing=True, default_root_dir=tmp_path)
     assert list(tmp_path.rglob("*.ckpt")) == []

@@ -7,7 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
+from wandbsweep.trial import CONTINUE, Decision, Trial, as_number, as_step
+
+Send = Callable[[int, Mapping[str, float]], Decision]
+
+
+# Module-level functions, not lambdas: a current trial is pickled for the processes that run it.
+def _accept(step: int, metrics: Mapping[str, float]) -> Decision:
+    return CONTINUE
+
+
+def _decide_nothing() -> Decision:
+    return CONTINUE
+
+
+def _own() -> bool:
+    return True
+
+
+def _install_nothing() -> None:
+    pass
 
 
 @dataclass(eq=False)
@@ -24,70 +43,92 @@ class CurrentTrial:
     """The name of the metric that the sweep optimises."""
     goal: str = "minimize"
     """Whether to ``minimize`` or ``maximize`` that metric."""
-    send: Callable[[int, Mapping[str, float]], Decision] = field(default=lambda step, metrics: CONTINUE, repr=False)
-    look: Callable[[], Decision] = field(default=lambda: CONTINUE, repr=False)
-    """What was decided since the last report: a stop where the trial was cancelled, or is another's by now."""
-    owned: Callable[[], bool] = field(default=lambda: True, repr=False)
-    """Whether the trial is still ours."""
+    send: Send = field(default=_accept, repr=False)
+    """Passes a report to the controller and returns its decision."""
+    poll: Callable[[], Decision] = field(default=_decide_nothing, repr=False)
+    """Returns what was decided since the last report: a stop if the trial was cancelled or taken over."""
+    is_owner: Callable[[], bool] = field(default=_own, repr=False)
+    """Returns whether the trial is still this agent's."""
+    reinstall_handlers: Callable[[], None] = field(default=_install_nothing, repr=False)
+    """Puts the agent's signal handlers back after the training has installed its own."""
     decision: Decision = CONTINUE
     """The last answer; a stop is final."""
     listening: bool = field(default=False, repr=False)
-    """Whether the training looks at ``preempted`` before long: then even Ctrl-C waits for it."""
-    told: bool = field(default=False, repr=False)
-    """Whether the training knows that it is to end; what it returns then is not the end of the trial."""
-    _interrupted: str = field(default="", repr=False)
+    """Whether the training checks ``preempted`` regularly: then even Ctrl-C waits for it."""
+    interrupt_requested: bool = field(default=False, repr=False)
+    """Whether the training knows that it must end; what it returns then is not the end of the trial."""
+    _interrupt_reason: str = field(default="", repr=False)
+    """Set by a signal's handler, before the training knows of it."""
+
+    @classmethod
+    def from_trial(cls, trial: Trial, *, sweep_id: str, metric: str | None, goal: str) -> CurrentTrial:
+        """Return ``trial`` as its training sees it; the callbacks are still to be set."""
+        return cls(trial.number, trial.params, trial.attempt > 1, sweep_id, metric, goal)
+
+    def copy_for_process(self) -> CurrentTrial:
+        """Return a copy without callbacks and decisions: what another process that runs this trial starts from."""
+        return CurrentTrial(self.number, self.params, self.resumed, self.sweep_id, self.metric, self.goal)
 
     def __bool__(self) -> bool:
         return self.number is not None
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Decision:
-        """Tell the sweep the ``metrics`` measured at ``step``; on ``decision.stop`` end training cleanly.
+        """Report ``metrics`` to the sweep, and return whether the training is to stop.
 
-        ``step`` counts whatever the training counts (epochs, batches), rising; reporting one again replaces it.
-        Values may be scalars of any array library; what is no number raises ValueError.
+        If ``decision.stop`` is true, end the training cleanly.
+
+        Args:
+            step: Whatever the training counts (epochs, batches), rising. Reporting a step again replaces its metrics.
+            metrics: The value of each metric by name. Scalars of any array library are accepted.
+
+        Raises:
+            ValueError: ``step`` is not a whole number, or a value is not a number.
         """
-        sent = as_step(step), {name: _float(name, value) for name, value in metrics.items()}
+        sent = as_step(step), {name: _as_float(name, value) for name, value in metrics.items()}
         if not self.decision.stop:
             self.decision = self.send(*sent)
-            if self._interrupted and not self.decision.stop:
-                self.decision = self.heed()
+            if self._interrupt_reason and not self.decision.stop:
+                self.decision = self.acknowledge()
         return self.decision
 
     @property
     def preempted(self) -> bool:
-        """Whether this process is to end: save what is needed to go on, and return; the trial will be resumed.
+        """Whether this process is to end: save what is needed to resume, and return; the trial will be resumed.
 
-        Who reads it and finds it true is taken to do so. ``report`` then answers with a stop as well.
+        A training that reads true here is expected to do so. ``report`` then answers with a stop as well.
         """
-        if self._interrupted and not self.decision.stop:
-            self.decision = self.heed()
-        return self.told
+        if self._interrupt_reason and not self.decision.stop:
+            self.decision = self.acknowledge()
+        return self.interrupt_requested
 
     def interrupt(self, reason: str) -> None:
-        """Ask the training to end, from a signal's handler."""
-        self._interrupted = reason
+        """Ask the training to end. Safe in a signal handler: it only notes the reason."""
+        self._interrupt_reason = reason
 
     def stop(self, reason: str) -> None:
-        """Have the next report answer with a stop, from a thread beside the training."""
+        """Have the next report answer with a stop; may be called from a thread that runs next to the training."""
         if not self.decision.stop:
             self.decision = Decision(stop=True, reason=reason)
 
-    def heed(self) -> Decision:
-        """The training is being told that it is to end."""
-        self.told = True
-        return Decision(stop=True, reason=self._interrupted or "interrupted")
+    def acknowledge(self) -> Decision:
+        """Note that the training learns now that it must end, and return the decision that says so."""
+        self.interrupt_requested = True
+        return Decision(stop=True, reason=self._interrupt_reason or "interrupted")
 
-    def unheed(self) -> None:
-        """The training was told, but came to its own end."""
-        if self.told:
-            self.told, self.decision = False, CONTINUE
+    def clear(self) -> None:
+        """Forget the interruption: the training learnt of it, but had already reached its own end."""
+        if self.interrupt_requested:
+            self.interrupt_requested, self.decision = False, CONTINUE
 
 
 class Preempted(BaseException):
-    """Raised out of a training that has saved what it needs to go on. No failure: ``except Exception`` lets it pass."""
+    """Raised out of a training that has saved what it needs to be resumed.
+
+    It is not a failure, so it is no ``Exception``: ``except Exception`` in the training lets it pass.
+    """
 
 
-def _float(name: str, value: object) -> float:
+def _as_float(name: str, value: object) -> float:
     number = as_number(int(value) if isinstance(value, bool) else value)
     if number is None:
         raise ValueError(f"The value of the metric {name!r} is {value!r}, but must be a number")
@@ -98,7 +139,7 @@ _current = CurrentTrial()
 
 
 def current_trial() -> CurrentTrial:
-    """The trial that this process is running; false in a boolean context outside a sweep."""
+    """Return the trial that this process is running; it is false in a boolean context outside a sweep."""
     return _current
 
 

@@ -1,6 +1,6 @@
-"""``SweepCallback``: reports a Lightning training to the current trial, and ends it when the sweep says so.
+"""``SweepCallback``: reports a Lightning training to the current trial, and ends it when the sweep decides so.
 
-The one place that knows both Lightning and a trial.
+No other module knows both Lightning and a trial.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
-from wandbsweep.agent.signals import reinstall
 from wandbsweep.current import Preempted, current_trial
 from wandbsweep.trial import CONTINUE, Decision
 
 _CONTINUE = (CONTINUE, False)
-_LOOK_S = 2.0
+_POLL_S = 2.0
 
 
 # An EarlyStopping only because Lightning calls those (and checkpoints) after the module's own
@@ -28,13 +27,19 @@ _LOOK_S = 2.0
 class SweepCallback(EarlyStopping):
     """Report every metric logged since the last report, and stop the training when the sweep decides so.
 
-    By default once an epoch, step = the epoch. With ``every_n_steps``, step = the optimisation step: every n
-    steps what is logged on step, and what is logged per validation or per epoch as soon as it is known.
-    Hyperband counts the reports that hold the sweep's metric. Outside a sweep it does nothing.
+    By default it reports once an epoch, and the step is the epoch. With ``every_n_steps`` the step is the optimisation
+    step: every n steps it reports what is logged on step, and what is logged per validation or per epoch as soon as
+    that is known. Hyperband counts the reports that hold the sweep's metric. Outside a sweep it does nothing.
 
-    Where the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C) it saves ``checkpoint``, by
-    default ``last.ckpt`` where the trainer's own checkpoints go, as soon as an optimisation step ends that can be
-    resumed from, and raises ``Preempted`` out of the training.
+    If the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C), it saves a checkpoint after the
+    next optimisation step that can be resumed from, and raises ``Preempted`` out of the training.
+
+    Args:
+        every_n_steps: How many optimisation steps lie between two reports; None: report once an epoch.
+        checkpoint: Where to save the checkpoint; None: ``last.ckpt`` in the directory of the trainer's checkpoints.
+
+    Raises:
+        ValueError: ``every_n_steps`` is less than 1.
     """
 
     def __init__(self, every_n_steps: int | None = None, *, checkpoint: Path | None = None) -> None:
@@ -43,12 +48,12 @@ class SweepCallback(EarlyStopping):
         super().__init__(monitor="")
         self.every_n_steps = every_n_steps
         self.checkpoint = checkpoint
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._active = False
         self._checked = self._saved = False
-        self._next_look = 0.0
+        self._next_poll = 0.0
         self._seen: dict[str, Tensor] = {}
         self._by_step: set[str] = set()
         self._last_step = self._stepped = 0
@@ -64,46 +69,47 @@ class SweepCallback(EarlyStopping):
         pass
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._forget()
+        self._reset()
         # Rank 0 decides for all: the trial may be known to it alone, and what follows is collective.
         self._active = trainer.strategy.broadcast(bool(current_trial()))
         self._seen = dict(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_step = self._stepped = trainer.global_step  # known only now where a checkpoint was loaded
+        self._last_step = self._stepped = trainer.global_step  # now a checkpoint, if any, is loaded
         if self._active:
-            # Lightning has put its handler of TERM over ours; with several ranks it communicates, and hangs.
-            reinstall()
+            # Lightning has replaced our handler of TERM by its own, which communicates if there are several ranks, and
+            # hangs.
+            current_trial().reinstall_handlers()
             current_trial().listening = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current_trial().listening = False
-        current_trial().unheed()  # told with the last report, or later: there was nothing left to end
+        current_trial().clear()  # interrupted with the last report, or later: there was nothing left to end
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         current_trial().listening = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._saved:  # at the end of the epoch before: Lightning cannot resume from here
+        if self._saved:  # at the end of the previous epoch, since Lightning cannot resume from here
             raise Preempted(current_trial().decision.reason)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any) -> None:
-        # The global step stands still while gradients accumulate.
+        # The global step does not change while gradients accumulate.
         step = trainer.global_step
         stepped, self._stepped = step != self._stepped, step
         if self._active and self.every_n_steps and step != self._last_step and step % self.every_n_steps == 0:
             self._last_step = step
             self._by_step |= self._report(trainer, step)
         if self._active:
-            self._look(trainer)
+            self._poll(trainer)
         # After an epoch's last batch the validation and the epoch's report are still to come.
         resumable = stepped and not trainer.is_last_batch and not _validates_after(trainer, batch[-1])
-        if self._active and resumable and self._save_if_asked(trainer):
+        if self._active and resumable and self._save_if_requested(trainer):
             raise Preempted(current_trial().decision.reason)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._active and self.every_n_steps and not trainer.sanity_checking:
-            self._fresh(trainer)  # leaves to on_validation_end what the validation logs
+            self._take_new_metrics(trainer)  # so that on_validation_end reports what the validation logs alone
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._active and self.every_n_steps and not trainer.sanity_checking:
@@ -116,57 +122,58 @@ class SweepCallback(EarlyStopping):
         self._report(trainer, step, but_not=self._by_step)
         self._warn_of_missing_metric(trainer)
         if not _is_done(trainer):
-            self._saved = self._save_if_asked(trainer)
+            self._saved = self._save_if_requested(trainer)
 
     def _report(self, trainer: Trainer, step: int, *, but_not: Collection[str] = ()) -> set[str]:
-        """Report what is new; return its names."""
-        metrics = {name: float(value) for name, value in self._fresh(trainer).items() if name not in but_not}
+        """Report the metrics that are new, but for the names in ``but_not``; return their names."""
+        metrics = {name: float(value) for name, value in self._take_new_metrics(trainer).items() if name not in but_not}
         answer = _CONTINUE
         if metrics and trainer.is_global_zero:
-            answer = _answer(current_trial().report(step, metrics))
+            answer = _read_answer(current_trial().report(step, metrics))
         self._obey(*trainer.strategy.broadcast(answer), trainer)
         return set(metrics)
 
-    def _look(self, trainer: Trainer) -> None:
-        """Obey, in the midst of a long epoch, what was decided since the last report."""
-        # Ranks would have to agree on when to look.
-        if trainer.world_size > 1 or time.monotonic() < self._next_look:
+    def _poll(self, trainer: Trainer) -> None:
+        """Obey within a long epoch what was decided since the last report."""
+        # With several ranks, all would have to poll after the same step.
+        if trainer.world_size > 1 or time.monotonic() < self._next_poll:
             return
-        self._next_look = time.monotonic() + _LOOK_S
-        self._obey(*_answer(current_trial().look()), trainer)
+        self._next_poll = time.monotonic() + _POLL_S
+        self._obey(*_read_answer(current_trial().poll()), trainer)
 
-    def _fresh(self, trainer: Trainer) -> dict[str, Tensor]:
-        """The metrics logged since the last call: Lightning keeps the others' tensors as they were.
+    def _take_new_metrics(self, trainer: Trainer) -> dict[str, Tensor]:
+        """Return the metrics logged since the last call: Lightning keeps the tensors of the others as they were.
 
-        To be called on every rank: reading the metrics reduces them over the ranks.
+        Must be called on every rank: reading the metrics reduces them over the ranks.
         """
         now = dict(trainer.callback_metrics)
-        fresh = {name: value for name, value in now.items() if value is not self._seen.get(name)}
+        new = {name: value for name, value in now.items() if value is not self._seen.get(name)}
         self._seen = now
-        return fresh
+        return new
 
     def _obey(self, decision: Decision, lost: bool, trainer: Trainer) -> None:
-        if lost:  # at once: a checkpoint written now would be in the way of the agent that has the trial
+        if lost:  # end at once: a checkpoint written now would overwrite that of the agent that has the trial
             raise Preempted(decision.reason)
         if not decision.stop:
             return
         if trial := current_trial():
-            trial.decision = decision  # on the ranks that have not asked
+            trial.decision = decision  # on the ranks that have not reported
         trainer.should_stop = True
-        # Lightning goes on in spite of should_stop until these are reached; a stopped trial must end.
+        # Lightning ignores should_stop until these are reached, but a stopped trial must end.
         trainer.fit_loop.min_epochs = 0
         trainer.fit_loop.epoch_loop.min_steps = None
 
-    def _save_if_asked(self, trainer: Trainer) -> bool:
-        asked = current_trial().preempted
-        if trainer.world_size > 1:  # all ranks save together
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked and (path := self.checkpoint or _last_checkpoint(trainer)):
+    def _save_if_requested(self, trainer: Trainer) -> bool:
+        """Save a checkpoint if the process is to end; return whether it is."""
+        requested = current_trial().preempted
+        if trainer.world_size > 1:  # saving is collective: one rank's signal counts for all
+            requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
+        if requested and (path := self.checkpoint or _find_last_checkpoint(trainer)):
             trainer.save_checkpoint(path, weights_only=False)
-        return asked
+        return requested
 
     def _warn_of_missing_metric(self, trainer: Trainer) -> None:
-        """Once, after the first epoch that validated."""
+        """Warn once, after the first epoch that validated, if the sweep's metric was not logged."""
         if self._checked or trainer.current_epoch + 1 < (trainer.check_val_every_n_epoch or 1):
             return
         self._checked = True
@@ -179,28 +186,28 @@ class SweepCallback(EarlyStopping):
             )
 
 
-def _last_checkpoint(trainer: Trainer) -> Path | None:
+def _find_last_checkpoint(trainer: Trainer) -> Path | None:
     directory = getattr(trainer.checkpoint_callback, "dirpath", None)
     return Path(directory, "last.ckpt") if directory else None
 
 
-def _answer(decision: Decision) -> tuple[Decision, bool]:
-    """What is to be obeyed of ``decision``, and whether the trial is lost to another agent."""
+def _read_answer(decision: Decision) -> tuple[Decision, bool]:
+    """Return what to obey of ``decision``, and whether another agent has the trial."""
     trial = current_trial()
-    if trial.told or not decision.stop:  # who was told ends where it can be resumed from
+    if trial.interrupt_requested or not decision.stop:  # an interrupted training ends after a step to resume from
         return _CONTINUE
-    return decision, not trial.owned()
+    return decision, not trial.is_owner()
 
 
 def _is_done(trainer: Trainer) -> bool:
-    """At the end of an epoch: whether it is the last."""
+    """Whether the epoch that ends now is the last."""
     epochs, steps = trainer.max_epochs, trainer.max_steps
     last = epochs not in (None, -1) and trainer.current_epoch + 1 >= epochs
     return trainer.should_stop or last or (steps != -1 and trainer.global_step >= steps)
 
 
 def _validates_after(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation comes next: a training that resumes from before it would never make up for it."""
+    """Whether a validation comes next: a training resumed from a checkpoint before it would skip it."""
     every = trainer.val_check_batch
     if not every or every == float("inf"):
         return False

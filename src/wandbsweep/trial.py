@@ -1,16 +1,16 @@
-"""What passes between search, controller, agent and training code: frozen values."""
+"""The frozen values that search, controller, agent and training code exchange."""
 
 from __future__ import annotations
 
 import math
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, SupportsFloat
 
-State = Literal["queued", "running", "finished", "stopped", "failed", "crashed", "preempted"]
-STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed", "preempted")
+State = Literal["queued", "running", "finished", "stopped", "failed", "crashed"]
+STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed")
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "crashed"})
 
 
@@ -23,16 +23,16 @@ class Trial:
     params: Mapping[str, Any]
     """Flat: dotted name -> plain Python value."""
     attempt: int = 1
-    """Counts from 1; more than 1 when an earlier execution was preempted or lost."""
+    """Counts from 1; more than 1 if an earlier execution was preempted or lost."""
     key: int = field(default=-1, compare=False)
-    """The controller's own handle of this attempt; nobody else reads it."""
+    """The controller's own handle of this attempt; only the controller reads it."""
     environment: Mapping[str, str] | None = field(default=None, compare=False)
     """What its process needs in its environment (``wandb_runs.environment``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A controller's answer to a report: go on, or stop for a reason."""
+    """A controller's answer to a report: continue, or stop for a reason."""
 
     stop: bool = False
     reason: str = ""
@@ -51,7 +51,7 @@ class Outcome:
     state: Literal["finished", "stopped", "failed"]
     reason: str = ""
     returned: float | None = None
-    """The number that the task function returned, where it returned one."""
+    """The number that the task function returned; None: it returned no number."""
 
     @classmethod
     def finished(cls, returned: float | None = None) -> Self:
@@ -67,8 +67,32 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class JobResult:
+    """Result of running one trial's job, for the agent's loop."""
+
+    returned: float | None = None
+    """The number that the task function returned; None: it returned no number."""
+    error: str = ""
+    """Why the task failed, in one line; empty: it did not fail."""
+    payload: Any = None
+    """What the agent passes on to its caller unread: Hydra's JobReturn."""
+    crashed: str = ""
+    """How the trial's process died; empty: it did not. The task did not decide this, so the trial is run again."""
+    preempted: bool = False
+    """Whether the task ended early and saved what it needs to be resumed."""
+    lost: bool = False
+    """Whether another agent has taken the trial over."""
+    stopped: str = ""
+    """Why the task was stopped without the controller's decision: by W&B's client, in the trial's own process."""
+
+
+RunJob = Callable[[Trial], JobResult]
+"""Runs a trial's job."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """All that a sweep knows of one trial: what search, stopping and results read."""
+    """All that a sweep knows about one trial; search, stopping and results read it."""
 
     number: int
     state: State

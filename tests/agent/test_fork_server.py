@@ -15,8 +15,9 @@ import pytest
 
 from wandbsweep import Decision, create_sweep, current_trial, load_sweep
 from wandbsweep.agent.fork_server import WarmParent
-from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.trial import JobResult
 
 CONFIG = {
     "method": "random",

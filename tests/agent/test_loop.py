@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from wandbsweep import create_sweep, current_trial, load_sweep
-from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.loop import run_agent
+from wandbsweep.trial import JobResult
 
 CONFIG = {
     "method": "random",

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from wandbsweep.agent import ranks
-from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.ranks import Follower, Lead, Leader, RankLost, leading
 from wandbsweep.launchers import Rank
-from wandbsweep.trial import CONTINUE, Outcome, Trial
+from wandbsweep.trial import CONTINUE, JobResult, Outcome, Trial
 
 FOLLOWER = """
 import sys, time
 from pathlib import Path
 from wandbsweep.agent import ranks
-from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.loop import run_agent
+from wandbsweep.trial import JobResult
 from wandbsweep.agent.ranks import Follower
 
 ranks.ENDING_S = 0.2

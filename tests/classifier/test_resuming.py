@@ -117,7 +117,7 @@ def test_a_signal_in_mid_epoch_saves_then(configured, tmp_path, monkeypatch, sig
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert saved(tmp_path / "out")["global_step"] == (13 if signum == signal.SIGINT else 12)
-    assert trial.told
+    assert trial.interrupt_requested
     assert not trial.listening
     assert trial.decision.reason == f"interrupted ({signum.name})"
 
@@ -127,7 +127,7 @@ def test_a_training_that_is_told_with_its_last_report_is_done(configured):
     trial.send = lambda step, metrics: (trial.interrupt("a test") if step == 30 else None, CONTINUE)[1]
     with running(trial):
         train(configured(*OPTIONS))
-    assert not trial.told
+    assert not trial.interrupt_requested
     assert not trial.decision.stop
 
 

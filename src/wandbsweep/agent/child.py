@@ -27,10 +27,10 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import NoReturn, cast
 
-from wandbsweep.agent.loop import JobResult, RunJob, outcome_of
+from wandbsweep.agent.loop import outcome_of
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import CurrentTrial, running
-from wandbsweep.trial import CONTINUE, Decision, Trial
+from wandbsweep.trial import CONTINUE, Decision, JobResult, RunJob, Trial
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,9 +40,7 @@ class Request:
     """Agent → parent, with a descriptor: run this trial, and talk to the agent through that."""
 
     trial: Trial
-    sweep_id: str | None
-    metric: str | None
-    goal: str
+    current: CurrentTrial
     environment: Mapping[str, str]
     cwd: str
     argv: Sequence[str]
@@ -254,15 +252,8 @@ def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
             return CONTINUE
         return decision
 
-    current = CurrentTrial(
-        number=trial.number,
-        params=trial.params,
-        resumed=trial.attempt > 1,
-        sweep_id=request.sweep_id,
-        metric=request.metric,
-        goal=request.goal,
-        send=send,
-    )
+    current = request.current
+    current.send = send
     watch = SignalWatch(patient=True)
     watch.watch_for_good()
     with running(current), watch.telling(current):
@@ -272,8 +263,8 @@ def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
         except KeyboardInterrupt:
             result = JobResult()
         watch.hold()
-    stopped = current.decision.reason if current.decision.stop and not current.told else ""
-    return replace(result, preempted=current.told or result.preempted, stopped=stopped)
+    stopped = current.decision.reason if current.decision.stop and not current.interrupt_requested else ""
+    return replace(result, preempted=current.interrupt_requested or result.preempted, stopped=stopped)
 
 
 def _leave(status: int) -> NoReturn:

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.agent.child import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
-from wandbsweep.agent.loop import JobResult
 from wandbsweep.agent.signals import GRACE_S, WATCHED, SignalWatch
 from wandbsweep.current import CurrentTrial, current_trial
-from wandbsweep.trial import Trial
+from wandbsweep.trial import JobResult, Trial
 
 LOOK_S = 2.0
 """How often the agent looks whether a trial that says nothing was cancelled or lost."""
@@ -152,10 +151,10 @@ class WarmParent:
             run.ready = True
         elif isinstance(message, Report):
             decision = run.current.report(message.step, message.metrics)
-            run.lost = decision.stop and not run.current.told and not run.current.owned()
+            run.lost = decision.stop and not run.current.interrupt_requested and not run.current.is_owner()
             if not run.lost:
                 with suppress(OSError):  # died meanwhile
-                    run.channel.send((decision, run.current.told))
+                    run.channel.send((decision, run.current.interrupt_requested))
         elif isinstance(message, Result):
             run.result, run.deadline = message, time.monotonic() + _EXIT_S
 
@@ -168,9 +167,9 @@ class WarmParent:
         now = time.monotonic()
         if run.ready and run.result is None and now >= run.next_look:
             run.next_look = now + self._look_s
-            decision = run.current.look()
+            decision = run.current.poll()
             if decision.stop and not run.current.decision.stop:
-                run.lost = not run.current.owned()
+                run.lost = not run.current.is_owner()
                 run.current.decision = decision
                 self._ask_to_end(run, signal.SIGTERM)
         if self._watch.seen:
@@ -205,7 +204,7 @@ class WarmParent:
             return JobResult(lost=True)
         if run.result is not None:
             if not run.result.job.preempted:
-                run.current.unheed()
+                run.current.clear()
             return run.result.job
         if run.killed and run.asked:
             return JobResult(preempted=True)
@@ -252,9 +251,7 @@ class _Run:
 def _request(current: CurrentTrial, trial: Trial) -> Request:
     return Request(
         trial=trial,
-        sweep_id=current.sweep_id,
-        metric=current.metric,
-        goal=current.goal,
+        current=current.copy_for_process(),
         environment=dict(os.environ),
         cwd=os.getcwd(),
         argv=list(sys.argv),

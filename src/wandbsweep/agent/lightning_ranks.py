@@ -1,9 +1,9 @@
 """A trial on several processes that its own training starts: Lightning's subprocess launcher.
 
-That runs ``sys.argv`` again for each further process, which inside an agent is the whole sweep. So while a trial runs,
-``sys.argv`` names this file, and what it starts finds in the environment what to run: the same trial, composed as rank
-0 has composed it. Offered is a file in memory, which nobody has to delete, and which rank 0 holds locked: the others
-end when it does, however it ends.
+Lightning starts each further process by running ``sys.argv`` again, which inside an agent is the whole sweep. So while
+a trial runs, ``sys.argv`` names ``rank_main.py``, and an environment variable names an offer: a file that says what to
+run, the same trial as rank 0 has composed it. The file is in memory, so that it never needs to be deleted, and rank 0
+holds a lock on it: the kernel releases the lock when rank 0 ends, however it ends, and then the other ranks end too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wandbsweep.agent.loop import RunJob
-    from wandbsweep.trial import Trial
+    from wandbsweep.current import CurrentTrial
+    from wandbsweep.trial import RunJob, Trial
 
 OFFER = "WANDBSWEEP_TRIAL"
 _ENDING_S = 10.0
+_SCRIPT = str(Path(__file__).with_name("rank_main.py"))
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,7 @@ class Offer:
     task: bytes
     """A pickled callable that takes a rank and gives what runs a trial there."""
     trial: Trial
-    sweep_id: str | None
-    metric: str | None
-    goal: str
+    current: CurrentTrial
     separate: bool
     """Whether rank 0 is a process of the trial's own, which Lightning may kill."""
 
@@ -46,15 +46,14 @@ def offered(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bo
     import __main__
     from wandbsweep.current import current_trial
 
-    current = current_trial()
-    offer = Offer(task, trial, current.sweep_id, current.metric, current.goal, separate)
+    offer = Offer(task, trial, current_trial().copy_for_process(), separate)
     argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
         file.flush()
         fcntl.lockf(file, fcntl.LOCK_EX)  # this process's, so nothing that it forks holds it
         os.environ[OFFER] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-        sys.argv[:] = [__file__, *overrides]  # the overrides are for people, and for what logs the command
+        sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
         __main__.__spec__ = None  # else it is `python -m` something that is run again
         try:
             yield
@@ -88,20 +87,12 @@ def _run(offer: Offer, run_job: RunJob) -> bool:
     """Whether it failed; where rank 0 is told to stop, so is this one, by ``SweepCallback``."""
     from wandbsweep.agent.loop import outcome_of
     from wandbsweep.agent.signals import SignalWatch
-    from wandbsweep.current import CurrentTrial, running
+    from wandbsweep.current import running
 
     trial = offer.trial
-    current = CurrentTrial(
-        number=trial.number,
-        params=trial.params,
-        resumed=trial.attempt > 1,
-        sweep_id=offer.sweep_id,
-        metric=offer.metric,
-        goal=offer.goal,
-    )
     watch = SignalWatch(patient=True)
     watch.watch_for_good()
-    with running(current), watch.telling(current):
+    with running(offer.current), watch.telling(offer.current):
         try:
             return bool(outcome_of(run_job, trial).error)
         except KeyboardInterrupt:
@@ -117,11 +108,3 @@ def _end_with(descriptor: int) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="wandbsweep-rank0", daemon=True).start()
-
-
-if __name__ == "__main__":
-    # The directory of this file, whose modules are named like others' (`lightning`), is no place to import from.
-    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
-    from wandbsweep import subranks  # what is pickled is of the module's own name
-
-    sys.exit(subranks.main())

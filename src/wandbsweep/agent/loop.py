@@ -7,41 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from wandbsweep.agent.signals import GRACE_S, Deadline, Signalled, SignalWatch, leave
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
-from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial
+from wandbsweep.trial import CONTINUE, Decision, JobResult, Outcome, RunJob, Trial
 
 _LOOK_S = 0.2
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What came of running one trial's job."""
-
-    returned: float | None = None
-    """The number that the task returned, where it returned one."""
-    error: str = ""
-    """Why the task failed, in one line; empty: it did not."""
-    payload: Any = None
-    """Whatever the caller of the agent wants to see of the job."""
-    crashed: str = ""
-    """How the trial's process died, where it did: nothing that the task decided, so the trial is run again."""
-    preempted: bool = False
-    """Whether the task ended early, having saved what it needs to go on."""
-    lost: bool = False
-    """Whether the trial is another's by now."""
-    stopped: str = ""
-    """Why the task was told to end where the controller was not asked: by W&B's client, in the trial's own process."""
-
-
-RunJob = Callable[[Trial], JobResult]
 
 
 def run_agent(
@@ -117,7 +93,7 @@ def _attempt(
         with overdue, running(current), watch.telling(current):
             result = run_job(trial)
             watch.hold()
-        if current.told or result.preempted or result.error or result.crashed:
+        if current.interrupt_requested or result.preempted or result.error or result.crashed:
             watch.check()  # what it ended by was the signal; else it was done anyway, and counts
         _close(controller, trial, result, current.decision)
     except BaseException as error:
@@ -157,20 +133,14 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
 
 
 def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | None, goal: str) -> CurrentTrial:
-    return CurrentTrial(
-        number=trial.number,
-        params=trial.params,
-        resumed=trial.attempt > 1,
-        sweep_id=sweep_id,
-        metric=metric,
-        goal=goal,
-        send=partial(controller.report, trial),
-        look=partial(_look, controller, trial),
-        owned=partial(controller.owns, trial),
-    )
+    current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
+    current.send = partial(controller.report, trial)
+    current.poll = partial(_poll, controller, trial)
+    current.is_owner = partial(controller.owns, trial)
+    return current
 
 
-def _look(controller: Controller, trial: Trial) -> Decision:
+def _poll(controller: Controller, trial: Trial) -> Decision:
     try:
         return controller.check(trial)
     except Exception as error:  # whatever a storage raises that is away for a while: nobody waits for this answer

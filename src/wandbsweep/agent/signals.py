@@ -53,23 +53,20 @@ class SignalWatch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Have the signals for a ``with`` block, in the main thread; what is ignored outside stays so."""
-        global _installed
         self.wake, self._rouse = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         main = threading.current_thread() is threading.main_thread()
-        outer_watch, outer_fd = _installed, -1
+        outer_fd = -1
         if main:
             handlers = {signum: signal.getsignal(signum) for signum in WATCHED}
             self._outer = {s: h for s, h in handlers.items() if h is not None and h != signal.SIG_IGN}
             # Wakes even while the main thread is in foreign code, where Python's handlers have to wait.
             outer_fd = signal.set_wakeup_fd(self._rouse, warn_on_full_buffer=False)
-            _installed = self
             self.install()
         try:
             yield
         finally:
             if main:
                 signal.set_wakeup_fd(outer_fd)
-                _installed = outer_watch
                 for signum, handler in self._outer.items():
                     signal.signal(signum, handler)
             wake, rouse, self.wake, self._rouse = self.wake, self._rouse, -1, -1
@@ -78,14 +75,13 @@ class SignalWatch:
 
     def watch_for_good(self) -> None:
         """Have the signals, which are ignored now, until the process ends: in that of a trial."""
-        global _installed
         self._outer = dict.fromkeys(WATCHED, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
-        _installed = self
         self.install()
 
     def install(self) -> None:
-        for signum in self._outer:
-            signal.signal(signum, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for signum in self._outer:
+                signal.signal(signum, self._note)
 
     def outer(self, signum: signal.Signals) -> Any:
         """The handler that was there before."""
@@ -94,13 +90,15 @@ class SignalWatch:
     @contextmanager
     def telling(self, current: CurrentTrial) -> Iterator[None]:
         """Tell ``current`` of signals for a ``with`` block."""
-        self._current = current
+        outer, self._current = current.reinstall_handlers, current
+        current.reinstall_handlers = self.install
         try:
             if self.seen:
                 current.interrupt(_reason(self.seen))
             yield
         finally:
             self._current = None
+            current.reinstall_handlers = outer
 
     def hold(self) -> None:
         """A first Ctrl-C waits from now on for ``let_go``."""
@@ -144,17 +142,8 @@ class SignalWatch:
         if self._held or (self._current is not None and self._current.listening):
             return False
         if self._current is not None:
-            self._current.heed()  # being interrupted is being told
+            self._current.acknowledge()  # the exception tells the training
         return callable(self._outer.get(signal.SIGINT))
-
-
-_installed: SignalWatch | None = None
-
-
-def reinstall() -> None:
-    """Take the signals back from whoever has put handlers of its own over ours (Lightning does)."""
-    if _installed is not None and threading.current_thread() is threading.main_thread():
-        _installed.install()
 
 
 def leave(watch: SignalWatch, signum: signal.Signals) -> NoReturn:

@@ -21,9 +21,8 @@ from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.wandb_runs import page as wandb_page
 
 if TYPE_CHECKING:
-    from wandbsweep.agent.loop import JobResult, RunJob
     from wandbsweep.bridge.trial_job import TrialJob
-    from wandbsweep.trial import Trial
+    from wandbsweep.trial import JobResult, RunJob, Trial
 
 _DATABASE_S = 300.0  # as long as an agent at work would wait
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -22,12 +22,11 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from wandbsweep.agent.loop import JobResult
 from wandbsweep.bridge.snapshot import resolved, snapshot_loader
 from wandbsweep.sweep.directory import AGENTS
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, format_value
-from wandbsweep.trial import Trial
+from wandbsweep.trial import JobResult, Trial, as_number
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.page import prepare_environment
 
@@ -83,7 +82,7 @@ class TrialJob:
             self._link(trial, output_dir)
             if job.status == JobStatus.FAILED:
                 return self._failed(trial, job._return_value, job=job)
-        return JobResult(returned=_number(job._return_value), payload=self._payload(trial, job))
+        return JobResult(returned=as_number(job._return_value), payload=self._payload(trial, job))
 
     def _run(self, config: DictConfig) -> JobReturn:
         try:
@@ -256,13 +255,3 @@ def _own_logging() -> Iterator[None]:
     finally:
         if own is not None:
             configure_log(own.hydra.job_logging, own.hydra.verbose)
-
-
-def _number(returned: object) -> float | None:
-    """A task's return value as a float, scalars of array libraries included."""
-    if isinstance(returned, bool | str | bytes) or not isinstance(returned, SupportsFloat):
-        return None
-    try:
-        return float(returned)
-    except (TypeError, ValueError, RuntimeError):  # an array with several elements
-        return None

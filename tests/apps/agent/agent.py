@@ -14,9 +14,9 @@ from typing import Any
 
 from wandbsweep import create_sweep, current_trial, load_sweep
 from wandbsweep.agent.fork_server import WarmParent
-from wandbsweep.agent.loop import JobResult, run_agent
+from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
-from wandbsweep.trial import Trial
+from wandbsweep.trial import JobResult, Trial
 
 CONFIG = {
     "method": "random",
@@ -45,10 +45,10 @@ class Task:
                 break
             if self.act == "listen" and now.preempted:
                 break
-            if self.act == "fail" and now._interrupted:
+            if self.act == "fail" and now._interrupt_reason:
                 raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
         if self.act == "listen and finish":
-            while not now._interrupted:
+            while not now._interrupt_reason:
                 time.sleep(0.01)
         say("saved")
         return JobResult(returned=0.25)

@@ -33,10 +33,10 @@ def main(cfg: DictConfig) -> None:
             return
         note(place, epoch=epoch, pid=os.getpid())
         decision = trial.report(epoch, {"loss": cfg.lr + 1.0 / (epoch + 1), "pid": os.getpid()})
-        if decision.stop and not trial.told:
+        if decision.stop and not trial.interrupt_requested:
             return
         save(place, epoch + 1, held=epoch == 1)
-        if trial.told:
+        if trial.interrupt_requested:
             return
 
 

@@ -1,0 +1,16 @@
+"""The script that Lightning's subprocess launcher runs for each further process of a trial.
+
+A file of its own, because what ``lightning_ranks`` pickles must have that module's name and not ``__main__``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # Python puts this file's directory first, but its modules must not be found by their short names (`signals`).
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    from wandbsweep.agent.lightning_ranks import main
+
+    sys.exit(main())
