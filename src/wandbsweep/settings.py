@@ -1,9 +1,10 @@
-"""What a user says under ``hydra.sweeper.*``, checked."""
+"""The sweeper's configuration, ``hydra.sweeper.*``: each key's meaning and default, and the values it takes."""
 
-from __future__ import annotations
+# Hydra imports this module whenever any application starts, since the plugin's schema is made of it: it must stay cheap
+# to import. There is no `from __future__ import annotations`, because the schema needs the annotations as types.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from wandbsweep.errors import SweepError
@@ -15,44 +16,71 @@ LEASE_S = 60.0
 MAX_ATTEMPTS = 3
 MAX_FAILURES = 5
 
-_SHORTEST_LEASE_S = 1.0  # a busy machine's threads wait for each other for a good part of that
+_SHORTEST_LEASE_S = 1.0  # the threads of a busy machine wait for each other for a good part of that
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The sweeper's configuration; the plugin's ``config.py`` says what each key means."""
+    """The settings of one multirun. Raises SweepError if one of them has no valid value."""
 
     controller: str = "embedded"
-    sweep: Mapping[str, Any] = field(default_factory=dict)
+    """What decides which trials run and which stop. ``embedded``: our own, on this machine's files or your database.
+    ``wandb``: W&B's servers. ``WANDB_ENTITY`` and ``WANDB_PROJECT``, or the sweep's own ``entity`` and ``project``, say
+    where the sweep is made."""
+    sweep: dict[str, Any] = field(default_factory=dict)
+    """A W&B sweep configuration that is merged into the application's own key ``sweep``."""
     sweep_id: str | None = None
+    """The sweep to join or resume, as it was started. null: a new sweep."""
     agents: int | None = None
+    """Number of agents, each a job of the launcher. null: 1, or, with ``count``, as many as the trials need."""
     count: int | None = None
+    """Number of trials that an agent runs. null: until the sweep is over."""
     storage: str | None = None
+    """Optuna storage URL: ``postgresql://…``, ``mysql://…``, ``sqlite:///…``. null: ``journal.log`` in the sweep's
+    directory. A password belongs in the environment: ``postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps``."""
     seed: int | None = None
+    """Seed of the search. null: a random one."""
     gpus_per_agent: int | None = None
+    """On one machine: how many GPUs of ``CUDA_VISIBLE_DEVICES`` each agent gets for itself. null: every agent sees
+    all."""
     lease_s: float = LEASE_S
+    """Seconds of silence after which the agent of a running trial counts as dead, and another agent gets the trial."""
     max_attempts: int = MAX_ATTEMPTS
+    """Number of attempts of a trial whose process or agent dies, before it stays crashed. Preemption does not count."""
     max_failures: int = MAX_FAILURES
+    """Abort the sweep if the first this many trials all fail."""
     detach: bool = False
+    """Submit the agents and return. The sweep needs no launching process then. For submitit's launchers."""
     endless: bool = False
+    """Allow a random or bayes sweep that nothing would end."""
     isolation: str | None = None
+    """``process``: each trial in its own process, forked from one that has imported the task, so that a crash ends no
+    agent. ``none``: in the agent, where a debugger works. null: ``none`` under the basic launcher, else ``process``."""
 
     def __post_init__(self) -> None:
-        faults = [fault for fault in map(self._fault, fields(self)) if fault]
+        faults = [fault for fault in map(self._find_fault, fields(self)) if fault]
         if faults:
             raise SweepError("\n".join(f"hydra.sweeper.{fault}" for fault in faults))
 
-    def _fault(self, key: Any) -> str | None:
+    def _find_fault(self, key: "Field[Any]") -> str | None:
         value = getattr(self, key.name)
-        if key.name == "controller" and value not in CONTROLLERS:
-            return f"controller: the value is {value!r}; the choices are {', '.join(CONTROLLERS)}"
-        positive = ("agents", "count", "gpus_per_agent", "max_attempts", "max_failures")
-        if key.name in positive and value is not None and value < 1:
-            return f"{key.name}: the value is {value}, but must be an integer >= 1"
-        if key.name == "lease_s" and not value >= _SHORTEST_LEASE_S:
-            return f"lease_s: the value is {value}, but must be at least {_SHORTEST_LEASE_S:g} seconds"
-        if key.name == "isolation" and value is not None and value not in ISOLATIONS:
-            return f"isolation: the value is {value!r}; the choices are {', '.join(ISOLATIONS)}, or null"
-        if key.name == "seed" and value is not None and value < 0:
-            return f"seed: the value is {value}, but must be an integer >= 0"
-        return None
+        if key.name not in _RULES or (value is None and key.default is None):
+            return None
+        is_valid, requirement = _RULES[key.name]
+        return None if is_valid(value) else f"{key.name}: the value is {value!r}{requirement}"
+
+
+_POSITIVE = (lambda value: value >= 1, ", but must be an integer >= 1")
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "controller": (lambda value: value in CONTROLLERS, f"; the choices are {', '.join(CONTROLLERS)}"),
+    "agents": _POSITIVE,
+    "count": _POSITIVE,
+    "seed": (lambda value: value >= 0, ", but must be an integer >= 0"),
+    "gpus_per_agent": _POSITIVE,
+    "lease_s": (lambda value: value >= _SHORTEST_LEASE_S, f", but must be at least {_SHORTEST_LEASE_S:g} seconds"),
+    "max_attempts": _POSITIVE,
+    "max_failures": _POSITIVE,
+    "isolation": (lambda value: value in ISOLATIONS, f"; the choices are {', '.join(ISOLATIONS)}, or null"),
+}
+"""By key, whether a value is valid, and what the message says of one that is not."""

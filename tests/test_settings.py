@@ -1,0 +1,48 @@
+"""``hydra.sweeper.*``: the settings that are refused, and Hydra's schema of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from hydra_plugins.wandbsweep.config import WandbSweeperConf
+from wandbsweep.errors import SweepError
+from wandbsweep.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("controller", "optuna", "the value is 'optuna'; the choices are embedded, wandb"),
+        ("isolation", "thread", "the value is 'thread'; the choices are process, none, or null"),
+        ("agents", 0, "the value is 0, but must be an integer >= 1"),
+        ("gpus_per_agent", -1, "the value is -1, but must be an integer >= 1"),
+        ("seed", -3, "the value is -3, but must be an integer >= 0"),
+        ("lease_s", 0.5, "the value is 0.5, but must be at least 1 seconds"),
+        ("lease_s", float("nan"), "the value is nan, but must be at least 1 seconds"),
+    ],
+)
+def test_an_invalid_value_is_refused_with_the_valid_ones(key: str, value: Any, reason: str) -> None:
+    with pytest.raises(SweepError) as refused:
+        Settings(**{key: value})
+    assert str(refused.value) == f"hydra.sweeper.{key}: {reason}"
+
+
+def test_every_invalid_value_is_named() -> None:
+    with pytest.raises(SweepError) as refused:
+        Settings(count=0, max_attempts=0)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "hydra.sweeper.count",
+        "hydra.sweeper.max_attempts",
+    ]
+
+
+def test_the_schema_has_the_settings_and_their_defaults() -> None:
+    schema = OmegaConf.structured(WandbSweeperConf)
+    defaults = Settings()
+    assert list(schema) == ["_target_", *(key.name for key in fields(Settings))]
+    assert all(schema[key.name] == getattr(defaults, key.name) for key in fields(Settings))
+    schema.agents = 4  # not read-only
