@@ -255,17 +255,13 @@ def database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[
 
     sys.path.insert(0, str(ROOT))  # scripts/ is no package that is installed
     from scripts.databases import PostgreSQL
+    from scripts.server_directory import server_directory
 
-    # Root's server runs as another user, which has to reach it.
-    server = PostgreSQL(Path(tempfile.mkdtemp(dir="/tmp")) / "server")
-    server.directory.parent.chmod(0o755)
-    try:
+    with server_directory() as directory:
+        server = PostgreSQL(directory / "server")
         server.up()
         pid = server.daemons.pid(server.name)
         yield lambda: server.url(server.new_database()), lambda: _processor_s(pid)
-    finally:
-        server.remove()
-        server.directory.parent.rmdir()
 
 
 def _processor_s(pid: int | None) -> float:

@@ -1,9 +1,10 @@
-"""Servers started from here, and stopped by what was noted down of them and by nothing else."""
+"""Start servers, write down their pids, and stop exactly those."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.debian import find, search_path
 
@@ -21,42 +23,44 @@ MARK = ".wandbsweep-services"
 _POLL_S = 0.05
 
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
-"""What this process started and has not seen the end of."""
+"""Processes that this process started and has not waited for."""
 
 
 class ServiceError(RuntimeError):
-    """A server did not do what it was started for; the text has the end of its log."""
+    """A server or one of its commands failed; the text has the end of its log."""
 
 
 class Daemons:
     """The servers that live in ``directory``: pids in ``run/``, output in ``log/``.
 
-    A pid is noted with the time at which its process started, since pids are used again. Several processes may come
-    one after another: each sees what the ones before it started.
+    A pid is written with the start time of its process, since the kernel reuses pids. Processes may use the directory
+    one after another: each sees what the earlier ones started.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def make(self) -> None:
-        """Make the directory, empty; raises ServiceError where it holds something that is not ours."""
+        """Make the directory, empty; raises ServiceError if it holds something that is not ours."""
         if self.directory.exists() and any(self.directory.iterdir()):
             if not (self.directory / MARK).exists():
-                raise ServiceError(f"{self.directory} is not empty and was not made here: name another directory")
+                raise ServiceError(
+                    f"{self.directory} is not empty and was not made by this script: choose another directory"
+                )
             self.remove()
         for name in ("run", "log"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / MARK).touch()
 
     def remove(self) -> None:
-        """Stop what still runs, and wipe the directory."""
+        """Stop what still runs, and remove the directory."""
         for name in self.names():
             self.stop(name)
         if (self.directory / MARK).exists():
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def names(self) -> list[str]:
-        """Those that were started and not stopped, the newest first."""
+        """The servers that were started and not stopped, the newest first."""
         files = sorted(self.directory.glob("run/*.started"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         return [file.stem for file in files]
 
@@ -69,41 +73,42 @@ class Daemons:
         environment: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """Run ``command`` in a session of its own, unless it runs; it has to stay in the foreground."""
+        """Run ``command`` in a new session, unless it runs already; it must stay in the foreground.
+
+        Args:
+            name: Names its files in ``run/`` and ``log/``.
+            command: The program, which is also looked for where Debian keeps servers, and its arguments.
+            user: Whom it runs as; None: as this process.
+            environment: Variables beside those of this process.
+            stop_signal: Asks it to end.
+        """
         if self.pid(name) is not None:
             return
-        program, *arguments = map(str, command)
-        # Held as long as it lives, so that nobody else's file keeps a lock, or a pipe, open.
         with open(self._log(name), "ab") as log:
             child = subprocess.Popen(
-                [find(program) or program, *arguments],
-                cwd="/",
-                env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **(environment or {})},
-                stdin=subprocess.DEVNULL,
+                _resolve(command),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                user=user,
-                group=None if user is None else _group_of(user),
-                extra_groups=None if user is None else [],
+                **_process_options(user, environment or {}),
             )
         _CHILDREN[child.pid] = child
-        born = started_at(child.pid)
+        born = read_start_time(child.pid)
         if born is not None:
             self._file(name).write_text(f"{child.pid} {born} {int(stop_signal)}")
 
     def pid(self, name: str) -> int | None:
-        """None: it was never started, has ended, or its pid is another process's now."""
-        noted = self._noted(name)
-        if noted is None:
+        """The pid of the server; None: it was not started, has ended, or its pid is another process's now."""
+        started = self._read_start(name)
+        if started is None:
             return None
-        pid, born, _ = noted
-        if pid in _CHILDREN and _CHILDREN[pid].poll() is not None:  # else it would stay, as a zombie
+        pid, born, _ = started
+        if pid in _CHILDREN and _CHILDREN[pid].poll() is not None:  # else it would stay a zombie
             del _CHILDREN[pid]
-        return pid if started_at(pid) == born else None
+        return pid if read_start_time(pid) == born else None
 
-    def _noted(self, name: str) -> tuple[int, int, int] | None:
-        """Its pid, when that started, and the signal that it ends on."""
+    def _read_start(self, name: str) -> tuple[int, int, int] | None:
+        """The server's pid, when that process started, and its stop signal."""
         try:
             pid, born, number = map(int, self._file(name).read_text().split())
         except (FileNotFoundError, ValueError):
@@ -120,27 +125,27 @@ class Daemons:
             wait_until(lambda: self.pid(name) is None, f"{name} to be gone", within_s=10)
 
     def stop(self, name: str, *, patience_s: float = 15) -> None:
-        """Ask it to end, and after ``patience_s`` make it end."""
-        if noted := self._noted(name):
-            self.kill(name, signal.Signals(noted[2]))
+        """Ask it to end, and kill it after ``patience_s``."""
+        if started := self._read_start(name):
+            self.kill(name, signal.Signals(started[2]))
         with contextlib.suppress(TimeoutError):
             wait_until(lambda: self.pid(name) is None, f"{name} to end", within_s=patience_s)
         self.kill(name)
         self._file(name).unlink(missing_ok=True)
 
     def await_answer(self, name: str, answers: Callable[[], bool], *, within_s: float = 60) -> None:
-        """Wait for a server that was started to work; raises ServiceError with its last words."""
+        """Wait until a server that was started answers; raises ServiceError with the end of its log."""
 
-        def settled() -> bool:
+        def answers_or_ended() -> bool:
             return answers() or self.pid(name) is None
 
         with contextlib.suppress(TimeoutError):
-            wait_until(settled, name, within_s=within_s)
+            wait_until(answers_or_ended, name, within_s=within_s)
         if not answers():
             ended = "ended" if self.pid(name) is None else f"did not answer within {within_s:g} s"
-            raise ServiceError(f"{name} {ended}; the end of {self._log(name)}:\n{self._last_words(name)}")
+            raise ServiceError(f"{name} {ended}; the end of {self._log(name)}:\n{self._tail(name)}")
 
-    def _last_words(self, name: str) -> str:
+    def _tail(self, name: str) -> str:
         return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-15:])
 
     def _file(self, name: str) -> Path:
@@ -150,10 +155,10 @@ class Daemons:
         return self.directory / "log" / f"{name}.log"
 
 
-def started_at(pid: int) -> int | None:
-    """When the process started, in ticks since the machine did; None: there is no such process, or only its corpse."""
+def read_start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None: there is no such process, or it is a zombie."""
     try:
-        # The command stands in parentheses and may hold any character.
+        # The command is in parentheses and may hold any character.
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -161,7 +166,7 @@ def started_at(pid: int) -> int | None:
 
 
 def wait_until(true: Callable[[], bool], what: str, *, within_s: float) -> None:
-    """Poll until it is true; raises TimeoutError that says ``what`` never came."""
+    """Poll until ``true()`` is true; raises TimeoutError, which says ``what`` was waited for."""
     deadline = time.monotonic() + within_s
     while not true():
         if time.monotonic() > deadline:
@@ -172,23 +177,46 @@ def wait_until(true: Callable[[], bool], what: str, *, within_s: float) -> None:
 def output_of(
     command: Sequence[str | Path], *, user: str | None = None, within_s: float = 60, **environment: str
 ) -> str:
-    """What a command printed; raises ServiceError if it fails."""
-    program, *arguments = map(str, command)
+    """What a command printed.
+
+    Args:
+        command: The program, which is also looked for where Debian keeps servers, and its arguments.
+        user: Whom it runs as; None: as this process.
+        within_s: How long it may take.
+        environment: Variables beside those of this process.
+
+    Raises:
+        ServiceError: The command failed.
+        subprocess.TimeoutExpired: It took longer.
+    """
     done = subprocess.run(
-        [find(program) or program, *arguments],
-        cwd="/",
-        env={**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **environment},
-        stdin=subprocess.DEVNULL,
+        _resolve(command),
         capture_output=True,
         text=True,
         timeout=within_s,
-        user=user,
-        group=None if user is None else _group_of(user),
-        extra_groups=None if user is None else [],
+        **_process_options(user, environment),
     )
     if done.returncode != 0:
-        raise ServiceError(f"{program} {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+        raise ServiceError(f"{' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
+
+
+def _resolve(command: Sequence[str | Path]) -> list[str]:
+    """The command with the path of its program, which may be one of a server."""
+    program, *arguments = map(str, command)
+    return [find(program) or program, *arguments]
+
+
+def _process_options(user: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Options of every process that is started here; ``user``: whom it runs as, None: as this process."""
+    return {
+        "cwd": "/",
+        "env": {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **environment},
+        "stdin": subprocess.DEVNULL,
+        "user": user,
+        "group": None if user is None else pwd.getpwnam(user).pw_gid,
+        "extra_groups": None if user is None else [],
+    }
 
 
 def succeeds(command: Sequence[str | Path], **options: str) -> bool:
@@ -199,12 +227,12 @@ def succeeds(command: Sequence[str | Path], **options: str) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback that nobody listens on, below those that connections are given."""
-    return [port for port, _ in zip(_unused(), range(count), strict=False)]
+def find_free_ports(count: int) -> list[int]:
+    """Unused TCP ports of the loopback, below those that the kernel gives to connections."""
+    return [port for port, _ in zip(_find_unused(), range(count), strict=False)]
 
 
-def _unused() -> Iterator[int]:
+def _find_unused() -> Iterator[int]:
     candidates = list(range(20_000, 32_000))
     random.SystemRandom().shuffle(candidates)
     for port in candidates:
@@ -214,9 +242,3 @@ def _unused() -> Iterator[int]:
             except OSError:
                 continue
         yield port
-
-
-def _group_of(user: str) -> int:
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid

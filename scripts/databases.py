@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
-from scripts.daemons import Daemons, ServiceError, free_ports, output_of, started_at, wait_until
+from scripts.daemons import Daemons, ServiceError, find_free_ports, output_of, read_start_time, wait_until
 from scripts.debian import MARIADB, POSTGRESQL, require
 
 CONNECTIONS = 300
@@ -42,7 +42,7 @@ class Server(ABC):
     def up(self) -> None:
         """Make the server and wait until it answers; raises Unavailable or ServiceError."""
         self.daemons.make()
-        (self.port,) = free_ports(1)
+        (self.port,) = find_free_ports(1)
         self.directory.chmod(0o755)
         self.data.mkdir()
         if self._as is not None:
@@ -141,14 +141,14 @@ class PostgreSQL(Server):
         """As in a power cut: the backends go with their postmaster, since no new one starts while one of them lives."""
         postmaster = self.daemons.pid(self.name)
         children = [] if postmaster is None else _children(postmaster)
-        backends = {pid: born for pid in children if (born := started_at(pid)) is not None}
+        backends = {pid: born for pid in children if (born := read_start_time(pid)) is not None}
         super().kill()
         for pid, born in backends.items():
-            if started_at(pid) == born:
+            if read_start_time(pid) == born:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         for pid, born in backends.items():
-            wait_until(lambda pid=pid, born=born: started_at(pid) != born, f"{pid} to be gone", within_s=10)
+            wait_until(lambda pid=pid, born=born: read_start_time(pid) != born, f"{pid} to be gone", within_s=10)
 
 
 class MariaDB(Server):

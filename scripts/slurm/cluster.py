@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.daemons import Daemons, ServiceError, free_ports, output_of, succeeds, wait_until
+from scripts.daemons import Daemons, ServiceError, find_free_ports, output_of, succeeds, wait_until
 from scripts.databases import MariaDB
 from scripts.debian import SLURM, require, search_path
 
@@ -263,7 +263,7 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(1024))
         for gpu in range(self.size.gpus):
             (self.directory / "dev" / f"nvidia{gpu}").symlink_to("/dev/null")
-        control, accounting, *ports = free_ports(2 + self.size.nodes)
+        control, accounting, *ports = find_free_ports(2 + self.size.nodes)
         (self.directory / "etc" / "gres.conf").write_text(self._gres_conf())
         dbd_conf = self.directory / "etc" / "slurmdbd.conf"
         dbd_conf.touch(0o600)

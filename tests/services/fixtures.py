@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.abandoned import own_directory, remove, stop_abandoned
 from scripts.databases import MariaDB, PostgreSQL, Server
 from scripts.debian import Unavailable
+from scripts.server_directory import server_directory
 from scripts.slurm.cluster import Cluster
 from tests.services.proxy import Proxy
 
@@ -22,11 +22,9 @@ __all__ = ["mariadb", "mariadb_server", "postgres", "postgres_server", "services
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Path]:
-    """Where this process keeps its servers; what killed ones left is stopped first."""
-    stop_abandoned()
-    directory = own_directory()
-    yield directory
-    remove(directory)
+    """Where this process keeps its servers, which end with it."""
+    with server_directory() as directory:
+        yield directory
 
 
 def bring_up(server: Server | Cluster) -> None:

@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 from scripts.daemons import ServiceError
 from scripts.databases import PostgreSQL
+from scripts.server_directory import server_directory
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from tests.slurm.faults import LOCAL, ON_DATABASE, ON_SLURM, SLURM, Fault, run
@@ -108,12 +108,6 @@ class Places:
             self.cluster.up()
             self.cluster.cancel_all()
 
-    def remove(self) -> None:
-        if self.cluster:
-            self.cluster.remove()
-        if self.server:
-            self.server.remove()
-
 
 def measure(name: str, fault: Fault, places: Places, *, runs: int) -> str:
     """Strike ``runs`` sweeps; a line of the table."""
@@ -142,22 +136,18 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [name for name in faults if any(word in name for word in options.faults)]
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="wandbsweep-faults-", ignore_cleanup_errors=True) as place:
-        os.chmod(place, 0o755)  # servers run as other users
-        places = Places(Path(place))
+    with server_directory() as directory:
+        places = Places(directory)
         print(f"| fault | {' | '.join(PHASES)} |\n|---|{'---|' * len(PHASES)}", flush=True)
-        try:
-            for name in chosen:
-                try:
-                    print(measure(name, faults[name], places, runs=options.runs), flush=True)
-                except (AssertionError, TimeoutError, ServiceError) as error:
-                    failed += 1
-                    print(f"| {name} | {error} |", flush=True)
-                    places.tidy()
-            if options.kills:
-                failed += not at_random(scratch(places.directory, "random"), options.kills)
-        finally:
-            places.remove()
+        for name in chosen:
+            try:
+                print(measure(name, faults[name], places, runs=options.runs), flush=True)
+            except (AssertionError, TimeoutError, ServiceError) as error:
+                failed += 1
+                print(f"| {name} | {error} |", flush=True)
+                places.tidy()
+        if options.kills:
+            failed += not at_random(scratch(places.directory, "random"), options.kills)
     return 1 if failed else 0
 
 

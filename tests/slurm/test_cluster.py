@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.daemons import MARK, Daemons, ServiceError, started_at
+from scripts.daemons import Daemons, read_start_time
 from scripts.slurm.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
@@ -73,25 +73,5 @@ def test_from_the_command_line_again_and_after_a_kill(slurm: Cluster, tmp_path_f
     pids = [killed.pid(name) for name in killed.names()]
     assert "SLURM is down" in run("down")
     assert not place.exists()
-    assert [started_at(pid) for pid in pids if pid] == [None] * 4
+    assert [read_start_time(pid) for pid in pids if pid] == [None] * 4
     assert "Nothing to stop" in run("down")
-
-
-def test_a_process_that_took_over_a_pid_is_left_alone(tmp_path: Path) -> None:
-    daemons = Daemons(tmp_path / "place")
-    daemons.make()
-    with subprocess.Popen(["sleep", "1000"]) as other:
-        (tmp_path / "place" / "run" / "munged.started").write_text(f"{other.pid} 1 {int(signal.SIGTERM)}")
-        assert daemons.pid("munged") is None
-        daemons.remove()
-        assert other.poll() is None
-        other.kill()
-
-
-def test_a_directory_of_somebody_elses_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ServiceError, match="not empty"):
-        Daemons(tmp_path).make()
-    Daemons(tmp_path).remove()
-    assert (tmp_path / "thesis.tex").exists()
-    assert not (tmp_path / MARK).exists()

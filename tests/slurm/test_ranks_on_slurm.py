@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.daemons import free_ports
+from scripts.daemons import find_free_ports
 from scripts.slurm.cluster import Cluster
 from tests.apps.ddp.notes import notes
 from tests.slurm.conftest import ROOT, TIMEOUT_S, Sweeper
@@ -20,7 +20,7 @@ TWO_NODES = ["hydra.launcher.nodes=2", "nodes=2", "devices=1"]
 
 def apart() -> dict[str, str]:
     """Jobs of the clusters that tests bring up side by side have like ids, from which Lightning makes the port."""
-    return {"MASTER_PORT": str(free_ports(1)[0])}
+    return {"MASTER_PORT": str(find_free_ports(1)[0])}
 
 
 @pytest.fixture
