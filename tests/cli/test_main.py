@@ -163,7 +163,7 @@ def test_a_sweep_that_was_misspelt(here, said):
         os.utime(f"outputs/abcd123{number}/sweep.yaml", (number, number))
     message = said("best", "abcd12x6", status=2)
     assert "the newest of the 7 sweeps in outputs/ are abcd1236, abcd1235, abcd1234, abcd1233, abcd1232;" in message
-    assert "did you mean abcd1236 or " in message
+    assert "did you mean abcd1236, abcd1235 or " in message
 
 
 @pytest.mark.parametrize(

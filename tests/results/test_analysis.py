@@ -9,20 +9,20 @@ from scipy import stats
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.analysis import importance as analysis
-from wandbsweep.results.analysis.correlation import correlation
+from wandbsweep.results.analysis.correlation import compute_correlation
 from wandbsweep.results.analysis.fanova import Axis, tree_effects
-from wandbsweep.results.analysis.gain import expected_gain
-from wandbsweep.results.analysis.importance import importance
-from wandbsweep.results.analysis.trial_matrix import Evidence, gather
+from wandbsweep.results.analysis.gain import compute_gain
+from wandbsweep.results.analysis.importance import compute_importance
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
 
 UNIT = {"min": 0.0, "max": 1.0}
 LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}
 
 
-def evidence_of(values, goal="minimize"):
-    """Evidence without parameters."""
+def make_matrix(values, goal="minimize"):
+    """Return a trial matrix without parameters."""
     numbers = list(range(len(values)))
-    return Evidence("loss", goal, {}, numbers, [{}] * len(values), np.array(values, float))
+    return TrialMatrix("loss", goal, {}, numbers, [{}] * len(values), np.array(values, float))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ class TestImportance:
 
     @pytest.mark.parametrize("method", ["ped-anova", "optuna-fanova"])
     def test_optunas_evaluators(self, linear, method):
-        small = evidence_of_first(linear, 60)
-        found = importance(small, method=method)
+        small = first_trials(linear, 60)
+        found = compute_importance(small, method=method)
         assert found.method == method
         assert next(iter(found)) == "a"
 
@@ -140,9 +140,9 @@ class TestImportance:
             open_sweep(tmp_path).importance()
 
 
-def evidence_of_first(results, count):
-    found = gather(results)
-    return Evidence(
+def first_trials(results, count):
+    found = build_trial_matrix(results)
+    return TrialMatrix(
         "loss", "minimize", found.parameters, found.numbers[:count], found.params[:count], found.values[:count]
     )
 
@@ -192,8 +192,8 @@ class TestCorrelation:
         assert results.correlation()["a"].rank == pytest.approx(1.0)
 
     def test_a_constant_has_none(self):
-        evidence = evidence_of([1.0] * 30)
-        assert len(correlation(evidence)) == 0
+        matrix = make_matrix([1.0] * 30)
+        assert len(compute_correlation(matrix)) == 0
 
 
 class TestConvergence:
@@ -252,7 +252,7 @@ DRAWS = {
 class TestGain:
     def test_the_chance_of_a_record_is_that_of_exchangeable_draws(self):
         rng = np.random.default_rng(0)
-        assert expected_gain(evidence_of(rng.random(40)), learns=False, more=10).chance == pytest.approx(0.2)
+        assert compute_gain(make_matrix(rng.random(40)), learns=False, more=10).chance == pytest.approx(0.2)
 
     @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
     def test_the_expected_gain_against_simulation(self, draw):
@@ -262,16 +262,16 @@ class TestGain:
         for _ in range(300):
             losses = draw(rng, 80)
             wanted.append(losses[:60].min() - losses.min())
-            found.append(expected_gain(evidence_of(losses[:60]), learns=False, more=20).expected)
+            found.append(compute_gain(make_matrix(losses[:60]), learns=False, more=20).expected)
         assert np.mean(found) == pytest.approx(np.mean(wanted), rel=0.5)
 
     def test_bayes_looks_at_what_it_did_lately(self):
         losses = [0.0, *np.linspace(5, 6, 59)]  # a lucky strike at first, and nothing near it since
-        assert expected_gain(evidence_of(losses), learns=True).chance < 0.01
-        assert expected_gain(evidence_of(losses), learns=False).chance > 0.1
+        assert compute_gain(make_matrix(losses), learns=True).chance < 0.01
+        assert compute_gain(make_matrix(losses), learns=False).chance > 0.1
 
     def test_few(self):
-        assert expected_gain(evidence_of([1.0]), learns=False).expected is None
+        assert compute_gain(make_matrix([1.0]), learns=False).expected is None
 
 
 class TestSavings:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from wandbsweep import Outcome, SweepDirectoryError, create_sweep, load_sweep, open_sweep
-from wandbsweep.results.sweep_results import as_json
+from wandbsweep.results.trial_json import format_trial_json
 
 PLAIN = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 REPEATS = PLAIN | {"repeats": {"parameter": "seed", "values": [7, 8]}}
@@ -111,11 +111,11 @@ class TestRepeats:
 
     def test_json_has_the_mean(self, made):
         results = made(REPEATS, (losses(0.5), "finished"), (losses(0.7), "finished"))
-        found = as_json(results, results.best)
+        found = format_trial_json(results, results.best)
         assert found["metric"] == 0.5
         assert found["mean"] == pytest.approx(0.6)
         assert found["runs"] == [0, 1]
-        assert as_json(results, results.trials[1])["deviation"] == pytest.approx(0.1 * 2**0.5)
+        assert format_trial_json(results, results.trials[1])["deviation"] == pytest.approx(0.1 * 2**0.5)
 
     def test_a_failed_run_of_a_grid_is_not_the_best_one(self, made):
         config = REPEATS | {"method": "grid", "parameters": {"x": {"values": [1]}}}
@@ -141,7 +141,7 @@ class TestMetrics:
     def test_a_value_that_is_no_number(self, made):
         results = made(METRICS, self.report(math.nan, 0.5), self.report(1, 0.1))
         assert [trial.number for trial in results.front] == [1]
-        assert as_json(results, results.trials[0])["metrics"] == {"loss": None, "accuracy": 0.5}
+        assert format_trial_json(results, results.trials[0])["metrics"] == {"loss": None, "accuracy": 0.5}
 
     def test_the_frame(self, made):
         frame = made(METRICS, self.report(2, 0.5), self.report(1, 0.6)).frame

@@ -12,11 +12,12 @@ import pytest
 
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
-from wandbsweep.results.attempts import attempts_of
+from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.report import write
 from wandbsweep.results.report.data import page_data
 from wandbsweep.results.report.page import SCRIPTS, embedded, render
 from wandbsweep.results.report.serve import make_server, needs_token
+from wandbsweep.results.sweep_data import SweepData
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_long_curves_are_thinned_out(tmp_path):
         controller.report(trial, step, {"val/loss": 1 / (step + 1)})
     controller.complete(trial, Outcome.finished())
     results = open_sweep(tmp_path)
-    data = page_data(type(results)(results.directory, results.spec, list(results.trials) * 1000))
+    data = page_data(SweepData(results.directory, results.spec, list(results.trials) * 1000))
     steps, values = data["trials"][0]["curve"]
     assert data["thinned"]
     assert len(steps) == len(values) == 120
@@ -103,7 +104,7 @@ def test_attempts(tmp_path):
     controller.report(trial, 0, {"val/loss": 1.0})
     controller.complete(trial, Outcome.finished())
     controller.ask("second")
-    found = attempts_of(open_sweep(tmp_path))
+    found = list_attempts(open_sweep(tmp_path))
     assert [(a.number, a.attempt, a.agent, a.state) for a in found] == [
         (0, 1, "first", "queued"),
         (0, 2, "second", "finished"),

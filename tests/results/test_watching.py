@@ -11,7 +11,7 @@ from tests.results.sweeps import METRICS, PLAIN, make
 from wandbsweep import Outcome, TrialRecord, create_sweep, load_sweep, open_sweep
 from wandbsweep.cli import main as cli
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal import watching
 from wandbsweep.results.terminal.watching import Picture, eta, follow, sparkline, watch
 
@@ -92,11 +92,11 @@ def trial(number, state, agent="a", seconds=10.0):
 def test_eta(tmp_path):
     spec = load_sweep(PLAIN)
     trials = [trial(0, "finished"), trial(1, "stopped", seconds=20), trial(2, "running"), trial(3, "running", "b")]
-    found = eta(SweepResults(tmp_path, spec, trials), 10)
+    found = eta(SweepData(tmp_path, spec, trials), 10)
     assert found.seconds == pytest.approx(8 * 15 / 2)
     assert found.basis == "the last 2 trials took 15.0 s each, 2 agents"
-    assert eta(SweepResults(tmp_path, spec, trials), None) is None
-    assert eta(SweepResults(tmp_path, spec, trials[:2]), 10) is None
+    assert eta(SweepData(tmp_path, spec, trials), None) is None
+    assert eta(SweepData(tmp_path, spec, trials[:2]), 10) is None
 
 
 def test_doctests():
@@ -106,7 +106,7 @@ def test_doctests():
 
 
 def test_it_ends_with_the_sweep(running):
-    ended = SweepResults(running.directory, running.spec, running.trials[:8])
+    ended = SweepData(running.directory, running.spec, running.trials[:8])
     reads = iter([running, ended])
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     watch(lambda: next(reads), console, every_s=0)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.cli.commands import add_all, named, opened
 from wandbsweep.errors import SweepError
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.sweep_results import SweepResults, as_json, has_goal
+from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.trial_json import format_trial_json
 from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def status(options: argparse.Namespace) -> int:
 def table(options: argparse.Namespace) -> int:
     results = opened(options)
     if options.json:
-        _print_json([as_json(results, trial) for trial in results.ranked[: options.top or None]])
+        _print_json([format_trial_json(results, trial) for trial in results.ranked[: options.top or None]])
         return 0
     from wandbsweep.results.terminal.tables import console, print_leaderboard
 
@@ -89,8 +90,8 @@ def best(options: argparse.Namespace) -> int:
         print(f"No trial of {results.sweep_id} has a value yet.", file=sys.stderr)
         return 1
     if options.json:
-        front = [as_json(results, trial) for trial in results.front]
-        _print_json(front if results.spec.metrics else as_json(results, trial))
+        front = [format_trial_json(results, trial) for trial in results.front]
+        _print_json(front if results.spec.metrics else format_trial_json(results, trial))
     elif options.overrides:
         import shlex
 
@@ -103,7 +104,7 @@ def best(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_status(results: SweepResults, standing: Attendance | None, *, as_json: bool, indent: int | None = 2) -> None:
+def _show_status(results: SweepData, standing: Attendance | None, *, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
         _print_json(_status_json(results, standing), indent=indent)
         return
@@ -115,7 +116,7 @@ def _show_status(results: SweepResults, standing: Attendance | None, *, as_json:
     print("\n".join(lines), flush=True)
 
 
-def _status_json(results: SweepResults, standing: Attendance | None) -> dict[str, Any]:
+def _status_json(results: SweepData, standing: Attendance | None) -> dict[str, Any]:
     spec, best = results.spec, results.best
     return {
         "sweep_id": results.sweep_id,
@@ -133,10 +134,10 @@ def _status_json(results: SweepResults, standing: Attendance | None) -> dict[str
     }
 
 
-def _best_json(results: SweepResults, best: TrialRecord) -> dict[str, Any]:
+def _best_json(results: SweepData, best: TrialRecord) -> dict[str, Any]:
     if results.spec.metrics:
         return {"front": [trial.number for trial in results.front]}
-    configuration = results.configuration_of(best)
+    configuration = results.find_configuration(best)
     return {"number": best.number, "metric": configuration.mean if configuration else best.value}
 
 

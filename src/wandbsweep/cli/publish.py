@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.results.sweep_results import SweepResults, has_goal, open_sweep
+from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_results import open_sweep
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
 
-def make_leaderboard(results: SweepResults) -> tuple[list[str], list[list[Any]]]:
+def make_leaderboard(results: SweepData) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and rows of the leaderboard: one trial a row, the best first.
 
     Parameters keep their own names; each of several metrics has a column; lists and mappings are JSON text.
@@ -94,11 +95,11 @@ def end(directory: Path, mode: str) -> dict[str, Any]:
     return {}
 
 
-def _read_page(results: SweepResults) -> Mapping[str, Any]:
-    return (results.plan.wandb if results.plan else None) or {}
+def _read_page(results: SweepData) -> Mapping[str, Any]:
+    return (results.launch_record.wandb if results.launch_record else None) or {}
 
 
-def _summarize(results: SweepResults) -> dict[str, Any]:
+def _summarize(results: SweepData) -> dict[str, Any]:
     best = results.best if has_goal(results.spec) else None
     counts = {f"trials/{state}": count for state, count in results.counts.items()}
     if best is None:

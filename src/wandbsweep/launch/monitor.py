@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _POLL_S = 0.5
 
 
-Notes = Callable[[SweepResults], Sequence[str]]
+Notes = Callable[[SweepData], Sequence[str]]
 """What there is to remark on a sweep's state, and was not yet."""
 
 
 @contextmanager
 def watched(
-    read: Callable[[], SweepResults],
+    read: Callable[[], SweepData],
     total: int | None,
     *,
     notes: Notes = lambda results: (),
@@ -52,7 +52,7 @@ def watched(
         thread.join()
 
 
-def _changes(read: Callable[[], SweepResults], done: threading.Event) -> Iterator[SweepResults]:
+def _changes(read: Callable[[], SweepData], done: threading.Event) -> Iterator[SweepData]:
     """The sweep's state now and then, and once more at the end."""
     with suppress(SweepError):  # whoever is watched will read the same, and say so
         while not done.wait(_POLL_S):
@@ -61,7 +61,7 @@ def _changes(read: Callable[[], SweepResults], done: threading.Event) -> Iterato
 
 
 def _lines(
-    read: Callable[[], SweepResults], total: int | None, done: threading.Event, notes: Notes = lambda results: ()
+    read: Callable[[], SweepData], total: int | None, done: threading.Event, notes: Notes = lambda results: ()
 ) -> None:
     from wandbsweep.results.terminal.tables import state_line
 
@@ -78,7 +78,7 @@ def _lines(
 
 
 def _bar(
-    read: Callable[[], SweepResults],
+    read: Callable[[], SweepData],
     total: int | None,
     done: threading.Event,
     notes: Notes = lambda results: (),
@@ -116,7 +116,7 @@ def _bar(
 
 
 def _picture(
-    read: Callable[[], SweepResults],
+    read: Callable[[], SweepData],
     total: int | None,
     done: threading.Event,
     notes: Notes = lambda results: (),
@@ -137,7 +137,7 @@ def _picture(
             live.update(Picture(results, total, time.time(), standing(results)), refresh=True)
 
 
-def _noted(changes: Iterator[SweepResults], notes: Notes, console: Console) -> Iterator[tuple[SweepResults, int]]:
+def _noted(changes: Iterator[SweepData], notes: Notes, console: Console) -> Iterator[tuple[SweepData, int]]:
     """Each change, and how many trials have ended by then; whenever more have, the notes are said first."""
     before = -1
     for results in changes:
@@ -148,7 +148,7 @@ def _noted(changes: Iterator[SweepResults], notes: Notes, console: Console) -> I
         yield results, ended
 
 
-def describe(trial: TrialRecord, results: SweepResults) -> str:
+def describe(trial: TrialRecord, results: SweepData) -> str:
     """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
     from wandbsweep.results.terminal.tables import achieved, short
 

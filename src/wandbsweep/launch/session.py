@@ -18,7 +18,7 @@ from wandbsweep.launch.devices import slices, visible_devices
 from wandbsweep.launch.monitor import watched
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import Adviser
-from wandbsweep.results.sweep_results import SweepResults, has_goal
+from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.results.terminal.tables import console, print_best, print_leaderboard, state_line
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
@@ -122,11 +122,11 @@ class Session:
             raise SystemExit(1)
         return trials
 
-    def _notes(self, results: SweepResults) -> list[str]:
+    def _notes(self, results: SweepData) -> list[str]:
         """Advice that was not given yet; a plain grid is the user's own affair."""
         return [] if self.prepared.plain else self._adviser.fresh(results.spec, results.trials)
 
-    def _standing(self, results: SweepResults) -> list[str]:
+    def _standing(self, results: SweepData) -> list[str]:
         """What the picture says besides."""
         if self.prepared.plan.hosted is None and self._controller.command == "paused":
             return [f"Paused; go on with: wandbsweep resume {results.sweep_id}"]
@@ -204,9 +204,9 @@ class Session:
         ended = sum(trial.state not in ("queued", "running") for trial in self._controller.trials())
         return max(1, math.ceil((cap - ended) / count))
 
-    def _results(self) -> SweepResults:
+    def _results(self) -> SweepData:
         prepared = self.prepared
-        return SweepResults(prepared.directory, prepared.spec, self._controller.trials(), prepared.plan)
+        return SweepData(prepared.directory, prepared.spec, self._controller.trials(), prepared.plan)
 
     # -- what a person sees -----------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ def _summary(prepared: Prepared) -> str:
     return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"
 
 
-def _print_failure(results: SweepResults) -> None:
+def _print_failure(results: SweepData) -> None:
     """The first trial that failed, if one has: why, and where."""
     failed = next((trial for trial in results.trials if trial.state in ("failed", "crashed")), None)
     if failed is None:

@@ -1,4 +1,4 @@
-"""Every execution of every trial, with its times: what stands in the store beyond the trials themselves."""
+"""Every execution of every trial, for the report's timeline."""
 
 from __future__ import annotations
 
@@ -6,57 +6,55 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wandbsweep.controllers.trial_table import CLAIM, outcome_of
 from wandbsweep.trial import State
 
 if TYPE_CHECKING:
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import StoredSweep, SweepData
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One execution of a trial."""
+class AttemptSpan:
+    """When one execution of a trial ran, and on which agent."""
 
     number: int
     attempt: int
     """Counts from 1."""
     agent: str
     state: State
-    """``queued``: it was given back, and another attempt follows."""
+    """``queued``: it was released, and another attempt follows."""
     started: float
     ended: float | None
-    """Unix times, in seconds; None: it runs, or was lost."""
+    """Unix times, in seconds; ``ended`` is None if the attempt is open."""
     reason: str = ""
 
 
-def attempts_of(results: SweepResults) -> list[Attempt]:
-    """The attempts in the order of their starts; where they were not read from a store, the last of each trial."""
-    found = list(_stored(results)) or [
-        Attempt(t.number, t.attempts, t.agent, t.state, t.started, t.ended, t.reason)
-        for t in results.trials
+def list_attempts(data: SweepData) -> list[AttemptSpan]:
+    """Return all attempts in the order of their starts; without a storage, only the last one of each trial."""
+    found = list(_list_stored_attempts(data, data.stored)) if data.stored else []
+    found = found or [
+        AttemptSpan(t.number, t.attempts, t.agent, t.state, t.started, t.ended, t.reason)
+        for t in data.trials
         if t.started is not None
     ]
     return sorted(found, key=lambda attempt: (attempt.started, attempt.number))
 
 
-def _stored(results: SweepResults) -> Iterator[Attempt]:
-    from wandbsweep.controllers.trial_table import CLAIM, outcome_of
-
-    if results.stored is None:
-        return
-    by_number = {trial.number: trial for trial in results.trials}
-    for attempt in results.stored.attempts:
-        number = results.stored.ledger.number_of(attempt._trial_id)
+def _list_stored_attempts(data: SweepData, stored: StoredSweep) -> Iterator[AttemptSpan]:
+    by_number = {trial.number: trial for trial in data.trials}
+    for attempt in stored.attempts:
+        number = stored.table.number_of(attempt._trial_id)
         if number is None or attempt.datetime_start is None:
             continue
         claim = attempt.system_attrs[CLAIM]
         ended = attempt.datetime_complete.timestamp() if attempt.datetime_complete else None
         outcome = outcome_of(attempt) if attempt.state.is_finished() else None
-        running: State = by_number[number].state if number in by_number else "running"
-        yield Attempt(
+        open_state: State = by_number[number].state if number in by_number else "running"
+        yield AttemptSpan(
             number,
             claim["attempt"],
             claim["agent"],
-            outcome["state"] if outcome else running,
+            outcome["state"] if outcome else open_state,
             attempt.datetime_start.timestamp(),
             ended,
             outcome["reason"] if outcome else "",

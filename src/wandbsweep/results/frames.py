@@ -1,4 +1,4 @@
-"""A sweep as tables for other programs: a row per trial, a row per report, and files of them."""
+"""Trials and reports as pandas frames, and frames as files for other programs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepError
+from wandbsweep.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 COLUMNS = ("number", "state", "metric", "steps", "duration_s", "attempts")
 
 
-def trials_frame(results: SweepResults) -> pd.DataFrame:
-    """See ``SweepResults.frame``. By columns: a row at a time takes pandas seconds for 10,000 trials."""
-    pd = _pandas()
-    spec, trials = results.spec, results.trials
+def build_trial_frame(data: SweepData) -> pd.DataFrame:
+    """Return one row per trial, as ``SweepData.frame`` describes it.
+
+    Built by columns: for 10,000 trials, pandas takes seconds to build it by rows.
+    """
+    pd = _import_pandas()
+    spec, trials = data.spec, data.trials
     metrics = sorted({name for trial in trials for name in trial.metrics})
     names = [*spec.parameters, *([spec.repeats.parameter] if spec.repeats else [])]
     columns: dict[str, Any] = {
@@ -39,68 +43,63 @@ def trials_frame(results: SweepResults) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def histories_frame(results: SweepResults) -> pd.DataFrame:
-    """See ``SweepResults.histories``."""
-    pd = _pandas()
-    kept = [(t.number, sorted(t.reports)) for t in results.trials if t.reports]
-    by_number = {t.number: t.reports for t in results.trials}
+def build_history_frame(data: SweepData) -> pd.DataFrame:
+    """Return one row per report: ``number``, ``step`` and ``value`` of the metric."""
+    pd = _import_pandas()
+    steps = [(t, sorted(t.reports)) for t in data.trials if t.reports]
     return pd.DataFrame(
         {
-            "number": pd.array(list(chain.from_iterable(repeat(n, len(s)) for n, s in kept)), dtype="int64"),
-            "step": pd.array([step for _, steps in kept for step in steps], dtype="int64"),
-            "value": pd.array([by_number[n][step] for n, steps in kept for step in steps], dtype="float64"),
+            "number": pd.array(list(chain.from_iterable(repeat(t.number, len(s)) for t, s in steps)), dtype="int64"),
+            "step": pd.array([step for _, s in steps for step in s], dtype="int64"),
+            "value": pd.array([t.reports[step] for t, s in steps for step in s], dtype="float64"),
         }
     )
 
 
-def export(results: SweepResults, file: str | os.PathLike[str], *, histories: bool = False) -> Path:
-    """Write the trials, or with ``histories`` their reports, as the suffix of ``file`` says: one of ``FORMATS``.
+def export_frame(frame: pd.DataFrame, file: str | os.PathLike[str]) -> Path:
+    """Write ``frame`` in the format that the suffix of ``file`` names, one of ``FORMATS``.
 
-    Raises SweepError for any other suffix, and where what the format needs is not installed.
+    Raises:
+        SweepError: For any other suffix, and if what the format needs is not installed.
     """
     path = Path(file)
-    write = FORMATS.get(path.suffix.lower())
-    if write is None:
+    encode = FORMATS.get(path.suffix.lower())
+    if encode is None:
         raise SweepError(
             f"The suffix of {path.name!r} is {path.suffix!r}, which says no format; the choices are "
             f"{', '.join(FORMATS)}."
         )
     if path.parent != Path() and not path.parent.is_dir():
         raise SweepError(f"Cannot write {path}: the directory {path.parent} does not exist.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(results.histories if histories else results.frame, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, encode(frame))
     return path
 
 
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
+def _encode_csv(frame: pd.DataFrame) -> bytes:
+    return str(frame.to_csv(index=False)).encode()
 
 
-def _write_lines(frame: pd.DataFrame, path: Path) -> None:
-    """JSON Lines: an object a row; what JSON has no number for is null."""
+def _encode_json_lines(frame: pd.DataFrame) -> bytes:
+    """Return one JSON object per row. NaN and infinities, which JSON cannot hold, become null."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
-    with path.open("w", encoding="utf-8") as out:
-        out.writelines(f"{json.dumps(_jsonable(row), ensure_ascii=False)}\n" for row in rows)
+    return "".join(f"{json.dumps(_to_json_value(row), ensure_ascii=False)}\n" for row in rows).encode()
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Parquet has one type per column: listed values of several types, lists and mappings become JSON text."""
+def _encode_parquet(frame: pd.DataFrame) -> bytes:
+    """Return Parquet, where a column has one type: columns of mixed types, lists or mappings become JSON text."""
     try:
-        import pyarrow  # noqa: F401  only whether it is there: pandas imports it itself
+        import pyarrow  # noqa: F401  only to see that it is installed: pandas imports it itself
     except ImportError:
         raise SweepError(
             "Parquet needs pyarrow, which is not installed: pip install 'wandbsweep[analysis]'. "
             "CSV and JSON Lines need nothing more."
         ) from None
-    mixed = {name: frame[name].map(_as_text) for name in frame.columns if _is_mixed(frame[name])}
-    frame.assign(**mixed).to_parquet(path, index=False, engine="pyarrow")
+    mixed = {name: frame[name].map(_to_text) for name in frame.columns if _is_mixed(frame[name])}
+    encoded: bytes = frame.assign(**mixed).to_parquet(index=False, engine="pyarrow")
+    return encoded
 
 
-FORMATS = {".csv": _write_csv, ".jsonl": _write_lines, ".parquet": _write_parquet}
+FORMATS = {".csv": _encode_csv, ".jsonl": _encode_json_lines, ".parquet": _encode_parquet}
 
 
 def _is_mixed(column: pd.Series[Any]) -> bool:
@@ -108,7 +107,7 @@ def _is_mixed(column: pd.Series[Any]) -> bool:
     return len(kinds - {int, float}) + bool(kinds & {int, float}) > 1 or bool(kinds & {list, dict, tuple})
 
 
-def _as_text(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     if _is_missing(value):
         return None
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -118,17 +117,17 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _jsonable(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): _to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value.item() if hasattr(value, "item") else value  # numpy's scalars
+    return value.item() if hasattr(value, "item") else value  # NumPy scalars
 
 
-def _pandas() -> Any:
+def _import_pandas() -> Any:
     try:
         import pandas
     except ImportError:

@@ -1,4 +1,4 @@
-"""Sweeps read back from W&B through its public API: ``open_sweep("wandb:entity/project/id")``."""
+"""Sweeps of W&B's servers: read through W&B's public API, or from our agents' own log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from wandbsweep.controllers.hosted.log import HOSTED_LOG, TrialLog
 from wandbsweep.controllers.hosted.lookup import PREFIX as PREFIX
 from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
 
-_PER_PAGE = 200
-_SAMPLES = 10_000
+_RUNS_PER_PAGE = 200
+_MAX_SAMPLES = 10_000
 
 _STATES: Mapping[str, State] = {
     "finished": "finished",
@@ -38,11 +38,24 @@ _STATES: Mapping[str, State] = {
 log = logging.getLogger(__name__)
 
 
-def open_hosted_sweep(ref: str) -> SweepResults:
-    """Read the sweep that ``wandb:entity/project/id`` names, all of its runs, whoever ran them.
+def is_hosted(directory: str | os.PathLike[str]) -> bool:
+    """Return whether W&B's servers control the sweep in ``directory``."""
+    return Path(directory, HOSTED_LOG).exists()
 
-    Where ``outputs/<id>`` is this sweep's directory, its overrides and commands are known as well. Raises
-    SweepDirectoryError where W&B has no such sweep or does not let us read it.
+
+def read_local_trials(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:
+    """Return the trials that our agents ran of the hosted sweep in ``directory``, without asking W&B."""
+    metric = spec.metric.name if spec.metric else None
+    return [entry.record(spec.goal) for entry in TrialLog(Path(directory, HOSTED_LOG), metric=metric).entries()]
+
+
+def read_wandb_sweep(ref: str) -> SweepData:
+    """Read all runs of the sweep ``wandb:entity/project/id`` from W&B, by any agent.
+
+    If ``outputs/<id>`` is this sweep's directory, the overrides and commands of its trials are known as well.
+
+    Raises:
+        SweepDirectoryError: If W&B has no such sweep, or does not let us read it.
     """
     entity, project, sweep_id = parse_ref(ref)
     import wandb
@@ -52,64 +65,55 @@ def open_hosted_sweep(ref: str) -> SweepResults:
         sweep = api.sweep("/".join(part for part in (entity, project, sweep_id) if part))
         spec = spec_at_wandb(sweep.config)
         filters = {"$and": [{"sweep": sweep_id}]}
-        place = f"{sweep.entity}/{sweep.project}"
-        runs = list(api.runs(place, filters=filters, order="+created_at", per_page=_PER_PAGE, lazy=False))
+        path = f"{sweep.entity}/{sweep.project}"
+        runs = list(api.runs(path, filters=filters, order="+created_at", per_page=_RUNS_PER_PAGE, lazy=False))
     except (wandb.Error, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise SweepDirectoryError(f"W&B does not give the sweep {ref[len(PREFIX) :]!r}: {reason}") from None
     directory = (OUTPUTS / sweep_id).absolute()
-    trials = [
-        record_of(run, number, spec)
-        for number, run in zip(numbers([r.name for r in runs], sweep_id), runs, strict=True)
-    ]
+    numbers = number_runs([run.name for run in runs], sweep_id)
+    trials = [convert_run(run, number, spec) for number, run in zip(numbers, runs, strict=True)]
     trials.sort(key=lambda trial: trial.number)
-    return SweepResults(directory, spec, trials, LaunchRecord.load_if_exists(directory))
+    return SweepData(directory, spec, trials, LaunchRecord.load_if_exists(directory))
 
 
-def read_hosted(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:
-    """The trials that our agents ran of the hosted sweep in ``directory``, without asking W&B."""
-    metric = spec.metric.name if spec.metric else None
-    return [entry.record(spec.goal) for entry in TrialLog(Path(directory, HOSTED_LOG), metric=metric).entries()]
+def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
+    """Return a trial number for each run, given the runs' names in order of creation.
 
-
-def is_hosted(directory: str | os.PathLike[str]) -> bool:
-    """Whether the sweep in ``directory`` is one of W&B's."""
-    return Path(directory, HOSTED_LOG).exists()
-
-
-def numbers(names: Sequence[str | None], sweep_id: str) -> list[int]:
-    """A number for each run in order of creation: what our agents named it by, else the lowest that is free."""
+    Our agents name a run after the sweep and the trial's number. Every other run, and a second one of the same name,
+    gets the lowest free number.
+    """
     pattern = re.compile(re.escape(sweep_id) + r"-(\d+)")
     matches = [pattern.fullmatch(name or "") for name in names]
-    named = [int(match[1]) if match else None for match in matches]
     taken: set[int] = set()
     found: list[int | None] = []
-    for number in named:
-        fresh = number is not None and number not in taken
-        found.append(number if fresh else None)
-        if number is not None and fresh:
+    for match in matches:
+        number = int(match[1]) if match else None
+        is_free = number is not None and number not in taken
+        found.append(number if is_free else None)
+        if number is not None:
             taken.add(number)
     free = (n for n in range(len(names) + max(taken, default=0) + 1) if n not in taken)
     return [next(free) if number is None else number for number in found]
 
 
-def record_of(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
-    """``run`` (wandb.apis.public.Run) as a trial; its steps are W&B's."""
+def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
+    """Return a run (``wandb.apis.public.Run``) as a trial; the steps of its reports are W&B's."""
     from wandbsweep.controllers.hosted.decode import flattened, restored
     from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
-    summary = _plain(run.summary)
+    summary = {str(name): run.summary.get(name) for name in run.summary.keys()}  # noqa: SIM118  it is no mapping
     reason = str(summary.get(STOP_REASON_KEY, ""))
     state = _STATES.get(str(run.state).lower(), "crashed")
     state = "stopped" if reason and state == "finished" else state
     metric = spec.metric.name if spec.metric else None
-    reports = _reports(run, metric, summary) if metric else {}
+    reports = _read_reports(run, metric, summary) if metric else {}
     last = as_number(summary.get(metric)) if metric else None
     values = [*reports.values(), *([last] if state in ENDED and last is not None else [])]
     finite = [value for value in values if is_number(value)]
     best = (max if spec.goal == "maximize" else min)(finite, default=None)
     config = {name: value for name, value in flattened(run.config, spec.parameters).items() if name in spec.parameters}
-    started = _time(getattr(run, "created_at", None))
+    started = _parse_time(getattr(run, "created_at", None))
     seconds = as_number(summary.get("_runtime"))
     ended = started + seconds if started is not None and seconds is not None and state in ENDED else None
     return TrialRecord(
@@ -118,7 +122,7 @@ def record_of(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
         params=restored(spec.parameters, config),
         reports=reports,
         value=best,
-        metrics=_metrics(summary),
+        metrics=_read_metrics(summary),
         reason=reason,
         agent="",
         started=started,
@@ -126,48 +130,48 @@ def record_of(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     )
 
 
-def _reports(run: Any, metric: str, summary: Mapping[str, Any]) -> dict[int, float]:
-    """The metric's history by W&B's step; of a server without whole histories a sample, else the last value."""
+def _read_reports(run: Any, metric: str, summary: Mapping[str, Any]) -> dict[int, float]:
+    """Return the metric's history by W&B's step.
+
+    A server that cannot send whole histories gives a sample of it, and one that cannot send samples the last value.
+    """
     if metric not in summary and run.state != "running":
         return {}
     ways: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         (run.scan_history, {"keys": ["_step", metric]}),
-        (run.history, {"keys": [metric], "samples": _SAMPLES, "pandas": False}),
+        (run.history, {"keys": [metric], "samples": _MAX_SAMPLES, "pandas": False}),
     ]
     for read, options in ways:
         try:
-            return _by_step(read(**options), metric)
-        except Exception as error:  # wandb lets its service's own exceptions through, which are private
-            log.info("The history of run %s cannot be read that way: %s", run.id, error)
+            return _index_by_step(read(**options), metric)
+        except Exception as error:  # wandb raises private exceptions of its service process
+            log.info("The history of run %s cannot be read with %s: %s", run.id, read.__name__, error)
     last = as_number(summary.get(metric))
     return {} if last is None else {int(summary.get("_step", 0)): last}
 
 
-def _by_step(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[int, float]:
+def _index_by_step(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[int, float]:
     found = {}
     for i, row in enumerate(rows):
-        if (value := _number(row.get(metric))) is not None:
+        if (value := _parse_number(row.get(metric))) is not None:
             found[int(row.get("_step", i))] = value
     return found
 
 
-def _number(value: Any) -> float | None:
-    """W&B writes what JSON has no number for as text."""
+def _parse_number(value: Any) -> float | None:
+    """Return a number of W&B, which writes NaN and infinities as text; None if it is no number."""
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value.replace("Infinity", "inf"))
     return as_number(value)
 
 
-def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {name: _number(value) for name, value in summary.items() if not name.startswith("_")}
+def _read_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: _parse_number(value) for name, value in summary.items() if not name.startswith("_")}
     return {name: value for name, value in numbers.items() if value is not None and not math.isnan(value)}
 
 
-def _plain(summary: Any) -> dict[str, Any]:
-    return {str(name): summary.get(name) for name in summary.keys()}  # noqa: SIM118  W&B's summary is no mapping
-
-
-def _time(stamp: str | None) -> float | None:
+def _parse_time(stamp: str | None) -> float | None:
+    """Return Unix seconds; None if there is no time, or it cannot be read."""
     if not stamp:
         return None
     try:

@@ -10,7 +10,7 @@ from wandbsweep.settings import LEASE_S
 from wandbsweep.sweep.resume import join_command
 
 if TYPE_CHECKING:
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,36 @@ class Attendance:
         return self.heard_s is not None and self.heard_s < self.lease_s
 
 
-def attendance(results: SweepResults) -> Attendance | None:
+def attendance(data: SweepData) -> Attendance | None:
     """How it stands with the sweep; None: W&B's servers know, or the trials were not read from a store."""
-    if results.stored is None:
+    if data.stored is None:
         return None
     from wandbsweep.controllers.completion import all_given_out, over_for_all
     from wandbsweep.controllers.embedded.control_requests import ORDER
     from wandbsweep.storage.leases import LEASES, FileLeases, latest_of
 
-    plan, stored = results.plan, results.stored
+    plan, stored = data.launch_record, data.stored
     order = stored.attributes.get(ORDER, "running")
     max_failures = plan.max_failures if plan else None
-    over = over_for_all(stored.ledger, results.spec, order=order, max_failures=max_failures)
-    over = over or all_given_out(stored.ledger, cap=results.cap)
-    leases = results.directory / LEASES
+    over = over_for_all(stored.table, data.spec, order=order, max_failures=max_failures)
+    over = over or all_given_out(stored.table, cap=data.cap)
+    leases = data.directory / LEASES
     latest = latest_of(stored.attributes) if stored.in_database else FileLeases(leases).latest()
     heard_s = None if latest is None else max(0.0, time.time() - latest)
     return Attendance(order, over.reason if over else "", heard_s, plan.lease_s if plan else LEASE_S)
 
 
-def describe(results: SweepResults, found: Attendance | None) -> list[str]:
+def describe(data: SweepData, found: Attendance | None) -> list[str]:
     """What there is to say of it, in lines; nothing while agents are at work, or all is done."""
     if found is None:
         return []
     if found.order == "paused":
-        return [f"Paused; go on with: wandbsweep resume {results.sweep_id}"]
-    running, queued = (results.counts.get(state, 0) for state in ("running", "queued"))
+        return [f"Paused; go on with: wandbsweep resume {data.sweep_id}"]
+    running, queued = (data.counts.get(state, 0) for state in ("running", "queued"))
     if found.alive or (found.over and not running and not queued):
         return [f"Over: {found.over}."] if found.over and found.order != "running" else []
     heard = "" if found.heard_s is None else f" (the last one was heard of {_ago(found.heard_s)} ago)"
-    command = f" Go on with:\n  {join_command(results.plan, results.directory)}" if results.plan else ""
+    command = f" Go on with:\n  {join_command(data.launch_record, data.directory)}" if data.launch_record else ""
     return [f"No agent lives{heard}.{command}"]
 
 

@@ -1,18 +1,17 @@
-"""A sweep read from its store, again and again where somebody watches it, and then no more than is new."""
+"""``SweepReader``: reads a stored sweep, and when asked again only what has changed since."""
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_reader import JOURNAL, JournalReader
@@ -23,68 +22,66 @@ from wandbsweep.sweep.launch_record import STUDY, LaunchRecord
 if TYPE_CHECKING:
     from wandbsweep.storage.journal_reader import Attempt, Reader
 
-_OPENING_S = 5.0
-"""How long to wait for a database, in seconds: a wrong address is to be told soon."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a store holds beyond the trials as they stand."""
-
-    ledger: TrialTable
-    attributes: Mapping[str, Any]
-    """Of the study."""
-    attempts: Sequence[Attempt]
-    """All of them, those included that won nothing, in the order of their creation."""
-    in_database: bool
+_CONNECT_TIMEOUT_S = 5.0
+"""How long to wait for a database: short, so that a wrong address is reported soon."""
 
 
 class SweepReader:
-    """Reads the sweep that ``ref`` names: see ``open_sweep``."""
+    """Reads one sweep, as often as needed; each reading costs only what is new."""
 
     def __init__(self, ref: str | os.PathLike[str]) -> None:
+        """``ref`` names the sweep as in ``open_sweep``."""
         self._ref = ref
         self._source: _Source | None = None
 
-    def read(self) -> SweepResults:
-        """The sweep as it stands now."""
-        with _uncollected():
+    def read(self) -> SweepData:
+        """Return the sweep as it is now.
+
+        Raises:
+            SweepDirectoryError: If there is no such sweep, or it is damaged.
+        """
+        with _pause_garbage_collection():
             return self._read()
 
-    def _read(self) -> SweepResults:
-        from wandbsweep.results.hosted import PREFIX, is_hosted, open_hosted_sweep, read_hosted
+    def _read(self) -> SweepData:
+        from wandbsweep.results.hosted import PREFIX, is_hosted, read_local_trials, read_wandb_sweep
 
         text = os.fspath(self._ref)
         if text.startswith(PREFIX):
-            return open_hosted_sweep(text)
+            return read_wandb_sweep(text)
         if "://" in text and "#" in text:
             url, _, study = text.rpartition("#")
-            source = self._refreshed(None, url, study)
-            spec, directory = _origin(source, study)
-            plan = LaunchRecord.load_if_exists(directory)
+            source = self._refresh_source(None, url, study)
+            spec, directory = _read_origin(source, study)
+            record = LaunchRecord.load_if_exists(directory)
         else:
             directory = find_sweep(self._ref)
-            spec, plan = read_spec(directory), LaunchRecord.load_if_exists(directory)
+            spec, record = read_spec(directory), LaunchRecord.load_if_exists(directory)
             if is_hosted(directory):
-                return SweepResults(directory, spec, read_hosted(directory, spec), plan)
-            source = self._refreshed(directory, *locate_storage(directory, plan))
-        stored = source.stored(spec.goal)
-        return SweepResults(directory, spec, stored.ledger.records(), plan, stored)
+                return SweepData(directory, spec, read_local_trials(directory, spec), record)
+            source = self._refresh_source(directory, *locate_storage(directory, record))
+        stored = source.build_stored_sweep(spec.goal)
+        return SweepData(directory, spec, stored.table.records(), record, stored)
 
-    def _refreshed(self, directory: Path | None, url: str | None, study: str) -> _Source:
-        where = (directory, url, study)
-        if self._source is None or self._source.where != where or self._source.reader.is_another():
-            self._source = _Source(where)
+    def _refresh_source(self, directory: Path | None, url: str | None, study: str) -> _Source:
+        """Return the source with everything that is stored by now.
+
+        A sweep's location can change between two readings: it may be deleted and started again in another storage, or
+        in another file of the same name. Then everything is read from the beginning.
+        """
+        location = (directory, url, study)
+        if self._source is None or self._source.location != location or self._source.reader.is_another():
+            self._source = _Source(location)
         self._source.refresh()
         return self._source
 
 
 class _Source:
-    """One store, and all that was read from it."""
+    """One storage, and everything that was read from it."""
 
-    def __init__(self, where: tuple[Path | None, str | None, str]) -> None:
-        self.where = where
-        directory, url, study = where
+    def __init__(self, location: tuple[Path | None, str | None, str]) -> None:
+        self.location = location
+        directory, url, study = location
         self.reader: Reader
         if url is None:
             assert directory is not None
@@ -92,28 +89,28 @@ class _Source:
         else:
             from wandbsweep.storage.database_reader import DatabaseReader
 
-            self.reader = DatabaseReader(url, study, wait_s=_OPENING_S)
-        self._ledger: TrialTable | None = None
+            self.reader = DatabaseReader(url, study, wait_s=_CONNECT_TIMEOUT_S)
+        self._table: TrialTable | None = None
         self._attempts: dict[int, Attempt] = {}
-        self._fresh: list[Attempt] = []
+        self._unapplied: list[Attempt] = []
+        """Read, but not in the table yet: the goal, which the table needs, may itself have to be read first."""
 
     def refresh(self) -> None:
-        self._fresh += self.reader.changes()
+        self._unapplied += self.reader.changes()
 
-    def stored(self, goal: str) -> Stored:
-        if self._ledger is None or self._ledger.goal != goal:
-            self._ledger = TrialTable(goal)
-            self._fresh = [*self._attempts.values(), *self._fresh]
-        self._ledger.update(self._fresh)
-        self._attempts |= {attempt._trial_id: attempt for attempt in self._fresh}
-        self._fresh = []
-        return Stored(
-            self._ledger, dict(self.reader.attributes), list(self._attempts.values()), self.where[1] is not None
-        )
+    def build_stored_sweep(self, goal: str) -> StoredSweep:
+        if self._table is None or self._table.goal != goal:
+            self._table = TrialTable(goal)
+            self._unapplied = [*self._attempts.values(), *self._unapplied]
+        self._table.update(self._unapplied)
+        self._attempts |= {attempt._trial_id: attempt for attempt in self._unapplied}
+        self._unapplied = []
+        in_database = self.location[1] is not None
+        return StoredSweep(self._table, dict(self.reader.attributes), list(self._attempts.values()), in_database)
 
 
-def _origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
-    """The configuration and the directory of a sweep of which nothing is known but its store."""
+def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
+    """Return the specification and the directory of a sweep of which only the database is known."""
     from wandbsweep.storage.open import ORIGIN
 
     attributes = source.reader.attributes
@@ -127,8 +124,8 @@ def _origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Pause the garbage collector, which would go through a hundred thousand new objects again and again."""
+def _pause_garbage_collection() -> Iterator[None]:
+    """Turn the garbage collector off, which would traverse a hundred thousand new objects again and again."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -23,12 +23,12 @@ def add(command: Command) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from wandbsweep.results.analysis.convergence import convergence
+    from wandbsweep.results.analysis.convergence import assess_convergence
 
     results = opened(options)
     important = results.importance(options.metric, method=options.method)
     correlated = results.correlation(options.metric)
-    verdict = convergence(results, important=important if options.metric is None else None)
+    verdict = assess_convergence(results, important=important if options.metric is None else None)
     saved = results.savings()
     if options.json:
         print(json.dumps(_as_json(important, correlated, verdict, saved), indent=2, ensure_ascii=False))

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
             "Optuna's dashboard is not installed: pip install 'wandbsweep[dashboard]'. "
             "`wandbsweep report` needs nothing more."
         ) from None
-    url, _ = locate_storage(results.directory, results.plan)
+    url, _ = locate_storage(results.directory, results.launch_record)
     storage = open_storage(results.directory, url)
     logging.getLogger("optuna").setLevel(logging.WARNING)
     print(f"http://127.0.0.1:{options.port}/dashboard/ until Ctrl-C", flush=True)

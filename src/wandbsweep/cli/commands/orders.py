@@ -27,7 +27,7 @@ def run(options: argparse.Namespace, *, order: str) -> int:
     from wandbsweep.text import pluralize
 
     results = opened(options)
-    controller = open_controller(results.plan, results.directory, results.spec)
+    controller = open_controller(results.launch_record, results.directory, results.spec)
     before = controller.command
     ended = order == "running" and before in ("stopped", "cancelled")
     if not ended:
@@ -40,7 +40,9 @@ def run(options: argparse.Namespace, *, order: str) -> int:
         return 1 if ended else 0
     if ended:
         print(f"{results.sweep_id} was {before}, not paused.", end=" ")
-        print(f"Go on with:\n  {join_command(results.plan, results.directory)}" if results.plan else "")
+        print(
+            f"Go on with:\n  {join_command(results.launch_record, results.directory)}" if results.launch_record else ""
+        )
         return 1
     goes_on = order in ("paused", "stopped") and running
     print(f"{results.sweep_id}: {order}" + (f"; {pluralize(running, 'trial')} still to finish" if goes_on else ""))

@@ -23,7 +23,7 @@ import yaml
 from wandbsweep.cli.commands.recorder import FILE
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
-from wandbsweep.results.analysis.trial_matrix import goal_of
+from wandbsweep.results.analysis.trial_matrix import find_goal
 from wandbsweep.results.sweep_results import SweepResults, open_sweep
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
@@ -62,7 +62,7 @@ class Evaluation:
 
     def run(self) -> Evaluated:
         """Run the commands one after another, their output going to stderr, and read what they measured."""
-        plan = self.results.plan
+        plan = self.results.launch_record
         assert plan is not None
         for job in self.jobs:
             print(f"Trial {job.trial.number}, {len(self.seeds)} seeds: {job.shown}", file=sys.stderr, flush=True)
@@ -90,7 +90,7 @@ class Evaluation:
         spec = self.results.spec
         return Evaluated(
             self.metric,
-            goal_of(spec, self.metric),
+            find_goal(spec, self.metric),
             self.seed_key,
             self.directory,
             spec.metric.name if spec.metric else None,
@@ -165,7 +165,7 @@ def plan_evaluation(
     for name, value in (("--seeds", seeds), ("--top", top)):
         if value < 1:
             raise SweepError(f"The value of {name} is {value}, but must be >= 1.")
-    plan = results.plan
+    plan = results.launch_record
     if plan is None:
         raise SweepError(f"{results.directory} was not started by Hydra, so there is no command to run again.")
     config = _config(results.directory)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wandbsweep.results.analysis.gain import Gain, expected_gain
-from wandbsweep.results.analysis.importance import Importance, importance
-from wandbsweep.results.analysis.trial_matrix import FEW, Evidence, gather
+from wandbsweep.results.analysis.gain import Gain, compute_gain
+from wandbsweep.results.analysis.importance import Importance, compute_importance
+from wandbsweep.results.analysis.trial_matrix import FEW, TrialMatrix, build_trial_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 TOP = 0.2
 _LEAST_BEST = 5
@@ -56,8 +56,8 @@ class Convergence:
         return self.converged
 
 
-def convergence(
-    results: SweepResults, *, patience: int = 20, top: float = TOP, important: Importance | None = None
+def assess_convergence(
+    data: SweepData, *, patience: int = 20, top: float = TOP, important: Importance | None = None
 ) -> Convergence:
     """The two stop signals of "How to Use W&B Sweeps for Hyperparameter Search", as numbers.
 
@@ -71,21 +71,21 @@ def convergence(
 
     Both have to hold, and some 20 trials to be there. ``important``: the importance, if it is known already.
     """
-    evidence = gather(results)
-    if not len(evidence):
+    matrix = build_trial_matrix(data)
+    if not len(matrix):
         return Convergence(
-            False, False, False, 0, patience, None, {}, None, ("no trial has a value yet",), evidence.warning
+            False, False, False, 0, patience, None, {}, None, ("no trial has a value yet",), matrix.warning
         )
-    since = len(evidence) - 1 - int(evidence.order[0])
+    since = len(matrix) - 1 - int(matrix.order[0])
     stalled = since >= patience
-    spreads = {name: s for name in evidence.parameters if (s := spread_of(evidence, name, top)) is not None}
-    weights = important if important is not None else importance(evidence)
+    spreads = {name: s for name in matrix.parameters if (s := spread_of(matrix, name, top)) is not None}
+    weights = important if important is not None else compute_importance(matrix)
     score = _weighted(spreads, weights)
     sure = any(s.chance < _SURE / len(spreads) for s in spreads.values())
     concentrated = score is not None and score <= _CONCENTRATED and sure
-    gain = expected_gain(evidence, learns=results.spec.method_info.learns)
-    reasons = (_of_stall(since, patience), *_of_spread(spreads, score, concentrated, top), *_of_gain(gain, evidence))
-    enough = len(evidence) >= FEW
+    gain = compute_gain(matrix, learns=data.spec.method_info.learns)
+    reasons = (_of_stall(since, patience), *_of_spread(spreads, score, concentrated, top), *_of_gain(gain, matrix))
+    enough = len(matrix) >= FEW
     return Convergence(
         stalled and concentrated and enough,
         stalled,
@@ -96,39 +96,39 @@ def convergence(
         spreads,
         gain,
         reasons,
-        evidence.warning,
+        matrix.warning,
     )
 
 
-def best_positions(evidence: Evidence, top: float) -> NDArray[np.int64]:
+def best_positions(matrix: TrialMatrix, top: float) -> NDArray[np.int64]:
     """The positions of the best ``top`` of the trials, five at least where there are as many."""
-    return evidence.order[: min(len(evidence), max(_LEAST_BEST, math.ceil(top * len(evidence))))]
+    return matrix.order[: min(len(matrix), max(_LEAST_BEST, math.ceil(top * len(matrix))))]
 
 
-def spread_of(evidence: Evidence, name: str, top: float) -> Spread | None:
+def spread_of(matrix: TrialMatrix, name: str, top: float) -> Spread | None:
     """How the best ``top`` of the trials lie in a parameter's range; None: fewer than three of them have it."""
-    chosen = best_positions(evidence, top)
-    chosen = chosen[evidence.having(name)[chosen]]
+    chosen = best_positions(matrix, top)
+    chosen = chosen[matrix.having(name)[chosen]]
     if len(chosen) < 3:
         return None
     rng = np.random.default_rng(0)
     shape = (_DRAWS, len(chosen))
-    if evidence.is_ordered(name):
-        at = evidence.coordinates(name)[chosen]
-        places = _places(evidence, name)
+    if matrix.is_ordered(name):
+        at = matrix.coordinates(name)[chosen]
+        places = _places(matrix, name)
         drawn = rng.random(shape) if places is None else places[rng.integers(len(places), size=shape)]
         measured, random = float(at.std()), drawn.std(axis=1)
     else:
-        count = len(evidence.parameters[name].values or ())
-        measured = float(_entropy(evidence.codes(name)[chosen][None], count)[0])
+        count = len(matrix.parameters[name].values or ())
+        measured = float(_entropy(matrix.codes(name)[chosen][None], count)[0])
         random = _entropy(rng.integers(count, size=shape), count)
     usual = float(np.mean(random))
     return Spread(measured / usual if usual else 1.0, float(np.mean(random <= measured + 1e-12)), len(chosen))
 
 
-def _places(evidence: Evidence, name: str) -> NDArray[np.float64] | None:
+def _places(matrix: TrialMatrix, name: str) -> NDArray[np.float64] | None:
     """Where the values of a list of numbers, or of few integers, lie; None: anywhere."""
-    parameter = evidence.parameters[name]
+    parameter = matrix.parameters[name]
     if parameter.values is not None:
         count = len({float(value) for value in parameter.values})
     elif parameter.distribution == "int_uniform" and parameter.ppf(1.0) - parameter.ppf(0.0) < 50:
@@ -180,6 +180,6 @@ def _of_spread(spreads: Mapping[str, Spread], score: float | None, concentrated:
 _SHOWN_LIMIT = f"{_CONCENTRATED:.0%} or less is concentrated"
 
 
-def _of_gain(gain: Gain, evidence: Evidence) -> list[str]:
-    amount = "" if gain.expected is None else f", expected to improve {evidence.metric} by {gain.expected:.3g} in all"
+def _of_gain(gain: Gain, matrix: TrialMatrix) -> list[str]:
+    amount = "" if gain.expected is None else f", expected to improve {matrix.metric} by {gain.expected:.3g} in all"
     return [f"{gain.more} more trials beat the best with a chance of {gain.chance:.0%}{amount} ({gain.basis})"]

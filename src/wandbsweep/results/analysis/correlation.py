@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import Evidence, squarable
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix, squarable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class Correlation(Mapping[str, Association]):
         return pd.DataFrame(rows, columns=["parameter", "kind", *ends, "trials"])
 
 
-def correlation(evidence: Evidence, *, seed: int = 0) -> Correlation:
+def compute_correlation(matrix: TrialMatrix, *, seed: int = 0) -> Correlation:
     """The correlation of each parameter with the metric, positive where the metric rises with the parameter.
 
     Of numbers: Pearson's r of the value's place in its own distribution (so of the logarithm where the search was
@@ -78,21 +78,21 @@ def correlation(evidence: Evidence, *, seed: int = 0) -> Correlation:
     (Efron's bootstrap, 1979); ranks are not taken anew in each.
     """
     found = {}
-    for name in evidence.parameters:
-        there = evidence.having(name)
-        if there.sum() < _LEAST or np.ptp(evidence.values[there]) == 0:
+    for name in matrix.parameters:
+        there = matrix.having(name)
+        if there.sum() < _LEAST or np.ptp(matrix.values[there]) == 0:
             continue
-        y = evidence.values[there]
+        y = matrix.values[there]
         draws = np.random.default_rng(seed).integers(len(y), size=(_RESAMPLES, len(y)))
         association = (
-            _ordered(evidence.coordinates(name)[there], y, draws)
-            if evidence.is_ordered(name)
-            else _listed(evidence, name, there, y, draws)
+            _ordered(matrix.coordinates(name)[there], y, draws)
+            if matrix.is_ordered(name)
+            else _listed(matrix, name, there, y, draws)
         )
         if association is not None:
             found[name] = association
     ordered = sorted(found.items(), key=lambda item: -abs(item[1].rank))
-    return Correlation(evidence.metric, dict(ordered), evidence.warning)
+    return Correlation(matrix.metric, dict(ordered), matrix.warning)
 
 
 def _ordered(x: NDArray[np.float64], y: NDArray[np.float64], draws: NDArray[np.int64]) -> Association | None:
@@ -110,13 +110,13 @@ def _ordered(x: NDArray[np.float64], y: NDArray[np.float64], draws: NDArray[np.i
 
 
 def _listed(
-    evidence: Evidence, name: str, there: NDArray[np.bool_], y: NDArray[np.float64], draws: NDArray[np.int64]
+    matrix: TrialMatrix, name: str, there: NDArray[np.bool_], y: NDArray[np.float64], draws: NDArray[np.int64]
 ) -> Association | None:
-    codes = evidence.codes(name)[there]
+    codes = matrix.codes(name)[there]
     if len(np.unique(codes)) < 2:
         return None
     ranks = _ranks(y)
-    values = evidence.parameters[name].values or ()
+    values = matrix.parameters[name].values or ()
     return Association(
         "correlation ratio",
         float(_ratio(codes[None], y[None])[0]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import Evidence
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class Gain:
     basis: str
 
 
-def expected_gain(evidence: Evidence, *, learns: bool, more: int = 10) -> Gain:
+def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
     """The expected improvement of the best value in ``more`` further trials.
 
     Of independent draws each of n + m is equally likely to be the best, so m new ones beat n old ones with probability
@@ -42,7 +42,7 @@ def expected_gain(evidence: Evidence, *, learns: bool, more: int = 10) -> Gain:
     A bayes search draws better as it learns, so that only its recent half counts as draws from what it would try next;
     what these lack to the best so far, an exponential tail of the same mean has to bridge. That is an approximation.
     """
-    gains = -evidence.losses
+    gains = -matrix.losses
     if learns:
         window = max(_LEAST, math.ceil(len(gains) / 2))
         recent, basis = gains[-window:], f"its last {min(window, len(gains))} trials as draws of what comes next"

@@ -12,7 +12,7 @@ import numpy as np
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.fanova import Axis, main_effects
-from wandbsweep.results.analysis.trial_matrix import Evidence, squarable
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix, squarable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Importance(Mapping[str, float]):
         return pd.DataFrame(rows, columns=["parameter", "importance", "low", "high"])
 
 
-def importance(evidence: Evidence, *, method: str | None = None, seed: int = 0) -> Importance:
+def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: int = 0) -> Importance:
     """How much of the metric's variation follows from each parameter.
 
     ``fanova`` (the default where scikit-learn is installed: ``pip install 'wandbsweep[analysis]'``): the share of the
@@ -77,27 +77,27 @@ def importance(evidence: Evidence, *, method: str | None = None, seed: int = 0) 
     Raises SweepError for an unknown method, and where what it needs is not installed.
     """
     chosen = _method(method)
-    names = list(evidence.parameters)
-    notes = ["conditional parameters count as at their middle where they are absent"] if _conditional(evidence) else []
-    if len(evidence) < _LEAST or not names or np.ptp(evidence.values) == 0:
-        why = evidence.warning or "All trials have the same value, so nothing depends on anything."
-        return Importance(chosen, evidence.metric, len(evidence), {}, {}, why, tuple(notes))
+    names = list(matrix.parameters)
+    notes = ["conditional parameters count as at their middle where they are absent"] if _conditional(matrix) else []
+    if len(matrix) < _LEAST or not names or np.ptp(matrix.values) == 0:
+        why = matrix.warning or "All trials have the same value, so nothing depends on anything."
+        return Importance(chosen, matrix.metric, len(matrix), {}, {}, why, tuple(notes))
     if chosen == "fanova":
-        shares, low, high = _by_forest(evidence, names, seed)
+        shares, low, high = _by_forest(matrix, names, seed)
     elif chosen == "ped-anova":
-        shares, low, high = _by_best(evidence, names, seed)
+        shares, low, high = _by_best(matrix, names, seed)
     else:
-        shares = _by_optuna(evidence, names, seed)
+        shares = _by_optuna(matrix, names, seed)
         low = high = np.full(len(names), np.nan)
     order = np.argsort(-shares, kind="stable")
     return Importance(
         chosen,
-        evidence.metric,
-        len(evidence),
+        matrix.metric,
+        len(matrix),
         {names[i]: float(shares[i]) for i in order},
         # A share that all trials give lies in its interval, though resampling blurs small ones.
         {names[i]: (float(min(low[i], shares[i])), float(max(high[i], shares[i]))) for i in order},
-        evidence.warning,
+        matrix.warning,
         tuple(notes),
     )
 
@@ -117,29 +117,29 @@ def _method(method: str | None) -> Method:
     raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(METHODS)}.")
 
 
-def _conditional(evidence: Evidence) -> bool:
-    return any(name not in params for name in evidence.parameters for params in evidence.params)
+def _conditional(matrix: TrialMatrix) -> bool:
+    return any(name not in params for name in matrix.parameters for params in matrix.params)
 
 
-def _columns(evidence: Evidence, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
+def _columns(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
     columns: list[NDArray[np.float64]] = []
     axes = []
     for name in names:
         start = len(columns)
-        if evidence.is_ordered(name):
-            at = evidence.coordinates(name)
+        if matrix.is_ordered(name):
+            at = matrix.coordinates(name)
             columns.append(np.where(np.isnan(at), 0.5, at))
         else:
-            count = len(evidence.parameters[name].values or ())
-            codes = evidence.codes(name)
+            count = len(matrix.parameters[name].values or ())
+            codes = matrix.codes(name)
             columns.extend((codes == k).astype(float) for k in range(count))
-        axes.append(Axis(range(start, len(columns)), listed=not evidence.is_ordered(name)))
+        axes.append(Axis(range(start, len(columns)), listed=not matrix.is_ordered(name)))
     return np.stack(columns, axis=1), axes
 
 
-def _by_forest(evidence: Evidence, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
-    x, axes = _columns(evidence, names)
-    y = _without_outliers(evidence)
+def _by_forest(matrix: TrialMatrix, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
+    x, axes = _columns(matrix, names)
+    y = _without_outliers(matrix)
     rng = np.random.default_rng(seed)
     if len(y) > _MOST:
         some = rng.choice(len(y), _MOST, replace=False)
@@ -154,12 +154,12 @@ def _by_forest(evidence: Evidence, names: list[str], seed: int) -> tuple[NDArray
     return shares, low, high
 
 
-def _without_outliers(evidence: Evidence) -> NDArray[np.float64]:
+def _without_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
     """The losses, those beyond Tukey's fence (1.5 interquartile ranges past the upper quartile, 1977) drawn in to it.
 
     A few diverged trainings at a loss of 1e9 would else be all the variance there is.
     """
-    losses = squarable(evidence.losses)
+    losses = squarable(matrix.losses)
     low, high = np.percentile(losses, [25, 75])
     limit = high + 1.5 * (high - low) if high > low else np.inf
     return np.minimum(losses, limit)
@@ -173,29 +173,29 @@ def _mean(effects: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     return shares
 
 
-def _by_best(evidence: Evidence, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
-    shares = _ped_anova(evidence, names, np.arange(len(evidence)))
+def _by_best(matrix: TrialMatrix, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
+    shares = _ped_anova(matrix, names, np.arange(len(matrix)))
     rng = np.random.default_rng(seed)
-    draws = rng.integers(len(evidence), size=(_RESAMPLES, len(evidence)))
-    low, high = np.percentile(np.array([_ped_anova(evidence, names, draw) for draw in draws]), _INTERVAL, axis=0)
+    draws = rng.integers(len(matrix), size=(_RESAMPLES, len(matrix)))
+    low, high = np.percentile(np.array([_ped_anova(matrix, names, draw) for draw in draws]), _INTERVAL, axis=0)
     return shares, low, high
 
 
-def _ped_anova(evidence: Evidence, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ped_anova(matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     from optuna.importance import PedAnovaImportanceEvaluator
 
-    found = _evaluated(PedAnovaImportanceEvaluator(), evidence, names, chosen)
+    found = _evaluated(PedAnovaImportanceEvaluator(), matrix, names, chosen)
     total = found.sum()
     return found / total if total > 0 else np.zeros(len(names))
 
 
-def _by_optuna(evidence: Evidence, names: list[str], seed: int) -> NDArray[np.float64]:
+def _by_optuna(matrix: TrialMatrix, names: list[str], seed: int) -> NDArray[np.float64]:
     from optuna.importance import FanovaImportanceEvaluator
 
-    return _evaluated(FanovaImportanceEvaluator(seed=seed), evidence, names, np.arange(len(evidence)))
+    return _evaluated(FanovaImportanceEvaluator(seed=seed), matrix, names, np.arange(len(matrix)))
 
 
-def _evaluated(evaluator: Any, evidence: Evidence, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+def _evaluated(evaluator: Any, matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
     """What one of Optuna's evaluators says of a study in memory, whose parameters are our coordinates."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -203,13 +203,13 @@ def _evaluated(evaluator: Any, evidence: Evidence, names: list[str], chosen: NDA
     laws: dict[str, BaseDistribution] = {}
     values: dict[str, list[Any]] = {}
     for name in names:
-        if evidence.is_ordered(name):
+        if matrix.is_ordered(name):
             laws[name] = FloatDistribution(0.0, 1.0)
-            values[name] = [float(v) for v in np.nan_to_num(evidence.coordinates(name), nan=0.5)]
+            values[name] = [float(v) for v in np.nan_to_num(matrix.coordinates(name), nan=0.5)]
         else:
-            laws[name] = CategoricalDistribution([-1, *range(len(evidence.parameters[name].values or ()))])
-            values[name] = [int(v) for v in evidence.codes(name)]
-    losses = evidence.losses
+            laws[name] = CategoricalDistribution([-1, *range(len(matrix.parameters[name].values or ()))])
+            values[name] = [int(v) for v in matrix.codes(name)]
+    losses = matrix.losses
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -15,7 +15,7 @@ from wandbsweep.trial import TrialRecord
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 DOUBTFUL = 0.1
 _LEAST = 3  # finished trials to judge by
@@ -51,7 +51,7 @@ class Savings:
         return sum(self.chances.values())
 
 
-def savings(results: SweepResults) -> Savings:
+def compute_savings(data: SweepData) -> Savings:
     """What the stopped trials did not cost, against finished ones, and what they might have become.
 
     A stopped trial's chance is a plug-in estimate from the finished trials' own curves: the share of them that improved
@@ -60,16 +60,16 @@ def savings(results: SweepResults) -> Savings:
     The agreement is Kendall's rank correlation (M. Kendall, Biometrika 30, 1938), the measure that K. Jamieson and
     A. Talwalkar's successive halving (AISTATS 2016) rests on: that early ranks foretell late ones.
     """
-    sign = -1.0 if results.spec.goal == "maximize" else 1.0
-    finished = [t for t in results.trials if t.state == "finished" and t.reports]
-    stopped = [t for t in results.trials if t.state == "stopped"]
+    sign = -1.0 if data.spec.goal == "maximize" else 1.0
+    finished = [t for t in data.trials if t.state == "finished" and t.reports]
+    stopped = [t for t in data.trials if t.state == "stopped"]
     if not stopped or not finished:
         note = "no trial was stopped" if not stopped else "no trial finished, so what a whole one takes is not known"
         return Savings(len(stopped), None, 0, 0.0, 0.0, {}, None, (note,))
     whole = int(statistics.median_high([len(t.reports) for t in finished]))
     saved = {t.number: max(0, whole - len(t.reports)) for t in stopped}
     pace = _seconds_per_step(finished, stopped)
-    taken = sum(len(t.reports) for t in results.trials)
+    taken = sum(len(t.reports) for t in data.trials)
     curves = [sign * np.array(counted(t.history)) for t in finished]
     ended_early = {t.number: sign * np.array(counted(t.history)) for t in stopped}
     best = min((float(c.min()) for c in (*curves, *ended_early.values()) if len(c)), default=np.inf)

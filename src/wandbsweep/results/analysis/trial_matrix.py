@@ -20,7 +20,7 @@ from wandbsweep.trial import TrialRecord, is_number
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 FEW = 20
 """Below this many trials an analysis says that it is not to be trusted."""
@@ -31,7 +31,7 @@ _MOST_VALUES = 40  # of a listed parameter without an order
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrialMatrix:
     """The trials that ended with a value of one metric, in the order of their numbers.
 
     Stopped trials count with the best value that they reached: leaving them out would leave out most of what is bad.
@@ -107,28 +107,28 @@ def coordinate(parameter: Parameter, value: Any) -> float:
     return min(max(parameter.cdf(value), 0.0), 1.0)
 
 
-def gather(results: SweepResults, metric: str | None = None) -> Evidence:
-    """The evidence on ``metric``; None: the sweep's own, of several the first. SweepError where there is none."""
-    spec = results.spec
+def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatrix:
+    """The matrix on ``metric``; None: the sweep's own, of several the first. SweepError where there is none."""
+    spec = data.spec
     wanted = spec.metrics[0].name if metric is None and spec.metrics else metric
     own = spec.metric.name if spec.metric else None
-    goal = goal_of(spec, wanted)
+    goal = find_goal(spec, wanted)
     if wanted is None and own is None:
         raise SweepError(
-            f"The sweep {results.sweep_id} has no metric, so nothing says what is better. Name one that it reported: "
-            f"{', '.join(sorted({name for t in results.trials for name in t.metrics})) or 'there is none'}."
+            f"The sweep {data.sweep_id} has no metric, so nothing says what is better. Name one that it reported: "
+            f"{', '.join(sorted({name for t in data.trials for name in t.metrics})) or 'there is none'}."
         )
     parameters = {name: p for name, p in spec.parameters.items() if _varies(p)}
-    units = _units(results)
+    units = _units(data)
     if wanted is None or wanted == own:
         found = [(t, t.value) for t in units]
     else:
         found = [(t, t.metrics.get(wanted)) for t in units]
     counted = [(t, float(v)) for t, v in found if v is not None and is_number(v)]
     if not counted and metric is not None and metric != own:
-        known = sorted({name for t in results.trials for name in t.metrics})
+        known = sorted({name for t in data.trials for name in t.metrics})
         raise SweepError(f"No trial has a value of {metric!r}. Reported were: {', '.join(known) or 'none'}.")
-    return Evidence(
+    return TrialMatrix(
         wanted or str(own),
         goal,
         parameters,
@@ -138,7 +138,7 @@ def gather(results: SweepResults, metric: str | None = None) -> Evidence:
     )
 
 
-def goal_of(spec: SweepSpec, metric: str | None) -> Goal:
+def find_goal(spec: SweepSpec, metric: str | None) -> Goal:
     """Which way ``metric`` is better: as the sweep says of it, or of one of the same end (test/loss, val/loss)."""
     goals = {m.name: m.goal for m in ([spec.metric] if spec.metric else spec.metrics)}
     ends = {name.rpartition("/")[2]: goal for name, goal in goals.items()}
@@ -148,11 +148,8 @@ def goal_of(spec: SweepSpec, metric: str | None) -> Goal:
     return ends.get(end, "maximize" if end in ("accuracy", "acc", "f1", "auc", "r2") else "minimize")
 
 
-def _units(results: SweepResults) -> list[TrialRecord]:
-    if results.spec.repeats:
-        units = [merged(c.first.number, c) for c in results.configurations]
-    else:
-        units = list(results.trials)
+def _units(data: SweepData) -> list[TrialRecord]:
+    units = [merged(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
     ended = (t for t in units if t.state in ("finished", "stopped") and t.params)
     return sorted(ended, key=lambda trial: trial.number)
 

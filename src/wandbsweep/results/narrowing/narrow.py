@@ -1,4 +1,4 @@
-"""The next sweep: where the best trials are, and no narrower than they are evidence for.
+"""The next sweep: where the best trials are, and no narrower than they are matrix for.
 
 "Fix dropout at a reasonable value, narrow the learning rate search range to the region where your best runs clustered,
 and run a second, focused sweep" ("How to Use W&B Sweeps for Hyperparameter Search").
@@ -15,8 +15,8 @@ import numpy as np
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.convergence import best_positions, spread_of
-from wandbsweep.results.analysis.importance import Importance, importance
-from wandbsweep.results.analysis.trial_matrix import FEW, Evidence, gather
+from wandbsweep.results.analysis.importance import Importance, compute_importance
+from wandbsweep.results.analysis.trial_matrix import FEW, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrowed_range
 from wandbsweep.spec.distributions import LAWS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
@@ -26,7 +26,7 @@ from wandbsweep.text import join_words
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 UNIMPORTANT = 0.05
 """Of the variance: a parameter whose share is below this even at the upper end of its interval is fixed."""
@@ -61,7 +61,7 @@ class Narrowing:
     notes: tuple[str, ...]
 
 
-def narrow(results: SweepResults, *, top: float = 0.2, fork: bool = False) -> Narrowing:
+def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowing:
     """The sweep to follow ``results``.
 
     A range of numbers becomes the one between the best ``top`` of the trials (5 at least), widened to what so few
@@ -71,39 +71,39 @@ def narrow(results: SweepResults, *, top: float = 0.2, fork: bool = False) -> Na
     its interval *and* the best trials scatter over it as random ones would: over the whole space something else may
     outweigh what decides among the best. Never all of them are. Below 20 trials nothing is fixed. ``fork``: the new
     sweep learns from this one's trials; nothing is fixed then, since what lies outside of the new space is no
-    evidence in it. Raises SweepError where there are too few trials to narrow anything.
+    matrix in it. Raises SweepError where there are too few trials to narrow anything.
     """
     if not 0 < top <= 1:
         raise SweepError(
             f"The value of `top` is {top}, but must be above 0 and at most 1: the share that counts as best."
         )
-    evidence = gather(results)
-    if len(evidence) < 5:
+    matrix = build_trial_matrix(data)
+    if len(matrix) < 5:
         raise SweepError(
-            f"The sweep {results.sweep_id} has {len(evidence)} trials with a value; it takes 5 to narrow it, and "
+            f"The sweep {data.sweep_id} has {len(matrix)} trials with a value; it takes 5 to narrow it, and "
             f"about {FEW} to do so with some certainty."
         )
-    chosen = best_positions(evidence, top)
-    weights = importance(evidence)
-    fixed = set() if fork else _unimportant(evidence, weights, top)
+    chosen = best_positions(matrix, top)
+    weights = compute_importance(matrix)
+    fixed = set() if fork else _unimportant(matrix, weights, top)
     changes: dict[str, Change] = {}
-    for name, parameter in results.spec.parameters.items():
+    for name, parameter in data.spec.parameters.items():
         if name in fixed:
-            changes[name] = _fix(evidence, parameter, weights)
-        elif name in evidence.parameters:
-            changes[name] = _narrowed(evidence, parameter, chosen, weights)
+            changes[name] = _fix(matrix, parameter, weights)
+        elif name in matrix.parameters:
+            changes[name] = _narrowed(matrix, parameter, chosen, weights)
         else:
             changes[name] = Change(parameter.config, "does not vary" if _fixed(parameter) else "kept", {}, "kept")
     dropped = _settle_conditions(changes)
-    notes = [evidence.warning] if evidence.warning else []
-    config, more = _config(results, changes, fork)
+    notes = [matrix.warning] if matrix.warning else []
+    config, more = _config(data, changes, fork)
     return Narrowing(
         load_sweep(config),
         changes,
         dropped,
-        len(evidence),
+        len(matrix),
         len(chosen),
-        str(results.directory) if fork else None,
+        str(data.directory) if fork else None,
         (*notes, *more),
     )
 
@@ -112,48 +112,48 @@ def _fixed(parameter: Parameter) -> bool:
     return parameter.distribution == "constant"
 
 
-def _unimportant(evidence: Evidence, weights: Importance, top: float) -> set[str]:
+def _unimportant(matrix: TrialMatrix, weights: Importance, top: float) -> set[str]:
     """The parameters that can be fixed: never those on which others depend, and never all."""
-    if len(evidence) < FEW:
+    if len(matrix) < FEW:
         return set()
-    parents = {parent for p in evidence.parameters.values() for parent, _ in p.when}
+    parents = {parent for p in matrix.parameters.values() for parent, _ in p.when}
     low = {n for n in weights if weights.intervals[n][1] < UNIMPORTANT and n not in parents}
-    low -= {n for n in low if not bool(evidence.having(n).all())}
-    low = {n for n in low if (spread := spread_of(evidence, n, top)) is not None and spread.chance >= _CHANCE}
-    return low if len(low) < len(evidence.parameters) else low - {next(iter(weights))}
+    low -= {n for n in low if not bool(matrix.having(n).all())}
+    low = {n for n in low if (spread := spread_of(matrix, n, top)) is not None and spread.chance >= _CHANCE}
+    return low if len(low) < len(matrix.parameters) else low - {next(iter(weights))}
 
 
-def _fix(evidence: Evidence, parameter: Parameter, weights: Importance) -> Change:
-    value = evidence.params[int(evidence.order[0])][parameter.name]
+def _fix(matrix: TrialMatrix, parameter: Parameter, weights: Importance) -> Change:
+    value = matrix.params[int(matrix.order[0])][parameter.name]
     share, (_, high) = weights[parameter.name], weights.intervals[parameter.name]
     why = f"fixed: importance {share:.1%}, at most {high:.1%}; the best scatter over it"
     return Change(
-        {"value": value}, why, {"value": f"the best trial's ({evidence.numbers[int(evidence.order[0])]})"}, "fixed"
+        {"value": value}, why, {"value": f"the best trial's ({matrix.numbers[int(matrix.order[0])]})"}, "fixed"
     )
 
 
-def _narrowed(evidence: Evidence, parameter: Parameter, chosen: NDArray[np.int64], weights: Importance) -> Change:
+def _narrowed(matrix: TrialMatrix, parameter: Parameter, chosen: NDArray[np.int64], weights: Importance) -> Change:
     name = parameter.name
-    own = chosen[evidence.having(name)[chosen]]
+    own = chosen[matrix.having(name)[chosen]]
     share = f"importance {weights[name]:.0%}" if name in weights else "importance unknown"
     when = {"when": {parent: list(values) for parent, values in parameter.when}} if parameter.when else {}
     if len(own) < 3:
         return Change(parameter.config, f"kept: {share}; only {len(own)} of the best have it", {}, "kept")
     if parameter.values is not None:
-        config, reasons, kept = _listed(evidence, parameter, own)
+        config, reasons, kept = _listed(matrix, parameter, own)
     else:
-        values = [evidence.params[int(i)][name] for i in own]
-        tried = [p[name] for p in evidence.params if name in p]
+        values = [matrix.params[int(i)][name] for i in own]
+        tried = [p[name] for p in matrix.params if name in p]
         config, reasons, kept = narrowed_range(parameter, values, tried)
     kind = "kept" if kept else "narrowed"
     return Change({**config, **when}, f"{kind}: {share}", reasons, kind)
 
 
 def _listed(
-    evidence: Evidence, parameter: Parameter, chosen: NDArray[np.int64]
+    matrix: TrialMatrix, parameter: Parameter, chosen: NDArray[np.int64]
 ) -> tuple[dict[str, Any], dict[str, str], bool]:
     values = list(parameter.values or ())
-    there = [grid_key(p[parameter.name]) if parameter.name in p else None for p in evidence.params]
+    there = [grid_key(p[parameter.name]) if parameter.name in p else None for p in matrix.params]
     among = {there[int(i)] for i in chosen}
     kept, gone = [], []
     for value in values:
@@ -218,22 +218,22 @@ def _possible(changes: Mapping[str, Change], parent: str, values: Sequence[Any])
     return [value for value in values if grid_key(value) in known]
 
 
-def _config(results: SweepResults, changes: Mapping[str, Change], fork: bool) -> tuple[dict[str, Any], list[str]]:
-    config = results.spec.dump()
+def _config(data: SweepData, changes: Mapping[str, Change], fork: bool) -> tuple[dict[str, Any], list[str]]:
+    config = data.spec.dump()
     config["parameters"] = {name: _without_defaults(change.config) for name, change in changes.items()}
     config.pop("prior", None)
     notes = []
     if fork:
-        if results.spec.metric is None and not results.spec.metrics:
+        if data.spec.metric is None and not data.spec.metrics:
             raise SweepError("A sweep without a metric has nothing that another could learn from it.")
-        if not results.spec.method_info.learns:
+        if not data.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")
             config["method"] = "bayes"
             if "run_cap" not in config:
-                config["run_cap"] = max(20, len(results.trials) // 2)
+                config["run_cap"] = max(20, len(data.trials) // 2)
                 notes.append("run_cap is new: bayes has no end of its own")
-        config["prior"] = {"sweeps": [str(results.directory)]}
-    elif results.spec.method_info.finite:
+        config["prior"] = {"sweeps": [str(data.directory)]}
+    elif data.spec.method_info.finite:
         lost = [n for n, c in changes.items() if "min" in c.config and LAWS[_law(c.config)].grid is None]
         if lost:
             raise SweepError(f"The grid has no values of {', '.join(lost)} any more.")

@@ -10,17 +10,17 @@ from wandbsweep.spec.sweep_file import written
 
 if TYPE_CHECKING:
     from wandbsweep.results.narrowing.narrow import Change, Narrowing
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 _COLUMN = 44
 
 
-def sweep_file(results: SweepResults, found: Narrowing) -> str:
+def sweep_file(data: SweepData, found: Narrowing) -> str:
     """YAML that loads as ``found.spec``; valid for W&B wherever the old sweep was, and nothing is forked."""
-    metric = results.spec.metric.name if results.spec.metric else (results.spec.metrics or [None])[0]
+    metric = data.spec.metric.name if data.spec.metric else (data.spec.metrics or [None])[0]
     name = metric if isinstance(metric, str) or metric is None else metric.name
     lines = [
-        f"# Follows {results.sweep_id}: where the best {found.best} of its {found.trials} trials are, by {name}.",
+        f"# Follows {data.sweep_id}: where the best {found.best} of its {found.trials} trials are, by {name}.",
         *(f"# {note}" for note in found.notes),
     ]
     if found.fork:
@@ -33,18 +33,18 @@ def sweep_file(results: SweepResults, found: Narrowing) -> str:
                 lines += _parameter(parameter, value[parameter], found.changes[parameter])
         else:
             block = written({key: value}).rstrip("\n").split("\n")
-            comment = _about(key, results, found)
+            comment = _about(key, data, found)
             lines += [_commented(block[0], comment), *block[1:]]
     return "\n".join(lines) + "\n"
 
 
-def _about(key: str, results: SweepResults, found: Narrowing) -> str:
+def _about(key: str, data: SweepData, found: Narrowing) -> str:
     if key == "prior":
         return "learns from that sweep's trials that lie in this space"
-    if key == "method" and found.spec.method != results.spec.method:
-        return f"was {results.spec.method}, which learns nothing"
+    if key == "method" and found.spec.method != data.spec.method:
+        return f"was {data.spec.method}, which learns nothing"
     if key == "run_cap":
-        return "as before" if found.spec.run_cap == results.spec.run_cap else "new: bayes has no end of its own"
+        return "as before" if found.spec.run_cap == data.spec.run_cap else "new: bayes has no end of its own"
     return "as before" if key in ("method", "metric", "metrics", "early_terminate", "repeats") else ""
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.analysis.convergence import convergence
-from wandbsweep.results.analysis.correlation import correlation
-from wandbsweep.results.analysis.importance import Importance, importance
-from wandbsweep.results.analysis.savings import savings
-from wandbsweep.results.analysis.trial_matrix import Evidence, gather
-from wandbsweep.results.attempts import attempts_of
-from wandbsweep.results.sweep_results import SweepResults, has_goal
+from wandbsweep.results.analysis.convergence import assess_convergence
+from wandbsweep.results.analysis.correlation import compute_correlation
+from wandbsweep.results.analysis.importance import Importance, compute_importance
+from wandbsweep.results.analysis.savings import compute_savings
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
+from wandbsweep.results.attempts import list_attempts
+from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.results.terminal.tables import achieved, short, short_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -29,15 +29,15 @@ _TRACEBACK = 6_000  # characters of a failure's end
 _FAILURES = 100
 
 
-def page_data(results: SweepResults) -> dict[str, Any]:
+def page_data(data: SweepData) -> dict[str, Any]:
     """Everything that the page shows of a sweep as it stood when it was read."""
-    spec = results.spec
-    kept = max(20, POINTS // max(1, len(results.trials)))
+    spec = data.spec
+    kept = max(20, POINTS // max(1, len(data.trials)))
     names = [*_swept(spec), *([spec.repeats.parameter] if spec.repeats else [])]
-    axes = [_axis(name, label, results) for name, label in short_names(names).items()]
+    axes = [_axis(name, label, data) for name, label in short_names(names).items()]
     return {
-        "sweep_id": results.sweep_id,
-        "directory": str(results.directory),
+        "sweep_id": data.sweep_id,
+        "directory": str(data.directory),
         "generated": time.time(),
         "name": spec.name,
         "description": spec.description,
@@ -49,20 +49,20 @@ def page_data(results: SweepResults) -> dict[str, Any]:
         "run_cap": spec.run_cap,
         "stopper": spec.early_terminate.type if spec.early_terminate else None,
         "ranked": has_goal(spec),
-        "running": bool({"running", "queued"} & results.counts.keys()),
-        "counts": results.counts,
+        "running": bool({"running", "queued"} & data.counts.keys()),
+        "counts": data.counts,
         "parameters": axes,
-        "reported": sorted({name for trial in results.trials for name in trial.metrics}),
-        "trials": [_trial(trial, axes, results, kept) for trial in results.trials],
-        "order": [trial.number for trial in results.ranked],
-        "thinned": any(len(trial.reports) > kept for trial in results.trials),
-        "best": _best(results),
-        "analysis": _analysis(results),
-        "savings": _savings(results),
-        "attempts": _attempts(results),
-        "failures": _failures(results),
+        "reported": sorted({name for trial in data.trials for name in trial.metrics}),
+        "trials": [_trial(trial, axes, data, kept) for trial in data.trials],
+        "order": [trial.number for trial in data.ranked],
+        "thinned": any(len(trial.reports) > kept for trial in data.trials),
+        "best": _best(data),
+        "analysis": _analysis(data),
+        "savings": _savings(data),
+        "attempts": _attempts(data),
+        "failures": _failures(data),
         "sweep_file": spec.to_yaml(),
-        "versions": read_provenance(results.directory, Path(results.plan.cwd if results.plan else ".")),
+        "versions": read_provenance(data.directory, Path(data.launch_record.cwd if data.launch_record else ".")),
     }
 
 
@@ -77,10 +77,10 @@ def _swept(spec: SweepSpec) -> list[str]:
     return [name for name, p in spec.parameters.items() if p.distribution != "constant"]
 
 
-def _axis(name: str, label: str, results: SweepResults) -> dict[str, Any]:
+def _axis(name: str, label: str, data: SweepData) -> dict[str, Any]:
     """How a parameter's values are laid out: listed ones side by side, numbers on a scale from end to end."""
-    parameter = results.spec.parameters.get(name)
-    tried = [trial.params[name] for trial in results.trials if name in trial.params]
+    parameter = data.spec.parameters.get(name)
+    tried = [trial.params[name] for trial in data.trials if name in trial.params]
     listed = _listed(parameter, tried)
     axis: dict[str, Any] = {"name": name, "label": label}
     if parameter is not None and parameter.when:
@@ -110,10 +110,10 @@ def _text(value: Any) -> str:
     return short(value) if isinstance(value, float) else str(value)
 
 
-def _trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], results: SweepResults, kept: int) -> dict[str, Any]:
+def _trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: SweepData, kept: int) -> dict[str, Any]:
     steps = sorted(trial.reports)
     chosen = steps if len(steps) <= kept else [steps[round(i * (len(steps) - 1) / (kept - 1))] for i in range(kept)]
-    configuration = results.configuration_of(trial)
+    configuration = data.find_configuration(trial)
     mean = {"mean": number(configuration.mean)} if configuration else {}
     return {
         "n": trial.number,
@@ -141,36 +141,36 @@ def _shown(value: Any, axis: dict[str, Any]) -> int | float | str | None:
     return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
-def _best(results: SweepResults) -> list[dict[str, Any]]:
-    winners = results.front if results.spec.metrics else [results.best] if results.best else []
+def _best(data: SweepData) -> list[dict[str, Any]]:
+    winners = data.front if data.spec.metrics else [data.best] if data.best else []
     found = []
     for trial in winners[:30]:
         try:
-            command = results.command(trial)
+            command = data.command(trial)
         except SweepError as error:  # a value that the command line has no way to write
             command = f"# {error}"
         params = [[name, _text(value)] for name, value in trial.params.items()]
-        found.append({"n": trial.number, "achieved": achieved(results, trial), "command": command, "params": params})
+        found.append({"n": trial.number, "achieved": achieved(data, trial), "command": command, "params": params})
     return found
 
 
-def _analysis(results: SweepResults) -> dict[str, Any] | None:
+def _analysis(data: SweepData) -> dict[str, Any] | None:
     """Of each metric that the sweep optimises: importance beside correlation; and whether it has converged."""
-    if not has_goal(results.spec):
+    if not has_goal(data.spec):
         return None
-    names: list[str | None] = [m.name for m in results.spec.metrics]
+    names: list[str | None] = [m.name for m in data.spec.metrics]
     found = []
     for name in names or [None]:
         try:
-            evidence = gather(results, name)
+            matrix = build_trial_matrix(data, name)
         except SweepError:  # none of the trials has it yet
             continue
-        found.append((evidence, importance(evidence)))
+        found.append((matrix, compute_importance(matrix)))
     if not found:
         return None
-    verdict = convergence(results, important=found[0][1])
+    verdict = assess_convergence(data, important=found[0][1])
     return {
-        "metrics": [_associations(evidence, important) for evidence, important in found],
+        "metrics": [_associations(matrix, important) for matrix, important in found],
         "convergence": {
             "converged": verdict.converged,
             "stalled": verdict.stalled,
@@ -184,9 +184,9 @@ def _analysis(results: SweepResults) -> dict[str, Any] | None:
     }
 
 
-def _associations(evidence: Evidence, important: Importance) -> dict[str, Any]:
-    correlated = correlation(evidence)
-    ordered = [*important, *(name for name in evidence.parameters if name not in important)]
+def _associations(matrix: TrialMatrix, important: Importance) -> dict[str, Any]:
+    correlated = compute_correlation(matrix)
+    ordered = [*important, *(name for name in matrix.parameters if name not in important)]
     rows = []
     for name in ordered:
         low, high = important.intervals.get(name, (None, None))
@@ -198,8 +198,8 @@ def _associations(evidence: Evidence, important: Importance) -> dict[str, Any]:
             row["means"] = [[value, number(mean)] for value, mean in a.means.items()]
         rows.append(row)
     return {
-        "metric": evidence.metric,
-        "goal": evidence.goal,
+        "metric": matrix.metric,
+        "goal": matrix.goal,
         "method": important.method,
         "warning": important.warning,
         "notes": list(important.notes),
@@ -207,8 +207,8 @@ def _associations(evidence: Evidence, important: Importance) -> dict[str, Any]:
     }
 
 
-def _savings(results: SweepResults) -> dict[str, Any] | None:
-    saved = savings(results)
+def _savings(data: SweepData) -> dict[str, Any] | None:
+    saved = compute_savings(data)
     if not saved.stopped:
         return None
     return {
@@ -225,9 +225,9 @@ def _savings(results: SweepResults) -> dict[str, Any] | None:
     }
 
 
-def _attempts(results: SweepResults) -> list[list[Any]]:
+def _attempts(data: SweepData) -> list[list[Any]]:
     """Agent, trial, attempt, start, end, state; the times in seconds since the first start."""
-    found = attempts_of(results)
+    found = list_attempts(data)
     first = min((a.started for a in found), default=0.0)
     return [
         [a.agent, a.number, a.attempt, _since(a.started, first), _since(a.ended, first), a.state, a.reason]
@@ -239,17 +239,17 @@ def _since(moment: float | None, first: float) -> float | None:
     return None if moment is None else round(moment - first, 3)
 
 
-def _failures(results: SweepResults) -> list[dict[str, Any]]:
-    failed = [t for t in results.trials if t.state in ("failed", "crashed")]
+def _failures(data: SweepData) -> list[dict[str, Any]]:
+    failed = [t for t in data.trials if t.state in ("failed", "crashed")]
     return [
-        {"n": t.number, "state": t.state, "reason": t.reason, "attempts": t.attempts, "text": _traceback(results, t)}
+        {"n": t.number, "state": t.state, "reason": t.reason, "attempts": t.attempts, "text": _traceback(data, t)}
         for t in failed[:_FAILURES]
     ]
 
 
-def _traceback(results: SweepResults, trial: TrialRecord) -> str:
+def _traceback(data: SweepData, trial: TrialRecord) -> str:
     try:
-        text = (results.trial_directory(trial) / "traceback.txt").read_text(encoding="utf-8", errors="replace")
+        text = (data.trial_directory(trial) / "traceback.txt").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return text if len(text) <= _TRACEBACK else f"…{text[-_TRACEBACK:]}"

@@ -16,7 +16,7 @@ from wandbsweep.files import write_atomically
 from wandbsweep.results.report.data import page_data
 
 if TYPE_CHECKING:
-    from wandbsweep.results.sweep_results import SweepResults
+    from wandbsweep.results.sweep_data import SweepData
 
 SCRIPTS = (
     "core.js",
@@ -34,10 +34,10 @@ SCRIPTS = (
 """In the order in which they need each other."""
 
 
-def write(results: SweepResults, file: str | os.PathLike[str]) -> Path:
+def write(data: SweepData, file: str | os.PathLike[str]) -> Path:
     """Write the report of a sweep as it stands."""
     path = Path(file)
-    write_atomically(path, render(page_data(results)))
+    write_atomically(path, render(page_data(data)))
     return path
 
 

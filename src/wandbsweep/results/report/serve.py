@@ -17,7 +17,7 @@ from wandbsweep.errors import SweepError
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.report.data import page_data
 from wandbsweep.results.report.page import render
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import SweepData
 
 _FRESH_S = 2.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -28,7 +28,7 @@ class Live:
 
     def __init__(self, ref: str) -> None:
         self._reader = SweepReader(ref)
-        self._results: SweepResults | None = None
+        self._results: SweepData | None = None
         self._lock = threading.Lock()  # of several who ask at once, one reads
         self._read = -float("inf")
         self._data: dict[str, object] = {}
@@ -36,11 +36,11 @@ class Live:
     def data(self) -> dict[str, object]:
         with self._lock:
             if time.monotonic() - self._read > _FRESH_S:
-                results = self._reader.read()
-                if results != self._results:  # else the analysis, which takes the longest, says what it said
-                    self._data = page_data(results)
-                    self._results = results
-                first = min((t.started for t in results.trials if t.started), default=time.time())
+                data = self._reader.read()
+                if data != self._results:  # else the analysis, which takes the longest, says what it said
+                    self._data = page_data(data)
+                    self._results = data
+                first = min((t.started for t in data.trials if t.started), default=time.time())
                 self._data["now"] = round(time.time() - first, 3)
                 self._read = time.monotonic()
             return self._data

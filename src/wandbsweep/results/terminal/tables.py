@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from wandbsweep.results.sweep_results import SweepResults
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
@@ -29,18 +29,18 @@ def console() -> Console:
     return Console(width=None if asked else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-def print_leaderboard(results: SweepResults, out: Console, *, top: int | None = None, hint: str = "") -> None:
+def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, hint: str = "") -> None:
     """The trials by value, the best first: a column for each parameter if they fit, else one for all.
 
     ``hint`` stands beside the title, which tells how many trials are left out. Laid out by hand, since rich takes
     seconds for some thousands of rows.
     """
-    ranked = results.ranked[:top]
-    if len(ranked) < len(results.trials):
-        out.print(Text(f"{len(ranked)} of {len(results.trials)} trials{hint}", "italic"), soft_wrap=True)
-    names = short_names(_swept(results))
-    head = [_Cell(heading, "bold", right=heading != "state") for heading in _headings(results)]
-    rows = [_cells(trial, results) for trial in ranked]
+    ranked = data.ranked[:top]
+    if len(ranked) < len(data.trials):
+        out.print(Text(f"{len(ranked)} of {len(data.trials)} trials{hint}", "italic"), soft_wrap=True)
+    names = short_names(_swept(data))
+    head = [_Cell(heading, "bold", right=heading != "state") for heading in _headings(data)]
+    rows = [_cells(trial, data) for trial in ranked]
     shown = [{name: short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
     wide = [[_Cell(values.get(name, "")) for name in names] for values in shown]
     table = [
@@ -67,8 +67,8 @@ class _Cell(NamedTuple):
     """Whether its column is aligned to the right."""
 
 
-def _headings(results: SweepResults) -> list[str]:
-    spec = results.spec
+def _headings(data: SweepData) -> list[str]:
+    spec = data.spec
     metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
     return ["trial", "state", *metrics, *(["mean"] if spec.repeats else []), "steps", "time"]
 
@@ -96,9 +96,9 @@ def _stripped(line: Text) -> Text:
     return line
 
 
-def _swept(results: SweepResults) -> list[str]:
-    swept = [name for name, p in results.spec.parameters.items() if p.distribution != "constant"]
-    return [*swept, results.spec.repeats.parameter] if results.spec.repeats else swept
+def _swept(data: SweepData) -> list[str]:
+    swept = [name for name, p in data.spec.parameters.items() if p.distribution != "constant"]
+    return [*swept, data.spec.repeats.parameter] if data.spec.repeats else swept
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -108,11 +108,11 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: next(end for end in found if taken[end] == 1 or end == name) for name, found in ends.items()}
 
 
-def _cells(trial: TrialRecord, results: SweepResults) -> list[_Cell]:
-    spec = results.spec
+def _cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
+    spec = data.spec
     values = [trial.metrics.get(metric.name) for metric in spec.metrics] or [trial.value]
     if spec.repeats:
-        configuration = results.configuration_of(trial)
+        configuration = data.find_configuration(trial)
         values.append(configuration.mean if configuration else None)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
     numbers = [*map(short, values), str(len(trial.reports)), time]
@@ -130,25 +130,25 @@ def short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def state_line(results: SweepResults, total: int | None) -> str:
+def state_line(data: SweepData, total: int | None) -> str:
     """How far the sweep is: ``12/30 trials · 10 finished · 2 running · best val/loss 0.1 (trial 7)``."""
-    ended = sum(n for state, n in results.counts.items() if state not in ("running", "queued"))
+    ended = sum(n for state, n in data.counts.items() if state not in ("running", "queued"))
     parts = [f"{ended}/{total} trials" if total else pluralize(ended, "trial")]
-    parts += [f"{count} {state}" for state, count in results.counts.items()]
-    if results.spec.metrics:
-        parts.append(f"{len(results.front)} on the Pareto front")
-    elif results.best is not None:
-        parts.append(f"best {achieved(results, results.best)} (trial {results.best.number})")
+    parts += [f"{count} {state}" for state, count in data.counts.items()]
+    if data.spec.metrics:
+        parts.append(f"{len(data.front)} on the Pareto front")
+    elif data.best is not None:
+        parts.append(f"best {achieved(data, data.best)} (trial {data.best.number})")
     return " · ".join(parts)
 
 
-def achieved(results: SweepResults, trial: TrialRecord) -> str:
+def achieved(data: SweepData, trial: TrialRecord) -> str:
     """What a trial reached, with the names of the metrics: ``val/loss 0.1``."""
-    spec = results.spec
+    spec = data.spec
     if spec.metrics:
         return ", ".join(f"{metric.name} {short(trial.metrics.get(metric.name))}" for metric in spec.metrics)
     name = spec.metric.name if spec.metric else "value"
-    configuration = results.configuration_of(trial)
+    configuration = data.find_configuration(trial)
     if configuration is None or configuration.mean is None:
         return f"{name} {short(trial.value)}"
     spread = "" if configuration.deviation is None else f" ± {short(configuration.deviation)}"
@@ -156,15 +156,15 @@ def achieved(results: SweepResults, trial: TrialRecord) -> str:
     return f"{name} {short(configuration.mean)}{spread}, the mean of {pluralize(runs, 'run')}"
 
 
-def print_best(results: SweepResults, out: Console) -> None:
+def print_best(data: SweepData, out: Console) -> None:
     """The best trial, or each on the Pareto front: its parameters, and the command that trains it again."""
-    best = results.front if results.spec.metrics else [results.best] if results.best else []
+    best = data.front if data.spec.metrics else [data.best] if data.best else []
     if not best:
         out.print("No trial has a value yet.")
     for trial in best:
-        out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(achieved(results, trial))}")
+        out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(achieved(data, trial))}")
         for parameter, value in trial.params.items():
             shown = repr(value) if isinstance(value, str) else str(value)
             out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
         out.print("Train it again:")
-        out.print(f"  {escape(results.command(trial))}", soft_wrap=True)
+        out.print(f"  {escape(data.command(trial))}", soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wandbsweep.results.liveness import Attendance, attendance, describe
-from wandbsweep.results.sweep_results import SweepResults, has_goal
+from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.results.terminal.tables import short, state_line
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord, is_number
@@ -57,13 +57,13 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
     return "".join(_BLOCKS[min(7, int(8 * ((value - low) / (high - low))))] for value in known)
 
 
-def eta(results: SweepResults, total: int | None) -> Eta | None:
+def eta(data: SweepData, total: int | None) -> Eta | None:
     """The time that is left: what the last trials took, over as many agents as run; None: nothing to tell it by."""
-    ended = [t for t in results.trials if t.state in ENDED and t.duration_s is not None]
-    running = [t for t in results.trials if t.state == "running"]
+    ended = [t for t in data.trials if t.state in ENDED and t.duration_s is not None]
+    running = [t for t in data.trials if t.state == "running"]
     if total is None or not ended or not running:
         return None
-    left = total - sum(t.state in ENDED for t in results.trials)
+    left = total - sum(t.state in ENDED for t in data.trials)
     recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT:]
     each = statistics.fmean(t.duration_s or 0.0 for t in recent)
     agents = len({t.agent for t in running})
@@ -75,7 +75,7 @@ def eta(results: SweepResults, total: int | None) -> Eta | None:
 class Picture:
     """How the sweep stands: drawn as wide as the terminal is, up to 80 columns, and no higher."""
 
-    results: SweepResults
+    data: SweepData
     total: int | None
     now: float
     remarks: Sequence[str] = ()
@@ -84,25 +84,25 @@ class Picture:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(_WIDTH, options.max_width)
         above = list(self._above(width))
-        best = _leaders(self.results, width)
+        best = _leaders(self.data, width)
         taken = sum(len(console.render_lines(part, options.update(width=width), pad=False)) for part in above)
         # One line is the cursor's, and each table has a blank line and a heading.
         room = console.size.height - 1 - taken - (best.row_count + 2 if best.row_count else 0) - 2
         yield from above
-        for table in (_agents(self.results, self.now, width, max(_LEAST_AGENTS, room)), best):
+        for table in (_agents(self.data, self.now, width, max(_LEAST_AGENTS, room)), best):
             if table.row_count:
                 yield Text()
                 yield table
 
     def _above(self, width: int) -> Iterator[Text]:
-        results, total = self.results, self.total
-        yield Text(headline(results), "bold")
-        yield Text(state_line(results, total))
+        data, total = self.data, self.total
+        yield Text(headline(data), "bold")
+        yield Text(state_line(data, total))
         if total:
-            yield _bar(sum(trial.state in ENDED for trial in results.trials) / total, width)
-        if not self.remarks and (expected := eta(results, total)):
+            yield _bar(sum(trial.state in ENDED for trial in data.trials) / total, width)
+        if not self.remarks and (expected := eta(data, total)):
             yield Text(f"about {_time(expected.seconds)} left ({expected.basis})", "dim")
-        if curve := _best_so_far(results):
+        if curve := _best_so_far(data):
             first, last = short(curve[0]), short(curve[-1])
             room = width - len(f"best so far {first}  {last}")
             yield Text(f"best so far {first} {sparkline(curve, max(1, min(40, room)))} {last}")
@@ -110,12 +110,12 @@ class Picture:
             yield Text(remark, "yellow")
 
 
-def headline(results: SweepResults) -> str:
+def headline(data: SweepData) -> str:
     """Which sweep it is, and what it looks for."""
-    spec = results.spec
+    spec = data.spec
     metrics = [spec.metric] if spec.metric else spec.metrics
     goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    return f"{results.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
+    return f"{data.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
 
 
 def _bar(share: float, width: int) -> Text:
@@ -125,23 +125,23 @@ def _bar(share: float, width: int) -> Text:
     return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"), f" {share:4.0%}")
 
 
-def _best_so_far(results: SweepResults) -> list[float]:
+def _best_so_far(data: SweepData) -> list[float]:
     """The best value after each trial that ended."""
-    if not has_goal(results.spec) or results.spec.metrics:
+    if not has_goal(data.spec) or data.spec.metrics:
         return []
-    better = max if results.spec.goal == "maximize" else min
+    better = max if data.spec.goal == "maximize" else min
     found: list[float] = []
-    for trial in results.trials:
+    for trial in data.trials:
         if trial.state in ("finished", "stopped") and trial.value is not None:
             found.append(better(found[-1], trial.value) if found else trial.value)
     return found if len(found) > 1 else []
 
 
-def _agents(results: SweepResults, now: float, width: int, most: int) -> Table:
+def _agents(data: SweepData, now: float, width: int, most: int) -> Table:
     """A line per agent that has a trial, ``most`` at most: how far it is."""
     wide = width >= _WIDE
     table = _table("agent", "trial", "step", "for", "value", *(["curve"] if wide else []))
-    running = sorted((t for t in results.trials if t.state == "running"), key=lambda t: (len(t.agent), t.agent))
+    running = sorted((t for t in data.trials if t.state == "running"), key=lambda t: (len(t.agent), t.agent))
     shown = running if len(running) <= most else running[: most - 1]
     for trial in shown:
         history = trial.history
@@ -156,22 +156,22 @@ def _agents(results: SweepResults, now: float, width: int, most: int) -> Table:
     return table
 
 
-def _leaders(results: SweepResults, width: int) -> Table:
+def _leaders(data: SweepData, width: int) -> Table:
     wide = width >= _WIDE
-    name = results.spec.metric.name if results.spec.metric else "value"
+    name = data.spec.metric.name if data.spec.metric else "value"
     table = _table("best", "state", _cut(name, 16), "steps", *(["curve"] if wide else []))
-    if not has_goal(results.spec):
+    if not has_goal(data.spec):
         return table
-    ended = [t for t in results.ranked if t.state in ("finished", "stopped")]
+    ended = [t for t in data.ranked if t.state in ("finished", "stopped")]
     for trial in ended[:_BEST]:
-        cells = [str(trial.number), trial.state, _value(trial, results), str(len(trial.reports))]
+        cells = [str(trial.number), trial.state, _value(trial, data), str(len(trial.reports))]
         table.add_row(*cells, *([sparkline(trial.history)] if wide else []))
     return table
 
 
-def _value(trial: TrialRecord, results: SweepResults) -> str:
-    if results.spec.metrics:
-        return ", ".join(short(trial.metrics.get(metric.name)) for metric in results.spec.metrics)
+def _value(trial: TrialRecord, data: SweepData) -> str:
+    if data.spec.metrics:
+        return ", ".join(short(trial.metrics.get(metric.name)) for metric in data.spec.metrics)
     return short(trial.value)
 
 
@@ -201,40 +201,40 @@ def _time(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def goes_on(results: SweepResults, standing: Attendance | None) -> bool:
+def goes_on(data: SweepData, standing: Attendance | None) -> bool:
     """Whether there is more to come: something runs or waits, or an agent is there that will ask for more."""
-    if {"running", "queued"} & results.counts.keys():
+    if {"running", "queued"} & data.counts.keys():
         return True
     if standing is None or standing.over:
         return False
-    return standing.alive or not results.trials  # set up, and its first agents wait for a cluster
+    return standing.alive or not data.trials  # set up, and its first agents wait for a cluster
 
 
-def watch(read: Callable[[], SweepResults], console: Console, *, every_s: float) -> None:
+def watch(read: Callable[[], SweepData], console: Console, *, every_s: float) -> None:
     """Draw the ``Picture`` in place until there is no more to come; the last one stays."""
     from rich.live import Live
 
-    results = read()
+    data = read()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            standing = attendance(results)
-            live.update(Picture(results, results.cap, time.time(), describe(results, standing)), refresh=True)
-            if not goes_on(results, standing):
+            standing = attendance(data)
+            live.update(Picture(data, data.cap, time.time(), describe(data, standing)), refresh=True)
+            if not goes_on(data, standing):
                 return
             time.sleep(every_s)
-            results = read()
+            data = read()
 
 
-def follow(read: Callable[[], SweepResults], *, every_s: float) -> Iterator[tuple[SweepResults, Attendance | None]]:
+def follow(read: Callable[[], SweepData], *, every_s: float) -> Iterator[tuple[SweepData, Attendance | None]]:
     """The sweep whenever it has changed, for who prints lines, until there is no more to come."""
     before = None
     while True:
-        results = read()
-        standing = attendance(results)
-        now = (results.trials, standing and (standing.order, standing.over, standing.alive))
+        data = read()
+        standing = attendance(data)
+        now = (data.trials, standing and (standing.order, standing.over, standing.alive))
         if now != before:
-            yield results, standing
+            yield data, standing
         before = now
-        if not goes_on(results, standing):
+        if not goes_on(data, standing):
             return
         time.sleep(every_s)

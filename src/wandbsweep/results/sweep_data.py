@@ -1,0 +1,158 @@
+"""``SweepData``: a sweep as it was read at one moment, and how its trials rank."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.search.pareto import front
+from wandbsweep.search.repeats import Configuration, configurations
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
+from wandbsweep.sweep.resume import run_overrides
+from wandbsweep.trial import STATES, State, TrialRecord
+
+if TYPE_CHECKING:
+    from wandbsweep.controllers.trial_table import Attempt, TrialTable
+
+
+@dataclass(frozen=True)
+class StoredSweep:
+    """What the storage holds of a sweep besides its trial records."""
+
+    table: TrialTable
+    attributes: Mapping[str, Any]
+    """The study's attributes."""
+    attempts: Sequence[Attempt]
+    """Every attempt in the order of creation, void ones included."""
+    in_database: bool
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """A sweep as it was read at one moment. The analyses, tables and the report are functions of it."""
+
+    directory: Path
+    spec: SweepSpec
+    trials: Sequence[TrialRecord]
+    """Every trial ever asked for, by number."""
+    launch_record: LaunchRecord | None = None
+    """How Hydra runs the trials; None if ``create_sweep`` made the sweep."""
+    stored: StoredSweep | None = field(default=None, repr=False, compare=False)
+    """None if the trials were not read from a storage."""
+
+    @property
+    def sweep_id(self) -> str:
+        return self.launch_record.sweep_id if self.launch_record else self.directory.name
+
+    @cached_property
+    def cap(self) -> int | None:
+        """The largest number of trials that there can be; None if it is unlimited or unknown."""
+        from wandbsweep.search.make import find_cap  # imports numpy
+
+        return find_cap(self.spec, self.launch_record.axes if self.launch_record else None)
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """The number of trials in each state, without the states that no trial is in."""
+        found = Counter(trial.state for trial in self.trials)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """The trials by value, the best first and those without a value last.
+
+        With several metrics, the Pareto front comes first. With ``repeats``, the runs of a configuration stay together,
+        in the order of ``configurations``. Without a metric, the trials are in the order of their numbers.
+        """
+        if not has_goal(self.spec):
+            return list(self.trials)
+        if self.spec.metrics:
+            front = {trial.number for trial in self.front}
+            return sorted(self.trials, key=lambda trial: (trial.number not in front, trial.number))
+        if self.spec.repeats:
+            grouped = [run for configuration in self.configurations for run in configuration.runs]
+            return [*grouped, *(trial for trial in self.trials if not trial.params)]
+        return sorted(self.trials, key=lambda trial: (self._loss(trial.value), trial.number))
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The finished or stopped trial with the best value, the first of equal ones; None if there is none.
+
+        With several metrics, it is the first trial of ``front``. With ``repeats``, it is the first run with a value of
+        the best configuration. Without a metric it is None, since nothing says whether more or less is better.
+        """
+        if not has_goal(self.spec):
+            return None
+        if self.spec.metrics:
+            return next(iter(self.front), None)
+        if self.spec.repeats:
+            return next((c.first for c in self.configurations if c.mean is not None), None)
+        ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
+        return next(ended, None)
+
+    @property
+    def winners(self) -> list[TrialRecord]:
+        """The trials to show as best: the whole ``front`` of a sweep with several metrics, else ``best`` if any."""
+        if self.spec.metrics:
+            return self.front
+        return [self.best] if self.best else []
+
+    @cached_property
+    def front(self) -> list[TrialRecord]:
+        """In a sweep with several metrics, the trials that no other trial beats in all of them, by number."""
+        return front(self.trials, self.spec.metrics)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """In a sweep with ``repeats``, the configurations: those with the most seeds first, then by their means.
+
+        The search returns to a small space, so that a configuration can have more runs than there are seeds. These
+        do not move it further up.
+        """
+        if self.spec.repeats is None:
+            return []
+        found = configurations(self.trials, self.spec.repeats)
+        seeds = len(self.spec.repeats.values)
+        return sorted(found, key=lambda c: (-min(len(c.values), seeds), self._loss(c.mean)))
+
+    def find_configuration(self, trial: TrialRecord) -> Configuration | None:
+        """Return the configuration that ``trial`` is a run of; None without ``repeats``."""
+        return self._configuration_by_run.get(trial.number)
+
+    @cached_property
+    def _configuration_by_run(self) -> dict[int, Configuration]:
+        return {run.number: configuration for configuration in self.configurations for run in configuration.runs}
+
+    def _loss(self, value: float | None) -> float:
+        if value is None:
+            return math.inf
+        return -value if self.spec.goal == "maximize" else value
+
+    def trial_directory(self, trial: TrialRecord) -> Path:
+        return self.directory / str(trial.number)
+
+    def overrides(self, trial: TrialRecord) -> list[str]:
+        """Return the Hydra overrides that compose ``trial``'s configuration."""
+        if self.launch_record is None:
+            return format_overrides([], trial.params)
+        lines = format_overrides(self.launch_record.slots, trial.params)
+        return [line for line in lines if not (self.launch_record.strip and is_sweep_key(line))]
+
+    def command(self, trial: TrialRecord) -> str:
+        """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
+        start = self.launch_record.command if self.launch_record else ["python", "train.py"]
+        own = run_overrides(self.launch_record) if self.launch_record else []
+        return shlex.join([*start, *self.overrides(trial), *own])
+
+
+def has_goal(spec: SweepSpec) -> bool:
+    """Return whether ``spec`` says which trials are better."""
+    return spec.metric is not None or bool(spec.metrics)
