@@ -7,7 +7,7 @@ import random
 import pytest
 from optuna.study import StudyDirection
 
-from tests.controllers.test_reading import disturb, told
+from tests.storage.test_readers import disturb, told
 from tests.services.fixtures import Database
 from wandbsweep.storage.database_reader import DatabaseReader
 from wandbsweep.storage.open import open_storage
