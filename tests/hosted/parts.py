@@ -3,12 +3,13 @@
 import base64
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.hosted.server import API_KEY, ENTITY, Sweep
 from wandbsweep import load_sweep
 from wandbsweep.controllers.hosted.controller import HostedController
-from wandbsweep.controllers.hosted.transport import Patience
+from wandbsweep.controllers.hosted.transport import BACKOFF
 from wandbsweep.wandb_runs.auth import Login
 
 RANDOM = {
@@ -23,7 +24,7 @@ ALL_BUT_THE_NEEDED = (
 """What a server may refuse that satisfies wandb's client."""
 QUICK_CLIENT = dict.fromkeys(["WANDB_X_DISABLE_META", "WANDB_X_DISABLE_STATS"], "true")
 """wandb looks at the machine, for seconds."""
-QUICK = Patience(total_s=10.0, first_s=0.01, longest_s=0.05)
+QUICK = replace(BACKOFF, total_s=10.0, first_s=0.01, longest_s=0.05)
 
 
 class ServerWriter:
@@ -54,7 +55,7 @@ def new_sweep(server, config):
 
 def controller_of(server, config, sweep_id=None, **options):
     login = Login(server.url, API_KEY, ENTITY, "digits")
-    given = {"heartbeat_s": 0.05, "patience": QUICK, "make_writer": lambda run, place: ServerWriter(server, run)}
+    given = {"heartbeat_s": 0.05, "backoff": QUICK, "make_writer": lambda run, place: ServerWriter(server, run)}
     return HostedController(
         load_sweep(config), sweep_id or new_sweep(server, config), login=login, **{**given, **options}
     )

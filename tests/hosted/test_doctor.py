@@ -6,7 +6,7 @@ import pytest
 
 from tests.hosted.server import API_KEY
 from wandbsweep import SweepError, load_sweep
-from wandbsweep.controllers.hosted.doctor import examine, refuse_if_unwell
+from wandbsweep.controllers.hosted.doctor import require_healthy_setup, run_checks
 
 SWEEP = """
 program: train.py
@@ -34,16 +34,16 @@ def found(findings, check):
 
 
 def test_all_is_well(sweep_file):
-    findings = examine(sweep_file)
+    findings = run_checks(sweep_file)
     assert states(findings) == dict.fromkeys(["wandb", "server", "clock", "key", "entity", "project", "sweep"], "ok"), (
         findings
     )
-    refuse_if_unwell(load_sweep(sweep_file))
+    require_healthy_setup(load_sweep(sweep_file))
 
 
 def test_no_server(home, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    finding = found(examine(), "server")
+    finding = found(run_checks(), "server")
     assert finding.state == "error"
     assert "127.0.0.1:9" in finding.found
     assert "WANDB_BASE_URL" in finding.todo
@@ -51,16 +51,17 @@ def test_no_server(home, monkeypatch):
 
 def test_no_key(home, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
-    findings = examine()
+    findings = run_checks()
     assert states(findings)["server"] == "ok"
-    assert "wandb login" in found(findings, "key").todo
+    (key,) = [finding for finding in findings if finding.check == "key"]
+    assert "wandb login" in key.todo
     with pytest.raises(SweepError, match="wandb login"):
-        refuse_if_unwell(load_sweep({"method": "grid", "parameters": {"a": {"values": [1]}}}))
+        require_healthy_setup(load_sweep({"method": "grid", "parameters": {"a": {"values": [1]}}}))
 
 
 def test_a_wrong_key(home, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "w" * 40)
-    finding = found(examine(), "key")
+    finding = found(run_checks(), "key")
     assert finding.state == "error"
     assert "wwww" not in str(finding)
 
@@ -69,20 +70,20 @@ def test_the_key_of_the_netrc_file(home, server, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY")
     host = server.url.removeprefix("http://")
     (home / "netrc").write_text(f"machine {host}\n  login user\n  password {API_KEY}\n")
-    assert states(examine())["key"] == "ok"
+    assert states(run_checks())["key"] == "ok"
 
 
 def test_the_address_in_the_settings_file(home, server, monkeypatch):
     monkeypatch.delenv("WANDB_BASE_URL")
     (home / "WANDB_CONFIG_DIR" / "settings").write_text(f"[default]\nbase_url = {server.url}\nentity = else\n")
     monkeypatch.delenv("WANDB_ENTITY")
-    findings = examine()
+    findings = run_checks()
     assert states(findings)["key"] == "ok"
     assert "else" in found(findings, "entity").found
 
 
 def test_entity_and_project(home, monkeypatch):
-    findings = examine(entity="others", project="nowhere")
+    findings = run_checks(entity="others", project="nowhere")
     assert "team" in found(findings, "entity").todo
     assert "others/nowhere" in found(findings, "project").found
 
@@ -90,40 +91,40 @@ def test_entity_and_project(home, monkeypatch):
 @pytest.mark.parametrize(("skew", "word"), [(600.0, "behind"), (-600.0, "ahead")])
 def test_the_clock(home, server, skew, word):
     server.clock_skew_s = skew
-    assert word in found(examine(), "clock").found
+    assert word in found(run_checks(), "clock").found
 
 
 def test_a_server_in_trouble(home, server):
     server.fail("Viewer", status=503)
-    assert found(examine(), "server").todo == "wait and try again"
+    assert found(run_checks(), "server").todo == "wait and try again"
 
 
 def test_what_wandb_refuses_in_a_sweep_file(home):
     config = {"method": "bayes", "parameters": {"model/encoder": {"values": [1]}, "x": {"min": 0, "max": 1.5}}}
-    findings = [f for f in examine(load_sweep({**config, "metric": {"name": "loss"}})) if f.check == "sweep"]
+    findings = [f for f in run_checks(load_sweep({**config, "metric": {"name": "loss"}})) if f.check == "sweep"]
     assert [finding.state for finding in findings] == ["error"]
     assert "model/encoder" in findings[0].found
     del config["parameters"]["model/encoder"]
-    findings = [f for f in examine(load_sweep({**config, "metric": {"name": "loss"}})) if f.check == "sweep"]
+    findings = [f for f in run_checks(load_sweep({**config, "metric": {"name": "loss"}})) if f.check == "sweep"]
     assert {finding.todo for finding in findings} >= {"set run_cap", "write both as floats"}
 
 
 def test_a_sweep_file_that_is_none(home):
     (home / "bad.yaml").write_text("method: grid\nwhat: 1\n")
-    findings = [f for f in examine(home / "bad.yaml") if f.check == "sweep"]
+    findings = [f for f in run_checks(home / "bad.yaml") if f.check == "sweep"]
     assert len(findings) == 2
     assert {finding.state for finding in findings} == {"error"}
-    assert examine(home / "missing.yaml")[-1].state == "error"
+    assert run_checks(home / "missing.yaml")[-1].state == "error"
 
 
 def test_offline_mode(home, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert "unset" in found(examine(), "mode").todo
+    assert "unset" in found(run_checks(), "mode").todo
 
 
 def test_another_wandb(home, monkeypatch):
     monkeypatch.setattr("wandbsweep.controllers.hosted.doctor.version", lambda name: "0.44.1")
-    assert "0.31" in found(examine(), "wandb").found
+    assert "0.31" in found(run_checks(), "wandb").found
 
 
 def test_the_command(sweep_file, capsys):

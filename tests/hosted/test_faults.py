@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.hosted.parts import GRID, QUICK, RANDOM, controller_of, until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome
 from wandbsweep.controllers.hosted.log import TrialLog
-from wandbsweep.controllers.hosted.transport import WandbError, Wire
+from wandbsweep.controllers.hosted.transport import Transport, WandbError
 from wandbsweep.wandb_runs.auth import Login
 
 
@@ -85,7 +86,7 @@ def test_a_lost_reply_leaves_no_run_behind_where_the_server_knows_no_agents_runs
 
 
 def test_a_request_that_is_done_after_one_gave_up_leaves_no_run_behind(server, grid):
-    grid._client.wire.timeout_s = 0.2
+    grid._client.transport.timeout_s = 0.2
     fault = server.fail("Heartbeat", delay_s=0.5)
     trial = grid.ask("a")
     until(lambda: len(server.of_sweep(grid.sweep_id)) == 2)  # the late one, too
@@ -99,7 +100,7 @@ def test_a_request_that_is_done_after_one_gave_up_leaves_no_run_behind(server, g
 
 def test_what_a_lost_reply_gave_to_an_agent_that_ended_is_left_to_the_others(server, tmp_path):
     first = controller_of(server, RANDOM | {"run_cap": 2}, directory=tmp_path)
-    first._client.wire.timeout_s = 0.2
+    first._client.transport.timeout_s = 0.2
     server.fail("Heartbeat", delay_s=0.5)
     first.complete(first.ask("a"), Outcome.finished(0.0))  # its count is reached
     until(lambda: len(server.of_sweep(first.sweep_id)) == 2)
@@ -119,7 +120,7 @@ def test_retry_after_is_waited_for(server, grid):
 
 
 def test_patience_ends(server):
-    controller = controller_of(server, GRID, patience=type(QUICK)(total_s=0.2, first_s=0.01, longest_s=0.05))
+    controller = controller_of(server, GRID, backoff=replace(QUICK, total_s=0.2))
     server.fail("Heartbeat", status=500, times=10_000)
     with pytest.raises(WandbError, match="500"):
         controller.ask("a")
@@ -221,23 +222,23 @@ def test_cancelling_stops_what_runs(server, endless):
 
 
 def test_a_wrong_key_is_told_without_the_key(server):
-    wire = Wire(Login(server.url, "wrong" * 10, ENTITY, "digits"), QUICK)
+    transport = Transport(Login(server.url, "wrong" * 10, ENTITY, "digits"), QUICK)
     with pytest.raises(WandbError, match="wandb login --relogin") as told:
-        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+        transport.call("Viewer", "query Viewer { viewer { id } }", {})
     assert "wrong" not in str(told.value)
 
 
 def test_a_redirect_is_not_followed_with_the_key(server):
     server.fail("Viewer", status=302, headers={"Location": f"{server.url}/elsewhere"})
-    wire = Wire(Login(server.url, API_KEY, ENTITY, "digits"), QUICK)
+    transport = Transport(Login(server.url, API_KEY, ENTITY, "digits"), QUICK)
     with pytest.raises(WandbError, match="302"):
-        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+        transport.call("Viewer", "query Viewer { viewer { id } }", {})
 
 
 def test_what_is_no_graphql_is_told(server):
-    wire = Wire(Login(f"{server.url}/elsewhere", API_KEY, ENTITY, "digits"), QUICK)
+    transport = Transport(Login(f"{server.url}/elsewhere", API_KEY, ENTITY, "digits"), QUICK)
     with pytest.raises(WandbError, match="404"):
-        wire.call("Viewer", "query Viewer { viewer { id } }", {})
+        transport.call("Viewer", "query Viewer { viewer { id } }", {})
 
 
 def test_a_dead_agents_trial_is_run_again_as_the_same_run(server, tmp_path, monkeypatch):

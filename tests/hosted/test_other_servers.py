@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +22,10 @@ from wandbsweep import Outcome
 from wandbsweep.controllers.hosted.client import SweepClient, complete_login
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import start_hosted_sweep
-from wandbsweep.controllers.hosted.decode import restored
-from wandbsweep.controllers.hosted.doctor import refuse_if_unwell
-from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
-from wandbsweep.controllers.hosted.transport import Patience, WandbError, Wire, _pause_of
+from wandbsweep.controllers.hosted.decode import decode_params
+from wandbsweep.controllers.hosted.doctor import require_healthy_setup
+from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
+from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError, parse_retry_after
 from wandbsweep.current import CurrentTrial, running
 from wandbsweep.wandb_runs.auth import Login, read_login
 
@@ -216,12 +219,12 @@ def test_a_server_that_knows_no_filter_by_name(
     monkeypatch.setattr(type(server), "on_Runs", by_sweep)
     run_all(grid)
     assert_same(server, grid, trials=3)
-    assert grid._client.run_state(grid.log.entries()[0].run_id) == "finished"
+    assert grid._client.fetch_run_state(grid.log.entries()[0].run_id) == "finished"
 
 
 def test_constants_that_are_not_repeated() -> None:
-    spec = spec_at_wandb({"method": "grid", "parameters": {"a": {"value": [1]}, "b": {"values": [2]}}})
-    assert restored(spec.parameters, {"b": 2.0}) == {"a": [1], "b": 2}
+    spec = convert_hosted_config({"method": "grid", "parameters": {"a": {"value": [1]}, "b": {"values": [2]}}})
+    assert decode_params(spec.parameters, {"b": 2.0}) == {"a": [1], "b": 2}
 
 
 @pytest.mark.parametrize("state", ["finished", "Canceled", "CANCELLED"])
@@ -236,23 +239,23 @@ def test_a_server_in_trouble_when_a_sweep_starts(server: WandbServer, home: Any)
     """The check before a hosted sweep does not give up at once."""
     for how in ({"status": 503}, {"drop": True}, {"status": 429, "headers": {"Retry-After": "0.1"}}):
         server.fail("Viewer", **how)
-    refuse_if_unwell(None)
+    require_healthy_setup(None)
     assert len(server.asked("Viewer")) == 2  # the dropped one, and the last
 
 
 def test_the_account_names_the_entity(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    wire = Wire(Login(server.url, API_KEY), QUICK)
-    assert complete_login(wire).entity == ENTITY
+    transport = Transport(Login(server.url, API_KEY), QUICK)
+    assert complete_login(transport).entity == ENTITY
     server.fail("Viewer", status=200, reply={"data": {"viewer": {"entity": None, "username": "me"}}})
-    assert complete_login(wire).entity == "me"
+    assert complete_login(transport).entity == "me"
     server.fail("Viewer", status=200, reply={"data": {"viewer": None}})
     with pytest.raises(WandbError, match="set WANDB_ENTITY"):
-        complete_login(wire)
+        complete_login(transport)
 
 
 def test_places_with_spaces_and_other_letters(server: WandbServer) -> None:
-    client = SweepClient(Wire(Login(server.url, API_KEY, "große Gruppe", "my project"), QUICK), "s0")
-    assert client.state() is None
+    client = SweepClient(Transport(Login(server.url, API_KEY, "große Gruppe", "my project"), QUICK), "s0")
+    assert client.fetch_state() is None
     (asked,) = server.asked("GetSweep")
     assert (asked["entity"], asked["project"]) == ("große Gruppe", "my project")
     assert parse_ref("wandb:große Gruppe/my project/s0") == ("große Gruppe", "my project", "s0")
@@ -264,8 +267,8 @@ def test_a_proxy_is_not_asked_for_this_machine(server: WandbServer, monkeypatch:
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    wire = Wire(Login(server.url, API_KEY, ENTITY, "digits"), Patience(total_s=0.0))
-    assert wire.call("Viewer", "query Viewer { viewer { id } }", {})["viewer"]["entity"] == ENTITY
+    transport = Transport(Login(server.url, API_KEY, ENTITY, "digits"), replace(BACKOFF, total_s=0.0))
+    assert transport.call("Viewer", "query Viewer { viewer { id } }", {})["viewer"]["entity"] == ENTITY
 
 
 def test_a_password_in_the_address_is_dropped(server: WandbServer, home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,25 +281,25 @@ def test_a_password_in_the_address_is_dropped(server: WandbServer, home: Any, mo
     [("3", 3.0), ("-1", 0.0), ("nan", None), ("inf", 3600.0), ("soon", None), ("", None), (None, None)],
 )
 def test_retry_after(header: str | None, pause: float | None) -> None:
-    assert _pause_of(header) == pause
+    assert parse_retry_after(header) == pause
 
 
 def test_retry_after_as_a_date() -> None:
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
-    assert math.isclose(_pause_of(date) or 0.0, 30.0, abs_tol=2.0)
+    assert math.isclose(parse_retry_after(date) or 0.0, 30.0, abs_tol=2.0)
 
 
 def test_where_a_server_has_gone_is_told_without_what_is_secret(server: WandbServer) -> None:
     server.fail("Viewer", status=301, headers={"Location": "https://me:secret@new.example/base?token=secret"})
     with pytest.raises(WandbError, match=r"moved to https://new\.example/base; set WANDB_BASE_URL") as told:
-        Wire(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
+        Transport(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
     assert "secret" not in str(told.value)
 
 
 def test_what_a_server_never_does_is_asked_once(server: WandbServer) -> None:
     fault = server.fail("Viewer", status=501, times=10)
     with pytest.raises(WandbError, match="501"):
-        Wire(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
+        Transport(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
     assert fault.met == 1
 
 
@@ -311,7 +314,7 @@ def test_a_configuration_as_servers_give_it_back() -> None:
             "serverSide": {"of": "its own"},
         }
     )
-    spec = spec_at_wandb(yaml.safe_load(text))
+    spec = convert_hosted_config(yaml.safe_load(text))
     assert (spec.method, sorted(spec.parameters), spec.parameters["a"].value) == ("bayes", ["a", "lr"], None)
 
 
@@ -320,13 +323,13 @@ def test_a_hosted_sweep_starts_in_the_accounts_own_place(
 ) -> None:
     for name in ("WANDB_ENTITY", "WANDB_PROJECT"):
         monkeypatch.delenv(name)
-    made = []
-    monkeypatch.setattr(
-        "wandbsweep.controllers.hosted.create.create_hosted_sweep", lambda spec, **place: made.append(place) or "s1"
-    )
+    created = []
+    wandb = SimpleNamespace(sweep=lambda config, **place: created.append(place) or "s1", Error=RuntimeError)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
     with pytest.warns(UserWarning, match="uncategorized"):
-        start_hosted_sweep(spec_at_wandb({**GRID, "metric": {"name": "loss"}}))
-    assert made == [{"entity": ENTITY, "project": "uncategorized"}]
+        sweep = start_hosted_sweep(convert_hosted_config({**GRID, "metric": {"name": "loss"}}))
+    assert created == [{"entity": ENTITY, "project": "uncategorized"}]
+    assert sweep.path == f"{ENTITY}/uncategorized/s1"
 
 
 def test_two_agents_may_be_told_of_one_pending_run(server: WandbServer, make: Make) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from wandbsweep import Outcome, load_sweep
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import create_hosted_sweep
+from wandbsweep.wandb_runs.auth import read_login
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.stock_agent import exit_on_signals
 
@@ -30,7 +31,7 @@ def test_a_whole_sweep_with_two_agents_whose_training_only_reports(server, pytho
         + """
 parameters = {"model.dim": {"values": [1, 2]}, "a": {"value": None}}
 spec = load_sweep({"method": "grid", "metric": {"name": "loss"}, "parameters": parameters})
-sweep_id = create_hosted_sweep(spec)
+sweep_id = create_hosted_sweep(spec, read_login()).sweep_id
 controller = opened(sweep_id, spec)
 
 def agent(name):
@@ -183,9 +184,9 @@ controller.complete(trial, Outcome.failed("broken"))
 Path("login.pickle").write_bytes(pickle.dumps(controller.login))
 assert pickle.loads(Path("login.pickle").read_bytes()) == controller.login
 Path("titles").write_bytes(b"".join(titles))
-print(repr(controller.login), repr(controller._client.wire), vars(controller._client.wire).keys())
-from wandbsweep.controllers.hosted.transport import Wire
-Wire(controller.login).once("Nothing", "query Nothing {{ nothing }}", {{}})
+print(repr(controller.login), repr(controller._client.transport), vars(controller._client.transport).keys())
+from wandbsweep.controllers.hosted.transport import Transport
+Transport(controller.login).call_once("Nothing", "query Nothing {{ nothing }}", {{}})
 """
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=home, timeout=60)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from wandbsweep.controllers.hosted import transport as hosted_wire
+from wandbsweep.controllers.hosted import queries
 from wandbsweep.controllers.hosted.doctor import WANDB_KNOWN
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (Path(find_spec("wandb").origin).parent / "apis").rglob("*.py")
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in sorted(SOURCES))
 CHANGED = (
-    f"wandb {version('wandb')} speaks another protocol than hosted_wire.py, which knows that of "
+    f"wandb {version('wandb')} speaks another protocol than queries.py, which knows that of "
     f"{'.'.join(map(str, WANDB_KNOWN))}: compare its mutations and queries, then the pin in pyproject.toml"
 )
 
@@ -36,13 +36,13 @@ def wandbs(name):
     return found[0]
 
 
-@pytest.mark.parametrize("document", [hosted_wire.CREATE_AGENT, hosted_wire.HEARTBEAT, hosted_wire.SWEEP])
+@pytest.mark.parametrize("document", [queries.CREATE_AGENT, queries.HEARTBEAT, queries.SWEEP])
 def test_our_documents_are_wandbs(document):
     ours, theirs = shape(document), shape(wandbs(shape(document)[1]))
     assert ours == theirs, CHANGED
 
 
-@pytest.mark.parametrize("document", [hosted_wire.RUNS, hosted_wire.AGENT_RUNS])
+@pytest.mark.parametrize("document", [queries.RUNS, queries.AGENT_RUNS])
 def test_our_queries_ask_for_less_than_wandbs(document):
     ours, theirs = shape(document), shape(wandbs(shape(document)[1]))
     assert ours[:2] == theirs[:2]

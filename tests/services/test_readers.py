@@ -7,8 +7,8 @@ import random
 import pytest
 from optuna.study import StudyDirection
 
-from tests.storage.test_readers import disturb, told
 from tests.services.fixtures import Database
+from tests.storage.test_readers import disturb, told
 from wandbsweep.storage.database_reader import DatabaseReader
 from wandbsweep.storage.open import open_storage
 

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,14 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
 
     Returns its ``sweep_id``, ``entity`` and ``project``.
     """
-    from wandbsweep.controllers.hosted.client import complete_login
     from wandbsweep.controllers.hosted.create import create_hosted_sweep
-    from wandbsweep.controllers.hosted.transport import Wire
     from wandbsweep.wandb_runs.auth import read_login
 
     results = open_sweep(directory)
     page = _read_page(results)
     spec = load_sweep({"name": results.sweep_id, **results.spec.dump(), "controller": {"type": "local"}})
-    login = complete_login(Wire(read_login(entity=page.get("entity"), project=page.get("project"))))
-    assert login.entity is not None
-    assert login.project is not None
-    sweep_id = create_hosted_sweep(spec, entity=login.entity, project=login.project)
-    return {"sweep_id": sweep_id, "entity": login.entity, "project": login.project}
+    login = read_login(entity=page.get("entity"), project=page.get("project"))
+    return asdict(create_hosted_sweep(spec, login))
 
 
 def conclude(directory: Path, mode: str) -> dict[str, Any]:
@@ -87,11 +83,12 @@ def end(directory: Path, mode: str) -> dict[str, Any]:
     sweep = ((plan.wandb if plan else None) or {}).get("sweep")
     if sweep and mode == "online":
         from wandbsweep.controllers.hosted.client import SweepClient
-        from wandbsweep.controllers.hosted.transport import Patience, Wire
+        from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
         from wandbsweep.wandb_runs.auth import read_login
 
         login = read_login(entity=sweep["entity"], project=sweep["project"])
-        SweepClient(Wire(login, Patience(total_s=30.0)), sweep["sweep_id"]).set_state("FINISHED")
+        client = SweepClient(Transport(login, replace(BACKOFF, total_s=30.0)), sweep["sweep_id"])
+        client.set_state("FINISHED")
     return {}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, TrialLog
 from wandbsweep.controllers.hosted.lookup import PREFIX as PREFIX
-from wandbsweep.controllers.hosted.lookup import parse_ref, spec_at_wandb
+from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -63,7 +63,7 @@ def read_wandb_sweep(ref: str) -> SweepData:
     try:
         api: Any = wandb.Api()
         sweep = api.sweep("/".join(part for part in (entity, project, sweep_id) if part))
-        spec = spec_at_wandb(sweep.config)
+        spec = convert_hosted_config(sweep.config)
         filters = {"$and": [{"sweep": sweep_id}]}
         path = f"{sweep.entity}/{sweep.project}"
         runs = list(api.runs(path, filters=filters, order="+created_at", per_page=_RUNS_PER_PAGE, lazy=False))
@@ -99,7 +99,7 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
 
 def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """Return a run (``wandb.apis.public.Run``) as a trial; the steps of its reports are W&B's."""
-    from wandbsweep.controllers.hosted.decode import flattened, restored
+    from wandbsweep.controllers.hosted.decode import decode_params, flatten_params
     from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
     summary = {str(name): run.summary.get(name) for name in run.summary.keys()}  # noqa: SIM118  it is no mapping
@@ -112,14 +112,15 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     values = [*reports.values(), *([last] if state in ENDED and last is not None else [])]
     finite = [value for value in values if is_number(value)]
     best = (max if spec.goal == "maximize" else min)(finite, default=None)
-    config = {name: value for name, value in flattened(run.config, spec.parameters).items() if name in spec.parameters}
+    flat = flatten_params(run.config, spec.parameters)
+    config = {name: value for name, value in flat.items() if name in spec.parameters}
     started = _parse_time(getattr(run, "created_at", None))
     seconds = as_number(summary.get("_runtime"))
     ended = started + seconds if started is not None and seconds is not None and state in ENDED else None
     return TrialRecord(
         number=number,
         state=state,
-        params=restored(spec.parameters, config),
+        params=decode_params(spec.parameters, config),
         reports=reports,
         value=best,
         metrics=_read_metrics(summary),

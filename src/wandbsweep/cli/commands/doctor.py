@@ -20,9 +20,9 @@ def add(command: Command) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: nothing is in the way of a sweep; 1: something is."""
-    from wandbsweep.controllers.hosted.doctor import examine
+    from wandbsweep.controllers.hosted.doctor import run_checks
 
-    findings = examine(options.file, entity=options.entity, project=options.project)
+    findings = run_checks(options.file, entity=options.entity, project=options.project)
     if options.json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))
     else:

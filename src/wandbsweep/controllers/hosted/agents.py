@@ -1,4 +1,4 @@
-"""The agents that we have registered at W&B: what each runs, what it is told, and the thread that says they live."""
+"""Our agents registered at W&B: the run and the commands of each, and the thread that sends their heartbeats."""
 
 from __future__ import annotations
 
@@ -9,212 +9,234 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from wandbsweep.controllers.hosted.client import Command, SweepClient
+from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient
 from wandbsweep.controllers.hosted.transport import WandbError
 from wandbsweep.wandb_runs.environment import STOPPED_BY_WANDB
 
 log = logging.getLogger(__name__)
 
-# After how many polls without a command one asks whether there will ever be one.
 _POLLS_BETWEEN_STATES = 6
-# How often in a row W&B refuses a heartbeat, and does not say how the sweep stands, before one takes it for over.
-_REFUSALS = 3
-# For how many more trials an agent looks whether a lost reply came into effect late.
-_DOUBTS = 2
+"""After how many polls without a command the sweep's state is asked for: W&B may never send another one."""
+_MOST_REFUSALS = 3
+"""After how many refused heartbeats in a row a sweep of unknown state counts as over."""
+_LATE_CHECKS = 2
+"""For how many trials an agent checks whether a request that got no reply took effect late."""
+_RESERVED = "?"
+"""The ``run_id`` of a session that is asking for its run."""
 
 
 @dataclass(eq=False)
-class Slot:
-    """One agent at W&B, which runs one trial at a time."""
+class AgentSession:
+    """One agent registered at W&B; it runs one trial at a time."""
 
     name: str
     agent_id: str | None
     """None: W&B takes no more agents for this sweep."""
     run_id: str = ""
-    """What it runs; empty: nothing."""
-    backlog: deque[Command] = field(default_factory=deque)
+    """The run that it works on; empty: none."""
+    backlog: deque[AgentCommand] = field(default_factory=deque)
+    """Runs that it was given and has not started."""
     over: bool = False
-    """Whether W&B said that there is nothing more for it, or knows it no longer."""
-    doubts: int = 0
-    """More than 0: a reply to it was lost, and may have held a run."""
+    """Whether W&B has no more runs for it, or no longer knows it."""
+    late_checks: int = 0
+    """Greater than 0: a reply was lost, which may have held a run (see ``_LATE_CHECKS``)."""
+
+    @property
+    def active_run(self) -> str:
+        """The run that heartbeats report; empty: none."""
+        return "" if self.run_id == _RESERVED else self.run_id
 
 
-class Desk:
-    """Keeps W&B's view of our agents and theirs of W&B the same.
+class AgentPool:
+    """The agent sessions of one controller.
 
-    W&B gives a run to any agent that says it runs nothing, so an idle one stays silent until somebody asks.
+    W&B gives a run to every agent whose heartbeat reports none, so an idle agent sends no heartbeat until it is asked
+    for a trial.
     """
 
     def __init__(self, client: SweepClient, *, heartbeat_s: float) -> None:
         self._client = client
         self._heartbeat_s = heartbeat_s
-        self._slots: list[Slot] = []
+        self._sessions: list[AgentSession] = []
         self._stops: dict[str, str] = {}
+        """run_id -> why it is to stop."""
         self._lock = threading.Lock()
-        self._closed = client.wire.closed
+        self._closed = client.transport.closed
         self._thread: threading.Thread | None = None
 
-    def take(self, name: str) -> Slot:
-        """An agent for ``name`` that runs nothing; nobody else gets it before ``give_back`` or ``ended``."""
+    def acquire(self, name: str) -> AgentSession:
+        """Return an idle session of the agent ``name``, reserved until ``release`` or ``end_run``."""
         with self._lock:
-            idle = (s for s in self._slots if s.name == name and not s.run_id and not s.over)
-            if slot := next(idle, None):
-                slot.run_id = "?"
-                return slot
-        slot = Slot(name, self._client.create_agent(), run_id="?")
-        slot.over = slot.agent_id is None
+            idle = (s for s in self._sessions if s.name == name and not s.run_id and not s.over)
+            if session := next(idle, None):
+                session.run_id = _RESERVED
+                return session
+        session = AgentSession(name, self._client.create_agent(), run_id=_RESERVED)
+        session.over = session.agent_id is None
         with self._lock:
-            self._slots.append(slot)
-        return slot
+            self._sessions.append(session)
+        return session
 
-    def give_back(self, slot: Slot) -> None:
-        slot.run_id = ""
+    def release(self, session: AgentSession) -> None:
+        session.run_id = ""
 
-    def begun(self, slot: Slot, run_id: str) -> None:
-        """``slot`` runs ``run_id`` from now on, and says so."""
+    def start_run(self, session: AgentSession, run_id: str) -> None:
+        """From now on, heartbeats report that ``session`` works on ``run_id``."""
         with self._lock:
             self._stops.pop(run_id, None)
-            slot.run_id = run_id
+            session.run_id = run_id
             if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, name="wandb-heartbeat", daemon=True)
+                self._thread = threading.Thread(target=self._send_heartbeats, name="wandb-heartbeat", daemon=True)
                 self._thread.start()
 
-    def ended(self, run_id: str) -> None:
+    def end_run(self, run_id: str) -> None:
         with self._lock:
-            for slot in self._slots:
-                if slot.run_id == run_id:
-                    slot.run_id = ""
+            for session in self._sessions:
+                if session.run_id == run_id:
+                    session.run_id = ""
 
-    def stop_reason(self, run_id: str) -> str:
-        """Why W&B wants ``run_id`` stopped; empty: it does not."""
+    def find_stop_reason(self, run_id: str) -> str:
+        """Return why W&B wants ``run_id`` stopped; empty: it does not."""
         with self._lock:
             return self._stops.get(run_id, "")
 
-    def stop(self, run_id: str, reason: str) -> None:
+    def stop_run(self, run_id: str, reason: str) -> None:
         with self._lock:
             self._stops.setdefault(run_id, reason)
+
+    def wait(self) -> None:
+        """Wait for as long as between two heartbeats."""
+        self._closed.wait(self._heartbeat_s)
 
     def close(self) -> None:
         self._closed.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
-    def pause(self) -> None:
-        self._closed.wait(self._heartbeat_s)
-
-    def leftovers(self, known: Callable[[], Collection[str]]) -> list[Command]:
-        """After ``close``: the runs that W&B gave to agents here which will never begin them."""
-        found: list[Command] = []
-        for slot in self._slots:
-            if slot.doubts:
-                with suppress(WandbError):  # one try: whoever closes does not wait for a server in trouble
-                    self._owned(slot, known)
-            found += slot.backlog
-            slot.backlog.clear()
+    def take_backlog(self, find_known: Callable[[], Collection[str]]) -> list[AgentCommand]:
+        """Return, after ``close``, the runs that W&B gave to these agents and that they will never start."""
+        found: list[AgentCommand] = []
+        for session in self._sessions:
+            if session.late_checks:
+                with suppress(WandbError):  # tried once: closing does not wait for a failing server
+                    self._recover_lost_runs(session, find_known)
+            found += session.backlog
+            session.backlog.clear()
         return found
 
-    # -- asking -------------------------------------------------------------------------------------------------
+    # -- asking for a run ---------------------------------------------------------------------------------------
 
-    def next_command(self, slot: Slot, known: Callable[[], Collection[str]]) -> Command | None:
-        """The next run for ``slot``; waits while the sweep is paused. None: there is none for it.
+    def request_command(self, session: AgentSession, find_known: Callable[[], Collection[str]]) -> AgentCommand | None:
+        """Ask W&B for the next run of ``session``; waits while the sweep is paused and while W&B fails.
 
-        ``known()``: the runs that are somebody's already, by id.
+        Args:
+            session: An idle session.
+            find_known: Returns the ids of the runs that agents already have.
+
+        Returns:
+            A command to run or resume a run; None: there is none for this agent.
+
+        Raises:
+            WandbError: W&B refuses the agent, or failed for as long as the transport's backoff allows.
         """
-        pauses = self._client.wire.patience.pauses()
+        transport = self._client.transport
+        pauses = transport.backoff.pauses()
         polls = refusals = 0
-        look = slot.doubts > 0
-        slot.doubts = max(0, slot.doubts - 1)
+        check_lost = session.late_checks > 0
+        session.late_checks = max(0, session.late_checks - 1)
         while not self._closed.is_set():
             try:
-                if look:
-                    self._owned(slot, known)
-                    look = False
-                if slot.backlog:
-                    return slot.backlog.popleft()
-                if slot.over or slot.agent_id is None:
+                if check_lost:
+                    self._recover_lost_runs(session, find_known)
+                    check_lost = False
+                if session.backlog:
+                    return session.backlog.popleft()
+                if session.over or session.agent_id is None:
                     return None
-                self._take_in(slot, self._client.heartbeat(slot.agent_id, ()))
+                self._accept(session, self._client.send_heartbeat(session.agent_id, ()))
             except WandbError as error:
                 refusals += error.status == 400
-                if self._is_over(error, refusals):
+                if self._means_over(error, refusals):
                     log.info("W&B has nothing more for this agent: %s", error)
-                    slot.over = True
+                    session.over = True
                     return None
-                if not error.transient and error.status != 400:
+                if not error.is_transient and error.status != 400:
                     raise
-                if not error.undone:
-                    look, slot.doubts = True, _DOUBTS
-                self._client.wire.back_off(error, pauses)
+                if not error.had_no_effect:
+                    # The server may have given out a run, now or when the request arrives late.
+                    check_lost, session.late_checks = True, _LATE_CHECKS
+                transport.wait_to_retry(error, pauses)
                 continue
-            pauses = self._client.wire.patience.pauses()
-            if slot.backlog or slot.over:
+            pauses = transport.backoff.pauses()
+            if session.backlog or session.over:
                 continue
             polls += 1
-            if polls % _POLLS_BETWEEN_STATES == 0 and self._client.state() in (None, "FINISHED", "CANCELED"):
-                slot.over = True
+            if polls % _POLLS_BETWEEN_STATES == 0 and self._client.fetch_state() in (None, "FINISHED", "CANCELED"):
+                session.over = True
                 return None
             self._closed.wait(self._heartbeat_s)
         return None
 
-    def _is_over(self, error: WandbError, refusals: int) -> bool:
-        """Whether the error says that the sweep is gone, or comes from one that is over."""
+    def _means_over(self, error: WandbError, refusals: int) -> bool:
+        """Return whether ``error`` says that the sweep is deleted, or comes from a sweep that is over."""
         if error.status != 400:
             return error.status == 404
-        state = self._client.state()
-        return state in (None, "FINISHED", "CANCELED") or (state == "UNKNOWN" and refusals >= _REFUSALS)
+        state = self._client.fetch_state()
+        return state in (None, "FINISHED", "CANCELED") or (state == "UNKNOWN" and refusals >= _MOST_REFUSALS)
 
-    def _owned(self, slot: Slot, known: Callable[[], Collection[str]]) -> None:
-        """Take up the runs that W&B gave to ``slot`` in a reply that never arrived.
+    def _recover_lost_runs(self, session: AgentSession, find_known: Callable[[], Collection[str]]) -> None:
+        """Add to the backlog the runs that W&B gave to ``session`` in a reply that never arrived.
 
-        Where the server does not tell whose a pending run is, it is taken from whoever does not have it in the log.
+        If the server does not say whose a pending run is, several agents may find it here; the trial log then gives
+        it to one of them.
         """
-        if slot.agent_id is None:
+        if session.agent_id is None:
             return
-        taken = {*known(), *(command.run_id for command in slot.backlog)}
-        for run in self._client.pending_of(slot.agent_id):
-            if run.run_id not in taken:
-                log.warning("W&B gave out run %s in a reply that was lost; it is taken up.", run.run_id)
-                slot.backlog.append(Command("run", run.run_id, run.args))
+        known = {*find_known(), *(command.run_id for command in session.backlog)}
+        for run in self._client.fetch_pending_runs(session.agent_id):
+            if run.run_id not in known:
+                log.warning("W&B gave out run %s in a reply that was lost; this agent takes it.", run.run_id)
+                session.backlog.append(AgentCommand("run", run.run_id, run.args))
 
-    def _take_in(self, slot: Slot, commands: list[Command]) -> None:
+    def _accept(self, session: AgentSession, commands: list[AgentCommand]) -> None:
         for command in commands:
             if command.type in ("run", "resume"):
-                slot.backlog.append(command)
+                session.backlog.append(command)
             elif command.type == "stop":
-                self.stop(command.run_id, STOPPED_BY_WANDB)
+                self.stop_run(command.run_id, STOPPED_BY_WANDB)
             else:
-                slot.over = True
-                if slot.run_id not in ("", "?"):
-                    self.stop(slot.run_id, "W&B ended the sweep")
+                session.over = True
+                if session.active_run:
+                    self.stop_run(session.active_run, "W&B ended the sweep")
 
-    # -- being alive --------------------------------------------------------------------------------------------
+    # -- heartbeats ---------------------------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        silent = False
+    def _send_heartbeats(self) -> None:
+        failing = False
         while not self._closed.wait(self._heartbeat_s):
             with self._lock:
-                live = [slot for slot in self._slots if slot.run_id not in ("", "?") and slot.agent_id]
-            failed = [error for slot in live if (error := self._beat_one(slot))]
-            if failed and not silent:
-                log.warning("%s; the trials go on, and so do the attempts to reach it", failed[0])
-            silent = bool(failed)
-            pause = max((error.retry_after_s or 0.0 for error in failed), default=0.0)
+                active = [session for session in self._sessions if session.active_run and session.agent_id]
+            errors = [error for session in active if (error := self._send_heartbeat(session))]
+            if errors and not failing:
+                log.warning("%s; trials continue, and so do the attempts to reach it", errors[0])
+            failing = bool(errors)
+            pause = max((error.retry_after_s or 0.0 for error in errors), default=0.0)
             if pause > self._heartbeat_s:
                 self._closed.wait(pause - self._heartbeat_s)
 
-    def _beat_one(self, slot: Slot) -> WandbError | None:
-        """Say that ``slot``'s run lives; the error where W&B may answer again later."""
-        run_id, agent_id = slot.run_id, slot.agent_id
-        if agent_id is None or run_id in ("", "?"):
+    def _send_heartbeat(self, session: AgentSession) -> WandbError | None:
+        """Report the run of ``session`` as alive; return the error if W&B fails or refuses."""
+        run_id, agent_id = session.active_run, session.agent_id
+        if agent_id is None or not run_id:
             return None
         try:
-            commands = self._client.heartbeat(agent_id, [run_id])
+            commands = self._client.send_heartbeat(agent_id, [run_id])
         except WandbError as error:
             if error.status == 404:
                 log.warning("The sweep was deleted at W&B; its running trials may finish. (%s)", error)
-                slot.over, slot.agent_id = True, None
+                session.over, session.agent_id = True, None
                 return None
-            slot.doubts = slot.doubts or int(not error.undone)
+            session.late_checks = session.late_checks or int(not error.had_no_effect)
             return error
-        self._take_in(slot, commands)
+        self._accept(session, commands)
         return None

@@ -1,4 +1,4 @@
-"""What an agent says to W&B's sweep controller, and what it is told: commands, runs, states."""
+"""One W&B sweep as its agents use it: registration, heartbeats, commands, runs and the sweep's state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from wandbsweep.controllers.hosted.transport import (
+from wandbsweep.controllers.hosted.queries import (
     AGENT_RUNS,
     CREATE_AGENT,
     HEARTBEAT,
@@ -20,50 +20,47 @@ from wandbsweep.controllers.hosted.transport import (
     SET_STATE,
     SWEEP,
     VIEWER,
-    WandbError,
-    Wire,
 )
+from wandbsweep.controllers.hosted.transport import Transport, WandbError
 from wandbsweep.wandb_runs.auth import Login
+from wandbsweep.wandb_runs.param_file import OWN_KEYS
 
-OVER = ("FINISHED", "CANCELED", "UNKNOWN")
-"""States in which W&B takes no agents; UNKNOWN where it just refused one."""
-
-_RUNS_LOOKED_AT = 100
-_GLANCE_S = 2.0
+_PAGE_SIZE = 100
+"""How many of the newest runs a query returns."""
+_PAUSE_CHECK_S = 2.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Command:
-    """What W&B tells an agent to do."""
+class AgentCommand:
+    """A command that W&B gives to an agent."""
 
     type: Literal["run", "resume", "stop", "exit"]
     run_id: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
-    """name -> {"value": value}, as W&B sent it, without its own ``_wandb``."""
+    """name -> {"value": value}, as W&B sent it, without W&B's own keys."""
 
 
 @dataclass(frozen=True)
-class RunState:
-    """A run of the sweep as W&B sees it."""
+class PendingRun:
+    """A run that W&B gave out and that has not started."""
 
     run_id: str
-    state: str
     args: Mapping[str, Any]
 
 
 class SweepClient:
-    """One sweep at W&B, seen by its agents."""
+    """The requests of one sweep's agents."""
 
-    def __init__(self, wire: Wire, sweep_id: str) -> None:
-        self.wire = wire
+    def __init__(self, transport: Transport, sweep_id: str) -> None:
+        self.transport = transport
         self.sweep_id = sweep_id
-        self._place = {"entity": wire.login.entity, "project": wire.login.project}
-        self._paused, self._glanced = False, -math.inf
+        self._place = {"entity": transport.login.entity, "project": transport.login.project}
+        self._paused, self._pause_checked = False, -math.inf
 
     def create_agent(self) -> str | None:
-        """Register an agent; its id. None: the sweep is over, or gone."""
+        """Register an agent and return its id; None: the sweep is over or deleted."""
         variables = {
             "host": socket.gethostname(),
             "projectName": self._place["project"],
@@ -71,74 +68,73 @@ class SweepClient:
             "sweep": self.sweep_id,
         }
         try:
-            data = self.wire.call("CreateAgent", CREATE_AGENT, variables)
+            data = self.transport.call("CreateAgent", CREATE_AGENT, variables)
         except WandbError as error:
-            if error.status == 404 or (error.status == 400 and self.state() in (None, *OVER)):
+            # UNKNOWN: the server does not give the state, and has just refused an agent.
+            over = (None, "FINISHED", "CANCELED", "UNKNOWN")
+            if error.status == 404 or (error.status == 400 and self.fetch_state() in over):
                 return None
             raise
-        return str(_found(data, "CreateAgent", "createAgent", "agent", "id"))
+        return str(_find(data, "CreateAgent", "createAgent", "agent", "id"))
 
-    def heartbeat(self, agent_id: str, running: Collection[str]) -> list[Command]:
-        """Say which runs are alive; what W&B commands. Asked once: it is not idempotent."""
+    def send_heartbeat(self, agent_id: str, running: Collection[str]) -> list[AgentCommand]:
+        """Report the runs that are alive and return W&B's commands.
+
+        Sent once: with no run alive, W&B may answer a repeated heartbeat with a further run.
+        """
         run_state = json.dumps(dict.fromkeys(running, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": run_state}
-        told = self.wire.once("Heartbeat", HEARTBEAT, variables).data.get("agentHeartbeat")
-        commands = told.get("commands") if isinstance(told, Mapping) else None
-        return [command for raw in _listed(commands) if (command := read_command(raw))]
+        reply = self.transport.call_once("Heartbeat", HEARTBEAT, variables).data.get("agentHeartbeat")
+        commands = reply.get("commands") if isinstance(reply, Mapping) else None
+        return [command for raw in _read_list(commands) if (command := parse_command(raw))]
 
-    def pending_of(self, agent_id: str) -> list[RunState]:
-        """The runs given to ``agent_id`` and not begun; where the server knows no agents' runs, anybody's."""
+    def fetch_pending_runs(self, agent_id: str) -> list[PendingRun]:
+        """Return the runs that W&B gave to ``agent_id`` and that have not started.
+
+        If the server does not list the runs of an agent, those of all agents are returned.
+        """
         variables: dict[str, Any] = {**self._place, "agentID": agent_id, "sweep": self.sweep_id}
-        variables |= {"first": _RUNS_LOOKED_AT, "order": "-created_at"}
+        variables |= {"first": _PAGE_SIZE, "order": "-created_at"}
         try:
-            data = self.wire.call("GetAgentRuns", AGENT_RUNS, variables)
-            nodes = _nodes(_found(data, "GetAgentRuns", "project", "sweep", "agent", "runs"))
+            data = self.transport.call("GetAgentRuns", AGENT_RUNS, variables)
+            nodes = _read_nodes(_find(data, "GetAgentRuns", "project", "sweep", "agent", "runs"))
         except WandbError as error:
-            if error.transient:
+            if error.is_transient:
                 raise
-            nodes = self._runs({"sweep": self.sweep_id})
+            nodes = self._fetch_runs({"sweep": self.sweep_id})
         pending = [node for node in nodes if str(node.get("state")).lower() in ("pending", "queued")]
-        return [self._whole(node) for node in pending]
+        return [PendingRun(str(node["name"]), self._fetch_args(node)) for node in pending]
 
-    def run_state(self, run_id: str, *, patient: bool = True) -> str | None:
-        """The state of a run; None: W&B knows none of that id. Not ``patient``: asked once."""
-        node = self._named_run(run_id, patient=patient)
+    def fetch_run_state(self, run_id: str, *, retry: bool = True) -> str | None:
+        """Return the state of a run; None: W&B does not know it. Without ``retry``, ask once."""
+        node = self._fetch_run(run_id, retry=retry)
         return str(node.get("state")).lower() if node else None
 
-    def _named_run(self, run_id: str, *, patient: bool = True) -> Mapping[str, Any] | None:
-        """As W&B lists it; where a server knows no such filter, among the sweep's newest."""
-        of_sweep = {"sweep": self.sweep_id}
-        try:
-            nodes = self._runs(of_sweep, {"name": run_id}, patient=patient)
-        except WandbError as error:
-            if error.status != 400:
-                raise
-            nodes = []
-        nodes = nodes or self._runs(of_sweep, patient=patient)
-        return next((node for node in nodes if node["name"] == run_id), None)
+    def can_resume(self, run_id: str) -> bool:
+        """Return whether wandb can resume a run that has started.
 
-    def resumes(self, run_id: str) -> bool:
-        """Whether wandb can go on with a run that was begun: it asks for this first, and gives up if it is refused."""
+        wandb's client asks the same question before it resumes, and gives up if the server refuses it.
+        """
         variables = {**self._place, "name": run_id}
         try:
-            return bool(self.wire.once("RunResumeStatus", RESUME_STATUS, variables).data.get("model"))
+            return bool(self.transport.call_once("RunResumeStatus", RESUME_STATUS, variables).data.get("model"))
         except WandbError as error:
             log.info("%s", error)
-            return error.transient
+            return error.is_transient
 
-    def state(self) -> str | None:
-        """RUNNING, PAUSED, FINISHED, CANCELED, PENDING or UNKNOWN; None: there is no such sweep."""
+    def fetch_state(self) -> str | None:
+        """Return RUNNING, PAUSED, FINISHED, CANCELED, PENDING or UNKNOWN; None: there is no such sweep."""
         try:
-            sweep = self._sweep()
+            sweep = self._fetch_sweep()
         except WandbError as error:
-            if error.transient or error.status in (401, 403):
+            if error.is_transient or error.status in (401, 403):
                 raise
-            return None if error.status == 404 else "UNKNOWN"  # a server that does not tell
-        return _state_of(sweep) if sweep else None
+            return None if error.status == 404 else "UNKNOWN"  # the server does not know the query
+        return _read_state(sweep) if sweep else None
 
-    def config(self) -> dict[str, Any] | None:
-        """The sweep's configuration as W&B has it; None: there is no such sweep."""
-        sweep = self._sweep()
+    def fetch_config(self) -> dict[str, Any] | None:
+        """Return the sweep's configuration as W&B stores it; None: there is no such sweep."""
+        sweep = self._fetch_sweep()
         if sweep is None:
             return None
         import yaml
@@ -152,85 +148,98 @@ class SweepClient:
         return config
 
     def is_paused(self) -> bool:
-        """As ``state``, but asked once, and at most every ``_GLANCE_S``; while W&B is in trouble: no."""
-        if time.monotonic() - self._glanced > _GLANCE_S:
-            self._glanced = time.monotonic()
+        """Return whether the sweep is paused; False while W&B fails. Asks at most every ``_PAUSE_CHECK_S``, once."""
+        if time.monotonic() - self._pause_checked > _PAUSE_CHECK_S:
+            self._pause_checked = time.monotonic()
             try:
-                sweep = _sweep_in(self.wire.once("GetSweep", SWEEP, self._named()).data)
-                self._paused = sweep is not None and _state_of(sweep) == "PAUSED"
+                sweep = _read_sweep(self.transport.call_once("GetSweep", SWEEP, self._name_sweep()).data)
+                self._paused = sweep is not None and _read_state(sweep) == "PAUSED"
             except WandbError as error:
                 log.info("%s", error)
                 self._paused = False
         return self._paused
 
-    def _sweep(self) -> Mapping[str, Any] | None:
-        return _sweep_in(self.wire.call("GetSweep", SWEEP, self._named()))
-
-    def _named(self) -> dict[str, Any]:
-        return {"name": self.sweep_id, **self._place}
-
     def set_state(self, state: str) -> None:
-        """Order W&B to run, pause, finish or cancel the sweep, as ``wandb sweep --pause`` and its like do."""
+        """Set the sweep's state to RUNNING, PAUSED, FINISHED or CANCELED, as ``wandb sweep --pause`` and others do."""
         entity, project = self._place["entity"], self._place["project"]
-        sweep = self._sweep()
+        sweep = self._fetch_sweep()
         if sweep is None:
             raise WandbError(f"W&B has no sweep {entity}/{project}/{self.sweep_id}", 404)
         variables = {"id": sweep["id"], "state": state, "entityName": entity, "projectName": project}
-        self.wire.call("UpsertSweep", SET_STATE, variables)
-        self._glanced = -math.inf
+        self.transport.call("UpsertSweep", SET_STATE, variables)
+        self._pause_checked = -math.inf
 
-    def _whole(self, node: Mapping[str, Any]) -> RunState:
-        config = node.get("config")
-        if config is None:  # some servers list agents' runs without it
-            config = (self._named_run(node["name"]) or {}).get("config")
-        args = _json(config) if isinstance(config, str) else config
-        return RunState(str(node["name"]), str(node["state"]).lower(), _own(args if isinstance(args, dict) else {}))
+    def _fetch_sweep(self) -> Mapping[str, Any] | None:
+        return _read_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()))
 
-    def _runs(self, *filters: Mapping[str, Any], patient: bool = True) -> list[Mapping[str, Any]]:
+    def _name_sweep(self) -> dict[str, Any]:
+        return {"name": self.sweep_id, **self._place}
+
+    def _fetch_run(self, run_id: str, *, retry: bool = True) -> Mapping[str, Any] | None:
+        """Return a run by its id; if the server has no such filter, look among the sweep's newest."""
+        of_sweep = {"sweep": self.sweep_id}
+        try:
+            nodes = self._fetch_runs(of_sweep, {"name": run_id}, retry=retry)
+        except WandbError as error:
+            if error.status != 400:
+                raise
+            nodes = []
+        nodes = nodes or self._fetch_runs(of_sweep, retry=retry)
+        return next((node for node in nodes if node["name"] == run_id), None)
+
+    def _fetch_runs(self, *filters: Mapping[str, Any], retry: bool = True) -> list[Mapping[str, Any]]:
         variables: dict[str, Any] = {**self._place, "filters": json.dumps({"$and": list(filters)})}
-        variables |= {"order": "-created_at", "perPage": _RUNS_LOOKED_AT, "cursor": None}
-        wire = self.wire
-        data = wire.call("Runs", RUNS, variables) if patient else wire.once("Runs", RUNS, variables).data
-        return _nodes((data.get("project") or {}).get("runs"))
+        variables |= {"order": "-created_at", "perPage": _PAGE_SIZE, "cursor": None}
+        transport = self.transport
+        data = transport.call("Runs", RUNS, variables) if retry else transport.call_once("Runs", RUNS, variables).data
+        return _read_nodes((data.get("project") or {}).get("runs"))
+
+    def _fetch_args(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        config = node.get("config")
+        if config is None:  # some servers list the runs of agents without it
+            config = (self._fetch_run(node["name"]) or {}).get("config")
+        args = _parse_json(config) if isinstance(config, str) else config
+        return _drop_own_keys(args if isinstance(args, dict) else {})
 
 
-def complete_login(wire: Wire) -> Login:
-    """The wire's login with its entity; where none is set, the account's own."""
-    login = wire.login
+def complete_login(transport: Transport) -> Login:
+    """Return the transport's login with entity and project; if no entity is set, the account's default is taken."""
+    login = transport.login
     if login.entity is None:
-        viewer = wire.call("Viewer", VIEWER, {}).get("viewer") or {}
+        viewer = transport.call("Viewer", VIEWER, {}).get("viewer") or {}
         login = replace(login, entity=viewer.get("entity") or viewer.get("username"))
     if not login.entity:
         raise WandbError("W&B names no default entity for this account; set WANDB_ENTITY", 403)
     return replace(login, project=login.project or "uncategorized")
 
 
-def read_command(raw: Any) -> Command | None:
-    """A command as W&B wrote it; None: one that we do not know, which is no reason to end an agent."""
+def parse_command(raw: Any) -> AgentCommand | None:
+    """Return a command as W&B wrote it; None: an unknown one, which agents ignore."""
     if not isinstance(raw, dict) or raw.get("type") not in ("run", "resume", "stop", "exit"):
         return None
-    return Command(raw["type"], str(raw.get("run_id") or ""), _own(raw.get("args") or {}))
+    return AgentCommand(raw["type"], str(raw.get("run_id") or ""), _drop_own_keys(raw.get("args") or {}))
 
 
-def values_of(args: Mapping[str, Any]) -> dict[str, Any]:
+def read_values(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a run's ``args`` by name."""
     return {name: arg["value"] if isinstance(arg, dict) and "value" in arg else arg for name, arg in args.items()}
 
 
-def _sweep_in(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _read_sweep(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return (data.get("project") or {}).get("sweep")
 
 
-def _state_of(sweep: Mapping[str, Any]) -> str:
+def _read_state(sweep: Mapping[str, Any]) -> str:
     state = str(sweep.get("state") or "UNKNOWN").upper()
     return "CANCELED" if state == "CANCELLED" else state
 
 
-def _own(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: arg for name, arg in args.items() if name not in ("_wandb", "wandb_version")}
+def _drop_own_keys(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: arg for name, arg in args.items() if name not in OWN_KEYS}
 
 
-def _found(data: Any, operation: str, *path: str) -> Any:
-    """What stands at ``path`` in a reply. Raises WandbError where nothing does."""
+def _find(data: Any, operation: str, *path: str) -> Any:
+    """Return the value at ``path`` in a reply. Raises WandbError if there is none."""
     for key in path:
         data = data.get(key) if isinstance(data, Mapping) else None
     if data is None:
@@ -238,19 +247,20 @@ def _found(data: Any, operation: str, *path: str) -> Any:
     return data
 
 
-def _json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
         return None
 
 
-def _listed(commands: Any) -> Sequence[Any]:
-    found = _json(commands) if isinstance(commands, str) else commands
+def _read_list(commands: Any) -> Sequence[Any]:
+    """Return a heartbeat's commands, which are JSON text at W&B and a list at other servers."""
+    found = _parse_json(commands) if isinstance(commands, str) else commands
     return found if isinstance(found, list) else []
 
 
-def _nodes(connection: Any) -> list[Mapping[str, Any]]:
+def _read_nodes(connection: Any) -> list[Mapping[str, Any]]:
     edges = connection.get("edges") if isinstance(connection, Mapping) else None
     nodes = [edge.get("node") for edge in edges or [] if isinstance(edge, Mapping)]
     return [node for node in nodes if isinstance(node, Mapping) and node.get("name")]

@@ -38,4 +38,4 @@ def has_vanished(client: SweepClient, entry: Entry) -> bool:
     process = entry.newest.process
     if is_here(process) or is_dead(process):
         return is_dead(process)
-    return client.run_state(entry.run_id) in ("crashed", "failed", "killed")
+    return client.fetch_run_state(entry.run_id) in ("crashed", "failed", "killed")

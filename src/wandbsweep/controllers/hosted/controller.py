@@ -19,13 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from wandbsweep.controllers.completion import Completion
-from wandbsweep.controllers.hosted.agents import Desk, Slot
-from wandbsweep.controllers.hosted.client import Command, SweepClient, complete_login, values_of
+from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
+from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient, complete_login, read_values
 from wandbsweep.controllers.hosted.completion import ORDERS, has_vanished, why_over
-from wandbsweep.controllers.hosted.decode import restored
+from wandbsweep.controllers.hosted.decode import decode_params
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, Entry, TrialLog, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
-from wandbsweep.controllers.hosted.transport import Patience, Wire
+from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
+from wandbsweep.retry import Backoff
 from wandbsweep.search.make import find_cap
 from wandbsweep.settings import MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -61,7 +62,7 @@ class HostedController:
         directory: Path | None = None,
         trial_log: TrialLog | None = None,
         heartbeat_s: float = HEARTBEAT_S,
-        patience: Patience | None = None,
+        backoff: Backoff = BACKOFF,
         max_attempts: int = MAX_ATTEMPTS,
         max_failures: int | None = None,
         make_writer: MakeWriter | None = RunWriter,
@@ -69,11 +70,11 @@ class HostedController:
     ) -> None:
         self.spec = spec
         self.sweep_id = sweep_id
-        wire = Wire(login or read_login(entity=entity, project=project), patience or Patience())
-        wire.login = complete_login(wire)
-        self.login = wire.login
-        self._client = SweepClient(wire, sweep_id)
-        self._desk = Desk(self._client, heartbeat_s=heartbeat_s)
+        transport = Transport(login or read_login(entity=entity, project=project), backoff)
+        transport.login = complete_login(transport)
+        self.login = transport.login
+        self._client = SweepClient(transport, sweep_id)
+        self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
         path = directory / HOSTED_LOG if directory else None
         self.log = trial_log or TrialLog(path, metric=spec.metric.name if spec.metric else None)
         self._files = directory / HIDDEN / "wandb" if directory else None
@@ -100,7 +101,7 @@ class HostedController:
 
     def state(self) -> str | None:
         """W&B's: RUNNING, PAUSED, FINISHED, CANCELED; None: the sweep was deleted."""
-        return self._client.state()
+        return self._client.fetch_state()
 
     @property
     def command(self) -> str:
@@ -136,40 +137,40 @@ class HostedController:
     def ask(self, agent: str) -> Trial | None:
         """The next trial; waits while the sweep is paused, or while W&B cannot be reached.
 
-        Raises WandbError when it could not be reached for as long as ``patience`` says, or refuses us.
+        Raises WandbError when it could not be reached for as long as ``backoff`` says, or refuses us.
         """
         if (over := why_over("RUNNING", self.log.entries(), cap=None, given_up=self._max_failures)) is not None:
             log.warning("No more trials are asked for: %s.", over.reason)
             return None
-        slot = self._desk.take(agent)
+        session = self._agents.acquire(agent)
         try:
-            trial = self._lost(slot) or self._given(slot)
+            trial = self._lost(session) or self._given(session)
         except BaseException:
-            self._desk.give_back(slot)
+            self._agents.release(session)
             raise
         if trial is None:
-            self._desk.give_back(slot)
+            self._agents.release(session)
         return trial
 
-    def _given(self, slot: Slot) -> Trial | None:
+    def _given(self, session: AgentSession) -> Trial | None:
         """What W&B gives; where it gives nothing, what our agents released and W&B did not give out again."""
         refused: set[str] = set()
         while True:
-            command = self._desk.next_command(slot, self._taken)
+            command = self._agents.request_command(session, self._taken)
             if command is None:
-                return self._lost(slot, everywhere=True)
-            entry = self._claim(command, slot.name)
+                return self._lost(session, everywhere=True)
+            entry = self._claim(command, session.name)
             if entry is not None:
-                return self._open(slot, entry, begun=command.type == "resume")
+                return self._open(session, entry, begun=command.type == "resume")
             if command.run_id in refused:  # W&B gives out again and again what somebody has
-                self._desk.pause()
+                self._agents.wait()
             refused.add(command.run_id)
 
     def _taken(self) -> set[str]:
         return {entry.run_id for entry in self.log.entries() if entry.newest.state != "queued"}
 
-    def _claim(self, command: Command, agent: str) -> Entry | None:
-        params = restored(self.spec.parameters, values_of(command.args))
+    def _claim(self, command: AgentCommand, agent: str) -> Entry | None:
+        params = decode_params(self.spec.parameters, read_values(command.args))
         resumed = command.type == "resume"
         entry = self.log.claim(command.run_id, command.args, params, agent, resumed=resumed)
         if entry is None and resumed:  # W&B saw it preempted, and its agent could not say so
@@ -178,7 +179,7 @@ class HostedController:
                 return self.log.take_over(known, agent)
         return entry
 
-    def _lost(self, slot: Slot, *, everywhere: bool = False) -> Trial | None:
+    def _lost(self, session: AgentSession, *, everywhere: bool = False) -> Trial | None:
         """A trial of ours whose process died: W&B waits for minutes, and then gives it to nobody.
 
         ``everywhere``: also those of other machines, and those that were released and W&B did not give out again.
@@ -193,15 +194,15 @@ class HostedController:
                     continue
             elif attempt.state != "queued" or not (attempt.ours or everywhere):
                 continue
-            if trial := self._again(slot, entry):
+            if trial := self._again(session, entry):
                 return trial
         return None
 
-    def _again(self, slot: Slot, entry: Entry) -> Trial | None:
-        claimed = self.log.take_over(entry, slot.name)
-        return None if claimed is None else self._open(slot, claimed)
+    def _again(self, session: AgentSession, entry: Entry) -> Trial | None:
+        claimed = self.log.take_over(entry, session.name)
+        return None if claimed is None else self._open(session, claimed)
 
-    def _open(self, slot: Slot, entry: Entry, *, begun: bool = False) -> Trial:
+    def _open(self, session: AgentSession, entry: Entry, *, begun: bool = False) -> Trial:
         """``begun``: whether somebody has written to the run before, here or elsewhere."""
         attempt = len(entry.attempts)
         assert self.login.entity is not None
@@ -214,9 +215,9 @@ class HostedController:
             args=entry.args,
             name=entry.run_id if self._elsewhere else f"{self.sweep_id}-{entry.number}",
             attempt=attempt,
-            resumes=(attempt > 1 or begun) and self._client.resumes(entry.run_id),
+            resumes=(attempt > 1 or begun) and self._client.can_resume(entry.run_id),
         )
-        self._desk.begun(slot, entry.run_id)
+        self._agents.start_run(session, entry.run_id)
         with self._lock:
             self._live[entry.newest.key] = LiveRun(run, self._client, self.log, entry, self._make_writer, self._files)
         trial = Trial(entry.number, entry.params, attempt=attempt, key=entry.newest.key)
@@ -250,7 +251,7 @@ class HostedController:
 
     def _decision(self, trial: Trial) -> Decision:
         live = self._live.get(trial.key)
-        reason = self._desk.stop_reason(live.run.run_id) if live else ""
+        reason = self._agents.find_stop_reason(live.run.run_id) if live else ""
         return Decision(stop=True, reason=reason) if reason else CONTINUE
 
     # -- closing ------------------------------------------------------------------------------------------------
@@ -301,7 +302,7 @@ class HostedController:
         self.log.end(key, state, reason, value, ours=ours)
         with self._lock:
             self._live.pop(key, None)
-        self._desk.ended(entry.run_id)
+        self._agents.end_run(entry.run_id)
 
     def _finish(self, key: int, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
         if live := self._live.get(key):
@@ -309,8 +310,8 @@ class HostedController:
 
     def close(self) -> None:
         """Runs that were given to agents here and not begun are left to the sweep's other agents."""
-        self._desk.close()
-        for command in self._desk.leftovers(self._taken):
+        self._agents.close()
+        for command in self._agents.take_backlog(self._taken):
             if entry := self._claim(command, ""):
                 self.log.end(entry.newest.key, "queued", "its agent ended before it began", ours=True)
 

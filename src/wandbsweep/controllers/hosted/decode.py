@@ -1,7 +1,7 @@
-"""Parameter values as the sweep file means them, from what came over W&B's wire.
+"""Decode parameter values from W&B's JSON to the types of the sweep file.
 
-JSON has text keys only, and servers written in other languages make 1 of 1.0. What is listed in the sweep file is
-given out as it stands there.
+JSON turns the keys of mappings into text, and servers written in other languages send 1 for 1.0. A value that the
+sweep file lists is returned as it is written there.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import Any
 from wandbsweep.spec.distributions import Parameter
 
 
-def restored(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat: ``values`` by dotted name, nested ones unfolded where the sweep has parameters below them.
-
-    Constants are there even if W&B does not repeat them.
-    """
-    flat = flattened(values, parameters)
+def decode_params(parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` by dotted name, with the types of ``parameters``; constants that W&B left out are added."""
+    flat = flatten_params(values, parameters)
     flat |= {name: p.value for name, p in parameters.items() if p.distribution == "constant" and name not in flat}
-    return {name: _restored(parameters[name], v) if name in parameters else v for name, v in flat.items()}
+    return {name: _decode_value(parameters[name], v) if name in parameters else v for name, v in flat.items()}
 
 
-def flattened(values: Mapping[str, Any], parameters: Mapping[str, Parameter], above: str = "") -> dict[str, Any]:
-    """W&B gives nested parameters as nested mappings; a mapping that is one parameter's value stays whole."""
+def flatten_params(values: Mapping[str, Any], parameters: Mapping[str, Parameter], prefix: str = "") -> dict[str, Any]:
+    """Return nested parameters, which W&B sends as nested mappings, by dotted name.
+
+    A mapping that is the value of one parameter stays a mapping.
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{above}{key}"
+        name = f"{prefix}{key}"
         if name not in parameters and isinstance(value, Mapping):
-            found |= flattened(value, parameters, f"{name}.")
+            found |= flatten_params(value, parameters, f"{name}.")
         else:
             found[name] = value
     return found
 
 
-def _restored(parameter: Parameter, value: Any) -> Any:
+def _decode_value(parameter: Parameter, value: Any) -> Any:
     if parameter.distribution == "constant":
         return copy.deepcopy(parameter.value)
     if parameter.values is not None:
-        return _listed(parameter.values, value)
+        return _match_choice(parameter.values, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if parameter.distribution == "int_uniform" or isinstance(parameter.q, int):
@@ -48,13 +48,13 @@ def _restored(parameter: Parameter, value: Any) -> Any:
     return float(value)
 
 
-def _listed(choices: tuple[Any, ...], value: Any) -> Any:
-    """The choice that ``value`` is: written the same in JSON, else equal, and of one kind."""
-    text = _written(value)
-    same = [choice for choice in choices if _written(choice) == text]
+def _match_choice(choices: tuple[Any, ...], value: Any) -> Any:
+    """Return the choice with the same JSON as ``value``, else an equal one, else ``value``; true never matches 1."""
+    text = _normalize_json(value)
+    same = [choice for choice in choices if _normalize_json(choice) == text]
     equal = [choice for choice in choices if isinstance(choice, bool) == isinstance(value, bool) and choice == value]
     return copy.deepcopy((same or equal or [value])[0])
 
 
-def _written(value: Any) -> str:
-    return json.dumps(json.loads(json.dumps(value)), sort_keys=True)  # keys are text only once they are in JSON
+def _normalize_json(value: Any) -> str:
+    return json.dumps(json.loads(json.dumps(value)), sort_keys=True)  # the inner round trip makes keys text

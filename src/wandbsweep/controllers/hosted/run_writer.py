@@ -1,4 +1,4 @@
-"""Who writes the run of a trial: its training, or, where that does not, the agent, from what was reported."""
+"""Decide who writes the run of a trial: its training, or else the agent, from what the trial reports."""
 
 from __future__ import annotations
 
@@ -18,22 +18,27 @@ from wandbsweep.wandb_runs.sweep_run import SweepRun
 
 log = logging.getLogger(__name__)
 
-_LIVE = ("running", "pending", "preempting", None)
+_UNFINISHED = ("running", "pending", "preempting", None)
+"""States of a run that its training has not ended; None: W&B does not know the run yet."""
 
 
-class Writer(Protocol):
-    """Whatever writes a run's history; ``wandb_runs.writer.RunWriter`` does."""
+class HistoryWriter(Protocol):
+    """Writes a run's history; ``wandb_runs.writer.RunWriter`` does."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
     def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None: ...
 
 
-MakeWriter = Callable[[SweepRun, Path], Writer]
+MakeWriter = Callable[[SweepRun, Path], HistoryWriter]
 
 
 class LiveRun:
-    """The run of an attempt that is open here. ``place``: where a writer may leave files."""
+    """The run of an attempt that is open in this process.
+
+    The first report decides who writes the run: if its training has not called ``wandb.init()`` by then, the agent
+    does. The training may run in another process, so W&B is asked whether the run has started.
+    """
 
     def __init__(
         self,
@@ -42,42 +47,58 @@ class LiveRun:
         trial_log: TrialLog,
         entry: Entry,
         make_writer: MakeWriter | None,
-        place: Path | None,
+        directory: Path | None,
     ) -> None:
+        """Args:
+        run: The run at W&B.
+        client: The sweep's client.
+        trial_log: Records that the agent writes the run, for later attempts.
+        entry: The trial.
+        make_writer: Starts a writer; None: the agent never writes runs.
+        directory: Where a writer may leave files; None: the system's temporary directory.
+        """
         self.run = run
         self._client = client
         self._log = trial_log
         self._entry = entry
         self._make_writer = make_writer
-        self._place = place or Path(tempfile.gettempdir())
+        self._directory = directory or Path(tempfile.gettempdir())
         self._key = entry.newest.key
-        self._writer: Writer | None = None
-        self._asked = False
+        self._writer: HistoryWriter | None = None
+        self._decided = False
         self._rows: list[tuple[int, Mapping[str, float]]] = []
         self._lock = threading.Lock()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write ``metrics``, unless the training does; as long as W&B does not tell, they are kept."""
+        """Write ``metrics``, unless the training writes the run; rows are kept until W&B says which it is."""
         with self._lock:
             self._rows.append((step, metrics))
-            if not self._asked:
+            if not self._decided:
                 ours = self._is_ours()
                 if ours is None:
                     return
-                self._asked = True
+                self._decided = True
                 if ours:
-                    self._begin()
+                    self._start_writer()
             self._write_rows()
 
     def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
-        """End the run at W&B, where its training has not: it would be pending, or running, for ever."""
+        """End the run at W&B if its training has not: else it would stay pending, or running, for ever.
+
+        Args:
+            exit_code: The status that W&B shows.
+            stopped: Why the sweep stopped the trial early; empty: it did not.
+            preempted: Whether W&B is to give the run out again.
+        """
         if self._make_writer is None:
             return
         with self._lock:
             try:
-                if self._writer is None and (state := self._client.run_state(self.run.run_id)) in _LIVE:
-                    begun = state not in ("pending", None)
-                    self._begin(resumes=begun and self._client.resumes(self.run.run_id))
+                if self._writer is None:
+                    state = self._client.fetch_run_state(self.run.run_id)
+                    if state in _UNFINISHED:
+                        started = state not in ("pending", None)
+                        self._start_writer(resumes=started and self._client.can_resume(self.run.run_id))
             except WandbError as error:
                 log.warning("The run %s could not be ended at W&B: %s", self.run.run_id, error)
             self._write_rows()
@@ -92,22 +113,22 @@ class LiveRun:
         self._rows.clear()
 
     def _is_ours(self) -> bool | None:
-        """Whether nobody else began the run; None: W&B does not say now."""
+        """Return whether the agent writes the run; None: W&B does not answer now."""
         if self._make_writer is None or find_active_run() == self.run.run_id:
             return False
-        if self._entry.writes:
+        if self._entry.writes:  # an earlier attempt's agent wrote it, so its training does not
             return True
         try:
-            return self._client.run_state(self.run.run_id, patient=False) != "running"
+            return self._client.fetch_run_state(self.run.run_id, retry=False) != "running"
         except WandbError as error:
             log.info("%s", error)
             return None
 
-    def _begin(self, *, resumes: bool = False) -> None:
+    def _start_writer(self, *, resumes: bool = False) -> None:
         assert self._make_writer is not None
         try:
             run = replace(self.run, resumes=self.run.resumes or resumes)
-            self._writer = self._make_writer(run, self._place)
+            self._writer = self._make_writer(run, self._directory)
         except Exception as error:  # wandb's own exceptions are partly private; the trial must not fail for them
             reason = " ".join(str(error).split())
             log.warning("The run %s cannot be written: %s: %s", self.run.run_id, type(error).__name__, reason)
