@@ -6,7 +6,7 @@ import pytest
 
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.cli import main as cli
-from wandbsweep.results import liveness as attendance
+from wandbsweep.results.liveness import _format_age
 
 SPEC = load_sweep(
     {
@@ -41,7 +41,7 @@ def test_pause_and_resume(sweep, said):
     controller, _ = sweep
     assert said("pause") == "abcd1234: paused; 1 trial still to finish\n"
     assert not controller.ready("a")
-    assert "Paused; go on with: wandbsweep resume abcd1234" in said("status")
+    assert "Paused; resume with: wandbsweep resume abcd1234" in said("status")
     assert said("resume") == "abcd1234: running\n"
     assert controller.ready("a")
 
@@ -74,13 +74,13 @@ def test_an_order_to_no_sweep(said, tmp_path, monkeypatch):
 
 def test_status_tells_whether_anybody_is_there(sweep, said):
     controller, _ = sweep
-    assert "No agent lives" not in said("status")
+    assert "No agent is running" not in said("status")
     assert json.loads(said("status", "--json"))["alive"]
     controller.close()
-    assert "No agent lives" in said("status")
+    assert "No agent is running" in said("status")
     assert not json.loads(said("status", "--json"))["alive"]
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(12.3, "12 s"), (150, "2 min"), (7300, "2 h"), (200_000, "2 d")])
 def test_how_long_ago(seconds, shown):
-    assert attendance._ago(seconds) == shown
+    assert _format_age(seconds) == shown

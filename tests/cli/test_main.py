@@ -263,4 +263,4 @@ def test_watching_ends_with_the_sweep(controller, said):
     sweep.close()  # else it might ask for another trial
     told = said("status", "--watch")
     assert told.count("abcd1234") == 2
-    assert "No agent lives" in told
+    assert "No agent is running" in told

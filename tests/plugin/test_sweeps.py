@@ -291,7 +291,7 @@ class TestGoingOn:
         place.mkdir(parents=True)
         start = [sys.executable, script.format(cwd=app.directory), "-m", "hydra/sweeper=wandbsweep"]
         ended = app.shell([*start, "sweep=random", "hydra.sweeper.count=2", "hydra.sweeper.agents=1"])
-        (command,) = re.findall(r"Go on with:\n  (.*)", ended.err)
+        (command,) = re.findall(r"Resume with:\n  (.*)", ended.err)
         if script == "app.py":
             assert "hydra.sweep.dir" not in command
             command = f"cd {app.directory} && {command}"
@@ -365,7 +365,7 @@ class TestGoingOn:
         assert process.returncode == 130
         assert "Traceback" not in err
         assert app.states() == ["finished", "queued"]
-        (command_to_join,) = re.findall(r"Go on with:\n  (.*)", err)
+        (command_to_join,) = re.findall(r"Resume with:\n  (.*)", err)
         (app.directory / "hang").unlink()
         assert app.shell(command_to_join).status == 0
         assert app.states() == ["finished"] * 6

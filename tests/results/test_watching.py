@@ -13,12 +13,12 @@ from wandbsweep.cli import main as cli
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal import watching
-from wandbsweep.results.terminal.watching import Picture, eta, follow, sparkline, watch
+from wandbsweep.results.terminal.watching import SweepPanel, draw_sparkline, estimate_remaining, follow, watch
 
 
-def drawn(results, total=30, width=80, height=24, remarks=()):
+def drawn(results, total=30, width=80, height=24, notes=()):
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
-    console.print(Picture(results, total, time.time(), remarks))
+    console.print(SweepPanel(results, total, time.time(), notes))
     return console.file.getvalue()
 
 
@@ -72,8 +72,8 @@ def test_it_is_no_higher_than_the_terminal(tmp_path, height, agents):
 
 
 def test_nobody_there(running):
-    text = drawn(running, remarks=["No agent lives. Go on with:\n  python train.py"])
-    assert "No agent lives. Go on with:" in text
+    text = drawn(running, notes=["No agent is running. Resume with:\n  python train.py"])
+    assert "No agent is running. Resume with:" in text
     assert " left (" not in text  # nobody works, so nothing ends
 
 
@@ -92,17 +92,17 @@ def trial(number, state, agent="a", seconds=10.0):
 def test_eta(tmp_path):
     spec = load_sweep(PLAIN)
     trials = [trial(0, "finished"), trial(1, "stopped", seconds=20), trial(2, "running"), trial(3, "running", "b")]
-    found = eta(SweepData(tmp_path, spec, trials), 10)
+    found = estimate_remaining(SweepData(tmp_path, spec, trials), 10)
     assert found.seconds == pytest.approx(8 * 15 / 2)
     assert found.basis == "the last 2 trials took 15.0 s each, 2 agents"
-    assert eta(SweepData(tmp_path, spec, trials), None) is None
-    assert eta(SweepData(tmp_path, spec, trials[:2]), 10) is None
+    assert estimate_remaining(SweepData(tmp_path, spec, trials), None) is None
+    assert estimate_remaining(SweepData(tmp_path, spec, trials[:2]), 10) is None
 
 
 def test_doctests():
     assert doctest.testmod(watching).failed == 0
-    assert len(sparkline([float(i) for i in range(1000)], 16)) == 16
-    assert sparkline([]) == sparkline([float("inf")]) == ""
+    assert len(draw_sparkline([float(i) for i in range(1000)], 16)) == 16
+    assert draw_sparkline([]) == draw_sparkline([float("inf")]) == ""
 
 
 def test_it_ends_with_the_sweep(running):
@@ -120,8 +120,8 @@ def test_an_agent_between_two_trials_is_waited_for(tmp_path):
     controller.complete(controller.ask("a"), Outcome.finished())
     reader = SweepReader(tmp_path)
     seen = []
-    for results, standing in follow(reader.read, every_s=0.01):
-        seen.append((len(results.trials), standing.alive))
+    for results, liveness in follow(reader.read, every_s=0.01):
+        seen.append((len(results.trials), liveness.is_alive))
         if len(results.trials) == 1:
             controller.complete(controller.ask("a"), Outcome.finished())
     controller.close()
@@ -134,7 +134,7 @@ def test_what_a_vanished_sweep_says(tmp_path):
     controller.close()
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     watch(SweepReader(tmp_path).read, console, every_s=0)
-    assert "No agent lives." in console.file.getvalue()
+    assert "No agent is running." in console.file.getvalue()
 
 
 def test_in_a_pipe_it_is_lines(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from wandbsweep.results.trial_json import format_trial_json
 from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
-    from wandbsweep.results.liveness import Attendance
+    from wandbsweep.results.liveness import Liveness
 
 _WATCH_S = 2.0
 _TOP = 50  # trials that a terminal shows
@@ -52,19 +52,19 @@ def _drop_output() -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    from wandbsweep.results.liveness import attendance
-    from wandbsweep.results.terminal.tables import console
+    from wandbsweep.results.liveness import find_liveness
+    from wandbsweep.results.terminal.tables import make_console
     from wandbsweep.results.terminal.watching import follow, watch
 
     reader = SweepReader(named(options))
     if not options.watch:
         results = reader.read()
-        _show_status(results, attendance(results), as_json=options.json)
+        _show_status(results, find_liveness(results), as_json=options.json)
     elif sys.stdout.isatty() and not options.json:
-        watch(reader.read, console(), every_s=_WATCH_S)
+        watch(reader.read, make_console(), every_s=_WATCH_S)
     else:
-        for results, standing in follow(reader.read, every_s=_WATCH_S):
-            _show_status(results, standing, as_json=options.json, indent=None)
+        for results, liveness in follow(reader.read, every_s=_WATCH_S):
+            _show_status(results, liveness, as_json=options.json, indent=None)
     return 0
 
 
@@ -73,10 +73,10 @@ def table(options: argparse.Namespace) -> int:
     if options.json:
         _print_json([format_trial_json(results, trial) for trial in results.ranked[: options.top or None]])
         return 0
-    from wandbsweep.results.terminal.tables import console, print_leaderboard
+    from wandbsweep.results.terminal.tables import make_console, print_leaderboard
 
     top = options.top if options.top is not None or not sys.stdout.isatty() else _TOP
-    print_leaderboard(results, console(), top=top or None, hint="; --top 0 for all" if options.top is None else "")
+    print_leaderboard(results, make_console(), top=top or None, hint="; --top 0 for all" if options.top is None else "")
     return 0
 
 
@@ -98,25 +98,30 @@ def best(options: argparse.Namespace) -> int:
         for winner in results.front if results.spec.metrics else [trial]:
             print(shlex.join(results.overrides(winner)))
     else:
-        from wandbsweep.results.terminal.tables import console, print_best
+        from wandbsweep.results.terminal.tables import make_console, print_best
 
-        print_best(results, console())
+        print_best(results, make_console())
     return 0
 
 
-def _show_status(results: SweepData, standing: Attendance | None, *, as_json: bool, indent: int | None = 2) -> None:
+def _show_status(results: SweepData, liveness: Liveness | None, *, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
-        _print_json(_status_json(results, standing), indent=indent)
+        _print_json(_status_json(results, liveness), indent=indent)
         return
-    from wandbsweep.results.liveness import describe
-    from wandbsweep.results.terminal.tables import state_line
-    from wandbsweep.results.terminal.watching import headline
+    from wandbsweep.results.liveness import describe_liveness
+    from wandbsweep.results.terminal.tables import format_progress
+    from wandbsweep.results.terminal.watching import format_headline
 
-    lines = [headline(results), str(results.directory), state_line(results, results.cap), *describe(results, standing)]
+    lines = [
+        format_headline(results),
+        str(results.directory),
+        format_progress(results, results.cap),
+        *describe_liveness(results, liveness),
+    ]
     print("\n".join(lines), flush=True)
 
 
-def _status_json(results: SweepData, standing: Attendance | None) -> dict[str, Any]:
+def _status_json(results: SweepData, liveness: Liveness | None) -> dict[str, Any]:
     spec, best = results.spec, results.best
     return {
         "sweep_id": results.sweep_id,
@@ -130,7 +135,7 @@ def _status_json(results: SweepData, standing: Attendance | None) -> dict[str, A
         "trials": len(results.trials),
         "counts": results.counts,
         "best": None if best is None else _best_json(results, best),
-        **({"order": standing.order, "over": standing.over, "alive": standing.alive} if standing else {}),
+        **({"order": liveness.command, "over": liveness.completion, "alive": liveness.is_alive} if liveness else {}),
     }
 
 

@@ -63,7 +63,7 @@ def _changes(read: Callable[[], SweepData], done: threading.Event) -> Iterator[S
 def _lines(
     read: Callable[[], SweepData], total: int | None, done: threading.Event, notes: Notes = lambda results: ()
 ) -> None:
-    from wandbsweep.results.terminal.tables import state_line
+    from wandbsweep.results.terminal.tables import format_progress
 
     reported = {trial.number for trial in read().trials if trial.state in ENDED}
     for results in _changes(read, done):
@@ -72,7 +72,7 @@ def _lines(
             reported.add(trial.number)
             print(f"trial {trial.number} {describe(trial, results)}", file=sys.stderr)
         if fresh:
-            print(state_line(results, total), file=sys.stderr, flush=True)
+            print(format_progress(results, total), file=sys.stderr, flush=True)
             for note in notes(results):
                 print(f"Note: {note}", file=sys.stderr, flush=True)
 
@@ -95,7 +95,7 @@ def _bar(
     )
     from rich.table import Column
 
-    from wandbsweep.results.terminal.tables import state_line
+    from wandbsweep.results.terminal.tables import format_progress
 
     progress = Progress(
         MofNCompleteColumn(),
@@ -111,7 +111,7 @@ def _bar(
     with progress:
         task = progress.add_task("", total=total)
         for results, ended in _noted(_changes(read, done), notes, progress.console):
-            _, _, description = state_line(results, total).partition(" · ")
+            _, _, description = format_progress(results, total).partition(" · ")
             progress.update(task, completed=ended, description=description)
 
 
@@ -128,13 +128,13 @@ def _picture(
     from rich.console import Console
     from rich.live import Live
 
-    from wandbsweep.results.terminal.watching import Picture
+    from wandbsweep.results.terminal.watching import SweepPanel
 
     with Live(
         console=console or Console(stderr=True), auto_refresh=False, transient=True, vertical_overflow="crop"
     ) as live:
         for results, _ in _noted(_changes(read, done), notes, live.console):
-            live.update(Picture(results, total, time.time(), standing(results)), refresh=True)
+            live.update(SweepPanel(results, total, time.time(), standing(results)), refresh=True)
 
 
 def _noted(changes: Iterator[SweepData], notes: Notes, console: Console) -> Iterator[tuple[SweepData, int]]:
@@ -150,15 +150,15 @@ def _noted(changes: Iterator[SweepData], notes: Notes, console: Console) -> Iter
 
 def describe(trial: TrialRecord, results: SweepData) -> str:
     """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
-    from wandbsweep.results.terminal.tables import achieved, short
+    from wandbsweep.results.terminal.tables import format_achieved, format_short
 
     parts = [pluralize(len(trial.reports), "step")] if trial.reports else []
     if results.spec.metrics:
-        parts.insert(0, achieved(results, trial))
+        parts.insert(0, format_achieved(results, trial))
     elif trial.value is None and results.spec.metric and (trial.state == "finished" or trial.reports):
         parts.insert(0, f"no finite value of {results.spec.metric.name}")
     elif trial.value is not None:
-        parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {short(trial.value)}")
+        parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {format_short(trial.value)}")
     if trial.duration_s is not None:
         parts.append(f"{trial.duration_s:.1f}s")
     if trial.reason:

@@ -19,7 +19,7 @@ from wandbsweep.launch.monitor import watched
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import Adviser
 from wandbsweep.results.sweep_data import SweepData, has_goal
-from wandbsweep.results.terminal.tables import console, print_best, print_leaderboard, state_line
+from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -103,7 +103,7 @@ class Session:
                 trials, failure = self._work(launch)
         except KeyboardInterrupt:
             self._conclude()
-            print(f"Interrupted. Go on with:\n  {self._join_command()}", file=sys.stderr)
+            print(f"Interrupted. Resume with:\n  {self._join_command()}", file=sys.stderr)
             raise SystemExit(130) from None
         self._conclude()
         if failure is None and self._came_too_late():
@@ -227,11 +227,11 @@ class Session:
     def _conclude(self) -> None:
         if self.prepared.plain:
             return
-        results, out = self._results(), console()
+        results, out = self._results(), make_console()
         out.print()
         print_leaderboard(results, out, top=_TOP)
         out.print()
-        out.print(state_line(results, self._controller.cap), markup=False)
+        out.print(format_progress(results, self._controller.cap), markup=False)
         if has_goal(results.spec) and any(trial.state in ("finished", "stopped") for trial in results.trials):
             print_best(results, out)
 
@@ -253,7 +253,7 @@ class Session:
                     parts.append(f"{whom} {'was' if count == 1 else 'were'} {how}")
             parts = parts or ["The sweep is not over"]
         if parts:
-            onwards = f" Go on with:\n  {self._join_command()}" if ending is None else ""
+            onwards = f" Resume with:\n  {self._join_command()}" if ending is None else ""
             print(f"{'; '.join(parts)}.{onwards}", file=sys.stderr)
         return bool(parts)
 

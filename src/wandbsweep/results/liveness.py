@@ -1,4 +1,4 @@
-"""Whether anybody works on a sweep: what ``status`` says of one whose processes have all gone."""
+"""Whether agents work on a sweep, and what ``status`` says if none does."""
 
 from __future__ import annotations
 
@@ -14,57 +14,62 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Attendance:
-    """Who works on a sweep."""
+class Liveness:
+    """Whether agents work on a sweep, and whether there is work left."""
 
-    order: str
-    """``running``, or what somebody ordered: ``paused``, ``stopped`` or ``cancelled``."""
-    over: str
-    """Why no more trials are given out; empty: there are more."""
-    heard_s: float | None
-    """Seconds since an agent was last heard of, by this machine's clock; None: there was none, or it said good-bye."""
+    command: str
+    """``running``, or what a user commanded: ``paused``, ``stopped`` or ``cancelled``."""
+    completion: str
+    """Why no more trials are given out; empty if there are more."""
+    heartbeat_age_s: float | None
+    """Seconds since the last heartbeat of any agent; None if there was none, or the last agent released its lease."""
     lease_s: float
 
     @property
-    def alive(self) -> bool:
-        """Whether an agent is there, as far as this machine's clock is right."""
-        return self.heard_s is not None and self.heard_s < self.lease_s
+    def is_alive(self) -> bool:
+        """Whether an agent is alive. The age is by this machine's clock, so it is only as right as that is."""
+        return self.heartbeat_age_s is not None and self.heartbeat_age_s < self.lease_s
 
 
-def attendance(data: SweepData) -> Attendance | None:
-    """How it stands with the sweep; None: W&B's servers know, or the trials were not read from a store."""
+def find_liveness(data: SweepData) -> Liveness | None:
+    """Return whether agents work on the sweep.
+
+    None if only W&B's servers know, or if the trials were not read from a storage.
+    """
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import all_given_out, over_for_all
     from wandbsweep.controllers.embedded.control_requests import ORDER
     from wandbsweep.storage.leases import LEASES, FileLeases, latest_of
 
-    plan, stored = data.launch_record, data.stored
-    order = stored.attributes.get(ORDER, "running")
-    max_failures = plan.max_failures if plan else None
-    over = over_for_all(stored.table, data.spec, order=order, max_failures=max_failures)
+    record, stored = data.launch_record, data.stored
+    command = stored.attributes.get(ORDER, "running")
+    max_failures = record.max_failures if record else None
+    over = over_for_all(stored.table, data.spec, order=command, max_failures=max_failures)
     over = over or all_given_out(stored.table, cap=data.cap)
-    leases = data.directory / LEASES
-    latest = latest_of(stored.attributes) if stored.in_database else FileLeases(leases).latest()
-    heard_s = None if latest is None else max(0.0, time.time() - latest)
-    return Attendance(order, over.reason if over else "", heard_s, plan.lease_s if plan else LEASE_S)
+    latest = latest_of(stored.attributes) if stored.in_database else FileLeases(data.directory / LEASES).latest()
+    age_s = None if latest is None else max(0.0, time.time() - latest)
+    return Liveness(command, over.reason if over else "", age_s, record.lease_s if record else LEASE_S)
 
 
-def describe(data: SweepData, found: Attendance | None) -> list[str]:
-    """What there is to say of it, in lines; nothing while agents are at work, or all is done."""
-    if found is None:
+def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
+    """Return what a user should know, in lines: nothing while agents are at work, or if everything is done."""
+    if liveness is None:
         return []
-    if found.order == "paused":
-        return [f"Paused; go on with: wandbsweep resume {data.sweep_id}"]
-    running, queued = (data.counts.get(state, 0) for state in ("running", "queued"))
-    if found.alive or (found.over and not running and not queued):
-        return [f"Over: {found.over}."] if found.over and found.order != "running" else []
-    heard = "" if found.heard_s is None else f" (the last one was heard of {_ago(found.heard_s)} ago)"
-    command = f" Go on with:\n  {join_command(data.launch_record, data.directory)}" if data.launch_record else ""
-    return [f"No agent lives{heard}.{command}"]
+    if liveness.command == "paused":
+        return [f"Paused; resume with: wandbsweep resume {data.sweep_id}"]
+    is_open = bool({"running", "queued"} & data.counts.keys())
+    if liveness.is_alive or (liveness.completion and not is_open):
+        is_early = liveness.completion and liveness.command != "running"
+        return [f"Over: {liveness.completion}."] if is_early else []
+    age_s = liveness.heartbeat_age_s
+    heartbeat = "" if age_s is None else f" (the last heartbeat was {_format_age(age_s)} ago)"
+    record = data.launch_record
+    command = f" Resume with:\n  {join_command(record, data.directory)}" if record else ""
+    return [f"No agent is running{heartbeat}.{command}"]
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, *, order: str) -> int:
     if ended:
         print(f"{results.sweep_id} was {before}, not paused.", end=" ")
         print(
-            f"Go on with:\n  {join_command(results.launch_record, results.directory)}" if results.launch_record else ""
+            f"Resume with:\n  {join_command(results.launch_record, results.directory)}" if results.launch_record else ""
         )
         return 1
     goes_on = order in ("paused", "stopped") and running

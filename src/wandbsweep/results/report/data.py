@@ -15,7 +15,7 @@ from wandbsweep.results.analysis.savings import compute_savings
 from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
 from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.sweep_data import SweepData, has_goal
-from wandbsweep.results.terminal.tables import achieved, short, short_names
+from wandbsweep.results.terminal.tables import format_achieved, format_short, shorten_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.provenance import read_provenance
@@ -34,7 +34,7 @@ def page_data(data: SweepData) -> dict[str, Any]:
     spec = data.spec
     kept = max(20, POINTS // max(1, len(data.trials)))
     names = [*_swept(spec), *([spec.repeats.parameter] if spec.repeats else [])]
-    axes = [_axis(name, label, data) for name, label in short_names(names).items()]
+    axes = [_axis(name, label, data) for name, label in shorten_names(names).items()]
     return {
         "sweep_id": data.sweep_id,
         "directory": str(data.directory),
@@ -107,7 +107,7 @@ def _listed(parameter: Parameter | None, tried: Sequence[Any]) -> list[Any] | No
 
 
 def _text(value: Any) -> str:
-    return short(value) if isinstance(value, float) else str(value)
+    return format_short(value) if isinstance(value, float) else str(value)
 
 
 def _trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: SweepData, kept: int) -> dict[str, Any]:
@@ -150,7 +150,9 @@ def _best(data: SweepData) -> list[dict[str, Any]]:
         except SweepError as error:  # a value that the command line has no way to write
             command = f"# {error}"
         params = [[name, _text(value)] for name, value in trial.params.items()]
-        found.append({"n": trial.number, "achieved": achieved(data, trial), "command": command, "params": params})
+        found.append(
+            {"n": trial.number, "achieved": format_achieved(data, trial), "command": command, "params": params}
+        )
     return found
 
 

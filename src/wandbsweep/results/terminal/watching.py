@@ -1,4 +1,4 @@
-"""A sweep in a terminal while it runs: one picture of 80 columns that is drawn again in place."""
+"""``status --watch``: a sweep in a terminal while it runs, as a panel that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wandbsweep.results.liveness import Attendance, attendance, describe
+from wandbsweep.results.liveness import Liveness, describe_liveness, find_liveness
 from wandbsweep.results.sweep_data import SweepData, has_goal
-from wandbsweep.results.terminal.tables import short, state_line
+from wandbsweep.results.terminal.tables import format_progress, format_short
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
@@ -22,28 +22,105 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderResult
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_WIDTH = 80
-_WIDE = 70
-"""From here on tables have curves as well."""
-_BAR = 60
-_LEAST_AGENTS = 3
-_RECENT = 20
-_BEST = 5
+_MAX_WIDTH = 80
+_CURVE_WIDTH = 70
+"""Tables have a column of curves if the panel is at least this wide."""
+_BAR_WIDTH = 60
+_MIN_AGENTS = 3
+_BEST_SHOWN = 5
+_RECENT_TRIALS = 20
+"""The remaining time follows from how long this many trials took."""
 
 
-class Eta(NamedTuple):
-    """When a sweep will be over, as far as can be told."""
+@dataclass(frozen=True)
+class SweepPanel:
+    """The state of a sweep, as a rich renderable: as wide as the terminal up to 80 columns, and no higher than it."""
+
+    data: SweepData
+    total: int | None
+    """How many trials there can be; None if it is unlimited or unknown."""
+    now: float
+    """Unix time, in seconds."""
+    notes: Sequence[str] = ()
+    """Lines for the user. If there are any, no agent works, and no remaining time is shown."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(_MAX_WIDTH, options.max_width)
+        summary = list(self._build_summary(width))
+        best = _build_best_table(self.data, width)
+        used = sum(len(console.render_lines(part, options.update(width=width), pad=False)) for part in summary)
+        # The cursor takes one line; each table has a blank line and a heading of its own.
+        room = console.size.height - 1 - used - (best.row_count + 2 if best.row_count else 0) - 2
+        yield from summary
+        for table in (_build_agent_table(self.data, self.now, width, max(_MIN_AGENTS, room)), best):
+            if table.row_count:
+                yield Text()
+                yield table
+
+    def _build_summary(self, width: int) -> Iterator[Text]:
+        data, total = self.data, self.total
+        yield Text(format_headline(data), "bold")
+        yield Text(format_progress(data, total))
+        if total:
+            yield _draw_bar(sum(trial.state in ENDED for trial in data.trials) / total, width)
+        if not self.notes and (remaining := estimate_remaining(data, total)):
+            yield Text(f"about {format_duration(remaining.seconds)} left ({remaining.basis})", "dim")
+        if curve := _compute_best_so_far(data):
+            first, last = format_short(curve[0]), format_short(curve[-1])
+            room = width - len(f"best so far {first}  {last}")
+            yield Text(f"best so far {first} {draw_sparkline(curve, max(1, min(40, room)))} {last}")
+        for note in self.notes:
+            yield Text(note, "yellow")
+
+
+def format_headline(data: SweepData) -> str:
+    """Return which sweep it is, and what it optimizes."""
+    spec = data.spec
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
+    return f"{data.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
+
+
+class RemainingTime(NamedTuple):
+    """An estimate of how long a sweep still takes."""
 
     seconds: float
     basis: str
+    """What the estimate follows from."""
 
 
-def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """The values as a row of blocks, one for each of ``width`` equal parts of them; nothing of what is no number.
+def estimate_remaining(data: SweepData, total: int | None) -> RemainingTime | None:
+    """Estimate the remaining time from the last trials' durations and the number of running agents.
 
-    >>> sparkline([0, 1, 2, 3, 4, 5, 6, 7])
+    None if the sweep has no known end, or nothing has ended yet, or nothing runs.
+    """
+    ended = [t for t in data.trials if t.state in ENDED and t.duration_s is not None]
+    running = [t for t in data.trials if t.state == "running"]
+    if total is None or not ended or not running:
+        return None
+    left = total - sum(t.state in ENDED for t in data.trials)
+    recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT_TRIALS:]
+    each = statistics.fmean(t.duration_s or 0.0 for t in recent)
+    agents = len({t.agent for t in running})
+    basis = (
+        f"the last {pluralize(len(recent), 'trial')} took {format_duration(each)} each, {pluralize(agents, 'agent')}"
+    )
+    return RemainingTime(left * each / agents, basis)
+
+
+def _draw_bar(share: float, width: int) -> Text:
+    """Return a progress bar. Rich's own ends without a line break, so that what follows it is cut off."""
+    whole = min(_BAR_WIDTH, width - len(" 100%"))
+    done = min(whole, int(share * whole))
+    return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"), f" {share:4.0%}")
+
+
+def draw_sparkline(values: Sequence[float], width: int = 16) -> str:
+    """Return the values as a row of at most ``width`` blocks, evenly thinned out; NaN and infinities are left out.
+
+    >>> draw_sparkline([0, 1, 2, 3, 4, 5, 6, 7])
     '▁▂▃▄▅▆▇█'
-    >>> sparkline([1.0, 1.0, float("nan")])
+    >>> draw_sparkline([1.0, 1.0, float("nan")])
     '▄▄'
     """
     known = [value for value in values if is_number(value)]
@@ -57,76 +134,8 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
     return "".join(_BLOCKS[min(7, int(8 * ((value - low) / (high - low))))] for value in known)
 
 
-def eta(data: SweepData, total: int | None) -> Eta | None:
-    """The time that is left: what the last trials took, over as many agents as run; None: nothing to tell it by."""
-    ended = [t for t in data.trials if t.state in ENDED and t.duration_s is not None]
-    running = [t for t in data.trials if t.state == "running"]
-    if total is None or not ended or not running:
-        return None
-    left = total - sum(t.state in ENDED for t in data.trials)
-    recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT:]
-    each = statistics.fmean(t.duration_s or 0.0 for t in recent)
-    agents = len({t.agent for t in running})
-    basis = f"the last {pluralize(len(recent), 'trial')} took {_time(each)} each, {pluralize(agents, 'agent')}"
-    return Eta(left * each / agents, basis)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """How the sweep stands: drawn as wide as the terminal is, up to 80 columns, and no higher."""
-
-    data: SweepData
-    total: int | None
-    now: float
-    remarks: Sequence[str] = ()
-    """What else there is to say, in lines."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(_WIDTH, options.max_width)
-        above = list(self._above(width))
-        best = _leaders(self.data, width)
-        taken = sum(len(console.render_lines(part, options.update(width=width), pad=False)) for part in above)
-        # One line is the cursor's, and each table has a blank line and a heading.
-        room = console.size.height - 1 - taken - (best.row_count + 2 if best.row_count else 0) - 2
-        yield from above
-        for table in (_agents(self.data, self.now, width, max(_LEAST_AGENTS, room)), best):
-            if table.row_count:
-                yield Text()
-                yield table
-
-    def _above(self, width: int) -> Iterator[Text]:
-        data, total = self.data, self.total
-        yield Text(headline(data), "bold")
-        yield Text(state_line(data, total))
-        if total:
-            yield _bar(sum(trial.state in ENDED for trial in data.trials) / total, width)
-        if not self.remarks and (expected := eta(data, total)):
-            yield Text(f"about {_time(expected.seconds)} left ({expected.basis})", "dim")
-        if curve := _best_so_far(data):
-            first, last = short(curve[0]), short(curve[-1])
-            room = width - len(f"best so far {first}  {last}")
-            yield Text(f"best so far {first} {sparkline(curve, max(1, min(40, room)))} {last}")
-        for remark in self.remarks:
-            yield Text(remark, "yellow")
-
-
-def headline(data: SweepData) -> str:
-    """Which sweep it is, and what it looks for."""
-    spec = data.spec
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
-    return f"{data.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
-
-
-def _bar(share: float, width: int) -> Text:
-    """A line of its own: rich's bar ends in no line break, so that what follows it is cut off."""
-    whole = min(_BAR, width - len(" 100%"))
-    done = min(whole, int(share * whole))
-    return Text.assemble(("━" * done, "green"), ("━" * (whole - done), "bright_black"), f" {share:4.0%}")
-
-
-def _best_so_far(data: SweepData) -> list[float]:
-    """The best value after each trial that ended."""
+def _compute_best_so_far(data: SweepData) -> list[float]:
+    """Return the best value after each trial that ended; empty if there are fewer than two."""
     if not has_goal(data.spec) or data.spec.metrics:
         return []
     better = max if data.spec.goal == "maximize" else min
@@ -137,45 +146,47 @@ def _best_so_far(data: SweepData) -> list[float]:
     return found if len(found) > 1 else []
 
 
-def _agents(data: SweepData, now: float, width: int, most: int) -> Table:
-    """A line per agent that has a trial, ``most`` at most: how far it is."""
-    wide = width >= _WIDE
-    table = _table("agent", "trial", "step", "for", "value", *(["curve"] if wide else []))
+def _build_agent_table(data: SweepData, now: float, width: int, most: int) -> Table:
+    """Return a table of at most ``most`` agents that run a trial, with how far each trial is."""
+    has_curves = width >= _CURVE_WIDTH
+    table = _make_table("agent", "trial", "step", "for", "value", *(["curve"] if has_curves else []))
     running = sorted((t for t in data.trials if t.state == "running"), key=lambda t: (len(t.agent), t.agent))
     shown = running if len(running) <= most else running[: most - 1]
     for trial in shown:
         history = trial.history
-        since = "" if trial.started is None else _time(max(0.0, now - trial.started))
-        last = short(history[-1]) if history else "-"
-        again = f"{trial.number}" if trial.attempts == 1 else f"{trial.number} ({trial.attempts}.)"
-        step = str(max(trial.reports)) if trial.reports else "-"
-        cells = [_cut(trial.agent, 14 if wide else 8), again, step, since, last]
-        table.add_row(*cells, *([sparkline(history)] if wide else []))
+        cells = [
+            _cut(trial.agent, 14 if has_curves else 8),
+            f"{trial.number}" if trial.attempts == 1 else f"{trial.number} ({trial.attempts}.)",
+            str(max(trial.reports)) if trial.reports else "-",
+            "" if trial.started is None else format_duration(max(0.0, now - trial.started)),
+            format_short(history[-1]) if history else "-",
+        ]
+        table.add_row(*cells, *([draw_sparkline(history)] if has_curves else []))
     if len(shown) < len(running):
         table.add_row("…", f"{len(running) - len(shown)} more")
     return table
 
 
-def _leaders(data: SweepData, width: int) -> Table:
-    wide = width >= _WIDE
+def _build_best_table(data: SweepData, width: int) -> Table:
+    has_curves = width >= _CURVE_WIDTH
     name = data.spec.metric.name if data.spec.metric else "value"
-    table = _table("best", "state", _cut(name, 16), "steps", *(["curve"] if wide else []))
+    table = _make_table("best", "state", _cut(name, 16), "steps", *(["curve"] if has_curves else []))
     if not has_goal(data.spec):
         return table
     ended = [t for t in data.ranked if t.state in ("finished", "stopped")]
-    for trial in ended[:_BEST]:
-        cells = [str(trial.number), trial.state, _value(trial, data), str(len(trial.reports))]
-        table.add_row(*cells, *([sparkline(trial.history)] if wide else []))
+    for trial in ended[:_BEST_SHOWN]:
+        cells = [str(trial.number), trial.state, _format_values(trial, data), str(len(trial.reports))]
+        table.add_row(*cells, *([draw_sparkline(trial.history)] if has_curves else []))
     return table
 
 
-def _value(trial: TrialRecord, data: SweepData) -> str:
+def _format_values(trial: TrialRecord, data: SweepData) -> str:
     if data.spec.metrics:
-        return ", ".join(short(trial.metrics.get(metric.name)) for metric in data.spec.metrics)
-    return short(trial.value)
+        return ", ".join(format_short(trial.metrics.get(metric.name)) for metric in data.spec.metrics)
+    return format_short(trial.value)
 
 
-def _table(*columns: str) -> Table:
+def _make_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         left = column in ("agent", "state", "curve")
@@ -187,9 +198,10 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _time(seconds: float) -> str:
-    """
-    >>> _time(4.2), _time(75), _time(7300), _time(200000)
+def format_duration(seconds: float) -> str:
+    """Return a duration in one or two units.
+
+    >>> format_duration(4.2), format_duration(75), format_duration(7300), format_duration(200000)
     ('4.2 s', '1 min 15 s', '2 h 1 min', '2.3 days')
     """
     if seconds < 59.95:
@@ -201,40 +213,50 @@ def _time(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def goes_on(data: SweepData, standing: Attendance | None) -> bool:
-    """Whether there is more to come: something runs or waits, or an agent is there that will ask for more."""
-    if {"running", "queued"} & data.counts.keys():
-        return True
-    if standing is None or standing.over:
-        return False
-    return standing.alive or not data.trials  # set up, and its first agents wait for a cluster
+# -- Following a sweep to its end ----------------------------------------------------------------------------------
 
 
 def watch(read: Callable[[], SweepData], console: Console, *, every_s: float) -> None:
-    """Draw the ``Picture`` in place until there is no more to come; the last one stays."""
+    """Redraw the ``SweepPanel`` in place until the sweep has ended; the last one stays.
+
+    Args:
+        read: Returns the sweep as it is now.
+        console: Where to draw.
+        every_s: Seconds between two readings.
+    """
     from rich.live import Live
 
-    data = read()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while True:
-            standing = attendance(data)
-            live.update(Picture(data, data.cap, time.time(), describe(data, standing)), refresh=True)
-            if not goes_on(data, standing):
-                return
-            time.sleep(every_s)
-            data = read()
+        for data, liveness in _poll(read, every_s):
+            panel = SweepPanel(data, data.cap, time.time(), describe_liveness(data, liveness))
+            live.update(panel, refresh=True)
 
 
-def follow(read: Callable[[], SweepData], *, every_s: float) -> Iterator[tuple[SweepData, Attendance | None]]:
-    """The sweep whenever it has changed, for who prints lines, until there is no more to come."""
+def follow(read: Callable[[], SweepData], *, every_s: float) -> Iterator[tuple[SweepData, Liveness | None]]:
+    """Yield the sweep whenever it has changed, until it has ended; for output in lines."""
     before = None
+    for data, liveness in _poll(read, every_s):
+        now = (data.trials, liveness and (liveness.command, liveness.completion, liveness.is_alive))
+        if now != before:
+            yield data, liveness
+        before = now
+
+
+def _poll(read: Callable[[], SweepData], every_s: float) -> Iterator[tuple[SweepData, Liveness | None]]:
+    """Yield the sweep every ``every_s`` seconds, until nothing more can happen in it."""
     while True:
         data = read()
-        standing = attendance(data)
-        now = (data.trials, standing and (standing.order, standing.over, standing.alive))
-        if now != before:
-            yield data, standing
-        before = now
-        if not goes_on(data, standing):
+        liveness = find_liveness(data)
+        yield data, liveness
+        if not _is_unfinished(data, liveness):
             return
         time.sleep(every_s)
+
+
+def _is_unfinished(data: SweepData, liveness: Liveness | None) -> bool:
+    """Return whether a trial is open, or an agent is alive that will ask for another one."""
+    if {"running", "queued"} & data.counts.keys():
+        return True
+    if liveness is None or liveness.completion:
+        return False
+    return liveness.is_alive or not data.trials  # without trials: its first agents may wait in a cluster's queue
