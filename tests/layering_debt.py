@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 UPWARD: dict[str, set[str]] = {
-    "optuna_tools.pruners": {"controllers.trial_table"},
     "storage.change_feed": {"controllers.trial_table"},
     "storage.open": {"controllers.trial_table"},
 }

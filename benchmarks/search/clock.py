@@ -14,8 +14,8 @@ from tables import Task
 
 from wandbsweep import stopping
 from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal
-from wandbsweep.stopping import adaptive_halving as foresight
-from wandbsweep.stopping.successive_halving import Counted, counted
+from wandbsweep.stopping.adaptive_halving import FIRST_IF_LEARNING, adaptive_halving
+from wandbsweep.stopping.history import History, as_history
 from wandbsweep.trial import TrialRecord
 
 
@@ -107,23 +107,23 @@ def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
     """`wandbsweep.stopping.hyperband`, judged at every report; for one simulation, whose histories it keeps
     as counted because a simulation asks a thousand times."""
     settings = EarlyTerminate(min_iter=min_iter, eta=eta)
-    histories: dict[int, Counted] = {}
+    histories: dict[int, History] = {}
 
     def stops(records: list[TrialRecord], number: int) -> bool:
-        histories[number] = counted(records[number].history)
+        histories[number] = as_history(records[number].history)
         return number in stopping.hyperband(settings, goal, histories, {number})
 
     return stops
 
 
-def auto(goal: Goal, method: str = "random") -> Stopper:
-    """`wandbsweep.stopping.adaptive_halving.auto`, judged at every report; for one simulation, as `hyperband`."""
-    first = foresight.FIRST.get(method, 0.0)
-    histories: dict[int, Counted] = {}
+def auto(goal: Goal, *, learns: bool = False) -> Stopper:
+    """`early_terminate: {type: auto}`, judged at every report; for one simulation, as `hyperband`."""
+    first = FIRST_IF_LEARNING if learns else 0.0
+    histories: dict[int, History] = {}
 
     def stops(records: list[TrialRecord], number: int) -> bool:
-        histories[number] = counted(records[number].history)
+        histories[number] = as_history(records[number].history)
         finished = {record.number for record in records if record.state == "finished"}
-        return number in foresight.auto(goal, histories, finished, {number}, first=first)
+        return number in adaptive_halving(goal, histories, finished, {number}, first=first)
 
     return stops

@@ -68,7 +68,7 @@ SCENARIOS = [
 
 def stopper_of(scenario: Scenario, goal: Goal, search: str) -> Stopper | None:
     if scenario.stopper == "auto":
-        return auto(goal, "bayes" if search == "ours" else "random")
+        return auto(goal, learns=search == "ours")
     return hyperband(goal) if scenario.stopper == "hyperband" else None
 
 

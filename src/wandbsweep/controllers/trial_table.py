@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NotRequired, Protocol, TypedDict
 
-from wandbsweep.stopping.successive_halving import Counted, counted
+from wandbsweep.stopping.history import History, as_history
 from wandbsweep.storage.json_codec import unpacked
 from wandbsweep.trial import State, TrialRecord, is_number
 
@@ -145,7 +145,7 @@ class TrialTable:
     """By the store's id of every attempt seen; None: void."""
     _open: dict[int, TrialEntry] = field(default_factory=dict)
     _queued: set[int] = field(default_factory=set)
-    _histories: dict[int, Counted] = field(default_factory=dict)
+    _histories: dict[int, History] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
     """The trials whose history was not read since they changed."""
 
@@ -195,13 +195,22 @@ class TrialTable:
             entry.record = _record(entry, self.goal)
         return entry.record
 
-    def histories(self) -> Mapping[int, Counted]:
+    def histories(self) -> Mapping[int, History]:
         """By number, what counts of each trial's reports, in the order of their steps."""
         for number in self._changed:
             reports = self.entries[number].newest.intermediate_values
-            self._histories[number] = counted(reports[step] for step in sorted(reports))
+            self._histories[number] = as_history(reports[step] for step in sorted(reports))
         self._changed.clear()
         return self._histories
+
+    def find_finished(self) -> set[int]:
+        """Return the numbers of the trials that finished by themselves."""
+        ended = (entry for entry in self.entries if entry.newest.state.is_finished())
+        return {entry.number for entry in ended if outcome_of(entry.newest)["state"] == "finished"}
+
+    def newest_keys(self) -> dict[int, int]:
+        """Return the storage's key of each trial's newest attempt, by number."""
+        return {entry.number: entry.newest._trial_id for entry in self.entries}
 
     def queued(self, agent: str | None = None) -> TrialEntry | None:
         """The lowest-numbered trial that was given back, and that ``agent`` has not failed before."""

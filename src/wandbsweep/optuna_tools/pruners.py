@@ -1,16 +1,14 @@
-"""The stoppers that ``early_terminate.type`` names: W&B's Hyperband, and as extensions ``auto`` and Optuna's pruners.
+"""Optuna's pruners as stopping rules: ``early_terminate: {type: median}``, ``asha`` and ``wilcoxon``, extensions.
 
-Optuna's (``median``, ``asha``, ``wilcoxon``) judge by the steps that trials report, as Optuna documents them, where
-Hyperband and ``auto`` count reports.
+They judge by the steps that trials report, as Optuna documents them, whereas ``hyperband`` and ``auto`` count reports.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextlib import suppress
-from functools import partial
 
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner, WilcoxonPruner
@@ -18,28 +16,30 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.trial_table import TrialTable, outcome_of
-from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal, SweepSpec
-from wandbsweep.stopping.adaptive_halving import FIRST, auto
-from wandbsweep.stopping.successive_halving import hyperband
-from wandbsweep.trial import Trial
-
-Stopper = Callable[[Trial, TrialTable], str | None]
-"""Why a running trial is to be stopped; None: it goes on."""
+from wandbsweep.spec.sweep_spec import EarlyTerminate
+from wandbsweep.stopping.base import TrialView
 
 
-def make_stopper(spec: SweepSpec, storage: BaseStorage, study_name: str) -> Stopper | None:
-    """The stopper that ``spec`` asks for; None: it asks for none."""
-    settings = spec.early_terminate
-    if settings is None:
-        return None
-    if settings.type == "hyperband":
-        return partial(_hyperband, settings, spec.goal)
-    if settings.type == "auto":
-        return partial(_auto, spec.goal, FIRST.get(spec.method, 0.0))
-    pruner = make_pruner(settings)
-    study = _NewestAttempts(study_name=study_name, storage=storage, pruner=pruner)
-    return partial(_pruned, settings.type, pruner, study, storage)
+class PrunerRule:
+    """A stopping rule that asks one of Optuna's pruners."""
+
+    def __init__(self, settings: EarlyTerminate, storage: BaseStorage, study_name: str) -> None:
+        self._name = settings.type
+        self._storage = storage
+        self._pruner = make_pruner(settings)
+        self._study = _NewestAttempts(study_name=study_name, storage=storage, pruner=self._pruner)
+
+    def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
+        keys = trials.newest_keys()
+        self._study.newest = frozenset(keys.values())
+        frozen = self._storage.get_trial(keys[number])
+        with warnings.catch_warnings(), suppress(UpdateFinishedTrialError):
+            warnings.simplefilter("ignore")  # Optuna warns of steps and values that its pruners leave out
+            if not self._pruner.prune(self._study, frozen):
+                return None
+        step = frozen.last_step
+        value = math.nan if step is None else frozen.intermediate_values[step]
+        return f"{self._name}: {value:.5g} at step {step} does not keep up with the other trials"
 
 
 class _NewestAttempts(Study):
@@ -63,28 +63,3 @@ def make_pruner(settings: EarlyTerminate) -> BasePruner:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # so it was called since Optuna 3.6, and never changed
         return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)
-
-
-def _hyperband(settings: EarlyTerminate, goal: Goal, trial: Trial, ledger: TrialTable) -> str | None:
-    return hyperband(settings, goal, ledger.histories(), {trial.number}).get(trial.number)
-
-
-def _auto(goal: Goal, first: float, trial: Trial, ledger: TrialTable) -> str | None:
-    histories = ledger.histories()
-    ended = (entry for entry in ledger.entries if entry.newest.state.is_finished())
-    finished = {entry.number for entry in ended if outcome_of(entry.newest)["state"] == "finished"}
-    return auto(goal, histories, finished, {trial.number}, first=first).get(trial.number)
-
-
-def _pruned(
-    name: str, pruner: BasePruner, study: _NewestAttempts, storage: BaseStorage, trial: Trial, ledger: TrialTable
-) -> str | None:
-    study.newest = frozenset(entry.newest._trial_id for entry in ledger.entries)
-    frozen = storage.get_trial(trial.key)
-    with warnings.catch_warnings(), suppress(UpdateFinishedTrialError):
-        warnings.simplefilter("ignore")  # Optuna's about steps or values that it leaves out
-        if not pruner.prune(study, frozen):
-            return None
-    step = frozen.last_step
-    value = math.nan if step is None else frozen.intermediate_values[step]
-    return f"{name}: {value:.5g} at step {step} does not keep up with the other trials"

@@ -15,7 +15,8 @@ from typing import Any
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import Goal, Repeats
-from wandbsweep.stopping.successive_halving import is_worse, threshold
+from wandbsweep.stopping.history import is_worse
+from wandbsweep.stopping.successive_halving import threshold
 from wandbsweep.trial import TrialRecord
 
 ETA = 3

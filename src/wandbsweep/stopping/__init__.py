@@ -1,4 +1,4 @@
-"""Which trials to stop, as pure functions of settings and histories."""
+"""Which trials to stop early: pure functions of settings and histories."""
 
 from wandbsweep.stopping.successive_halving import hyperband
 

@@ -1,6 +1,6 @@
-"""Early termination: which running trials to stop, as a pure function of the settings and all histories.
+"""``early_terminate: {type: hyperband}``: stops the trials that are not among the best 1/eta at an iteration.
 
-The successive halving of Hyperband (Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
+This is the successive halving of Hyperband (Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
 Optimization", JMLR 18, 2018), asynchronous and in one bracket, as W&B defines it under ``early_terminate``
 (https://docs.wandb.ai/guides/sweeps/sweep-config-keys).
 """
@@ -8,15 +8,28 @@ Optimization", JMLR 18, 2018), asynchronous and in one bracket, as W&B defines i
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, islice, repeat, takewhile
 from operator import mul, truediv
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal
-from wandbsweep.trial import is_number
+from wandbsweep.stopping.base import TrialView
+from wandbsweep.stopping.history import as_history, format_apart, is_worse, pick_best
 
 Run = TypeVar("Run", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving:
+    """The stopping rule of W&B's ``hyperband``."""
+
+    settings: EarlyTerminate
+    goal: Goal
+
+    def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
+        return hyperband(self.settings, self.goal, trials.histories(), {number}).get(number)
 
 
 def hyperband(
@@ -25,10 +38,15 @@ def hyperband(
     histories: Mapping[Run, Sequence[object]],
     running: Collection[Run],
 ) -> dict[Run, str]:
-    """The runs among ``running`` to stop, each with the reason.
+    """Return the runs to stop, each with the reason.
 
-    ``histories`` holds the metric's values in order, of ended runs too. An iteration is a value that counts:
-    None, NaN, infinities and booleans do not.
+    An iteration is a finite value: None, NaN, infinities and booleans do not count.
+
+    Args:
+        early_terminate: The settings; None stops nothing.
+        goal: The metric's goal.
+        histories: By run, the metric's values in the order of their steps, of runs that ended too.
+        running: The runs to judge.
 
     >>> histories = {
     ...     "r0": [10, 9, 8, 7, 6, 5, 4, 3, 2],
@@ -51,22 +69,22 @@ def hyperband(
     threshold_of = cache(lambda band: threshold(band, early_terminate.eta, goal, histories.values()))
     stops = {}
     for run in running:
-        history = counted(histories.get(run, ()))
+        history = as_history(histories.get(run, ()))
         band = last_band(early_terminate, len(history))
         if band is None:
             continue
-        value = history[band - 1] if early_terminate.strict else best(goal, history)
+        value = history[band - 1] if early_terminate.strict else pick_best(goal, history)
         limit = threshold_of(band)
         if limit is not None and is_worse(goal, value, limit):
             which = f"at iteration {band}" if early_terminate.strict else "at best"
             side = "below" if goal == "maximize" else "above"
-            shown, needed = told_apart(value, limit)
+            shown, needed = format_apart(value, limit)
             stops[run] = f"hyperband: {shown} {which} is {side} the threshold {needed} of band {band}"
     return stops
 
 
 def bands(early_terminate: EarlyTerminate) -> Iterator[int]:
-    """The iterations at which runs are compared, ascending; without end where they start at ``min_iter``.
+    """Yield the iterations at which runs are compared, ascending; endlessly if they start at ``min_iter``.
 
     >>> list(bands(EarlyTerminate(max_iter=27, s=5)))
     [1, 3, 9]
@@ -83,14 +101,21 @@ def bands(early_terminate: EarlyTerminate) -> Iterator[int]:
 
 
 def last_band(early_terminate: EarlyTerminate, iterations: int) -> int | None:
-    """The largest band that a run of so many iterations has reached."""
+    """Return the largest band that a run with this many iterations has reached; None: it has reached none."""
     return max(takewhile(lambda band: band <= iterations, bands(early_terminate)), default=None)
 
 
 def threshold(band: int, eta: float, goal: Goal, histories: Iterable[Sequence[object]]) -> float | None:
-    """What a run needs at iteration ``band`` to be among the best 1/eta that reached it; None if none has.
+    """Return the worst value at iteration ``band`` with which a run continues; None: no run has reached the band.
 
-    W&B's rank is n / eta counted from 0, so a few more than that survive, and ties do.
+    Of the n runs that reached the band about the best 1/eta continue. W&B takes the value at rank n / eta, counted
+    from 0, as the threshold, so that a few more survive, and ties do.
+
+    Args:
+        band: The iteration at which runs are compared.
+        eta: The reduction factor.
+        goal: The metric's goal.
+        histories: The values of all runs.
     """
     reached = [value for history in histories if (value := value_at(history, band)) is not None]
     reached.sort(reverse=goal == "maximize")
@@ -98,35 +123,8 @@ def threshold(band: int, eta: float, goal: Goal, histories: Iterable[Sequence[ob
 
 
 def value_at(history: Sequence[object], iteration: int) -> float | None:
-    """The value at an iteration, counted from 1; None if the run has not come so far."""
+    """Return the value at an iteration, counted from 1; None: the run has not reached it."""
     if len(history) < iteration:
         return None
-    values = counted(history)
+    values = as_history(history)
     return values[iteration - 1] if len(values) >= iteration else None
-
-
-class Counted(tuple[float, ...]):
-    """Values that all count as iterations; a type of its own, so that nobody looks again."""
-
-    __slots__ = ()
-
-
-def counted(history: Iterable[object]) -> Counted:
-    """The values that count as iterations."""
-    if isinstance(history, Counted):
-        return history
-    return Counted(cast("Iterator[float]", filter(is_number, history)))
-
-
-def best(goal: Goal, values: Iterable[float]) -> float:
-    return max(values) if goal == "maximize" else min(values)
-
-
-def is_worse(goal: Goal, value: float, than: float) -> bool:
-    return value < than if goal == "maximize" else value > than
-
-
-def told_apart(value: float, limit: float) -> tuple[str, str]:
-    """Both in five significant digits, or in as many as it takes for them to differ."""
-    texts = ((f"{value:.{digits}g}", f"{limit:.{digits}g}") for digits in range(5, 18))
-    return next((pair for pair in texts if pair[0] != pair[1]), (repr(value), repr(limit)))

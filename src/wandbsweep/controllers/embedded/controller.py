@@ -23,6 +23,7 @@ from wandbsweep.controllers.embedded import bad_nodes as doubt
 from wandbsweep.controllers.embedded.control_requests import Orders
 from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
 from wandbsweep.controllers.embedded.proposals import Chooser, stored_params
+from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.outcome import in_optuna, settled
 from wandbsweep.controllers.trial_table import (
     CLAIM,
@@ -36,7 +37,6 @@ from wandbsweep.controllers.trial_table import (
     best_of,
 )
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.optuna_tools.pruners import make_stopper
 from wandbsweep.search.make import make_search
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.methods import METHODS
@@ -91,7 +91,7 @@ class EmbeddedController:
         self.identity: dict[str, str] = stored.get(IDENTITY, spec.identity)
         """Of the sweep that the store holds."""
         search = make_search(spec, seed=self.seed, plain_grid=axes, known=decode_known_trials(stored.get(KNOWN, [])))
-        self._stopper = make_stopper(spec, storage, study_name)
+        self._stopping_rule = make_stopping_rule(spec, storage, study_name)
         self._max_failures = max_failures
         self._view = View(feed_of(storage, self._study), spec.goal)
         self._chooser = Chooser(spec, search, storage, self._view)
@@ -444,10 +444,10 @@ class EmbeddedController:
     # -- judging ------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: Trial) -> Decision:
-        if self._stopper is None:
+        if self._stopping_rule is None:
             return CONTINUE
         with self._view.now() as ledger:
-            reason = self._stopper(trial, ledger)
+            reason = self._stopping_rule.reason_to_stop(trial.number, ledger)
         return Decision(stop=True, reason=reason) if reason else CONTINUE
 
     # -- closing ------------------------------------------------------------------------------------------------

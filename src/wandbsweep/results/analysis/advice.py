@@ -13,7 +13,8 @@ from itertools import combinations, pairwise
 
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.stopping.successive_halving import bands, counted
+from wandbsweep.stopping.history import as_history
+from wandbsweep.stopping.successive_halving import bands
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
@@ -98,7 +99,7 @@ def _hasty(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str
     if stopper is None or spec.metric is None:
         return
     first = next(iter(bands(stopper)), None) if stopper.type == "hyperband" else stopper.min_iter
-    whole = [counted(t.history) for t in trials if t.state == "finished"]
+    whole = [as_history(t.history) for t in trials if t.state == "finished"]
     whole = [curve for curve in whole if first and len(curve) > first]
     if not first or len(whole) < 8:
         return
@@ -137,7 +138,7 @@ def _within_noise(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tu
     if spec.metric is None or spec.repeats or len(ended) < _ENOUGH:
         return
     best, rivals = ended[0], ended[1:5]
-    late = counted(best.history)[-max(5, len(best.reports) // 3) :]
+    late = as_history(best.history)[-max(5, len(best.reports) // 3) :]
     if len(late) < 5:
         return
     noise = statistics.stdev(b - a for a, b in pairwise(late)) / 2**0.5

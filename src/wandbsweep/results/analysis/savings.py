@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wandbsweep.stopping.successive_halving import counted
+from wandbsweep.stopping.history import as_history
 from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def compute_savings(data: SweepData) -> Savings:
     saved = {t.number: max(0, whole - len(t.reports)) for t in stopped}
     pace = _seconds_per_step(finished, stopped)
     taken = sum(len(t.reports) for t in data.trials)
-    curves = [sign * np.array(counted(t.history)) for t in finished]
-    ended_early = {t.number: sign * np.array(counted(t.history)) for t in stopped}
+    curves = [sign * np.array(as_history(t.history)) for t in finished]
+    ended_early = {t.number: sign * np.array(as_history(t.history)) for t in stopped}
     best = min((float(c.min()) for c in (*curves, *ended_early.values()) if len(c)), default=np.inf)
     chances = _chances(ended_early, curves, best)
     usual = int(statistics.median_low([len(t.reports) for t in stopped]))

@@ -18,8 +18,9 @@ from wandbsweep.search.bayes.curves import Warp
 from wandbsweep.search.bayes.gp import Observations, Posterior, condition, fit
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.stopping.adaptive_halving import FIRST, rungs
-from wandbsweep.stopping.successive_halving import Counted, bands, counted, threshold
+from wandbsweep.stopping.adaptive_halving import FIRST_IF_LEARNING, list_rungs
+from wandbsweep.stopping.history import History, as_history
+from wandbsweep.stopping.successive_halving import bands, threshold
 from wandbsweep.trial import TrialRecord
 
 WEIGHT = 0.3
@@ -68,10 +69,10 @@ def _comparisons(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tup
     settings = spec.early_terminate
     if settings is None or settings.type not in ("hyperband", "auto"):
         return
-    histories: list[Counted] = [counted(trial.history) for trial in trials]
+    histories: list[History] = [as_history(trial.history) for trial in trials]
     if settings.type == "auto":
         finished = {i for i, trial in enumerate(trials) if trial.state == "finished"}
-        for rung in rungs(spec.goal, dict(enumerate(histories)), finished, first=FIRST["bayes"]):
+        for rung in list_rungs(spec.goal, dict(enumerate(histories)), finished, first=FIRST_IF_LEARNING):
             yield dict(rung.bests), rung.limit
         return
     sign = -1.0 if spec.goal == "maximize" else 1.0

@@ -1,0 +1,32 @@
+"""The protocol of a stopping rule, and the view of a sweep's trials that it decides from.
+
+A new rule is one new file with a class that has ``reason_to_stop``. Its name and settings are one entry of
+``spec.early_termination.RULES``, what makes it one entry of ``controllers.embedded.stopping_rules.FACTORIES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from wandbsweep.stopping.history import History
+
+
+class TrialView(Protocol):
+    """A read-only view of a sweep's trials, by number; the controllers' trial table is one."""
+
+    def histories(self) -> Mapping[int, History]:
+        """Return the metric's values that each trial reported, in the order of their steps."""
+
+    def find_finished(self) -> Collection[int]:
+        """Return the trials that finished by themselves, neither stopped nor failed."""
+
+    def newest_keys(self) -> Mapping[int, int]:
+        """Return the storage's key of each trial's newest attempt."""
+
+
+class StoppingRule(Protocol):
+    """Decides at each report whether a running trial is worth its cost."""
+
+    def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
+        """Return why trial ``number``, which has just reported, should stop; None: it continues."""
