@@ -125,7 +125,7 @@ class DatabaseStorage:
     def create_study(self, name: str, goals: Sequence[Goal]) -> int | None:
         directions = [StudyDirection(DIRECTIONS[goal]) for goal in goals]
         try:
-            return self._retry(lambda: self._optuna.create_new_study(directions, name))
+            return self.retry(lambda: self._optuna.create_new_study(directions, name))
         except DuplicatedStudyError:
             return None
 
@@ -140,7 +140,7 @@ class DatabaseStorage:
             with self._engine.begin() as connection:
                 return writer.create_attempt(connection, study, build)
 
-        return self._retry(create)
+        return self.retry(create)
 
     def set_attribute(self, attempt: int, name: str, value: Any) -> None:
         self._write(partial(writer.set_attribute, attempt=attempt, name=name, value=value))
@@ -173,6 +173,9 @@ class DatabaseStorage:
     def open_optuna(self) -> Any:
         return self._optuna
 
+    def retry(self, action: Callable[[], T]) -> T:
+        return retry_unreachable(action, PATIENCE_S)
+
     def connected(self) -> AbstractContextManager[None]:
         pool = self._engine.pool
         return pool.sharing() if isinstance(pool, ReleasingPool) else nullcontext()
@@ -190,7 +193,7 @@ class DatabaseStorage:
             with connect_for_statements(self._engine) as connection:
                 return query(connection)
 
-        return self._retry(answer)
+        return self.retry(answer)
 
     def _write(self, write: Callable[..., None], *, in_transaction: bool = False) -> None:
         """Call ``write(connection)`` to add something, or ``write(connection, replace=True)`` if it exists."""
@@ -203,7 +206,7 @@ class DatabaseStorage:
                 with self._engine.begin() as connection:
                     write(connection, replace=True)
 
-        self._retry(attempt)
+        self.retry(attempt)
 
     def _write_once(self, write: Callable[[sa.Connection], None]) -> None:
         """Call ``write(connection)`` in a transaction; leave what another process, or an earlier try, has written."""
@@ -212,10 +215,7 @@ class DatabaseStorage:
             with suppress(IntegrityError), self._engine.begin() as connection:
                 write(connection)
 
-        self._retry(attempt)
-
-    def _retry(self, action: Callable[[], T]) -> T:
-        return retry_unreachable(action, PATIENCE_S)
+        self.retry(attempt)
 
 
 class DatabaseFeed:

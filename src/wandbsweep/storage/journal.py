@@ -142,6 +142,9 @@ class JournalStorage:
 
         return OptunaJournalStorage(OptunaBackend(self._log))
 
+    def retry(self, action: Callable[[], T]) -> T:
+        return action()
+
     def connected(self) -> AbstractContextManager[None]:
         return nullcontext()
 
