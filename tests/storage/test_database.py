@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.storage.database import Database, open_database
@@ -43,9 +44,8 @@ def test_a_directory_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_optuna_reads_what_we_wrote(tmp_path: Path) -> None:
-    config = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
     url = f"sqlite:///{tmp_path}/sweep.db"
-    controller = create_sweep(load_sweep(config), tmp_path / "sweep", storage=url, seed=0)
+    controller = create_sweep(load_sweep(RANDOM), tmp_path / "sweep", storage=url, seed=0)
     trial = controller.ask("a")
     assert trial is not None
     for step, value in enumerate([0.5, float("nan"), float("-inf"), 0.25]):
@@ -73,8 +73,7 @@ def test_an_answer_that_was_lost_is_no_answer(tmp_path: Path, monkeypatch: pytes
         return read(self, ask)
 
     monkeypatch.setattr(Database, "read", twice)
-    config = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
-    controller = create_sweep(load_sweep(config), tmp_path / "sweep", storage=f"sqlite:///{tmp_path}/sweep.db")
+    controller = create_sweep(load_sweep(RANDOM), tmp_path / "sweep", storage=f"sqlite:///{tmp_path}/sweep.db")
     for number in range(3):
         trial = controller.ask("a")
         assert trial is not None
