@@ -152,17 +152,17 @@ def named_storage(config: DictConfig) -> str | None:
     given = own.get("storage") if isinstance(own, dict) else None
     if given is None:
         return None
-    from wandbsweep.storage.database import ENVIRONMENT, holds_secret, without_secret
+    from wandbsweep.storage.database_url import ENVIRONMENT_VARIABLE, holds_password, mask_password
 
-    names = [match.group() for match in ENVIRONMENT.finditer(str(given))]
+    names = [match.group() for match in ENVIRONMENT_VARIABLE.finditer(str(given))]
     masked = config.copy()
     OmegaConf.copy_cache(from_config=config, to_config=masked)
-    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT.sub("\0", str(given)))
+    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT_VARIABLE.sub("\0", str(given)))
     first, *rest = str(masked.hydra.sweeper.storage).split("\0")
     storage = first + "".join(name + text for name, text in zip(names, rest, strict=True))
-    if holds_secret(storage):
+    if holds_password(storage):
         raise SweepError(
-            f"hydra.sweeper.storage: {without_secret(storage)} holds a password, which would be written to the sweep's "
+            f"hydra.sweeper.storage: {mask_password(storage)} holds a password, which would be written to the sweep's "
             "files. Put it in an environment variable that the agents have too, and name that one: "
             "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
         )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib.util
 import logging
-import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,17 +21,10 @@ from optuna.storages._cached_storage import _CachedStorage  # what Optuna puts i
 from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.storage.database_url import complete_url
 
 _PATIENCE_S = 300.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
-
-# The drivers that we install, for those who name a database only.
-_DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql"), "mariadb": ("MySQLdb", "pymysql")}
-
-ENVIRONMENT = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)(?:,(?P<default>[^}]*))?\}")
-"""OmegaConf's way to name an environment variable."""
-
-_PASSWORD = re.compile(r"(?P<start>[\w+]+://[^/@:]*):(?P<secret>(?:\$\{[^}]*\}|[^@/])+)@")
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +42,7 @@ def open_database(url: str, *, wait_s: float) -> Database:
     """
     from wandbsweep.storage.database_connections import sharing
 
-    whole = with_driver(expanded(url))
+    whole = complete_url(url)
     _refuse_missing_directory(whole, url)
 
     def opened() -> _Patient:
@@ -106,41 +96,6 @@ def _told_apart() -> Iterator[None]:
         if isinstance(error.__cause__, ProgrammingError):
             raise _NoTables from None
         raise
-
-
-def expanded(url: str) -> str:
-    """``url`` with the environment's variables put in. Raises SweepDirectoryError for one that is not set."""
-
-    def value(match: re.Match[str]) -> str:
-        name, default = match["name"], match["default"]
-        if name not in os.environ and default is not None:
-            return default.strip().strip("'\"")
-        if name not in os.environ:
-            raise SweepDirectoryError(
-                f"The sweep's storage is {url}, but the environment variable {name} is not set here."
-            )
-        return os.environ[name]
-
-    return ENVIRONMENT.sub(value, url)
-
-
-def holds_secret(url: str) -> bool:
-    """Whether a password stands in ``url`` itself, and not the name of an environment variable."""
-    found = _PASSWORD.match(url)
-    return found is not None and not ENVIRONMENT.fullmatch(found["secret"])
-
-
-def without_secret(url: str) -> str:
-    return _PASSWORD.sub(r"\g<start>:***@", url)
-
-
-def with_driver(url: str) -> str:
-    """``url`` with the driver that is installed, where it names none."""
-    scheme, separator, rest = url.partition("://")
-    usual, ours = _DRIVERS.get(scheme, (None, None))
-    if usual is None or importlib.util.find_spec(usual) or not importlib.util.find_spec(str(ours)):
-        return url
-    return f"{scheme}+{ours}{separator}{rest}"
 
 
 def engine_options(url: str, *, asking: bool = False) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.storage.database import engine_options, expanded, patiently, with_driver, without_secret
+from wandbsweep.storage.database import engine_options, patiently
+from wandbsweep.storage.database_url import complete_url, mask_password
 from wandbsweep.storage.journal_reader import Attempt, Stage
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class DatabaseReader:
         self._url = url
         self._name = name
         self._wait_s = wait_s
-        whole = with_driver(expanded(url))
+        whole = complete_url(url)
         with self._told():
             self._engine = sa.create_engine(whole, **engine_options(whole))
         self._attributes: Mapping[str, Any] = {}
@@ -99,7 +100,7 @@ class DatabaseReader:
         except (SQLAlchemyError, ImportError) as error:  # the latter: its driver is not installed
             cause = error.orig if isinstance(error, DBAPIError) else error
             (first, *_) = str(cause).splitlines() or [type(error).__name__]
-            raise SweepDirectoryError(f"Cannot read {without_secret(self._url)}: {first}") from None
+            raise SweepDirectoryError(f"Cannot read {mask_password(self._url)}: {first}") from None
 
     def _lacks_file(self) -> bool:
         """Of SQLite, which would make one."""

@@ -201,10 +201,10 @@ _urls: dict[Path, str] = {}
 
 def save_storage_url(directory: Path, url: str) -> None:
     """Store the URL of a sweep made by ``create_sweep``, without its password."""
-    from wandbsweep.storage.database import without_secret
+    from wandbsweep.storage.database_url import mask_password
 
     (directory / HIDDEN).mkdir(exist_ok=True)
-    write_atomically(directory / _STORAGE, json.dumps({"storage": without_secret(url)}))
+    write_atomically(directory / _STORAGE, json.dumps({"storage": mask_password(url)}))
     _urls[directory] = url
 
 
