@@ -13,18 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Decision, create_sweep, current_trial, load_sweep
 from wandbsweep.agent.fork_server import WarmParent
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.trial import JobResult
 
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "loss"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 3,
-}
+CONFIG = RANDOM | {"run_cap": 3}
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 

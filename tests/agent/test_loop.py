@@ -9,16 +9,12 @@ import threading
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import create_sweep, current_trial, load_sweep
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.trial import JobResult
 
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "loss"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 3,
-}
+CONFIG = RANDOM | {"run_cap": 3}
 
 
 @pytest.fixture

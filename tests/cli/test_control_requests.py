@@ -4,18 +4,12 @@ import json
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.cli import main as cli
 from wandbsweep.results.liveness import _format_age
 
-SPEC = load_sweep(
-    {
-        "method": "random",
-        "metric": {"name": "loss", "goal": "minimize"},
-        "parameters": {"x": {"min": 0.0, "max": 1.0}},
-        "run_cap": 3,
-    }
-)
+SPEC = load_sweep(RANDOM | {"run_cap": 3})
 
 
 @pytest.fixture

@@ -11,15 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.cli import main as cli
 
-PLAIN = {
-    "method": "random",
-    "metric": {"name": "val/loss"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 9,
-}
+PLAIN = RANDOM | {"metric": {"name": "val/loss"}, "run_cap": 9}
 NO_METRIC = {"method": "grid", "parameters": {"a": {"values": [1, "two words"]}}}
 REPEATS = PLAIN | {"repeats": {"parameter": "seed", "values": [7, 8]}}
 METRICS = {key: value for key, value in PLAIN.items() if key != "metric"} | {

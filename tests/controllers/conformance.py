@@ -8,14 +8,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from tests import configurations
+from tests.configurations import UNIT
 from wandbsweep import Outcome, load_sweep
 
-GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}}
-RANDOM = {
-    "method": "random",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}, "n": {"min": 1, "max": 1000}},
-}
+GRID = configurations.GRID | {"parameters": {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}}
+RANDOM = configurations.RANDOM | {"parameters": {"x": UNIT, "n": {"min": 1, "max": 1000}}}
 
 
 def everything(controller, agent="a"):

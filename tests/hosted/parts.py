@@ -12,12 +12,6 @@ from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.transport import BACKOFF
 from wandbsweep.wandb_runs.auth import Login
 
-RANDOM = {
-    "method": "random",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-}
-GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 ALL_BUT_THE_NEEDED = (
     "(?!(Viewer|UpsertSweep|CreateAgent|Heartbeat|UpsertBucket|file_stream|GetSweep|SweepWithRuns|Runs)$).*"
 )

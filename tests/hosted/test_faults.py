@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.hosted.parts import GRID, QUICK, RANDOM, controller_of, until
+from tests.configurations import GRID, RANDOM
+from tests.hosted.parts import QUICK, controller_of, until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome
 from wandbsweep.controllers.hosted.log import TrialLog

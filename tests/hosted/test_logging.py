@@ -16,7 +16,7 @@ from tests.hosted.artifacts import ArtifactServer, metadata
 from tests.hosted.parts import QUICK_CLIENT, keys_in
 from tests.hosted.server import API_KEY
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.launch_record import Application, LaunchRecord, TrialOverrides
 from wandbsweep.wandb_runs import page as wandb_page
 
 ROOT = Path(__file__).parents[2]
@@ -187,7 +187,9 @@ def concluded(home):
         controller.report(trial, 0, {"val/accuracy": 0.5 + trial.number / 10})
         controller.complete(trial, Outcome.finished())
     controller.close()
-    return home / "done", partial(LaunchRecord, "done", str(home), None, "train", [], [], [], [], ["train.py"])
+    return home / "done", partial(
+        LaunchRecord, "done", Application(str(home), None, "train", ["train.py"]), TrialOverrides([], [])
+    )
 
 
 def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hosted.parts import GRID, QUICK, RANDOM, ServerWriter, controller_of, until
+from tests.configurations import GRID, RANDOM
+from tests.hosted.parts import QUICK, ServerWriter, controller_of, until
 from tests.hosted.server import API_KEY, ENTITY, WandbServer
 from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome

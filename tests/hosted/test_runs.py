@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.hosted.parts import RANDOM, keys_in, new_sweep, until
+from tests.configurations import RANDOM
+from tests.hosted.parts import keys_in, new_sweep, until
 from tests.hosted.server import ENTITY
 
 START = """

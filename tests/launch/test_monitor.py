@@ -7,15 +7,11 @@ import threading
 import pytest
 from rich.console import Console
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.launch import monitor
 
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "validation/loss_of_the_ensemble"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 1000,
-}
+CONFIG = RANDOM | {"metric": {"name": "validation/loss_of_the_ensemble"}, "run_cap": 1000}
 
 
 @pytest.fixture

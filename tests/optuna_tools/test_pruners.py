@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 
 MEDIAN = {"type": "median", "startup": 2}
@@ -16,12 +17,7 @@ AUTO = {"type": "auto"}
 
 
 def config(stopper, **metric):
-    return {
-        "method": "random",
-        "metric": {"name": "loss", **metric},
-        "parameters": {"x": {"min": 0.0, "max": 1.0}},
-        "early_terminate": stopper,
-    }
+    return RANDOM | {"metric": {"name": "loss", **metric}, "early_terminate": stopper}
 
 
 def sweep(stopper, **metric):

@@ -4,6 +4,7 @@ import math
 import random
 from pathlib import Path
 
+from tests.configurations import UNIT
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 
 SPACE = {
@@ -52,9 +53,8 @@ def make(directory: Path, config, trials, *, steps=8, fail=(), odd=(), seed=0):
 
 def planted(directory: Path, space, loss, trials, *, method="random", goal="minimize", seed=0, **config):
     """A sweep whose trials report once what ``loss`` makes of their parameters."""
-    spec = load_sweep(
-        {"method": method, "metric": {"name": "loss", "goal": goal}, "run_cap": trials, "parameters": space, **config}
-    )
+    keys = {"method": method, "metric": {"name": "loss", "goal": goal}, "run_cap": trials, "parameters": space}
+    spec = load_sweep(keys | config)
     controller = create_sweep(spec, directory, seed=seed)
     while (trial := controller.ask("0")) is not None:
         controller.report(trial, 0, {"loss": loss(trial.params)})
@@ -65,5 +65,5 @@ def planted(directory: Path, space, loss, trials, *, method="random", goal="mini
 METRICS = {
     "method": "random",
     "metrics": [{"name": "loss"}, {"name": "size"}],
-    "parameters": {"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}},
+    "parameters": {"x": UNIT, "y": UNIT},
 }

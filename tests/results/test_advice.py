@@ -2,15 +2,15 @@
 
 import pytest
 
+from tests.configurations import RANDOM, UNIT
 from wandbsweep import TrialRecord, load_sweep
 from wandbsweep.results.analysis.advice import Adviser, advice
 
-UNIT = {"min": 0.0, "max": 1.0}
 LOG = {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}
 
 
 def sweep(parameters=None, **more):
-    config = {"method": "random", "metric": {"name": "loss"}, "run_cap": 30, "parameters": parameters or {"x": UNIT}}
+    config = RANDOM | {"run_cap": 30, "parameters": parameters or {"x": UNIT}}
     return load_sweep(config | more)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.configurations import LOG, UNIT
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.analysis import importance as analysis
@@ -14,9 +15,6 @@ from wandbsweep.results.analysis.fanova import Axis, tree_effects
 from wandbsweep.results.analysis.gain import compute_gain
 from wandbsweep.results.analysis.importance import compute_importance
 from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
-
-UNIT = {"min": 0.0, "max": 1.0}
-LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}
 
 
 def make_matrix(values, goal="minimize"):

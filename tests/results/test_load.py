@@ -4,16 +4,9 @@ import math
 
 import pytest
 
+from tests.configurations import METRICS, RANDOM, REPEATS
 from wandbsweep import Outcome, SweepDirectoryError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.trial_json import format_trial_json
-
-PLAIN = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
-REPEATS = PLAIN | {"repeats": {"parameter": "seed", "values": [7, 8]}}
-METRICS = {
-    "method": "random",
-    "metrics": [{"name": "loss"}, {"name": "accuracy", "goal": "maximize"}],
-    "parameters": PLAIN["parameters"],
-}
 
 
 def run(controller, *reports, state="finished"):
@@ -45,7 +38,7 @@ def losses(*values):
 
 def test_the_best_trial_ended_with_a_value(made):
     results = made(
-        PLAIN,
+        RANDOM,
         (losses(0.5, 0.6), "finished"),
         (losses(0.4), "stopped"),
         (losses(0.1), "failed"),
@@ -58,7 +51,7 @@ def test_the_best_trial_ended_with_a_value(made):
 
 
 def test_the_best_of_a_maximizing_sweep(made):
-    config = PLAIN | {"metric": {"name": "loss", "goal": "maximize"}}
+    config = RANDOM | {"metric": {"name": "loss", "goal": "maximize"}}
     results = made(config, (losses(0.5), "finished"), (losses(0.9), "finished"), (losses(0.9), "finished"))
     assert results.best.number == 1
 
@@ -73,7 +66,7 @@ def test_a_sweep_without_a_metric_has_what_tasks_return(tmp_path):
     assert results.best is None  # more or less may be better
 
 
-@pytest.mark.parametrize("config", [PLAIN, REPEATS, METRICS])
+@pytest.mark.parametrize("config", [RANDOM, REPEATS, METRICS])
 def test_an_empty_sweep(made, config):
     results = made(config)
     assert (results.best, list(results.ranked), results.counts) == (None, [], {})
@@ -81,7 +74,7 @@ def test_an_empty_sweep(made, config):
     assert "params.x" in results.frame.columns
 
 
-@pytest.mark.parametrize("config", [PLAIN, REPEATS, METRICS])
+@pytest.mark.parametrize("config", [RANDOM, REPEATS, METRICS])
 def test_a_sweep_of_failures(made, config):
     results = made(config, ([], "failed"), ([], "queued"))
     assert results.best is None
@@ -151,6 +144,6 @@ class TestMetrics:
 
 def test_conditional_parameters_in_the_frame(made):
     parameters = {"kind": {"values": ["a", "b"]}, "y": {"min": 1, "max": 9, "when": {"kind": "b"}}}
-    frame = made(PLAIN | {"method": "grid", "parameters": parameters}, *[(losses(1.0), "finished")] * 3).frame
+    frame = made(RANDOM | {"method": "grid", "parameters": parameters}, *[(losses(1.0), "finished")] * 3).frame
     assert list(frame["params.kind"]) == ["a", "b", "b"]
     assert list(frame["params.y"].isna()) == [True, False, False]

@@ -5,15 +5,13 @@ import math
 import pytest
 import yaml
 
+from tests.configurations import LOG, UNIT
 from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.narrowing.narrow import narrow
 from wandbsweep.results.narrowing.ranges import narrowed_range
 from wandbsweep.results.narrowing.sweep_writer import sweep_file
 from wandbsweep.spec.distributions import LAWS
-
-UNIT = {"min": 0.0, "max": 1.0}
-LOG = {"distribution": "log_uniform_values", "min": 1e-6, "max": 1.0}
 
 
 def valley(name, at, width=0.05):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from tests.configurations import BAYES
 from wandbsweep.search.bayes.acquisition import Acquisition, crossed, log_ei, log_h
 from wandbsweep.search.bayes.curves import imputed
 from wandbsweep.search.bayes.gp import Hyperparameters, Observations, _Evidence, condition
@@ -31,7 +32,7 @@ FLOATS = {
 
 
 def sweep(parameters: Mapping[str, Any], **more: Any) -> SweepSpec:
-    return load_sweep({"method": "bayes", "metric": {"name": "loss"}, "parameters": parameters, **more})
+    return load_sweep(BAYES | {"parameters": parameters, **more})
 
 
 def record(number: int, params: Mapping[str, Any], *values: float, state: State = "finished") -> TrialRecord:

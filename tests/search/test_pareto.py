@@ -6,6 +6,7 @@ import numpy as np
 import optuna
 import pytest
 
+from tests.configurations import METRICS
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.search.pareto import front, scalarised
@@ -13,11 +14,6 @@ from wandbsweep.spec.sweep_spec import Metric
 from wandbsweep.trial import TrialRecord
 
 LOSS, ACCURACY = Metric("loss"), Metric("accuracy", "maximize")
-CONFIG = {
-    "method": "random",
-    "metrics": [{"name": "loss"}, {"name": "accuracy", "goal": "maximize"}],
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-}
 
 
 def record(number, loss, accuracy, state="finished"):
@@ -50,7 +46,7 @@ def test_only_trials_that_ended_well_are_on_the_front():
 
 
 def test_each_choice_weighs_the_metrics_anew():
-    spec = load_sweep(CONFIG | {"method": "bayes"})
+    spec = load_sweep(METRICS | {"method": "bayes"})
     trials = [record(0, 0.0, 0.0), record(1, 1.0, 1.0), record(2, 9, 9, "running"), record(3, math.nan, 1.0)]
     best = set()
     for seed in range(20):
@@ -73,7 +69,7 @@ def finish(controller, trial, **metrics):
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_trials_with_every_method(method, kind, tmp_path):
     parameters = {"x": {"values": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]}}
-    spec = load_sweep(CONFIG | {"method": method, "parameters": parameters, "run_cap": 6})
+    spec = load_sweep(METRICS | {"method": method, "parameters": parameters, "run_cap": 6})
     where = {"path": tmp_path} if kind == "journal" else {"storage": f"sqlite:///{tmp_path}/sweep.db"}
     controller = create_sweep(spec, **where, seed=0)
     for number, trial in enumerate(iter(lambda: controller.ask("a"), None)):
@@ -86,7 +82,7 @@ def test_trials_with_every_method(method, kind, tmp_path):
 
 
 def test_optuna_sees_a_study_of_several_objectives(tmp_path):
-    controller = create_sweep(load_sweep(CONFIG), storage=f"sqlite:///{tmp_path}/sweep.db", seed=0)
+    controller = create_sweep(load_sweep(METRICS), storage=f"sqlite:///{tmp_path}/sweep.db", seed=0)
     for loss, accuracy in [(1.0, 0.5), (2.0, 0.4), (0.5, math.nan)]:
         finish(controller, controller.ask("a"), loss=loss, accuracy=accuracy)
     controller.complete(controller.ask("a"), Outcome.stopped("enough"))
@@ -98,7 +94,7 @@ def test_optuna_sees_a_study_of_several_objectives(tmp_path):
 
 
 def test_a_missing_metric_fails_the_trial_and_is_named():
-    controller = create_sweep(load_sweep(CONFIG), seed=0)
+    controller = create_sweep(load_sweep(METRICS), seed=0)
     finish(controller, controller.ask("a"), loss=1.0)
     (trial,) = controller.trials()
     assert trial.state == "failed"
@@ -107,7 +103,7 @@ def test_a_missing_metric_fails_the_trial_and_is_named():
 
 
 def test_metrics_may_come_in_reports_of_their_own():
-    controller = create_sweep(load_sweep(CONFIG), seed=0)
+    controller = create_sweep(load_sweep(METRICS), seed=0)
     trial = controller.ask("a")
     controller.report(trial, 0, {"loss": 1.0})
     controller.report(trial, 1, {"accuracy": 0.5})
@@ -120,15 +116,15 @@ def test_metrics_may_come_in_reports_of_their_own():
 
 
 def test_a_script_that_never_gives_a_metric_is_given_up():
-    controller = open_embedded(None, load_sweep(CONFIG), study_name=None, max_failures=5)
+    controller = open_embedded(None, load_sweep(METRICS), study_name=None, max_failures=5)
     finish(controller, controller.ask("a"), loss=1.0)
     assert controller.completion().aborted
 
 
 def test_bayes_covers_the_front():
-    config = CONFIG | {"method": "bayes", "metrics": [{"name": "a"}, {"name": "b"}]}
+    config = METRICS | {"method": "bayes", "metrics": [{"name": "a"}, {"name": "b"}]}
     controller = create_sweep(
-        load_sweep(config | {"parameters": CONFIG["parameters"] | {"y": {"min": 0.0, "max": 1.0}}}), seed=0
+        load_sweep(config | {"parameters": METRICS["parameters"] | {"y": {"min": 0.0, "max": 1.0}}}), seed=0
     )
     for _ in range(20):
         trial = controller.ask("a")

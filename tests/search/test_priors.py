@@ -4,11 +4,13 @@ import shutil
 
 import pytest
 
+from tests import configurations
+from tests.configurations import UNIT
 from wandbsweep import Outcome, SweepConfigError, create_sweep, load_sweep
 from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
 
-SPACE = {"x": {"min": 0.0, "max": 1.0}, "kind": {"values": ["a", "b"]}}
-BAYES = {"method": "bayes", "metric": {"name": "loss"}, "parameters": SPACE}
+SPACE = {"x": UNIT, "kind": {"values": ["a", "b"]}}
+BAYES = configurations.BAYES | {"parameters": SPACE}
 
 
 def sweep(prior=None, **keys):

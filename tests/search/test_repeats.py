@@ -8,19 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.search.repeats import configurations, merged
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.trial import TrialRecord
 
 SEEDS = [10, 20, 30]
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "loss"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "repeats": {"parameter": "seed", "values": SEEDS},
-    "run_cap": 30,
-}
+CONFIG = RANDOM | {"repeats": {"parameter": "seed", "values": SEEDS}, "run_cap": 30}
 
 
 def loss(params):

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.configurations import BAYES
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.search.bayesian import BayesianSearch
 from wandbsweep.search.make import make_search
@@ -20,7 +21,7 @@ MIXED = CHOICES | {"lr": {"min": 0.0, "max": 1.0}, "decay": {"min": 0.0, "max": 
 
 
 def spec(parameters, **keys):
-    return load_sweep({"method": "bayes", "metric": {"name": "loss"}, "parameters": parameters} | keys)
+    return load_sweep(BAYES | {"parameters": parameters} | keys)
 
 
 def belongs(params):

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.storage import database_connections as connections
 from wandbsweep.storage.database_connections import Passing, Sparing, sharing
-
-CONFIG = {"method": "random", "metric": {"name": "loss"}, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_a_pool_that_is_made_inside_shares_too(postgres: Any) -> None:
 
 
 def test_a_controller_that_is_closed_holds_none(postgres: Any, tmp_path: Any) -> None:
-    controller = create_sweep(load_sweep(CONFIG), tmp_path, storage=postgres.url)
+    controller = create_sweep(load_sweep(RANDOM), tmp_path, storage=postgres.url)
     trial = controller.ask("a")
     assert trial is not None
     controller.report(trial, 0, {"loss": 1.0})

@@ -8,15 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.errors import SweepDirectoryError
 
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 12,
-}
+CONFIG = RANDOM | {"run_cap": 12}
 
 
 @pytest.fixture(params=["postgres", "mariadb"])

@@ -8,19 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.storage.leases import FileLeases, Watch
 
 LEASE_S = 0.6
 FORK = multiprocessing.get_context("fork")
-SPEC = load_sweep(
-    {
-        "method": "random",
-        "metric": {"name": "loss", "goal": "minimize"},
-        "parameters": {"x": {"min": 0.0, "max": 1.0}},
-        "run_cap": 2,
-    }
-)
+SPEC = load_sweep(RANDOM | {"run_cap": 2})
 
 
 class Clock:

@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.configurations import GRID
 from wandbsweep import SweepDirectoryError, create_sweep, load_sweep
 from wandbsweep.sweep import directory as sweepdir
-
-CONFIG = {"method": "grid", "parameters": {"a": {"values": [1, 2]}}}
 
 
 @pytest.fixture
@@ -24,8 +23,8 @@ def test_ids_are_eight_letters_and_digits_and_differ():
 
 
 def test_a_sweep_is_found_by_its_directory_or_its_id(here):
-    create_sweep(load_sweep(CONFIG), "outputs/abcd1234")
-    create_sweep(load_sweep(CONFIG), here / "elsewhere")
+    create_sweep(load_sweep(GRID), "outputs/abcd1234")
+    create_sweep(load_sweep(GRID), here / "elsewhere")
     assert sweepdir.find_sweep("abcd1234") == here / "outputs" / "abcd1234"
     assert sweepdir.find_sweep("outputs/abcd1234") == here / "outputs" / "abcd1234"
     assert sweepdir.find_sweep(here / "elsewhere") == here / "elsewhere"
@@ -34,24 +33,24 @@ def test_a_sweep_is_found_by_its_directory_or_its_id(here):
 def test_a_sweep_that_is_not_there_is_refused_with_those_that_are(here):
     with pytest.raises(SweepDirectoryError, match="there is no sweep in outputs/"):
         sweepdir.find_sweep("nothing")
-    create_sweep(load_sweep(CONFIG), "outputs/abcd1234")
+    create_sweep(load_sweep(GRID), "outputs/abcd1234")
     with pytest.raises(SweepDirectoryError, match=r"'nothing'.*are abcd1234"):
         sweepdir.find_sweep("nothing")
 
 
 def test_what_was_created_can_be_read_again(tmp_path):
-    create_sweep(load_sweep(CONFIG), tmp_path / "new" / "sweep")
-    assert sweepdir.read_spec(tmp_path / "new" / "sweep") == load_sweep(CONFIG)
+    create_sweep(load_sweep(GRID), tmp_path / "new" / "sweep")
+    assert sweepdir.read_spec(tmp_path / "new" / "sweep") == load_sweep(GRID)
     with pytest.raises(SweepDirectoryError, match="holds no sweep"):
         sweepdir.read_spec(tmp_path)
 
 
 def test_differences_name_what_is_not_the_same():
     other = {"method": "random", "metric": {"name": "acc"}, "parameters": {"b": {"value": 1}}}
-    stored = load_sweep(CONFIG).identity
+    stored = load_sweep(GRID).identity
     found = sweepdir.find_differences(stored, load_sweep(other).identity)
     assert [line.split(":")[0] for line in found] == ["method", "metric", "parameters.a", "parameters.b"]
-    assert sweepdir.find_differences(stored, load_sweep(CONFIG | {"run_cap": 1}).identity) == []
+    assert sweepdir.find_differences(stored, load_sweep(GRID | {"run_cap": 1}).identity) == []
 
 
 def test_one_and_true_are_different_spaces():
@@ -74,7 +73,7 @@ def test_agents_get_numbers_that_nobody_else_has(tmp_path):
 
 
 def test_a_forgotten_sweep_leaves_what_its_trials_wrote(tmp_path):
-    create_sweep(load_sweep(CONFIG), tmp_path)
+    create_sweep(load_sweep(GRID), tmp_path)
     (tmp_path / "0").mkdir()
     sweepdir.remove_sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [sweepdir.LOCK, "0"]

@@ -29,7 +29,15 @@ from wandbsweep.settings import Settings
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
-from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
+from wandbsweep.sweep.launch_record import (
+    SNAPSHOT,
+    Application,
+    ControllerOptions,
+    HostedSweep,
+    LaunchRecord,
+    SnapshotPaths,
+    TrialOverrides,
+)
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_overrides, is_sweep_key
 from wandbsweep.sweep.provenance import write_provenance
 from wandbsweep.trial import ENDED
@@ -58,7 +66,7 @@ class Prepared:
     @property
     def plain(self) -> bool:
         """Whether this is Hydra's own comma-list grid, with no sweep configuration."""
-        return self.plan.axes is not None
+        return self.plan.controller.plain_grid is not None
 
 
 def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], settings: Settings) -> Prepared:
@@ -88,7 +96,8 @@ def prepare(config: DictConfig, loader: ConfigLoader, arguments: Sequence[str], 
     if axes is None:
         _check(config, loader, plan, spec)
     else:
-        loader.load_sweep_config(config, format_overrides(plan.slots, first))  # Hydra's own words for what is wrong
+        # Hydra says itself what is wrong.
+        loader.load_sweep_config(config, format_overrides(plan.overrides.slots, first))
     if hosted:
         directory, plan = _begun_at_wandb(config, settings, plan, spec)
     made = _make(directory, config, loader, plan, spec)
@@ -108,21 +117,25 @@ def _planned(
     """The plan of a sweep as far as the command tells; the snapshot's paths are still to come."""
     return LaunchRecord(
         sweep_id=sweep_id,
-        cwd=os.getcwd(),
-        config_name=config.hydra.job.config_name,
-        job_name=config.hydra.job.name,
-        slots=line.slots,
-        hydra_overrides=hydra_overrides(config),
-        search_path=(),
-        searchpath=(),
-        command=_command(),
-        axes=axes,
-        strip=[SWEEP_KEY] if sweep_node(config) else [],
-        seed=settings.seed,
-        storage=settings.storage,
-        max_failures=None if axes is not None else settings.max_failures,
-        lease_s=settings.lease_s,
-        max_attempts=settings.max_attempts,
+        application=Application(
+            cwd=os.getcwd(),
+            config_name=config.hydra.job.config_name,
+            job_name=config.hydra.job.name,
+            command=_command(),
+        ),
+        overrides=TrialOverrides(
+            slots=line.slots,
+            hydra=hydra_overrides(config),
+            stripped_keys=[SWEEP_KEY] if sweep_node(config) else [],
+        ),
+        controller=ControllerOptions(
+            plain_grid=axes,
+            seed=settings.seed,
+            storage=settings.storage,
+            max_failures=None if axes is not None else settings.max_failures,
+            lease_s=settings.lease_s,
+            max_attempts=settings.max_attempts,
+        ),
     )
 
 
@@ -139,17 +152,17 @@ def named_storage(config: DictConfig) -> str | None:
     given = own.get("storage") if isinstance(own, dict) else None
     if given is None:
         return None
-    from wandbsweep.storage.database import ENVIRONMENT, holds_secret, without_secret
+    from wandbsweep.storage.database_url import ENVIRONMENT_VARIABLE, holds_password, mask_password
 
-    names = [match.group() for match in ENVIRONMENT.finditer(str(given))]
+    names = [match.group() for match in ENVIRONMENT_VARIABLE.finditer(str(given))]
     masked = config.copy()
     OmegaConf.copy_cache(from_config=config, to_config=masked)
-    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT.sub("\0", str(given)))
+    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT_VARIABLE.sub("\0", str(given)))
     first, *rest = str(masked.hydra.sweeper.storage).split("\0")
     storage = first + "".join(name + text for name, text in zip(names, rest, strict=True))
-    if holds_secret(storage):
+    if holds_password(storage):
         raise SweepError(
-            f"hydra.sweeper.storage: {without_secret(storage)} holds a password, which would be written to the sweep's "
+            f"hydra.sweeper.storage: {mask_password(storage)} holds a password, which would be written to the sweep's "
             "files. Put it in an environment variable that the agents have too, and name that one: "
             "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
         )
@@ -175,7 +188,7 @@ def _begun_at_wandb(
 
     made = start_hosted_sweep(spec)
     directory, sweep_id = _place(config, replace(settings, sweep_id=made.sweep_id))
-    return directory, replace(plan, sweep_id=sweep_id, hosted={"entity": made.entity, "project": made.project})
+    return directory, replace(plan, sweep_id=sweep_id, hosted=HostedSweep(made.entity, made.project))
 
 
 # -- Where --------------------------------------------------------------------------------------------------------
@@ -203,9 +216,9 @@ def _make(
             return None
         sweepdir.remove_sweep(directory)  # Hydra's users run the same lists again in the same place
         search_path, searchpath = take_snapshot(loader, _extra_paths(config), directory / SNAPSHOT)
-        plan = replace(plan, search_path=search_path, searchpath=searchpath)
+        plan = replace(plan, snapshot=SnapshotPaths(search_path, searchpath))
         plan.save(directory)
-        write_provenance(directory, Path(plan.cwd))
+        write_provenance(directory, Path(plan.application.cwd))
         OmegaConf.save(config, directory / "multirun.yaml")
         _open_store(directory, plan, spec)
         sweepdir.write_spec(directory, spec)
@@ -213,7 +226,7 @@ def _make(
 
 
 def _may_start_over(directory: Path, plan: LaunchRecord) -> bool:
-    return plan.axes is not None and _is_finished_grid(directory)
+    return plan.controller.plain_grid is not None and _is_finished_grid(directory)
 
 
 def _extra_paths(config: DictConfig) -> list[str]:
@@ -224,11 +237,11 @@ def _open_store(directory: Path, plan: LaunchRecord, spec: SweepSpec) -> None:
     try:
         open_controller(plan, directory, spec).close()
     except Exception as error:  # each database driver has exceptions of its own
-        if plan.storage is None or isinstance(error, SweepError):
+        if plan.controller.storage is None or isinstance(error, SweepError):
             raise
         reason = str(error).partition("\n")[0]  # any driver's own kind of error
         raise SweepDirectoryError(
-            f"hydra.sweeper.storage: cannot open {plan.storage!r}: {type(error).__name__}: {reason}"
+            f"hydra.sweeper.storage: cannot open {plan.controller.storage!r}: {type(error).__name__}: {reason}"
         ) from error
 
 
@@ -260,7 +273,7 @@ def _joined(config: DictConfig, directory: Path, arguments: Sequence[str], setti
     plan = LaunchRecord.load(directory)
     if plan.sweep_id != settings.sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {plan.sweep_id}, not {settings.sweep_id}.")
-    given = [line for line in arguments if {"line": line} not in plan.slots]
+    given = [line for line in arguments if {"line": line} not in plan.overrides.slots]
     foreign = [line for line in given if not _sets_run_cap(line)] + _changed_settings(plan, settings)
     if foreign:
         raise SweepDirectoryError(
@@ -291,7 +304,7 @@ def _joined_at_wandb(
     if refused := [*line.parameters, *theirs, *(f"hydra.sweeper.sweep.{key}" for key in settings.sweep)]:
         raise SweepError(f"What the sweep {ref} searches stands at W&B, so {', '.join(refused)} cannot be set here.")
     plan = _planned(config, settings, line, sweep_id)
-    plan = replace(plan, hosted={"entity": made.entity, "project": made.project, "begun": "elsewhere"})
+    plan = replace(plan, hosted=HostedSweep(made.entity, made.project, begun="elsewhere"))
     _check(config, loader, plan, spec)
     ready = _make(directory, config, loader, plan, spec)
     if ready is None:  # another agent of this machine was faster
@@ -305,7 +318,7 @@ def _changed_settings(plan: LaunchRecord, settings: Settings) -> list[str]:
     changed = [
         f"hydra.sweeper.{key}={getattr(settings, key)}"
         for key in ("seed", "storage", "max_failures", "lease_s", "max_attempts")
-        if getattr(settings, key) not in (getattr(default, key), getattr(plan, key))
+        if getattr(settings, key) not in (getattr(default, key), getattr(plan.controller, key))
     ]
     return changed + [f"hydra.sweeper.sweep.{key}" for key in settings.sweep if key != "run_cap"]
 
@@ -314,13 +327,13 @@ def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: Command
     stored, plan = sweepdir.read_spec(directory), LaunchRecord.load(directory)
     found = sweepdir.find_differences(stored.identity, spec.identity)
     before, now = (
-        {line for line in lines if not (plan.strip and is_sweep_key(line))}
-        for lines in ([slot["line"] for slot in plan.slots if "line" in slot], line.fixed_lines())
+        {line for line in lines if not (plan.overrides.stripped_keys and is_sweep_key(line))}
+        for lines in ([slot["line"] for slot in plan.overrides.slots if "line" in slot], line.fixed_lines())
     )
     found += [f"override {text}: was not there" for text in sorted(now - before)]
     found += [f"override {text}: is not there any more" for text in sorted(before - now)]
-    if settings.seed is not None and settings.seed != plan.seed:
-        found.append(f"hydra.sweeper.seed: {plan.seed}, now {settings.seed}")
+    if settings.seed is not None and settings.seed != plan.controller.seed:
+        found.append(f"hydra.sweeper.seed: {plan.controller.seed}, now {settings.seed}")
     sweepdir.refuse_differences(directory, found)
     return _go_on(config, directory, stored, spec.run_cap)
 
@@ -328,7 +341,7 @@ def _resumed(config: DictConfig, directory: Path, spec: SweepSpec, line: Command
 def _is_finished_grid(directory: Path) -> bool:
     """Whether ``directory`` holds a plain grid of which every trial has ended."""
     plan = LaunchRecord.load_if_exists(directory)
-    if plan is None or plan.axes is None:
+    if plan is None or plan.controller.plain_grid is None:
         return False
     controller = open_controller(plan, directory, sweepdir.read_spec(directory))
     trials = controller.trials()
@@ -341,7 +354,7 @@ def _go_on(config: DictConfig, directory: Path, spec: SweepSpec, run_cap: object
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
         with sweepdir.lock_directory(directory):
             sweepdir.write_spec(directory, spec)
-    first = make_search(spec, seed=0, plain_grid=plan.axes).draw(0) or middle(spec)
+    first = make_search(spec, seed=0, plain_grid=plan.controller.plain_grid).draw(0) or middle(spec)
     return Prepared(directory, plan, spec, True, _agent_overrides(config, plan, directory, first))
 
 
@@ -351,11 +364,11 @@ def _sets_run_cap(line: str) -> bool:
 
 def _agent_overrides(config: DictConfig, plan: LaunchRecord, directory: Path, first: Mapping[str, Any]) -> list[str]:
     """The fixed overrides, if they compose; if not (a group may be mandatory), some trial's."""
-    fixed = format_overrides(plan.slots, {})
+    fixed = format_overrides(plan.overrides.slots, {})
     try:
-        snapshot_loader(plan.search_path, directory / SNAPSHOT).load_sweep_config(config, fixed)
+        snapshot_loader(plan.snapshot.search_path, directory / SNAPSHOT).load_sweep_config(config, fixed)
     except (HydraException, OmegaConfBaseException):
-        return format_overrides(plan.slots, first)
+        return format_overrides(plan.overrides.slots, first)
     return fixed
 
 

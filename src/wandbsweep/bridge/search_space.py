@@ -295,8 +295,8 @@ def _faults(
     """What keeps ``point`` from composing: keys that do not exist under the ``chosen`` groups, or Hydra's reason."""
     under = f" with {', '.join(f'{name}={value}' for name, value in chosen.items())}" if chosen else ""
     try:
-        composed = loader.load_sweep_config(config, format_overrides(plan.slots, chosen))
-        added = {slot["parameter"] for slot in plan.slots if slot.get("key", "").startswith("+")}
+        composed = loader.load_sweep_config(config, format_overrides(plan.overrides.slots, chosen))
+        added = {slot["parameter"] for slot in plan.overrides.slots if slot.get("key", "").startswith("+")}
         unknown = [name for name in point if name not in chosen and name not in added and not _has(composed, name)]
         for name in unknown:
             close = get_close_matches(name, _keys(composed), 1, cutoff=0.7)
@@ -305,7 +305,7 @@ def _faults(
             shown = "" if name in spec.parameters else f"{name} "
             yield f"{path}: {shown}is no key of the application's configuration{under}{hint}"
         if not unknown:
-            whole = loader.load_sweep_config(config, format_overrides(plan.slots, point))
+            whole = loader.load_sweep_config(config, format_overrides(plan.overrides.slots, point))
             yield from misfits(whole, {name: spec.parameters[name] for name in point if name in spec.parameters})
     except (HydraException, OmegaConfBaseException) as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""

@@ -68,7 +68,7 @@ class TrialJob:
         self._keep = keep
 
     def __call__(self, trial: Trial) -> JobResult:
-        os.chdir(self._plan.cwd)  # the agent's own job may have changed it
+        os.chdir(self._plan.application.cwd)  # the agent's own job may have changed it
         self._traceback(trial).unlink(missing_ok=True)  # an earlier attempt's
         try:
             config = self.compose(trial)
@@ -101,15 +101,15 @@ class TrialJob:
             return JobReturn(cfg=config, status=JobStatus.FAILED, _return_value=reason)
 
     def compose(self, trial: Trial) -> DictConfig:
-        overrides = format_overrides(self._plan.slots, trial.params)
+        overrides = format_overrides(self._plan.overrides.slots, trial.params)
         config = self._loader.load_sweep_config(self._master, overrides)
         with read_write(config), open_dict(config):
-            for key in self._plan.strip:
+            for key in self._plan.overrides.stripped_keys:
                 config.pop(key, None)
         set_key(config, "hydra.sweep.dir", str(self._directory))
         set_key(config, "hydra.job.num", trial.number)
         set_key(config, "hydra.job.id", f"{self._plan.sweep_id}-{trial.number}")
-        set_key(config, "hydra.job.name", name_of_rank(self._plan.job_name, self._rank))
+        set_key(config, "hydra.job.name", name_of_rank(self._plan.application.job_name, self._rank))
         if self._rank:
             set_key(config, "hydra.output_subdir", None)
         return config
@@ -166,7 +166,7 @@ def preload(task_function: Callable[..., Any]) -> None:
 
 def trial_log(plan: LaunchRecord, directory: Path, trial: Trial, rank: int = 0) -> Path:
     """Where Hydra's usual logging writes what a trial says."""
-    return directory / str(trial.number) / f"{name_of_rank(plan.job_name, rank)}.log"
+    return directory / str(trial.number) / f"{name_of_rank(plan.application.job_name, rank)}.log"
 
 
 def name_of_rank(name: str, rank: int) -> str:
@@ -196,7 +196,7 @@ def hydra_overrides(master: DictConfig) -> list[str]:
 
 def snapshot_of(plan: LaunchRecord, directory: Path) -> ConfigLoader:
     """A loader of the configuration that the sweep was started with."""
-    return snapshot_loader(plan.search_path, directory / SNAPSHOT)
+    return snapshot_loader(plan.snapshot.search_path, directory / SNAPSHOT)
 
 
 def agents_master(master: DictConfig, plan: LaunchRecord, directory: Path) -> DictConfig:
@@ -204,7 +204,7 @@ def agents_master(master: DictConfig, plan: LaunchRecord, directory: Path) -> Di
     place = [f"hydra.sweep.dir={format_value(str(directory))}", f"hydra.sweep.subdir={AGENTS}/${{hydra.job.num}}"]
     own = _with_hydra_overrides(master, [*_led_to_snapshot(hydra_overrides(master), plan, directory), *place])
     set_key(own, "hydra.sweep.dir", str(directory))  # launchers read it here as well
-    set_key(own, "hydra.job.config_name", plan.config_name)
+    set_key(own, "hydra.job.config_name", plan.application.config_name)
     return own
 
 
@@ -229,7 +229,7 @@ def _trials_own(plan: LaunchRecord, master: DictConfig) -> list[str]:
 
     A trial has no use for them, but Hydra 1.4 insists that a job's sweeper and launcher are its master's.
     """
-    kept = [line for line in plan.hydra_overrides if not _is_about_plugins(line)]
+    kept = [line for line in plan.overrides.hydra if not _is_about_plugins(line)]
     return kept + [line for line in hydra_overrides(master) if _is_about_plugins(line)]
 
 
@@ -240,9 +240,9 @@ def _is_about_plugins(line: str) -> bool:
 def _led_to_snapshot(overrides: Sequence[str], plan: LaunchRecord, directory: Path) -> list[str]:
     """``overrides`` with ``hydra.searchpath`` led to the snapshot."""
     kept = [line for line in overrides if not line.lstrip("+").startswith("hydra.searchpath")]
-    if not plan.searchpath:
+    if not plan.snapshot.searchpath:
         return kept
-    paths = [resolved(path, directory / SNAPSHOT) for path in plan.searchpath]
+    paths = [resolved(path, directory / SNAPSHOT) for path in plan.snapshot.searchpath]
     return [*kept, f"hydra.searchpath={format_value(paths)}"]
 
 

@@ -44,12 +44,12 @@ def find_liveness(data: SweepData) -> Liveness | None:
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(ORDER, "running")
-    max_failures = record.max_failures if record else None
+    max_failures = record.controller.max_failures if record else None
     over = over_for_all(stored.table, data.spec, order=command, max_failures=max_failures)
     over = over or all_given_out(stored.table, cap=data.cap)
     latest = latest_of(stored.attributes) if stored.in_database else FileLeases(data.directory / LEASES).latest()
     age_s = None if latest is None else max(0.0, time.time() - latest)
-    return Liveness(command, over.reason if over else "", age_s, record.lease_s if record else LEASE_S)
+    return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
 
 
 def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:

@@ -57,7 +57,7 @@ class SweepData:
         """The largest number of trials that there can be; None if it is unlimited or unknown."""
         from wandbsweep.search.make import find_cap  # imports numpy
 
-        return find_cap(self.spec, self.launch_record.axes if self.launch_record else None)
+        return find_cap(self.spec, self.launch_record.controller.plain_grid if self.launch_record else None)
 
     @property
     def counts(self) -> dict[State, int]:
@@ -143,12 +143,12 @@ class SweepData:
         """Return the Hydra overrides that compose ``trial``'s configuration."""
         if self.launch_record is None:
             return format_overrides([], trial.params)
-        lines = format_overrides(self.launch_record.slots, trial.params)
-        return [line for line in lines if not (self.launch_record.strip and is_sweep_key(line))]
+        lines = format_overrides(self.launch_record.overrides.slots, trial.params)
+        return [line for line in lines if not (self.launch_record.overrides.stripped_keys and is_sweep_key(line))]
 
     def command(self, trial: TrialRecord) -> str:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
-        start = self.launch_record.command if self.launch_record else ["python", "train.py"]
+        start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
         own = run_overrides(self.launch_record) if self.launch_record else []
         return shlex.join([*start, *self.overrides(trial), *own])
 

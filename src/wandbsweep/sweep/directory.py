@@ -19,7 +19,7 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_reader import JOURNAL
-from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_axes
+from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_plain_grid
 from wandbsweep.text import suggest_matches
 
 SWEEP_FILE = "sweep.yaml"
@@ -85,7 +85,7 @@ def read_spec(directory: Path) -> SweepSpec:
     """Return the sweep configuration that ``directory`` holds."""
     if not holds_sweep(directory):
         raise SweepDirectoryError(f"{directory} holds no sweep: there is no {SWEEP_FILE} in it.")
-    axes = read_axes(directory)
+    axes = read_plain_grid(directory)
     return load_sweep(directory / SWEEP_FILE) if axes is None else make_plain_grid(axes)
 
 
@@ -201,10 +201,10 @@ _urls: dict[Path, str] = {}
 
 def save_storage_url(directory: Path, url: str) -> None:
     """Store the URL of a sweep made by ``create_sweep``, without its password."""
-    from wandbsweep.storage.database import without_secret
+    from wandbsweep.storage.database_url import mask_password
 
     (directory / HIDDEN).mkdir(exist_ok=True)
-    write_atomically(directory / _STORAGE, json.dumps({"storage": without_secret(url)}))
+    write_atomically(directory / _STORAGE, json.dumps({"storage": mask_password(url)}))
     _urls[directory] = url
 
 
@@ -222,7 +222,7 @@ def locate_storage(directory: Path, record: LaunchRecord | None) -> tuple[str | 
         SweepDirectoryError: The URL needs a password that is not stored.
     """
     if record is not None:
-        return record.storage, STUDY if record.storage is None else record.sweep_id
+        return record.controller.storage, STUDY if record.controller.storage is None else record.sweep_id
     if not (directory / _STORAGE).is_file():
         return None, STUDY
     url = _urls.get(directory) or str(json.loads((directory / _STORAGE).read_text(encoding="utf-8"))["storage"])

@@ -1,64 +1,113 @@
-"""What a sweep was started with: what every agent needs in order to run its trials, now or in a month."""
+"""What a sweep was started with: all that an agent needs to run its trials, now or in a month."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.files import write_atomically
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
+from wandbsweep.sweep.override_strings import OverrideSlot
 
 HIDDEN = ".sweep"
 SNAPSHOT = f"{HIDDEN}/conf"
 _FILE = f"{HIDDEN}/plan.json"
 
 STUDY = "sweep"
-"""The name of the only study in a journal."""
+"""Name of the only study in a journal."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """How the application is started."""
+
+    cwd: str
+    """The directory in which the sweep was started, and in which its trials run."""
+    config_name: str | None
+    job_name: str
+    command: Sequence[str]
+    """The words that start it: ``["python", "train.py"]``."""
+
+
+@dataclass(frozen=True)
+class TrialOverrides:
+    """What each trial's configuration is composed with."""
+
+    slots: Sequence[OverrideSlot]
+    """The command line's task overrides, for ``format_overrides``."""
+    hydra: Sequence[str]
+    """The command line's overrides of ``hydra.*``."""
+    stripped_keys: Sequence[str] = ()
+    """Top-level keys that are removed from a trial's configuration: the sweep's own."""
+
+
+@dataclass(frozen=True)
+class SnapshotPaths:
+    """Where the configuration lies in the sweep's snapshot of it."""
+
+    search_path: Sequence[tuple[str, str]] = ()
+    """Hydra's search path: provider and path of each source."""
+    searchpath: Sequence[str] = ()
+    """The entries of ``hydra.searchpath``."""
+
+
+@dataclass(frozen=True)
+class ControllerOptions:
+    """How the sweep's controller is opened."""
+
+    plain_grid: Mapping[str, Sequence[Any]] | None = None
+    """Of a comma-list grid without a sweep configuration: its values, in the order of the command line."""
+    seed: int | None = None
+    storage: str | None = None
+    """Optuna storage URL, without a password. None: the journal."""
+    max_failures: int | None = None
+    lease_s: float = LEASE_S
+    max_attempts: int = MAX_ATTEMPTS
+
+
+@dataclass(frozen=True)
+class HostedSweep:
+    """Where W&B keeps a sweep whose controller is W&B's. Its id is the record's ``sweep_id``."""
+
+    entity: str
+    project: str
+    begun: str | None = None
+    """``elsewhere`` if the sweep was made on another machine, or by ``wandb sweep``."""
+
+    @property
+    def path(self) -> str:
+        """``entity/project``."""
+        return f"{self.entity}/{self.project}"
 
 
 @dataclass(frozen=True)
 class LaunchRecord:
-    """The part of a sweep that is Hydra's: which configuration its trials are composed from, and how."""
+    """What a sweep was started with. It is written once, when the sweep is created, and read by whoever joins."""
 
     sweep_id: str
-    cwd: str
-    """The directory the sweep was started in, where its trials run too."""
-    config_name: str | None
-    job_name: str
-    slots: Sequence[Any]
-    """The command line's task overrides (see ``overrides.format_overrides``)."""
-    hydra_overrides: Sequence[str]
-    """Its overrides of ``hydra.*``."""
-    search_path: Sequence[tuple[str, str]]
-    searchpath: Sequence[str]
-    """``hydra.searchpath``, whose directories are in the snapshot as well."""
-    command: Sequence[str]
-    """What starts the application: ``["python", "train.py"]``."""
-    axes: Mapping[str, Sequence[Any]] | None = None
-    """Of a plain comma-list grid: its values, in the order of the command line."""
-    strip: Sequence[str] = ()
-    """Top-level keys that a trial's configuration is relieved of: the sweep's own."""
-    seed: int | None = None
-    storage: str | None = None
-    max_failures: int | None = None
-    lease_s: float = LEASE_S
-    max_attempts: int = MAX_ATTEMPTS
-    hosted: Mapping[str, str] | None = None
-    """Of a sweep at W&B, whose id is ``sweep_id``: its entity and project, and ``begun`` where that was elsewhere."""
+    application: Application
+    overrides: TrialOverrides
+    snapshot: SnapshotPaths = SnapshotPaths()
+    controller: ControllerOptions = ControllerOptions()
+    hosted: HostedSweep | None = None
     wandb: Mapping[str, Any] | None = None
-    """Of an embedded sweep: what W&B shows of it beyond the trials' runs (see ``wandb_runs.page``), and in
-    ``sweep`` which sweep there shows those."""
+    """Of an embedded sweep that is shown at W&B: the settings of its page (``wandb_runs.page.page_settings``), and in
+    ``sweep`` the W&B sweep that holds the trials' runs."""
 
     def save(self, directory: Path) -> None:
         (directory / HIDDEN).mkdir(exist_ok=True)
-        write_atomically(directory / _FILE, json.dumps(asdict(self), indent=1))
+        write_atomically(directory / _FILE, json.dumps(self._to_json(), indent=1))
 
     @classmethod
     def load(cls, directory: Path) -> LaunchRecord:
+        """Read the record of the sweep in ``directory``.
+
+        Raises SweepDirectoryError if there is none, or if it is damaged or of another version.
+        """
         try:
             stored = json.loads((directory / _FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -71,16 +120,51 @@ class LaunchRecord:
         except (OSError, UnicodeError) as error:
             raise SweepDirectoryError(f"Cannot read {directory / _FILE}: {error}.") from None
         try:
-            return cls(**stored)
-        except TypeError as error:  # made by another version, or by no version at all
+            return cls._from_json(stored)
+        except (TypeError, AttributeError) as error:
             raise SweepDirectoryError(f"{directory / _FILE} holds no launch record: {error}.") from None
 
     @classmethod
     def load_if_exists(cls, directory: Path) -> LaunchRecord | None:
+        """Read the record of the sweep in ``directory``. None: it was made by ``create_sweep``, without Hydra."""
         return cls.load(directory) if (directory / _FILE).exists() else None
 
+    def _to_json(self) -> dict[str, Any]:
+        groups = (self.application, self.overrides, self.snapshot, self.controller)
+        stored = {_to_key(name): value for group in groups for name, value in vars(group).items()}
+        hosted = self.hosted and {name: value for name, value in vars(self.hosted).items() if value is not None}
+        return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb}
 
-def read_axes(directory: Path) -> Mapping[str, Sequence[Any]] | None:
-    """The axes of the plain grid that ``directory`` holds; None: it holds a sweep with a configuration."""
-    plan = LaunchRecord.load_if_exists(directory)
-    return plan.axes if plan else None
+    @classmethod
+    def _from_json(cls, stored: dict[str, Any]) -> LaunchRecord:
+        hosted = stored.pop("hosted", None)
+        return cls(
+            application=_take(Application, stored),
+            overrides=_take(TrialOverrides, stored),
+            snapshot=_take(SnapshotPaths, stored),
+            controller=_take(ControllerOptions, stored),
+            hosted=None if hosted is None else HostedSweep(**hosted),
+            **stored,  # sweep_id and wandb: any other key is a TypeError
+        )
+
+
+# The file is flat, and has keys of its own for some of the fields: sweeps that older versions started have them.
+_KEYS = {"hydra": "hydra_overrides", "stripped_keys": "strip", "plain_grid": "axes"}
+
+_Group = TypeVar("_Group", Application, TrialOverrides, SnapshotPaths, ControllerOptions)
+
+
+def _to_key(name: str) -> str:
+    return _KEYS.get(name, name)
+
+
+def _take(group: type[_Group], stored: dict[str, Any]) -> _Group:
+    """Remove the keys of ``group`` from ``stored`` and return their values as one."""
+    names = [field.name for field in fields(group)]
+    return group(**{name: stored.pop(_to_key(name)) for name in names if _to_key(name) in stored})
+
+
+def read_plain_grid(directory: Path) -> Mapping[str, Sequence[Any]] | None:
+    """Return the values of the comma-list grid in ``directory``. None: its sweep has a configuration."""
+    record = LaunchRecord.load_if_exists(directory)
+    return record.controller.plain_grid if record else None

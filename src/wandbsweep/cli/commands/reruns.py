@@ -67,9 +67,11 @@ class Evaluation:
         for job in self.jobs:
             print(f"Trial {job.trial.number}, {len(self.seeds)} seeds: {job.shown}", file=sys.stderr, flush=True)
             try:
-                subprocess.run(job.command, cwd=plan.cwd, stdout=2)  # what failed is read from what it left
+                subprocess.run(job.command, cwd=plan.application.cwd, stdout=2)  # failures are read from its files
             except OSError as error:
-                raise SweepError(f"Cannot start {job.command[0]} in {plan.cwd}: {error.strerror}.") from None
+                raise SweepError(
+                    f"Cannot start {job.command[0]} in {plan.application.cwd}: {error.strerror}."
+                ) from None
         return self._read()
 
     def _read(self) -> Evaluated:
@@ -227,7 +229,7 @@ def _metric(results: SweepResults, config: Mapping[str, Any], metric: str | None
 
 
 def _start(plan: LaunchRecord, directory: Path) -> list[str]:
-    first, *rest = plan.command
+    first, *rest = plan.application.command
     if re.fullmatch(r"python[\d.]*", Path(first).name) and (shutil.which(first) is None or first == "python"):
         first = sys.executable
     return [first, *_snapshot(rest, plan, directory)]
@@ -235,7 +237,7 @@ def _start(plan: LaunchRecord, directory: Path) -> list[str]:
 
 def _snapshot(words: list[str], plan: LaunchRecord, directory: Path) -> list[str]:
     """The rest of the command, led to the configuration as it was: editing conf/ since then changes nothing."""
-    own = next((path for provider, path in plan.search_path if provider == "main"), "")
+    own = next((path for provider, path in plan.snapshot.search_path if provider == "main"), "")
     copied = own.removeprefix("snapshot://")
     if own == copied or not (directory / SNAPSHOT / copied).is_dir():
         return words
@@ -246,8 +248,8 @@ def _snapshot(words: list[str], plan: LaunchRecord, directory: Path) -> list[str
 
 
 def _kept(plan: LaunchRecord) -> list[str]:
-    own = [line for line in plan.hydra_overrides if not _DROPPED.match(line)]
-    return ["hydra/sweeper=wandbsweep", *own, *([f"~{SWEEP_KEY}"] if SWEEP_KEY in plan.strip else [])]
+    own = [line for line in plan.overrides.hydra if not _DROPPED.match(line)]
+    return ["hydra/sweeper=wandbsweep", *own, *([f"~{SWEEP_KEY}"] if SWEEP_KEY in plan.overrides.stripped_keys else [])]
 
 
 def _used_seeds(results: SweepResults, config: Mapping[str, Any], key: str) -> set[int]:

@@ -62,7 +62,9 @@ def page_data(data: SweepData) -> dict[str, Any]:
         "attempts": _attempts(data),
         "failures": _failures(data),
         "sweep_file": spec.to_yaml(),
-        "versions": read_provenance(data.directory, Path(data.launch_record.cwd if data.launch_record else ".")),
+        "versions": read_provenance(
+            data.directory, Path(data.launch_record.application.cwd if data.launch_record else ".")
+        ),
     }
 
 
