@@ -20,7 +20,8 @@ from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.trial_table import Attempt, TrialTable
+    from wandbsweep.controllers.trial_table import TrialTable
+    from wandbsweep.storage.base import StoredAttempt
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class StoredSweep:
     table: TrialTable
     attributes: Mapping[str, Any]
     """The study's attributes."""
-    attempts: Sequence[Attempt]
+    attempts: Sequence[StoredAttempt]
     """Every attempt in the order of creation, void ones included."""
-    in_database: bool
+    last_heartbeat: float | None
+    """When an agent last showed that it lives, by its own clock (Unix time)."""
 
 
 @dataclass(frozen=True)
