@@ -16,7 +16,7 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, outcome_of
+from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, adapt_attempt, read_outcome
 from wandbsweep.storage.open import open_storage
 from wandbsweep.sweep.directory import locate_storage
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -208,7 +208,7 @@ class Sweep:
     def number_of(self, holder: Mapping[str, Any]) -> int:
         if "number" in holder:
             return int(holder["number"])
-        number = self.ledger()[0].number_of(holder["key"])
+        number = self.ledger()[0].find_number(holder["key"])
         assert number is not None
         return number
 
@@ -216,9 +216,11 @@ class Sweep:
         """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
         ledger, attempts = self.ledger()
         ends = Counter(
-            ledger.number_of(attempt._trial_id)
+            ledger.find_number(attempt._trial_id)
             for attempt in attempts
-            if attempt.state.is_finished() and OUTCOME in attempt.system_attrs and outcome_of(attempt)["state"] in ENDED
+            if OUTCOME in attempt.system_attrs
+            and attempt.state.is_finished()
+            and read_outcome(adapt_attempt(attempt)).state in ENDED
         )
         records = {record.number: record for record in ledger.records()}
         return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]

@@ -20,7 +20,8 @@ from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
-    from wandbsweep.controllers.trial_table import Attempt, TrialTable
+    from wandbsweep.controllers.trial_table import TrialTable
+    from wandbsweep.storage.journal_reader import Attempt
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optuna.trial import FrozenTrial
 
-from wandbsweep.controllers.trial_table import Attempt, TrialTable
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.journal import WatchedJournal
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Feed(Protocol):
-    def changes(self, *, created: bool = False) -> Sequence[Attempt]:
+    def changes(self, *, created: bool = False) -> Sequence[Any]:
         """The trials created or written to since the last call, created ones in their order of creation.
 
         Some may not have changed at all. ``created``: what was written to others may wait for the next call.
@@ -63,7 +63,7 @@ class DatabaseFeed:
         self._storage = storage
         self._attempts = StoredAttempts(study, counting=True)
 
-    def changes(self, *, created: bool = False) -> Sequence[Attempt]:
+    def changes(self, *, created: bool = False) -> Sequence[Any]:
         found = self._storage.read(lambda connection: self._attempts.changes(connection, created=created))
         self._attempts.note(found)
         return found

@@ -125,7 +125,7 @@ class Chooser:
     def _choosing(self, view: AbstractContextManager[TrialTable], number: int) -> list[int]:
         """The other trials that have no parameters yet."""
         with view as ledger:
-            without = [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
+            without = [entry.number for entry in ledger.running if entry.number != number and not entry.has_params]
             return self._turns.alive(without)
 
 
