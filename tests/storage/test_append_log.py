@@ -17,7 +17,7 @@ import pytest
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.storage import append_log
-from wandbsweep.storage.append_log import AppendLog, LockedLog, parse_lines
+from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail, parse_lines
 
 
 @pytest.fixture
@@ -182,3 +182,17 @@ def test_a_path_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         AppendLog(tmp_path).read()
     with pytest.raises(SweepDirectoryError, match="Cannot write to"):
         AppendLog(tmp_path).append(b"1\n")
+
+
+def test_the_tail_of_a_log_is_read_once(path: Path) -> None:
+    log = AppendLog(path)
+    tail = Tail(log, path)
+    log.append(b'{"n":0}\n{"n":1}\n')
+    assert tail.read_new() == [{"n": 0}, {"n": 1}]
+    log.append(b'{"n":2}\n')
+    with log.locked() as file:
+        assert tail.read_new(file) == [{"n": 2}]
+        file.append(b'{"n":3}\n[]\n')
+    for _ in range(2):
+        with pytest.raises(SweepDirectoryError, match="line 5"):
+            tail.read_new()

@@ -18,42 +18,50 @@ from optuna.trial import FrozenTrial, TrialState
 
 from wandbsweep.spec.sweep_spec import EarlyTerminate
 from wandbsweep.stopping.base import TrialView
+from wandbsweep.storage.base import Storage
+from wandbsweep.storage.optuna_private import read_trial_id
 
 
 class PrunerRule:
     """A stopping rule that asks one of Optuna's pruners."""
 
-    def __init__(self, settings: EarlyTerminate, storage: BaseStorage, study_name: str) -> None:
+    def __init__(self, settings: EarlyTerminate, storage: Storage, study_name: str) -> None:
         self._name = settings.type
         self._storage = storage
+        self._optuna: BaseStorage = storage.open_optuna()
         self._pruner = make_pruner(settings)
-        self._study = _NewestAttempts(study_name=study_name, storage=storage, pruner=self._pruner)
+        self._study = _NewestAttempts(study_name=study_name, storage=self._optuna, pruner=self._pruner)
 
     def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
         keys = trials.newest_keys()
         self._study.newest = frozenset(keys.values())
-        frozen = self._storage.get_trial(keys[number])
+        trial, pruned = self._storage.retry(lambda: self._prune(keys[number]))
+        if not pruned:
+            return None
+        step = trial.last_step
+        value = math.nan if step is None else trial.intermediate_values[step]
+        return f"{self._name}: {value:.5g} at step {step} does not keep up with the other trials"
+
+    def _prune(self, key: int) -> tuple[FrozenTrial, bool]:
+        trial = self._optuna.get_trial(key)
         with warnings.catch_warnings(), suppress(UpdateFinishedTrialError):
             warnings.simplefilter("ignore")  # Optuna warns of steps and values that its pruners leave out
-            if not self._pruner.prune(self._study, frozen):
-                return None
-        step = frozen.last_step
-        value = math.nan if step is None else frozen.intermediate_values[step]
-        return f"{self._name}: {value:.5g} at step {step} does not keep up with the other trials"
+            return trial, self._pruner.prune(self._study, trial)
+        return trial, False
 
 
 class _NewestAttempts(Study):
     """The study without attempts that a later one of the same trial has replaced: no trial counts twice."""
 
     newest: frozenset[int] = frozenset()
-    """The store's ids of the trials' newest attempts."""
+    """The storage's keys of the trials' newest attempts."""
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        return [trial for trial in super().get_trials(deepcopy, states) if trial._trial_id in self.newest]
+        return [trial for trial in super().get_trials(deepcopy, states) if read_trial_id(trial) in self.newest]
 
 
 def make_pruner(settings: EarlyTerminate) -> BasePruner:
-    """Optuna's pruner: https://optuna.readthedocs.io/en/stable/reference/pruners.html."""
+    """Return Optuna's pruner: https://optuna.readthedocs.io/en/stable/reference/pruners.html."""
     if settings.type == "asha":
         return SuccessiveHalvingPruner(min_resource=settings.min_iter or 1, reduction_factor=int(settings.eta))
     assert settings.startup is not None
@@ -61,5 +69,5 @@ def make_pruner(settings: EarlyTerminate) -> BasePruner:
         return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.min_iter or 0)
     assert settings.p is not None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # so it was called since Optuna 3.6, and never changed
+        warnings.simplefilter("ignore", ExperimentalWarning)  # called experimental since Optuna 3.6, and unchanged
         return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)

@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from wandbsweep.spec.sweep_spec import Goal
+
+T = TypeVar("T")
 
 
 class AttemptState(IntEnum):
@@ -205,6 +207,9 @@ class Storage(Protocol):
 
     def open_optuna(self) -> Any:
         """Return Optuna's own storage (``optuna.storages.BaseStorage``) of the same records, for its own tools."""
+
+    def retry(self, action: Callable[[], T]) -> T:
+        """Call ``action``, which uses ``open_optuna``; call it again while the storage cannot be reached."""
 
     def connected(self) -> AbstractContextManager[None]:
         """Let this thread's calls in a ``with`` block share a connection: connecting takes longer than a call."""

@@ -1,293 +1,255 @@
-"""A database as a sweep's store, through Optuna's tables."""
+"""A storage in a database, in Optuna's tables."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import logging
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage  # what Optuna puts in front of each RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+import sqlalchemy as sa
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.storage.database_url import complete_url
+from wandbsweep.spec.sweep_spec import Goal
+from wandbsweep.storage import database_queries as queries
+from wandbsweep.storage import database_writer as writer
+from wandbsweep.storage.base import AttemptState, NewAttempt, StoredAttempt, StoredParam
+from wandbsweep.storage.database_connections import (
+    ReleasingPool,
+    connect_for_statements,
+    make_engine_options,
+    retry_unreachable,
+    share_connections,
+)
+from wandbsweep.storage.database_reader import DatabaseReader
+from wandbsweep.storage.database_url import complete_url, find_sqlite_file
+from wandbsweep.storage.leases import HEARTBEAT
+from wandbsweep.storage.optuna_private import DIRECTIONS, define_tables
 
-_PATIENCE_S = 300.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+PATIENCE_S = 300.0
+"""How long a restart of the database or a cut network is waited out, in seconds."""
 
-log = logging.getLogger(__name__)
+_HEARTBEATS = 6  # on one connection with the readings of other leases: hundreds of agents keep the server busy
 
 T = TypeVar("T")
 
-if TYPE_CHECKING:
-    import sqlalchemy as sa
 
+def open_storage(directory: Path | None, url: str, *, wait_s: float) -> DatabaseStorage:
+    """Open the database at ``url`` and create Optuna's tables if it has none.
 
-def open_database(url: str, *, wait_s: float) -> Database:
-    """Optuna's storage on the database at ``url``, which waits out a restart or a cut line of up to five minutes.
+    Args:
+        directory: The sweep's; not needed here.
+        url: ``${oc.env:NAME}`` in it stands for the environment variable NAME, so that no password is written down.
+        wait_s: How long to wait if it cannot be reached now, in seconds.
 
-    ``wait_s``: how long to wait for it now. ``${oc.env:NAME}`` in ``url`` stands for the environment variable NAME, so
-    that no secret need be written down.
+    Raises:
+        SweepDirectoryError: An environment variable or SQLite's directory does not exist.
     """
-    from wandbsweep.storage.database_connections import sharing
-
     whole = complete_url(url)
-    _refuse_missing_directory(whole, url)
+    # SQLite would say that it is unable to open the file, as it does if another process is using it.
+    file = find_sqlite_file(whole)
+    if file is not None and not file.parent.is_dir():
+        raise SweepDirectoryError(f"{url}: there is no directory {file.parent}; make it, or name another.")
 
-    def opened() -> _Patient:
-        with sharing():
-            return _opened(whole)
+    def connect() -> RDBStorage:
+        with share_connections():
+            return _connect_optuna(whole)
 
-    return Database(patiently(opened, wait_s))
-
-
-def _opened(url: str) -> _Patient:
-    """Optuna looks for each of its tables, and compares their version with those it knows, which takes longer than all
-    else that an agent asks for; nobody need where the same Optuna has made them."""
-    import sqlalchemy as sa
-
-    options = engine_options(url, asking=True)
-    if not url.startswith("sqlite"):  # that has few agents, and says the same of a table and of a file that is missing
-        with suppress(_NoTables):
-            with _told_apart():
-                opened = _Patient(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
-            with opened.engine.connect() as connection:
-                made_by = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
-            if made_by == version("optuna"):
-                return opened
-    return _Patient(url, engine_kwargs=options)
+    return DatabaseStorage(retry_unreachable(connect, wait_s))
 
 
-def _refuse_missing_directory(whole: str, url: str) -> None:
-    """SQLite would say that it is unable to open the file, as it does of one that another process has in work."""
-    from sqlalchemy import make_url
-
-    address = make_url(whole)
-    file = address.database
-    if address.get_backend_name() != "sqlite" or not file or file == ":memory:" or file.startswith("file:"):
-        return
-    directory = Path(file).parent
-    if not directory.is_dir():
-        raise SweepDirectoryError(f"{url}: there is no directory {directory}; make it, or name another.")
+def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) -> DatabaseReader:
+    return DatabaseReader(url, study, wait_s=wait_s)
 
 
-class _NoTables(Exception):
-    """Optuna has made none in this database yet."""
+def _connect_optuna(url: str) -> RDBStorage:
+    """Return Optuna's storage.
+
+    Optuna looks for each of its tables and compares their version with those it knows, which takes longer than all
+    else that an agent asks for. That is not needed if this very version of Optuna created them.
+    """
+    logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it announces each study
+    options = make_engine_options(url, adaptive=True)
+    if not url.startswith("sqlite"):  # which has few agents, and raises the same error for other reasons
+        with suppress(_NoTablesError):
+            with _recognize_missing_tables():
+                storage = RDBStorage(
+                    url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True
+                )
+            with storage.engine.connect() as connection:
+                created_by = connection.execute(sa.select(define_tables()["version_info"].c.library_version)).scalar()
+            if created_by == version("optuna"):
+                return storage
+    return RDBStorage(url, engine_kwargs=options)
+
+
+class _NoTablesError(Exception):
+    """The database has no tables of Optuna's yet."""
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
-    from sqlalchemy.exc import ProgrammingError
-
+def _recognize_missing_tables() -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
         if isinstance(error.__cause__, ProgrammingError):
-            raise _NoTables from None
+            raise _NoTablesError from None
         raise
 
 
-def engine_options(url: str, *, asking: bool = False) -> dict[str, Any]:
-    """``asking``: for who asks again and again."""
-    if url.startswith("sqlite"):  # its writers wait for each other, by default 5 s, and then give up
-        return {"connect_args": {"timeout": 60}}
-    from wandbsweep.storage.database_connections import Passing, Sparing
+class DatabaseStorage:
+    """Studies and attempts in Optuna's tables, of which Optuna's own storage creates all but the attempts.
 
-    return {"poolclass": Sparing if asking and url.startswith("postgresql") else Passing}
-
-
-class _Patient(RDBStorage):
-    """Tries again what failed because the database could not be reached.
-
-    A write whose answer was lost may have been made: writing it again changes nothing, but for a new attempt, which
-    then has two rows; the first has no owner, its lease lapses, and its trial is run by who takes it over.
+    Every call is repeated while the database cannot be reached. A write whose answer was lost may have been made:
+    repeating it changes nothing, but for a new attempt, which then exists twice. Nobody holds the first one, so its
+    lease expires, and another agent takes its trial over.
     """
 
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        if template_trial is None:
-            return super()._create_new_trial(study_id)
-        made = copy.deepcopy(template_trial)
-        made._trial_id, made.number = self.create_trial(study_id, lambda _: template_trial)
-        return made
+    addressable = True
 
-    def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> tuple[int, int]:
-        from wandbsweep.storage.database_writer import create
+    def __init__(self, optuna: RDBStorage) -> None:
+        self._optuna = optuna
+        self._engine: sa.Engine = optuna.engine
 
-        with self.engine.begin() as connection:
-            return create(connection, study, made)
+    def find_study(self, name: str) -> int | None:
+        return self.read(partial(queries.find_study, name=name))
 
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        with self._writing() as (connection, writing):
-            writing.set_study_attribute(connection, study_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        from wandbsweep.storage.database_writer import set_attribute
-
-        self._write(partial(set_attribute, trial=trial_id, key=key, value=value))
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        from wandbsweep.storage.database_writer import report
-
-        self._write(partial(report, trial=trial_id, step=step, value=intermediate_value))
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        if not state.is_finished():
-            return super().set_trial_state_values(trial_id, state, values)
-        with self._writing() as (connection, writing):
-            writing.close(connection, trial_id, state, values)
-        return True
-
-    def choose(
-        self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
-    ) -> None:
-        from wandbsweep.storage.database_writer import choose
-
-        # What is there may be foreseen for another number, chosen before, or of an earlier try.
-        self._write(partial(choose, trial=trial, attributes=attributes, params=params), statements=2)
-
-    def _write(self, write: Callable[..., None], *, statements: int = 1) -> None:
-        """``write(connection)`` something new, or ``write(connection, anew=True)`` in place of what is there."""
-        from sqlalchemy.exc import IntegrityError
-
+    def create_study(self, name: str, goals: Sequence[Goal]) -> int | None:
+        directions = [StudyDirection(DIRECTIONS[goal]) for goal in goals]
         try:
-            with _at_once(self.engine) if statements == 1 else self.engine.begin() as connection:
-                write(connection)
-        except IntegrityError:
-            with self.engine.begin() as connection:
-                write(connection, anew=True)
+            return self.retry(lambda: self._optuna.create_new_study(directions, name))
+        except DuplicatedStudyError:
+            return None
 
-    @contextmanager
-    def _writing(self) -> Iterator[tuple[sa.Connection, Any]]:
-        """A transaction, and the statements for it. What is there already was written by another at the same moment,
-        or by an earlier try."""
-        from sqlalchemy.exc import IntegrityError
+    def read_study_attributes(self, study: int, prefix: str = "") -> dict[str, Any]:
+        return self.read(partial(queries.read_study_attributes, study=study, prefix=prefix))
 
-        from wandbsweep.storage import database_writer as database_writing
+    def set_study_attribute(self, study: int, name: str, value: Any) -> None:
+        self._write_once(partial(writer.set_study_attribute, study=study, name=name, value=value))
 
-        with suppress(IntegrityError), self.engine.begin() as connection:
-            yield connection, database_writing
+    def create_attempt(self, study: int, build: Callable[[int], NewAttempt]) -> int:
+        def create() -> int:
+            with self._engine.begin() as connection:
+                return writer.create_attempt(connection, study, build)
 
+        return self.retry(create)
 
-class Database(_CachedStorage):
-    """Optuna's storage on a database, and shorter ways to what hundreds of agents ask it for all the time."""
+    def set_attribute(self, attempt: int, name: str, value: Any) -> None:
+        self._write(partial(writer.set_attribute, attempt=attempt, name=name, value=value))
 
-    def __init__(self, backend: _Patient) -> None:
-        super().__init__(backend)
-        self._patient = backend
+    def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
+        write = partial(writer.set_params, attempt=attempt, attributes=attributes, params=params)
+        self._write(write, in_transaction=True)
 
-    @property
-    def _engine(self) -> sa.Engine:
-        return self._patient.engine
+    def report(self, attempt: int, step: int, value: float) -> None:
+        self._write(partial(writer.report, attempt=attempt, step=step, value=value))
 
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """Have what this thread does in a ``with`` block share a connection: making one takes longer than using it."""
-        from wandbsweep.storage.database_connections import Passing
+    def close_attempt(self, attempt: int, state: AttemptState, values: Sequence[float] | None = None) -> None:
+        self._write_once(partial(writer.close_attempt, attempt=attempt, state=state, values=values))
 
+    def read_attempt(self, attempt: int) -> StoredAttempt:
+        return self.read(partial(queries.read_attempt, attempt=attempt))
+
+    def read_attempts(self, study: int) -> list[StoredAttempt]:
+        return self.read(queries.AttemptQueries(study).read_changes)
+
+    def read_reports(self, attempt: int) -> list[float]:
+        return self.read(partial(queries.read_reports, attempt=attempt))
+
+    def open_change_feed(self, study: int) -> DatabaseFeed:
+        return DatabaseFeed(self, study)
+
+    def open_leases(self, study: int) -> DatabaseLeases:
+        return DatabaseLeases(self, study)
+
+    def open_optuna(self) -> Any:
+        return self._optuna
+
+    def retry(self, action: Callable[[], T]) -> T:
+        return retry_unreachable(action, PATIENCE_S)
+
+    def connected(self) -> AbstractContextManager[None]:
         pool = self._engine.pool
-        if isinstance(pool, Passing):
-            with pool.keeping():
-                yield
-        else:
-            yield
+        return pool.sharing() if isinstance(pool, ReleasingPool) else nullcontext()
 
-    def let_go(self) -> None:
-        """Share no connection while one waits."""
-        from wandbsweep.storage.database_connections import Passing
+    def release_connection(self) -> None:
+        if isinstance(self._engine.pool, ReleasingPool):
+            self._engine.pool.release()
 
-        if isinstance(self._engine.pool, Passing):
-            self._engine.pool.let_go()
-
-    def remove_session(self) -> None:
-        super().remove_session()
+    def close(self) -> None:
+        self._optuna.remove_session()
         self._engine.pool.dispose()
 
-    def create_trial(self, study: int, made: Callable[[int], FrozenTrial]) -> int:
-        """The id of a new trial: the one that ``made`` gives for the number of those created before."""
-        return self._patient.create_trial(study, made)[0]
-
-    def read(self, ask: Callable[[sa.Connection], T]) -> T:
+    def read(self, query: Callable[[sa.Connection], T]) -> T:
         def answer() -> T:
-            with _at_once(self._engine) as connection:
-                return ask(connection)
+            with connect_for_statements(self._engine) as connection:
+                return query(connection)
 
-        return patiently(answer, _PATIENCE_S)
+        return self.retry(answer)
 
-    def study_attributes(self, study: int, start: str) -> dict[str, Any]:
-        """Those of the study's own attributes whose names begin with ``start``: each agent has left one there."""
-        from wandbsweep.storage.database_reader import study_attributes
+    def _write(self, write: Callable[..., None], *, in_transaction: bool = False) -> None:
+        """Call ``write(connection)`` to add something, or ``write(connection, replace=True)`` if it exists."""
 
-        return self.read(lambda connection: study_attributes(connection, study, start))
+        def attempt() -> None:
+            try:
+                with self._engine.begin() if in_transaction else connect_for_statements(self._engine) as connection:
+                    write(connection)
+            except IntegrityError:
+                with self._engine.begin() as connection:
+                    write(connection, replace=True)
 
-    def choose(
-        self, trial: int, attributes: Mapping[str, Any], params: Mapping[str, tuple[float, BaseDistribution]]
-    ) -> None:
-        """Write ``attributes`` and ``params`` (as Optuna stores them) of a trial."""
-        self._patient.choose(trial, attributes, params)
+        self.retry(attempt)
 
-    def reports(self, trial: int) -> list[float]:
-        """What a trial has reported, in any order."""
-        from wandbsweep.storage.database_reader import reports_of
+    def _write_once(self, write: Callable[[sa.Connection], None]) -> None:
+        """Call ``write(connection)`` in a transaction; leave what another process, or an earlier try, has written."""
 
-        return self.read(lambda connection: reports_of(connection, trial))
+        def attempt() -> None:
+            with suppress(IntegrityError), self._engine.begin() as connection:
+                write(connection)
 
-
-@contextmanager
-def _at_once(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection on which each statement takes one way to the server and back, instead of three with a transaction;
-    elsewhere than on PostgreSQL the change to that takes as many."""
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
-    else:
-        with engine.begin() as connection:
-            yield connection
+        self.retry(attempt)
 
 
-def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return patiently(lambda: method(*args, **kwargs), _PATIENCE_S)
+class DatabaseFeed:
+    """The changes of one study: counts what the open attempts have, and reads those that have more than before."""
 
-    return call
+    def __init__(self, storage: DatabaseStorage, study: int) -> None:
+        self._storage = storage
+        self._attempts = queries.AttemptQueries(study, counting=True)
 
-
-def patiently(action: Callable[[], T], patience_s: float) -> T:
-    deadline, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
-    while True:
-        try:
-            return action()
-        except Exception as error:  # Optuna wraps some of SQLAlchemy's, and not others: _unreachable tells
-            if not _unreachable(error) or time.monotonic() + wait_s > deadline:
-                raise
-            if wait_s == _FIRST_WAIT_S:
-                log.warning("The database cannot be reached, trying for up to %.0f s", patience_s)
-        time.sleep(wait_s * random.uniform(0.5, 1.0))  # hundreds may have been turned away at once
-        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+    def changes(self, *, created_only: bool = False) -> list[StoredAttempt]:
+        found = self._storage.read(partial(self._attempts.read_changes, created_only=created_only))
+        self._attempts.note(found)
+        return found
 
 
-# And what Optuna's cache in front of it calls beyond the storages' interface.
-_BEYOND = ("_create_new_trial", "_get_trials", "_set_trial_param", "choose", "create_trial")
+class DatabaseLeases:
+    """Leases as attributes of a study."""
 
-for _name in (*BaseStorage.__abstractmethods__, *_BEYOND):
-    setattr(_Patient, _name, _patient(getattr(_Patient, _name)))
+    renewals = _HEARTBEATS
 
+    def __init__(self, storage: DatabaseStorage, study: int) -> None:
+        self._storage = storage
+        self._study = study
 
-def _unreachable(error: BaseException | None) -> bool:
-    from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
+    def connected(self) -> AbstractContextManager[None]:
+        return self._storage.connected()
 
-    while isinstance(error, StorageInternalError):
-        error = error.__cause__
-    # The last: Optuna tries something slower on the connection that has just been lost.
-    return isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
+    def renew(self, owner: str) -> None:
+        self._storage.set_study_attribute(self._study, HEARTBEAT + owner, time.time_ns())
+
+    def read_heartbeats(self, owners: Collection[str]) -> dict[str, object]:
+        stored = self._storage.read_study_attributes(self._study, HEARTBEAT) if owners else {}
+        return {owner: stored.get(HEARTBEAT + owner) for owner in owners}
+
+    def release(self, owner: str) -> None:
+        with suppress(Exception):  # any driver's error: if the database cannot be reached, the lease expires
+            self._storage.set_study_attribute(self._study, HEARTBEAT + owner, None)

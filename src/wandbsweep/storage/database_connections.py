@@ -1,47 +1,87 @@
-"""A pool that holds no connection while its process does something else, unless the server has many to spare.
+"""Connections to a database: how many a process keeps, and what happens when the database cannot be reached.
 
-Hundreds of agents that train would use up what a server allows. But an agent that asks has a dozen questions, and to
-connect takes longer than to answer one; and where a few agents are all that a server has, each may keep its own.
+Hundreds of agents that train would use up the connections that a server allows, so a process holds none while it does
+something else. But an agent that asks for a trial has a dozen questions, and connecting takes longer than answering
+one: so these share a connection, and if the server has many to spare, each agent may keep its own.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from wandbsweep.retry import Backoff, retry
+
 IDLE_S = 10.0
-"""A connection to spare is closed when it was not used for so long."""
+"""A spare connection is closed if it was not used for so long."""
 ASK_AGAIN_S = 60.0
-"""A server that had none to spare is not asked for so long whether it has by now."""
+"""A server that had none to spare is not asked again before so long."""
+
+_SQLITE_TIMEOUT_S = 60  # its writers wait for each other, by default 5 s, and then fail
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+_JITTER = (0.5, 1.0)  # hundreds may have been turned away at once
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
-class _Kept(threading.local):
-    """What one thread keeps."""
+def make_engine_options(url: str, *, adaptive: bool = False) -> dict[str, Any]:
+    """Return the keyword arguments of ``sqlalchemy.create_engine``.
 
-    depth = 0
-    entry: ConnectionPoolEntry | None = None
-
-
-class _Sharing(threading.local):
-    """Of one thread: how deep it is in ``sharing``, and the pools that kept something there."""
-
-    depth = 0
-
-    def __init__(self) -> None:
-        self.pools: list[Passing] = []
+    Args:
+        url: The database's address.
+        adaptive: Whether to keep connections if the server has many to spare, for a process that asks again and again.
+    """
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": _SQLITE_TIMEOUT_S}}
+    return {"poolclass": AdaptivePool if adaptive and url.startswith("postgresql") else ReleasingPool}
 
 
-_sharing = _Sharing()
+def retry_unreachable(action: Callable[[], T], patience_s: float) -> T:
+    """Repeat ``action`` while the database cannot be reached, for ``patience_s`` seconds."""
+    return retry(
+        action,
+        Backoff(patience_s, _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _JITTER),
+        is_transient=_is_unreachable,
+        warn=lambda error: log.warning("The database cannot be reached, trying for up to %.0f s", patience_s),
+    )
+
+
+def _is_unreachable(error: BaseException | None) -> bool:
+    while isinstance(error, StorageInternalError):  # Optuna wraps some of SQLAlchemy's errors, and not others
+        error = error.__cause__
+    # The last one: Optuna tries a slower statement on the connection that has just been lost.
+    return isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
 
 
 @contextmanager
-def sharing() -> Iterator[None]:
-    """``keeping`` for all pools of this thread, also for those that are made in the ``with`` block only."""
+def connect_for_statements(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection for single statements, which need no transaction.
+
+    On PostgreSQL each statement then takes one way to the server and back instead of three. Elsewhere switching to
+    autocommit takes as many.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+    else:
+        with engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def share_connections() -> Iterator[None]:
+    """Do what ``ReleasingPool.sharing`` does for all pools of this thread, including those created in the block."""
     _sharing.depth += 1
     try:
         yield
@@ -50,58 +90,79 @@ def sharing() -> Iterator[None]:
         if not _sharing.depth:
             pools, _sharing.pools = _sharing.pools, []
             for pool in pools:
-                pool._part()
+                pool.return_shared()
 
 
-class Passing(NullPool):
-    """A connection per operation, and inside ``keeping`` one for all of a thread's that come one after another."""
+class _Shared(threading.local):
+    """The connection that one thread shares among its operations, and how deep it is in ``ReleasingPool.sharing``."""
+
+    depth = 0
+    entry: ConnectionPoolEntry | None = None
+
+
+class _Sharing(threading.local):
+    """How deep one thread is in ``share_connections``, and the pools that it used there."""
+
+    depth = 0
+
+    def __init__(self) -> None:
+        self.pools: list[ReleasingPool] = []
+
+
+_sharing = _Sharing()
+
+
+class ReleasingPool(NullPool):
+    """Opens a connection for each operation; inside ``sharing`` the operations of a thread share one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._kept = _Kept()
+        self._shared = _Shared()
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
-        self._kept.depth += 1
+    def sharing(self) -> Iterator[None]:
+        self._shared.depth += 1
         try:
             yield
         finally:
-            self._kept.depth -= 1
-            if not self._kept.depth and not _sharing.depth:
-                self._part()
+            self._shared.depth -= 1
+            if not self._shared.depth and not _sharing.depth:
+                self.return_shared()
 
-    def let_go(self) -> None:
-        """Close what this thread keeps."""
-        entry, self._kept.entry = self._kept.entry, None
+    def release(self) -> None:
+        """Close the connection that this thread shares."""
+        entry, self._shared.entry = self._shared.entry, None
         if entry is not None:
             entry.close()
 
-    def _part(self) -> None:
-        """What becomes of a thread's connection at the end of ``keeping``."""
-        self.let_go()
+    def return_shared(self) -> None:
+        """Give up this thread's connection at the end of ``sharing``."""
+        self.release()
 
     def _do_get(self) -> ConnectionPoolEntry:
-        entry, self._kept.entry = self._kept.entry, None
-        return entry or self._other()
+        entry, self._shared.entry = self._shared.entry, None
+        return entry or self._open()
 
-    def _other(self) -> ConnectionPoolEntry:
+    def _open(self) -> ConnectionPoolEntry:
         return super()._do_get()
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        if (self._kept.depth or _sharing.depth) and self._kept.entry is None:
-            self._kept.entry = record
+        if (self._shared.depth or _sharing.depth) and self._shared.entry is None:
+            self._shared.entry = record
             if _sharing.depth:
                 _sharing.pools.append(self)
         else:
             super()._do_return_conn(record)
 
 
-class Sparing(Passing):
-    """Keeps for ``IDLE_S`` what was used inside ``keeping``, for any thread, while a quarter of the server's
-    connections is left to others. For PostgreSQL."""
+class AdaptivePool(ReleasingPool):
+    """Keeps for ``IDLE_S`` what was used inside ``sharing``, for any thread, if the server has connections to spare.
 
-    # Of others' connections an ordinary user sees no more than that they are there, and to which database.
-    _TO_SPARE = """
+    It has if a quarter of them is left to others. For PostgreSQL.
+    """
+
+    # Of others' connections an ordinary user sees only that they exist, and to which database.
+    _HAS_SPARE = """
         SELECT 4 * count(*) < 3 * current_setting('max_connections')::int FROM pg_stat_activity
         WHERE datid IS NOT NULL"""
 
@@ -109,36 +170,51 @@ class Sparing(Passing):
         super().__init__(*args, **options)
         self._lock = threading.Lock()
         self._idle: list[tuple[float, ConnectionPoolEntry]] = []
-        """Since when, and what; the latest last."""
-        self._janitor: threading.Timer | None = None
+        """Since when, and the connection; the latest last."""
+        self._cleanup: threading.Timer | None = None
         self._none_to_spare = -ASK_AGAIN_S
+        """When the server last had none (monotonic)."""
 
     def dispose(self) -> None:
-        """Close all that nobody uses."""
+        """Close all idle connections."""
         with self._lock:
-            found, self._idle = self._idle, []
-            if self._janitor is not None:
-                self._janitor.cancel()
-                self._janitor = None
-        for _, entry in found:
+            idle, self._idle = self._idle, []
+            if self._cleanup is not None:
+                self._cleanup.cancel()
+                self._cleanup = None
+        for _, entry in idle:
             entry.close()
         super().dispose()
 
-    def _other(self) -> ConnectionPoolEntry:
+    def release(self) -> None:
+        """Close the connection that this thread shares, if the server has none to spare."""
+        if not self._is_spare(self._shared.entry):
+            super().release()
+
+    def return_shared(self) -> None:
+        entry = self._shared.entry
+        if entry is None or not self._is_spare(entry):
+            return super().release()
+        self._shared.entry = None
+        with self._lock:
+            self._idle.append((time.monotonic(), entry))
+            self._schedule_cleanup(IDLE_S)
+
+    def _open(self) -> ConnectionPoolEntry:
         with self._lock:
             if self._idle:
                 return self._idle.pop()[1]
-        entry = super()._other()
-        entry.info["to spare"] = self._has_to_spare(entry)
+        entry = super()._open()
+        entry.info["spare"] = self._has_spare(entry)
         return entry
 
-    def _has_to_spare(self, entry: ConnectionPoolEntry) -> bool:
+    def _has_spare(self, entry: ConnectionPoolEntry) -> bool:
         if time.monotonic() - self._none_to_spare < ASK_AGAIN_S or entry.dbapi_connection is None:
             return False
         answer = False
-        with suppress(Exception):  # any driver's; what only speaks PostgreSQL's language may not know how many it has
+        with suppress(Exception):  # any driver's error: a server that only speaks PostgreSQL's protocol may not know
             cursor = entry.dbapi_connection.cursor()
-            cursor.execute(self._TO_SPARE)
+            cursor.execute(self._HAS_SPARE)
             (answer,) = cursor.fetchone() or (False,)
             cursor.close()
         entry.dbapi_connection.rollback()
@@ -146,37 +222,23 @@ class Sparing(Passing):
             self._none_to_spare = time.monotonic()
         return answer
 
-    def let_go(self) -> None:
-        """Close what this thread keeps, if it is needed elsewhere."""
-        if not self._is_to_spare(self._kept.entry):
-            super().let_go()
-
     @staticmethod
-    def _is_to_spare(entry: ConnectionPoolEntry | None) -> bool:
-        return entry is not None and entry.dbapi_connection is not None and bool(entry.info.get("to spare"))
+    def _is_spare(entry: ConnectionPoolEntry | None) -> bool:
+        return entry is not None and entry.dbapi_connection is not None and bool(entry.info.get("spare"))
 
-    def _part(self) -> None:
-        entry = self._kept.entry
-        if entry is None or not self._is_to_spare(entry):
-            return super().let_go()
-        self._kept.entry = None
-        with self._lock:
-            self._idle.append((time.monotonic(), entry))
-            self._come_back(IDLE_S)
+    def _schedule_cleanup(self, seconds: float) -> None:
+        if self._cleanup is None:
+            self._cleanup = threading.Timer(seconds, self._close_stale)
+            self._cleanup.daemon = True
+            self._cleanup.start()
 
-    def _come_back(self, seconds: float) -> None:
-        if self._janitor is None:
-            self._janitor = threading.Timer(seconds, self._tidy)
-            self._janitor.daemon = True
-            self._janitor.start()
-
-    def _tidy(self) -> None:
+    def _close_stale(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._janitor = None
+            self._cleanup = None
             stale = [entry for since, entry in self._idle if now - since >= IDLE_S]
             self._idle = [(since, entry) for since, entry in self._idle if now - since < IDLE_S]
             if self._idle:
-                self._come_back(self._idle[0][0] + IDLE_S - now)
+                self._schedule_cleanup(self._idle[0][0] + IDLE_S - now)
         for entry in stale:
             entry.close()

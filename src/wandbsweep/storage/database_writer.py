@@ -1,12 +1,13 @@
-"""What agents write to Optuna's tables, in statements of our own: Optuna's objects take several times as long.
+"""The statements that write to Optuna's tables, each in a transaction of the caller.
 
-The rules are Optuna's (``RDBStorage``): what has ended is not written to any more, and the trials of a study are
-created one after another.
+They keep ``RDBStorage``'s rules: a closed attempt is not written to any more, and the attempts of a study are created
+one after another. Each may be repeated, because the answer to the first try may have been lost.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,192 +15,189 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.storage.database_reader import in_utc
+from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, StoredParam
+from wandbsweep.storage.optuna_private import define_tables, stores_utc
 
-_FINISHED = [state for state in TrialState if state.is_finished()]
-_ABSENT = "Record does not exist."
+_CLOSED_STATES = [state.name for state in AttemptState if state.closed]
 _SAME = "same_"
-_ANEW = "wandbsweep:anew:"
+_REPLACED = "wandbsweep:anew:"
 
-_studies, _trials = models.StudyModel.__table__, models.TrialModel.__table__
+_TABLES = define_tables()
+_studies, _trials = _TABLES["studies"], _TABLES["trials"]
+_attributes, _params = _TABLES["trial_system_attributes"], _TABLES["trial_params"]
+_values, _reports = _TABLES["trial_values"], _TABLES["trial_intermediate_values"]
+
 _COUNT = sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == sa.bindparam("study"))
-# Not in the way of attributes of the study.
+# A lock that does not block attributes of the study, which refer to its row.
 _LOCK = sa.select(_studies.c.study_id).where(_studies.c.study_id == sa.bindparam("study"))
 _LOCK = _LOCK.with_for_update(key_share=True)
-_STATE = sa.select(_trials.c.state, _trials.c.number).where(_trials.c.trial_id == sa.bindparam("trial"))
+_STATE = sa.select(_trials.c.state).where(_trials.c.trial_id == sa.bindparam("trial"))
 
 
-def create(connection: sa.Connection, study: int, made: Callable[[int], FrozenTrial]) -> tuple[int, int]:
-    """The id and the number of a new trial: the one that ``made`` gives for its number. Others wait meanwhile."""
-    _have_to_oneself(connection, study)
+def create_attempt(connection: sa.Connection, study: int, build: Callable[[int], NewAttempt]) -> int:
+    """Create the attempt that ``build`` returns for the number of those before, and return its key."""
+    _lock_study(connection, study)
     number: int = connection.execute(_COUNT, {"study": study}).scalar_one()
-    template = made(number)
-    row = {
-        "study_id": study,
-        "number": number,
-        "state": template.state,
-        "datetime_start": _stored(template.datetime_start),
-        "datetime_complete": _stored(template.datetime_complete),
-    }
-    (key,) = connection.execute(_insertion(models.TrialModel), row).inserted_primary_key or (None,)
+    new = build(number)
+    row = {"study_id": study, "number": number, "state": AttemptState.RUNNING.name, "datetime_start": _now()}
+    (key,) = connection.execute(_build_insert(_trials), row).inserted_primary_key or (None,)
     assert key is not None
-    _insert(connection, models.TrialUserAttributeModel, _attributes(key, template.user_attrs))
-    _insert(connection, models.TrialSystemAttributeModel, _attributes(key, template.system_attrs))
-    internal = {
-        name: (distribution.to_internal_repr(template.params[name]), distribution)
-        for name, distribution in template.distributions.items()
-    }
-    _insert(connection, models.TrialParamModel, _params(key, internal))
-    _insert(connection, models.TrialValueModel, [_value(key, *pair) for pair in enumerate(template.values or ())])
-    _insert(
-        connection,
-        models.TrialIntermediateValueModel,
-        [_report(key, step, value) for step, value in template.intermediate_values.items()],
-    )
-    return int(key), number
+    _insert(connection, _attributes, _make_attribute_rows(key, new.attributes))
+    _insert(connection, _params, _make_param_rows(key, new.params))
+    _insert(connection, _reports, [_make_report_row(key, step, value) for step, value in new.reports.items()])
+    return int(key)
 
 
-def choose(
+def set_params(
     connection: sa.Connection,
-    trial: int,
+    attempt: int,
     attributes: Mapping[str, Any],
-    params: Mapping[str, tuple[float, BaseDistribution]],
+    params: Mapping[str, StoredParam],
     *,
-    anew: bool = False,
+    replace: bool = False,
 ) -> None:
-    """Write attributes and parameters of a trial; ``anew``: in place of those that it has.
+    """Write parameters and attributes of an attempt.
 
-    Whoever has read these counts a trial's attributes to see whether there is something to read (``StoredAttempts``).
+    Args:
+        connection: In a transaction.
+        attempt: Its key.
+        attributes: All attributes that go with the parameters.
+        params: All its parameters.
+        replace: Whether to remove those that it has first. Other processes see from the *number* of an attempt's
+            attributes whether there is something to read (``AttemptQueries``), so this also adds one.
     """
-    if anew:
-        attributes = {**attributes, _ANEW + secrets.token_hex(4): None}
-        stored, own = models.TrialSystemAttributeModel.__table__, models.TrialParamModel.__table__
-        connection.execute(sa.delete(stored).where(stored.c.trial_id == trial, stored.c.key.in_(list(attributes))))
-        connection.execute(sa.delete(own).where(own.c.trial_id == trial))
-    _insert(connection, models.TrialSystemAttributeModel, _attributes(trial, attributes))
-    _insert(connection, models.TrialParamModel, _params(trial, params))
+    if replace:
+        _refuse_closed(connection, attempt)
+        attributes = {**attributes, _REPLACED + secrets.token_hex(4): None}
+        same = _attributes.c.trial_id == attempt, _attributes.c.key.in_(list(attributes))
+        connection.execute(sa.delete(_attributes).where(*same))
+        connection.execute(sa.delete(_params).where(_params.c.trial_id == attempt))
+    for row in _make_attribute_rows(attempt, attributes):
+        _insert_if_open(connection, _attributes, row)
+    _insert(connection, _params, _make_param_rows(attempt, params))
 
 
-def report(connection: sa.Connection, trial: int, step: int, value: float, *, anew: bool = False) -> None:
-    """``anew``: in place of what was reported at ``step``, as below."""
-    row = _report(trial, step, value)
-    _set(connection, models.TrialIntermediateValueModel, ("trial_id", "step"), row, anew=anew)
+def report(connection: sa.Connection, attempt: int, step: int, value: float, *, replace: bool = False) -> None:
+    """Add a report, or ``replace`` the one for ``step``."""
+    row = _make_report_row(attempt, step, value)
+    _write_to_open(connection, _reports, ("trial_id", "step"), row, replace=replace)
 
 
-def set_attribute(connection: sa.Connection, trial: int, key: str, value: Any, *, anew: bool = False) -> None:
-    (row,) = _attributes(trial, {key: value})
-    _set(connection, models.TrialSystemAttributeModel, ("trial_id", "key"), row, anew=anew)
+def set_attribute(connection: sa.Connection, attempt: int, name: str, value: Any, *, replace: bool = False) -> None:
+    """Add an attribute, or ``replace`` the one of this name."""
+    (row,) = _make_attribute_rows(attempt, {name: value})
+    _write_to_open(connection, _attributes, ("trial_id", "key"), row, replace=replace)
 
 
-def close(connection: sa.Connection, trial: int, state: TrialState, values: Sequence[float] | None) -> None:
-    ended = sa.update(_trials).where(_trials.c.trial_id == trial, _trials.c.state.not_in(_FINISHED))
-    moment = _stored(datetime.now())
-    if not connection.execute(ended.values(state=state, datetime_complete=moment)).rowcount:
-        _refuse_ended(connection, trial)
+def close_attempt(connection: sa.Connection, attempt: int, state: AttemptState, values: Sequence[float] | None) -> None:
+    close = sa.update(_trials).where(_trials.c.trial_id == attempt, _trials.c.state.not_in(_CLOSED_STATES))
+    if not connection.execute(close.values(state=state.name, datetime_complete=_now())).rowcount:
+        _refuse_closed(connection, attempt)
     for objective, value in enumerate(values or ()):
-        _put(connection, models.TrialValueModel, ("trial_id", "objective"), _value(trial, objective, value))
+        stored, kind = _encode_number(value)
+        row = {"trial_id": attempt, "objective": objective, "value": stored, "value_type": kind}
+        _insert_or_replace(connection, _values, ("trial_id", "objective"), row)
 
 
-def set_study_attribute(connection: sa.Connection, study: int, key: str, value: Any) -> None:
-    row = {"study_id": study, "key": key, "value_json": json.dumps(value)}
-    if _replaced(connection, models.StudySystemAttributeModel, ("study_id", "key"), row):
-        return
-    if connection.execute(sa.select(_studies.c.study_id).where(_studies.c.study_id == study)).first() is None:
-        raise KeyError(_ABSENT)
-    _insert(connection, models.StudySystemAttributeModel, [row])
+def set_study_attribute(connection: sa.Connection, study: int, name: str, value: Any) -> None:
+    table = _TABLES["study_system_attributes"]
+    row = {"study_id": study, "key": name, "value_json": json.dumps(value)}
+    _insert_or_replace(connection, table, ("study_id", "key"), row)
 
 
-def _have_to_oneself(connection: sa.Connection, study: int) -> None:
-    """Let nobody else create a trial in ``study`` until the transaction ends."""
-    if connection.dialect.name == "sqlite":  # has no locks on rows: who writes has the file
-        found = _replaced(connection, models.StudyModel, ("study_id",), {"study_id": study})
+def _lock_study(connection: sa.Connection, study: int) -> None:
+    """Keep others from creating an attempt in ``study`` until the transaction ends."""
+    if connection.dialect.name == "sqlite":  # it has no locks on rows: a writer has the file for itself
+        found = _replace(connection, _studies, ("study_id",), {"study_id": study})
     else:
         found = connection.execute(_LOCK, {"study": study}).first() is not None
     if not found:
-        raise KeyError(_ABSENT)
+        raise KeyError(f"There is no study {study}.")
 
 
-def _refuse_ended(connection: sa.Connection, trial: int) -> None:
-    row = connection.execute(_STATE, {"trial": trial}).first()
-    if row is None:
-        raise KeyError(_ABSENT)
-    if row.state.is_finished():
-        raise UpdateFinishedTrialError(f"Trial#{row.number} has already finished and can not be updated.")
+def _refuse_closed(connection: sa.Connection, attempt: int) -> None:
+    state = connection.execute(_STATE, {"trial": attempt}).scalar()
+    if state is None or state in _CLOSED_STATES:
+        raise AttemptClosedError(f"Attempt {attempt} is closed, or does not exist.")
 
 
-def _set(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any], *, anew: bool) -> None:
-    """Add a row of a trial that has not ended, in one statement; ``anew``: replace the one with the same ``key``."""
-    if anew:
-        _refuse_ended(connection, row["trial_id"])
-        _replaced(connection, model, key, row)
-    elif connection.execute(_addition(model, tuple(row)), dict(row)).rowcount != 1:  # -1: SQLAlchemy cannot tell
-        _refuse_ended(connection, row["trial_id"])
+def _write_to_open(
+    connection: sa.Connection, table: sa.Table, key: Sequence[str], row: Mapping[str, Any], *, replace: bool
+) -> None:
+    """Add a row of an attempt that is open, in one statement, or ``replace`` the one with the same ``key``."""
+    if replace:
+        _refuse_closed(connection, row["trial_id"])
+        _replace(connection, table, key, row)
+    else:
+        _insert_if_open(connection, table, row)
 
 
-def _insert(connection: sa.Connection, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+def _insert_if_open(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
+    if connection.execute(_build_insert_if_open(table, tuple(row)), dict(row)).rowcount != 1:
+        _refuse_closed(connection, row["trial_id"])  # or the number is -1, because SQLAlchemy cannot tell
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        connection.execute(_insertion(model), rows)
+        connection.execute(_build_insert(table), rows)
 
 
-def _put(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> None:
-    """Replace the row with the same ``key``, or add this one."""
-    if not _replaced(connection, model, key, row):
-        _insert(connection, model, [row])
+def _insert_or_replace(connection: sa.Connection, table: sa.Table, key: Sequence[str], row: Mapping[str, Any]) -> None:
+    if not _replace(connection, table, key, row):
+        _insert(connection, table, [row])
 
 
-def _replaced(connection: sa.Connection, model: Any, key: Sequence[str], row: Mapping[str, Any]) -> bool:
+def _replace(connection: sa.Connection, table: sa.Table, key: Sequence[str], row: Mapping[str, Any]) -> bool:
+    """Update the row with the same ``key``. Returns whether there is one."""
     same = {_SAME + name: row[name] for name in key}
-    return bool(connection.execute(_update(model, tuple(key)), {**row, **same}).rowcount)
+    return bool(connection.execute(_build_update(table, tuple(key)), {**row, **same}).rowcount)
+
+
+# Statements are built once: building one takes longer than executing it.
 
 
 @cache
-def _insertion(model: Any) -> sa.Insert:
-    """Made once, as ``_update``: to make a statement takes longer than to have it done."""
-    return sa.insert(model.__table__)
+def _build_insert(table: sa.Table) -> sa.Insert:
+    return sa.insert(table)
 
 
 @cache
-def _addition(model: Any, columns: tuple[str, ...]) -> sa.Insert:
-    """Of one row of a trial, if that has not ended."""
-    table = model.__table__
+def _build_insert_if_open(table: sa.Table, columns: tuple[str, ...]) -> sa.Insert:
+    """Return the insertion of one row of an attempt, if that is open."""
     row = sa.select(*(sa.bindparam(name, type_=table.c[name].type) for name in columns)).select_from(_trials)
-    going = row.where(_trials.c.trial_id == sa.bindparam("trial_id"), _trials.c.state.not_in(_FINISHED))
-    return sa.insert(table).from_select(columns, going).execution_options(preserve_rowcount=True)
+    row = row.where(_trials.c.trial_id == sa.bindparam("trial_id"), _trials.c.state.not_in(_CLOSED_STATES))
+    return sa.insert(table).from_select(columns, row).execution_options(preserve_rowcount=True)
 
 
 @cache
-def _update(model: Any, key: tuple[str, ...]) -> sa.Update:
-    """Of the row whose columns ``key`` hold what is given under their names after ``same_``, to all that is given."""
-    table = model.__table__
+def _build_update(table: sa.Table, key: tuple[str, ...]) -> sa.Update:
+    """Return the update of the row whose columns ``key`` equal the parameters ``same_…`` to all other parameters."""
     return sa.update(table).where(*(table.c[name] == sa.bindparam(_SAME + name) for name in key))
 
 
-def _attributes(trial: int, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+def _make_attribute_rows(attempt: int, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"trial_id": attempt, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
 
 
-def _params(trial: int, params: Mapping[str, tuple[float, BaseDistribution]]) -> list[dict[str, Any]]:
+def _make_param_rows(attempt: int, params: Mapping[str, StoredParam]) -> list[dict[str, Any]]:
     return [
-        {"trial_id": trial, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(of)}
-        for name, (value, of) in params.items()
+        {"trial_id": attempt, "param_name": name, "param_value": param.value, "distribution_json": param.distribution}
+        for name, param in params.items()
     ]
 
 
-def _value(trial: int, objective: int, value: float) -> dict[str, Any]:
-    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-    return {"trial_id": trial, "objective": objective, "value": stored, "value_type": kind}
+def _make_report_row(attempt: int, step: int, value: float) -> dict[str, Any]:
+    stored, kind = _encode_number(value)
+    return {"trial_id": attempt, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
 
 
-def _report(trial: int, step: int, value: float) -> dict[str, Any]:
-    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    return {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+def _encode_number(value: float) -> tuple[float | None, str]:
+    """Return a number's value and type, as Optuna's tables hold it: databases differ in what they make of NaN."""
+    if math.isfinite(value):
+        return value, "FINITE"
+    return None, "NAN" if math.isnan(value) else "INF_POS" if value > 0 else "INF_NEG"
 
 
-def _stored(moment: datetime | None) -> datetime | None:
-    """As Optuna's databases have it."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment is not None and in_utc() else moment
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None) if stores_utc() else datetime.now()

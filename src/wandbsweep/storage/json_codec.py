@@ -1,4 +1,4 @@
-"""Parameters through JSON and back unchanged: it knows no keys but text."""
+"""Parameters as JSON and back unchanged, although JSON's keys are always strings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 _ITEMS = "wandbsweep:items"
 
 
-def packed(value: Any) -> Any:
-    """``value`` as JSON can hold it; tuples become lists."""
+def encode_json(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it. Tuples become lists."""
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and key != _ITEMS for key in value):
-            return {key: packed(item) for key, item in value.items()}
-        return {_ITEMS: [[key, packed(item)] for key, item in value.items()]}
-    return [packed(item) for item in value] if isinstance(value, list | tuple) else value
+            return {key: encode_json(item) for key, item in value.items()}
+        return {_ITEMS: [[key, encode_json(item)] for key, item in value.items()]}
+    return [encode_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def unpacked(value: Any) -> Any:
-    """The inverse of ``packed``."""
+def decode_json(value: Any) -> Any:
+    """Return what ``encode_json`` encoded."""
     if isinstance(value, dict):
         items = value.get(_ITEMS, value.items())
-        return {key: unpacked(item) for key, item in items}
-    return [unpacked(item) for item in value] if isinstance(value, list) else value
+        return {key: decode_json(item) for key, item in items}
+    return [decode_json(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
-"""Our parameters as Optuna's, so that Optuna's own tools (its dashboard, its importances) can read a sweep.
+"""Our parameters as Optuna's, so that Optuna's tools (its dashboard, its importances) can read a sweep.
 
-A mirror only: the sweep itself reads the values from ``ledger.PARAMS``, which holds any value exactly. What Optuna
-has no distribution for is left out.
+The sweep itself never reads them: it stores any value unchanged as an attribute. A parameter that Optuna has no
+distribution for is left out.
 """
 
 from __future__ import annotations
@@ -16,67 +16,73 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 
 from wandbsweep.spec.distributions import Parameter
+from wandbsweep.storage.base import StoredParam
 from wandbsweep.trial import is_number
 
-_TAIL = 1e-6  # where to cut distributions that have no bounds
-_MOST_CHOICES = 100  # Optuna writes all of them down with each trial
-_EXACT = 2**53  # the integers that a float holds, as which Optuna stores them
+_TAIL = 1e-6  # where to cut off distributions that have no bounds
+_MAX_CHOICES = 100  # Optuna stores all of them with each trial
+_MAX_INTEGER = 2**53  # Optuna stores integers as floats, which hold no larger ones
 
 
-class Mirror:
+class OptunaParams:
     """One distribution for each parameter, the same for all trials: Optuna refuses a study that mixes them."""
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        made = {name: _distribution(parameter) for name, parameter in parameters.items()}
-        self._distributions = {name: d for name, d in made.items() if d is not None}
+        made = {name: _make_distribution(parameter) for name, parameter in parameters.items()}
+        self.distributions: dict[str, BaseDistribution] = {name: d for name, d in made.items() if d is not None}
+        self._as_json = {name: distribution_to_json(d) for name, d in self.distributions.items()}
 
-    def of(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-        """``params`` as Optuna's values, and their distributions."""
-        known = {name: d for name, d in self._distributions.items() if name in params}
-        return {name: _mirrored(d, params[name]) for name, d in known.items()}, known
+    def encode(self, params: Mapping[str, Any]) -> dict[str, StoredParam]:
+        """Return ``params`` as Optuna stores them."""
+        return {
+            name: StoredParam(distribution.to_internal_repr(_convert(distribution, params[name])), self._as_json[name])
+            for name, distribution in self.distributions.items()
+            if name in params
+        }
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution | None:
+def _make_distribution(parameter: Parameter) -> BaseDistribution | None:
     if parameter.distribution in ("constant", "categorical", "categorical_w_probabilities"):
-        return _choices(list(parameter.values or [parameter.value]))
+        return _make_categorical(list(parameter.values or [parameter.value]))
     if parameter.distribution == "int_uniform":
-        return _whole(parameter.ppf(0.0), parameter.ppf(1.0))
-    # A rounded value may lie outside the bounds (W&B does not clip).
+        return _make_integer(parameter.ppf(0.0), parameter.ppf(1.0))
+    # A rounded value may lie outside the bounds, because W&B does not clip.
     slack = parameter.q or 0
     low, high = (parameter.ppf(u) for u in (_TAIL, 1 - _TAIL))
-    return _real(low - slack, high + slack, log="log" in parameter.distribution)
+    return _make_float(low - slack, high + slack, log="log" in parameter.distribution)
 
 
-def _choices(values: list[Any]) -> BaseDistribution | None:
-    choices = list(dict.fromkeys(map(_scalar, values)))
-    if len(choices) <= _MOST_CHOICES:
+def _make_categorical(values: list[Any]) -> BaseDistribution | None:
+    choices = list(dict.fromkeys(map(_to_choice, values)))
+    if len(choices) <= _MAX_CHOICES:
         return CategoricalDistribution(choices)
     if not all(map(is_number, values)):
         return None
-    kind = _whole if all(isinstance(value, int) for value in values) else _real
-    return kind(min(values), max(values))
+    make = _make_integer if all(isinstance(value, int) for value in values) else _make_float
+    return make(min(values), max(values))
 
 
-def _whole(low: int, high: int) -> BaseDistribution | None:
-    return IntDistribution(low, high) if max(abs(low), abs(high)) <= _EXACT else _real(low, high)
+def _make_integer(low: int, high: int) -> BaseDistribution | None:
+    return IntDistribution(low, high) if max(abs(low), abs(high)) <= _MAX_INTEGER else _make_float(low, high)
 
 
-def _real(low: float, high: float, *, log: bool = False) -> BaseDistribution | None:
+def _make_float(low: float, high: float, *, log: bool = False) -> BaseDistribution | None:
     if not (is_number(low) and is_number(high)):
         return None
     return FloatDistribution(float(low), float(high), log=log and low > 0)
 
 
-def _mirrored(distribution: BaseDistribution, value: Any) -> Any:
+def _convert(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, IntDistribution | FloatDistribution):
         return min(max(value, distribution.low), distribution.high)
-    return _scalar(value)
+    return _to_choice(value)
 
 
-def _scalar(value: Any) -> Any:
-    """Optuna's choices are scalars, told apart by type: anything else, and booleans beside numbers, as text."""
+def _to_choice(value: Any) -> Any:
+    """Return a scalar: Optuna's choices are. Booleans become text as well, because 1 == True."""
     plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return value if plain and not (isinstance(value, float) and math.isnan(value)) else json.dumps(value)

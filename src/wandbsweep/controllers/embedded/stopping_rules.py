@@ -9,12 +9,12 @@ from wandbsweep.spec.sweep_spec import EarlyTerminate, SweepSpec
 from wandbsweep.stopping.adaptive_halving import AdaptiveHalving
 from wandbsweep.stopping.base import StoppingRule
 from wandbsweep.stopping.successive_halving import SuccessiveHalving
-from wandbsweep.storage.open import Store
+from wandbsweep.storage.base import Storage
 
-Factory = Callable[[EarlyTerminate, SweepSpec, Store, str], StoppingRule]
+Factory = Callable[[EarlyTerminate, SweepSpec, Storage, str], StoppingRule]
 
 
-def _make_pruner_rule(settings: EarlyTerminate, spec: SweepSpec, storage: Store, study_name: str) -> StoppingRule:
+def _make_pruner_rule(settings: EarlyTerminate, spec: SweepSpec, storage: Storage, study_name: str) -> StoppingRule:
     return PrunerRule(settings, storage, study_name)
 
 
@@ -28,7 +28,7 @@ FACTORIES: Mapping[str, Factory] = {
 """By ``early_terminate.type``; ``spec.early_termination.RULES`` holds the settings of each."""
 
 
-def make_stopping_rule(spec: SweepSpec, storage: Store, study_name: str) -> StoppingRule | None:
+def make_stopping_rule(spec: SweepSpec, storage: Storage, study_name: str) -> StoppingRule | None:
     """Make the rule of ``spec``; None: nothing is stopped early.
 
     Args:
