@@ -1,5 +1,6 @@
 """What every controller must do: inherit ControllerTestCase and say how to make one."""
 
+import itertools
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from tests import configurations
 from tests.configurations import UNIT
 from wandbsweep import Outcome, load_sweep
+from wandbsweep.controllers.base import Limits
 
 GRID = configurations.GRID | {"parameters": {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}}
 RANDOM = configurations.RANDOM | {"parameters": {"x": UNIT, "n": {"min": 1, "max": 1000}}}
@@ -68,6 +70,42 @@ class ControllerTestCase:
         for given, value in zip(trials, values, strict=True):
             for seen in (given.params["v"], record(controller, given.number).params["v"]):
                 assert (type(seen), repr(seen)) == (type(value), repr(value))
+
+    # -- completion
+
+    @pytest.mark.parametrize("agents", [2, 8])
+    def test_max_failures_aborts_a_sweep_of_several_agents(self, agents):
+        """Each agent has its own controller, and holds a trial while the others fail theirs."""
+        first = self.make(RANDOM, limits=Limits(max_failures=5))
+        controllers = [first, *(self.again(limits=Limits(max_failures=5)) for _ in range(agents - 1))]
+        held = [controller.ask(str(k)) for k, controller in enumerate(controllers)]
+        given = agents
+        while any(held):
+            assert given < 40
+            for k, controller in enumerate(controllers):
+                if held[k]:
+                    controller.complete(held[k], Outcome.failed("ImportError"))
+                    held[k] = controller.ask(str(k))
+                    given += held[k] is not None
+        assert given < 5 + agents
+        for controller in controllers:
+            assert controller.completion().aborted
+            assert controller.completion().reason == f"the first {given} trials all failed (max_failures=5)"
+
+    @pytest.mark.parametrize("agents", [2, 8])
+    def test_max_failures_aborts_a_sweep_of_several_threads(self, agents):
+        controller = self.make(RANDOM, limits=Limits(max_failures=5))
+
+        def fail(name):
+            for given in itertools.count():
+                if given == 40 or (trial := controller.ask(name)) is None:
+                    return given
+                controller.complete(trial, Outcome.failed("ImportError"))
+
+        with ThreadPoolExecutor(agents) as pool:
+            given = sum(pool.map(fail, map(str, range(agents))))
+        assert 5 <= given < 5 + agents
+        assert controller.completion().aborted
 
     def test_a_target_ends_the_sweep_as_soon_as_it_is_reported(self):
         controller = self.make(RANDOM | {"metric": {"name": "loss", "goal": "minimize", "target": 0.1}})

@@ -13,6 +13,7 @@ import pytest
 
 from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, everything, record
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
+from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.storage.optuna_params import Mirror
@@ -33,14 +34,19 @@ class Here(ControllerTestCase):
     def options(self):
         return {"path": self.tmp_path / str(self.made)}
 
-    def make(self, config, seed=None):
+    def make(self, config, **options):
         self.made += 1
         self.spec = load_sweep(config)
-        return self.again(seed=seed)
+        return self.again(**options)
 
-    def again(self, seed=None):
-        self.controllers.append(create_sweep(self.spec, **self.options(), seed=seed))
-        return self.controllers[-1]
+    def again(self, seed=None, limits=None):
+        controller = create_sweep(self.spec, **self.options(), seed=seed)
+        if limits:
+            controller.close()
+            path, storage = self.options().get("path"), self.options().get("storage")
+            controller = open_embedded(path, self.spec, study_name=None, storage=storage, limits=limits)
+        self.controllers.append(controller)
+        return controller
 
     # -- what follows from a trial's number alone is foreseen, and stored with the claim
 
@@ -79,11 +85,13 @@ class TestJournal(Here):
 
 
 class TestInMemory(Here):
-    def again(self, seed=None):
+    def again(self, seed=None, limits=None):
         if seed is None and self.controllers and self.controllers[-1].spec is self.spec:
             first = self.controllers[-1]
-            return EmbeddedController(self.spec, first._storage, study_name="sweep")
-        return super().again(seed=seed)
+            if limits:
+                return first  # two change feeds of one storage object take each other's changes
+            return EmbeddedController(self.spec, first._storage, study_name="sweep", limits=limits)
+        return super().again(seed=seed, limits=limits)
 
     def options(self):
         return {"path": None}
@@ -159,7 +167,7 @@ def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processe
 
 def failing(max_failures=2, config=RANDOM):
     spec = load_sweep(config)
-    return open_embedded(None, spec, study_name=None, max_failures=max_failures)
+    return open_embedded(None, spec, study_name=None, limits=Limits(max_failures=max_failures))
 
 
 def test_a_script_whose_first_trials_all_fail_is_given_up():

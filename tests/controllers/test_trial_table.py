@@ -5,9 +5,9 @@ from datetime import datetime
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from wandbsweep.storage.change_feed import feed_of
 
 from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, PARAMS, TrialTable
-from wandbsweep.storage.change_feed import feed_of
 from wandbsweep.storage.database import open_database
 from wandbsweep.storage.journal import JournalFile, JournalInMemory, WatchedJournal
 
@@ -48,29 +48,29 @@ def states(ledger):
 def test_numbers_count_up_in_the_order_of_creation():
     store = Store()
     keys = [store.claim() for _ in range(3)]
-    assert [store.read().number_of(key) for key in keys] == [0, 1, 2]
+    assert [store.read().find_number(key) for key in keys] == [0, 1, 2]
 
 
 def test_a_claim_beyond_the_cap_is_void():
     store = Store()
     keys = [store.claim(cap=2) for _ in range(3)]
-    assert [store.read().number_of(key) for key in keys] == [0, 1, None]
+    assert [store.read().find_number(key) for key in keys] == [0, 1, None]
 
 
 def test_void_claims_take_no_number_once_the_cap_is_raised():
     store = Store()
     keys = [store.claim(cap=1), store.claim(cap=1), store.claim(cap=2)]
-    assert [store.read().number_of(key) for key in keys] == [0, None, 1]
+    assert [store.read().find_number(key) for key in keys] == [0, None, 1]
 
 
 def test_of_competing_continuations_the_first_wins():
     store = Store()
     store.close(store.claim(), "queued")
-    assert store.read().queued().number == 0
+    assert store.read().find_queued().number == 0
     keys = [store.claim(number=0, attempt=2) for _ in range(3)]
     ledger = store.read()
-    assert [ledger.number_of(key) for key in keys] == [0, None, None]
-    assert ledger.queued() is None
+    assert [ledger.find_number(key) for key in keys] == [0, None, None]
+    assert ledger.find_queued() is None
     assert (ledger.records()[0].state, ledger.records()[0].attempts) == ("running", 2)
 
 
@@ -81,7 +81,7 @@ def test_a_late_continuation_does_not_touch_a_trial_that_ended():
     late = store.claim(number=0, attempt=2)
     store.close(late, "failed")
     ledger = store.read()
-    assert ledger.number_of(late) is None
+    assert ledger.find_number(late) is None
     assert (states(ledger), ledger.ended) == (["finished"], {"finished": 1})
 
 
@@ -90,7 +90,7 @@ def test_trials_that_somebody_else_made_in_the_study_are_not_ours():
     store.storage.create_new_trial(store.study)
     mine = store.claim()
     store.storage.create_new_trial(store.study)
-    assert store.read().number_of(mine) == 0
+    assert store.read().find_number(mine) == 0
     assert len(store.ledger.entries) == 1
 
 

@@ -10,8 +10,9 @@ import pytest
 from tests.configurations import GRID, RANDOM
 from tests.hosted.parts import QUICK, controller_of, until
 from tests.hosted.server import API_KEY, ENTITY
-from wandbsweep import Outcome
-from wandbsweep.controllers.hosted.log import TrialLog
+from wandbsweep import Outcome, load_sweep
+from wandbsweep.controllers.base import Limits
+from wandbsweep.controllers.hosted.log import HostedLog, read_run
 from wandbsweep.controllers.hosted.transport import Transport, WandbError
 from wandbsweep.wandb_runs.auth import Login
 
@@ -34,13 +35,14 @@ def assert_same(server, controller, *, trials):
     runs = {run.name: run for run in server.of_sweep(controller.sweep_id)}
     entries = controller.log.entries()
     assert len(entries) == trials
-    assert {entry.run_id for entry in entries} == set(runs)
+    assert {read_run(entry).run_id for entry in entries} == set(runs)
     assert sorted(entry.number for entry in entries) == list(range(trials))
     for entry in entries:
-        run = runs[entry.run_id]
-        assert run.params == entry.params
-        assert run.values("loss") == list(entry.reports.values())
-        assert (run.state, entry.newest.state) == ("finished", "finished")
+        run = runs[read_run(entry).run_id]
+        record = controller.trials()[entry.number]
+        assert run.params == record.params
+        assert run.values("loss") == list(record.reports.values())
+        assert (run.state, record.state) == ("finished", "finished")
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_an_idle_agent_asks_for_nothing(server, endless):
 def test_a_stop_reaches_the_trial_within_a_heartbeat(server, endless):
     trial, other = endless.ask("a"), endless.ask("b")
     endless.report(trial, 0, {"loss": 0.5})
-    server.runs[endless.log.of(trial.key).run_id].stop = True
+    server.runs[read_run(endless.log.find_open(trial.key)).run_id].stop = True
     until(lambda: endless.check(trial).stop)
     decision = endless.report(trial, 1, {"loss": 0.4})
     assert decision.stop
@@ -147,7 +149,7 @@ def test_a_stop_reaches_the_trial_within_a_heartbeat(server, endless):
     assert not endless.report(other, 0, {"loss": 0.1}).stop
     endless.complete(trial, Outcome.stopped(decision.reason))
     assert endless.trials()[0].state == "stopped"
-    run = server.runs[endless.log.entries()[0].run_id]
+    run = server.runs[read_run(endless.log.entries()[0]).run_id]
     assert (run.state, run.values("loss")) == ("finished", [0.5, 0.4])
 
 
@@ -210,7 +212,7 @@ def test_a_trial_outlives_its_sweep(server, endless, way):
     endless.complete(trial, Outcome.finished())
     assert endless.ask("a") is None
     assert endless.trials()[0].state == "finished"
-    assert server.runs[endless.log.entries()[0].run_id].state == "finished"
+    assert server.runs[read_run(endless.log.entries()[0]).run_id].state == "finished"
     assert way == "FINISHED" or gone.given == 1
 
 
@@ -265,7 +267,7 @@ def test_a_crashed_trial_is_run_again_until_its_attempts_are_spent(server, endle
         endless.crash(trial, "killed by signal 9")
     assert endless.trials()[0].state == "crashed"
     assert endless.trials()[0].reason == "killed by signal 9; attempt 3 of 3"
-    assert server.runs[endless.log.entries()[0].run_id].state == "failed"
+    assert server.runs[read_run(endless.log.entries()[0]).run_id].state == "failed"
     assert endless.ask("a").number == 1
 
 
@@ -280,12 +282,12 @@ def test_agents_on_several_machines_share_numbers(server, tmp_path):
 
 
 def test_a_torn_line_is_cut_off(tmp_path):
-    log = TrialLog(tmp_path / "log", metric="loss")
+    log = HostedLog(tmp_path / "log", load_sweep(RANDOM))
     entry = log.claim("r0", {}, {"x": 1}, "a")
     with open(tmp_path / "log", "ab") as file:
         file.write(b'{"key": 0, "st')
     assert log.report(entry.newest.key, 0, {"loss": 0.5})
-    assert [e.reports for e in TrialLog(tmp_path / "log", metric="loss").entries()] == [{0: 0.5}]
+    assert [r.reports for r in HostedLog(tmp_path / "log", load_sweep(RANDOM)).records()] == [{0: 0.5}]
 
 
 def test_orders_go_to_wandb(server, endless):
@@ -296,7 +298,7 @@ def test_orders_go_to_wandb(server, endless):
 
 
 def test_a_broken_script_is_given_up(server):
-    controller = controller_of(server, RANDOM, max_failures=2)
+    controller = controller_of(server, RANDOM, limits=Limits(max_failures=2))
     for _ in range(2):
         assert controller.completion() is None
         controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
@@ -309,7 +311,7 @@ def test_who_attends_the_sweep(server, endless, monkeypatch):
     assert not endless.has_live_agents()
     trial = endless.ask("a")
     assert endless.has_live_agents()
-    monkeypatch.setattr("wandbsweep.controllers.hosted.completion.is_dead", lambda process: True)
+    monkeypatch.setattr("wandbsweep.controllers.hosted.processes.is_dead", lambda process: True)
     assert not endless.has_live_agents()
     endless.close_orphans()
     assert [record.state for record in endless.trials()] == ["crashed"]

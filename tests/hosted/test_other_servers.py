@@ -25,6 +25,7 @@ from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import start_hosted_sweep
 from wandbsweep.controllers.hosted.decode import decode_params
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
+from wandbsweep.controllers.hosted.log import read_run
 from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
 from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError, parse_retry_after
 from wandbsweep.current import CurrentTrial, running
@@ -220,7 +221,7 @@ def test_a_server_that_knows_no_filter_by_name(
     monkeypatch.setattr(type(server), "on_Runs", by_sweep)
     run_all(grid)
     assert_same(server, grid, trials=3)
-    assert grid._client.fetch_run_state(grid.log.entries()[0].run_id) == "finished"
+    assert grid._client.fetch_run_state(read_run(grid.log.entries()[0]).run_id) == "finished"
 
 
 def test_constants_that_are_not_repeated() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.configurations import METRICS
 from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.search.pareto import front, scalarised
 from wandbsweep.spec.sweep_spec import Metric
@@ -116,7 +117,7 @@ def test_metrics_may_come_in_reports_of_their_own():
 
 
 def test_a_script_that_never_gives_a_metric_is_given_up():
-    controller = open_embedded(None, load_sweep(METRICS), study_name=None, max_failures=5)
+    controller = open_embedded(None, load_sweep(METRICS), study_name=None, limits=Limits(max_failures=5))
     finish(controller, controller.ask("a"), loss=1.0)
     assert controller.completion().aborted
 

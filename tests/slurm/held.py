@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,9 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, outcome_of
-from wandbsweep.storage.open import open_storage
+from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, read_outcome
+from wandbsweep.storage.base import StoredAttempt
+from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import locate_storage
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
@@ -193,13 +194,11 @@ class Sweep:
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
-    def ledger(self) -> tuple[TrialTable, list[Any]]:
+    def ledger(self) -> tuple[TrialTable, Sequence[StoredAttempt]]:
         url, study = locate_storage(self.directory, self.plan)
-        storage = open_storage(self.directory, url)
-        attempts = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
+        attempts = open_reader(self.directory, study, url).changes()
         ledger = TrialTable()
         ledger.update(attempts)
-        storage.remove_session()
         return ledger, attempts
 
     def attempts(self, number: int) -> int:
@@ -208,7 +207,7 @@ class Sweep:
     def number_of(self, holder: Mapping[str, Any]) -> int:
         if "number" in holder:
             return int(holder["number"])
-        number = self.ledger()[0].number_of(holder["key"])
+        number = self.ledger()[0].find_number(holder["key"])
         assert number is not None
         return number
 
@@ -216,9 +215,9 @@ class Sweep:
         """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
         ledger, attempts = self.ledger()
         ends = Counter(
-            ledger.number_of(attempt._trial_id)
+            ledger.find_number(attempt.key)
             for attempt in attempts
-            if attempt.state.is_finished() and OUTCOME in attempt.system_attrs and outcome_of(attempt)["state"] in ENDED
+            if OUTCOME in attempt.attributes and attempt.closed and read_outcome(attempt).state in ENDED
         )
         records = {record.number: record for record in ledger.records()}
         return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]

@@ -1,74 +1,97 @@
-"""The seam between what decides (a controller) and what runs (an agent)."""
+"""The protocol between what decides (a controller) and what runs (an agent)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an agent's process does without the rest of the controllers until it opens one
     from wandbsweep.controllers.completion import Completion
+
+ATTEMPT_CLOSED = "this attempt is closed; another agent may have the trial"
+"""Why a trial stops that another agent has taken over, or that was completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a controller waits for agents and trials that fail."""
+
+    lease_s: float = LEASE_S
+    """Seconds of silence after which a running trial counts as lost and is queued again."""
+    max_attempts: int = MAX_ATTEMPTS
+    """Number of lost attempts after which a trial stays crashed."""
+    max_failures: int | None = None
+    """Abort the sweep if its first N trials all fail. None never does."""
 
 
 class Controller(Protocol):
-    """Decides which trial comes next and which one stops. Safe to use from several threads."""
+    """Decides which trial runs next and which one stops. Safe to use from several threads."""
 
     def ask(self, agent: str) -> Trial | None:
-        """The next trial for ``agent`` to run; None: the sweep gives it no more."""
+        """Return the next trial for ``agent`` to run; None: the sweep gives it no more."""
 
     def ready(self, agent: str) -> bool:
-        """Whether ``ask`` answers at once. Else it waits: the sweep is paused, or others' trials may be lost."""
+        """Whether ``ask`` answers at once. It waits if the sweep is paused, or if other agents' trials may be lost."""
 
     def wait_s(self, agent: str) -> float:
-        """How long ``agent`` should wait before it asks, in seconds: more than 0 where it fails what it is given."""
+        """Return how many seconds ``agent`` should wait before it asks: more than 0 if it fails the trials it gets."""
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
-        """Take the ``metrics`` that ``trial`` measured at ``step``, and say whether it goes on.
+        """Store what ``trial`` measured, and decide whether it continues.
 
-        Reporting a step again replaces what was reported for it before.
+        Args:
+            trial: The trial.
+            step: A whole number. A report for a step replaces the one before.
+            metrics: By name. Values that are no numbers are ignored.
+
+        Raises:
+            ValueError: ``step`` is no whole number.
         """
 
     def check(self, trial: Trial) -> Decision:
-        """What was decided about ``trial`` since it last reported: a stop where it was cancelled or lost."""
+        """Return what was decided about ``trial`` since its last report: to stop if it was cancelled or lost."""
 
     def owns(self, trial: Trial) -> bool:
-        """Whether ``trial`` is still that of who asked for it; else nothing that it does counts any more."""
+        """Whether ``trial`` still belongs to the agent that asked for it. If not, nothing that it does counts."""
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
-        """Close ``trial``. A trial that somebody else has closed meanwhile is left as it is."""
+        """Close ``trial``. A trial that another agent has closed in the meantime stays as it is."""
 
     def release(self, trial: Trial, reason: str) -> None:
-        """Give ``trial`` back unfinished: the next one to ask gets it, with its number and its reports."""
+        """Give ``trial`` back unfinished. The next agent to ask gets it, with its number and its reports."""
 
     def crash(self, trial: Trial, reason: str) -> None:
-        """The process that ran ``trial`` died: it is given out again, or stays ``crashed`` after too many attempts."""
+        """Give back a trial whose process died. After too many attempts it stays ``crashed``."""
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
-        """Whether a failed ``trial`` was given to another agent, since this one's node may be to blame."""
+        """Give a failed trial to another agent if this agent's node may be to blame; return whether it was."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the storage."""
 
 
 class SweepController(Controller, Protocol):
-    """What the launching process and the command line need of a controller besides."""
+    """What the launching process and the command line need in addition."""
 
     command: str
-    """What somebody ordered from outside: ``running``, ``paused``, ``stopped`` or ``cancelled``; may be set."""
+    """The last command given to the sweep: ``running``, ``paused``, ``stopped`` or ``cancelled``. May be set."""
 
     @property
     def cap(self) -> int | None:
-        """How many trials there can be in all; None: no end, or none that is known."""
+        """How many trials there can be in all; None: no limit, or none that is known."""
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial ever asked for, by number."""
+        """Return every trial ever asked for, by number."""
 
     def completion(self) -> Completion | None:
-        """Why no more trials are given out; None: there are more."""
+        """Return why no more trials are given out; None: there are more."""
 
     def has_live_agents(self) -> bool | None:
-        """Whether others live that run trials of this sweep; None: it cannot be told yet, ask again."""
+        """Whether other agents live that run trials of this sweep; None: not known yet, ask again."""
 
     def close_orphans(self) -> None:
-        """Close the trials whose agents vanished and that nobody will go on with, since the sweep is over."""
+        """Close the trials whose agents vanished, when the sweep is over and no agent takes them over."""

@@ -1,66 +1,93 @@
-"""When a sweep gives out no more trials, and why."""
+"""The completion of a sweep: when no more trials are given out, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from wandbsweep.controllers.trial_table import TrialTable, best_of
+from wandbsweep.controllers.outcome import find_best_value
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.search.repeats import reached
-
-if TYPE_CHECKING:
-    from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.sweep_spec import SweepSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Why nothing more is given out; ``aborted`` when that is nothing to be happy about."""
+    """Why no more trials are given out."""
 
     reason: str
     aborted: bool = False
+    """Whether the sweep ended because its trials fail."""
+    exhausted: bool = False
+    """Whether it only ended because all trials are given out. A trial that is lost or released reopens it."""
 
 
-def over_for_all(ledger: TrialTable, spec: SweepSpec, *, order: str, max_failures: int | None) -> Completion | None:
-    """Why no agent gets a trial any more, whatever is left to give out."""
-    target = spec.metric.target if spec.metric else None
-    # With repeats a target is a mean's, not that of one lucky run.
-    single = None if spec.repeats else target
-    over = called_off(order) or given_up(ledger, max_failures=max_failures) or target_reached(ledger, target=single)
-    if over or target is None or not spec.repeats or not reached(target, ledger.records(), spec.repeats, spec.goal):
-        return over
-    return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
+def find_completion(
+    table: TrialTable,
+    spec: SweepSpec,
+    *,
+    called_off: Completion | None = None,
+    max_failures: int | None = None,
+    cap: int | None = None,
+    agent: str | None = None,
+) -> Completion | None:
+    """Find out whether a sweep gives out more trials. Both controllers decide by this rule.
+
+    Args:
+        table: The sweep's trials.
+        spec: The sweep configuration, which may name a target.
+        called_off: The completion if somebody ended the sweep from outside.
+        max_failures: The sweep is aborted if its first trials fail, this many of them. None never aborts it.
+        cap: How many trials there can be in all. None: no limit.
+        agent: Who would be given the next trial: it is not given one that failed there. None: any agent.
+
+    Returns:
+        The completion, or None if there are more trials.
+    """
+    return (
+        _find_abort(table, max_failures)
+        or called_off
+        or _find_target_reached(table, spec)
+        or _find_exhaustion(table, cap, agent)
+    )
 
 
-def given_up(ledger: TrialTable, *, max_failures: int | None) -> Completion | None:
+def describe_command(command: str) -> Completion | None:
+    """Return the completion that the command ``wandbsweep stop`` or ``wandbsweep cancel`` means."""
+    return Completion(f"the sweep was {command}") if command in ("stopped", "cancelled") else None
+
+
+def _find_abort(table: TrialTable, max_failures: int | None) -> Completion | None:
     """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
-    if max_failures is None:
+    if max_failures is None or table.ended["finished"] or table.ended["stopped"]:
         return None
-    failures = ledger.ended["failed"] + ledger.ended["crashed"]
-    if not (ledger.hopeless or failures >= max_failures) or ledger.ended["finished"] or ledger.ended["stopped"]:
+    failures = table.ended["failed"] + table.ended["crashed"]
+    if not table.fatal and failures < max_failures:
         return None
-    if any(ledger.record(entry).value is not None for entry in ledger.open):
-        return None  # something runs, and well: it is not the script
-    if ledger.hopeless:
+    # Trials that run and have no value yet say nothing: with several agents there always are some. A trial that
+    # reports a value shows that the script works.
+    if any(table.record(entry).value is not None for entry in table.open):
+        return None
+    if table.fatal:
         return Completion("the script ran, but gave no value of the metric", aborted=True)
     return Completion(f"the first {failures} trials all failed (max_failures={max_failures})", aborted=True)
 
 
-def target_reached(ledger: TrialTable, *, target: float | None) -> Completion | None:
+def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | None:
+    target = spec.metric.target if spec.metric else None
     if target is None:
         return None
-    values = [ledger.best, *(ledger.record(entry).value for entry in ledger.open)]
-    best = best_of([value for value in values if value is not None], ledger.goal)
-    if best is None or (best < target if ledger.goal == "maximize" else best > target):
+    if spec.repeats:  # then a mean must reach the target, not one lucky run
+        if not reached(target, table.records(), spec.repeats, spec.goal):
+            return None
+        return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
+    values = [table.best, *(table.record(entry).value for entry in table.open)]
+    best = find_best_value([value for value in values if value is not None], spec.goal)
+    if best is None or (best < target if spec.goal == "maximize" else best > target):
         return None
     return Completion(f"the target {target:g} was reached")
 
 
-def all_given_out(ledger: TrialTable, *, cap: int | None, agent: str | None = None) -> Completion | None:
-    if cap is None or len(ledger.entries) < cap or ledger.queued(agent) is not None:
+def _find_exhaustion(table: TrialTable, cap: int | None, agent: str | None) -> Completion | None:
+    if cap is None or len(table.entries) < cap or table.find_queued(agent) is not None:
         return None
-    return Completion(f"all {cap} trials were given out")
-
-
-def called_off(order: str) -> Completion | None:
-    """Somebody said so: ``wandbsweep stop`` or ``wandbsweep cancel``."""
-    return Completion(f"the sweep was {order}") if order in ("stopped", "cancelled") else None
+    return Completion(f"all {cap} trials were given out", exhausted=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.controllers.base import Limits
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -58,10 +59,9 @@ def create_sweep(
         SweepDirectoryError: ``path`` or ``storage`` holds another sweep, or ``path`` cannot be written.
         SweepConfigError: The method needs W&B's controller.
     """
+    limits = Limits(lease_s, max_attempts)
     if path is None:
-        controller = open_embedded(
-            None, spec, study_name=None, storage=storage, seed=seed, lease_s=lease_s, max_attempts=max_attempts
-        )
+        controller = open_embedded(None, spec, study_name=None, storage=storage, seed=seed, limits=limits)
         _refuse_foreign_storage(controller, spec)
         return controller
     directory = Path(path).absolute()
@@ -75,8 +75,7 @@ def create_sweep(
             study_name=directory.name,
             storage=storage,
             seed=seed,
-            lease_s=lease_s,
-            max_attempts=max_attempts,
+            limits=limits,
         )
         _refuse_foreign_storage(controller, spec)
         if storage is not None:
@@ -105,6 +104,7 @@ def open_controller(
     if record is None:
         url, study = locate_storage(directory, None)
         return open_embedded(directory, spec, study_name=study, storage=url, wait_s=wait_s)
+    limits = Limits(record.controller.lease_s, record.controller.max_attempts, record.controller.max_failures)
     if record.hosted is not None:
         from wandbsweep.controllers.hosted.controller import HostedController
 
@@ -114,8 +114,7 @@ def open_controller(
             entity=record.hosted.entity,
             project=record.hosted.project,
             directory=directory,
-            max_attempts=record.controller.max_attempts,
-            max_failures=record.controller.max_failures,
+            limits=limits,
             elsewhere=record.hosted.begun is not None,
         )
     return open_embedded(
@@ -124,10 +123,8 @@ def open_controller(
         study_name=record.sweep_id,
         storage=record.controller.storage,
         seed=record.controller.seed,
-        max_failures=record.controller.max_failures,
+        limits=limits,
         axes=record.controller.plain_grid,
-        lease_s=record.controller.lease_s,
-        max_attempts=record.controller.max_attempts,
         wait_s=wait_s,
     )
 
@@ -139,10 +136,8 @@ def open_embedded(
     study_name: str | None,
     storage: str | None = None,
     seed: int | None = None,
-    max_failures: int | None = None,
+    limits: Limits | None = None,
     axes: Mapping[str, Sequence[Any]] | None = None,
-    lease_s: float = LEASE_S,
-    max_attempts: int = MAX_ATTEMPTS,
     wait_s: float | None = None,
 ) -> EmbeddedController:
     """Open an embedded controller on a directory's journal, on a database, or in memory.
@@ -154,10 +149,8 @@ def open_embedded(
             renamed.
         storage: Optuna storage URL of the database.
         seed: Seed of the search.
-        max_failures: Abort the sweep if the first N trials all fail. None never does.
+        limits: When trials and the sweep are aborted. None: the defaults.
         axes: Values of a plain comma-list grid, in the order of the command line.
-        lease_s: Seconds of silence after which a running trial counts as lost.
-        max_attempts: Number of lost attempts after which a trial stays crashed.
         wait_s: Seconds to wait for a database that does not answer. None waits a few.
 
     Returns:
@@ -171,11 +164,9 @@ def open_embedded(
         open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
         study_name=study_name if storage is not None and study_name is not None else STUDY,
         seed=seed,
-        max_failures=max_failures,
         axes=axes,
         directory=directory,
-        lease_s=lease_s,
-        max_attempts=max_attempts,
+        limits=limits,
     )
 
 

@@ -1,65 +1,118 @@
-"""What an attempt comes to when it ends: the trial's state and value, and what Optuna is to call it."""
+"""The outcome of an attempt: the state and the value that its trial gets from it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from optuna.trial import TrialState
-
-from wandbsweep.controllers.trial_table import StoredOutcome, best_of
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import Outcome, State, as_number, is_number
 
-_OPTUNA_STATE: Mapping[State, TrialState] = {
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "crashed": TrialState.FAIL,
-    "queued": TrialState.FAIL,
-}
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """The outcome of a closed attempt, as it is stored just before the attempt is closed."""
+
+    state: State
+    """``queued``: the trial is to be continued by another attempt."""
+    reason: str = ""
+    value: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each metric that the trial reported."""
+    fatal: bool = False
+    """Whether every other trial will fail in the same way: the script never gives the metric's value."""
+    lost: bool = False
+    """Whether the attempt's process vanished. ``max_attempts`` counts these attempts."""
+    suspect: bool = False
+    """Whether the attempt failed, but another agent tries the trial, because this agent's node may be bad."""
+
+    def encode(self) -> dict[str, Any]:
+        """Return the outcome as JSON. Two keys have the names that sweeps were stored with from the start."""
+        stored: dict[str, Any] = {
+            "state": self.state,
+            "reason": self.reason,
+            "value": self.value,
+            "metrics": self.metrics,
+            "hopeless": self.fatal,
+        }
+        return {**stored, **({"lost": True} if self.lost else {}), **({"doubted": True} if self.suspect else {})}
+
+    @classmethod
+    def decode(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(
+            stored["state"],
+            stored["reason"],
+            stored["value"],
+            stored["metrics"],
+            fatal=stored.get("hopeless", False),
+            lost=stored.get("lost", False),
+            suspect=stored.get("doubted", False),
+        )
 
 
-def settled(
+def compute_outcome(
     spec: SweepSpec, outcome: Outcome, *, reports: Sequence[float], metrics: Mapping[str, float]
 ) -> StoredOutcome:
-    """A trial's value: the best one that it reported, else the number that its task returned.
+    """Compute a trial's state and value from how its task ended.
 
-    ``metrics``: the last value of each metric that it reported. Without what the sweep optimises it has failed, and
-    every other trial of the same script will.
+    The value is the best one that the trial reported, or else the number that its task returned. A trial that
+    finished without a value of the metric has failed, and every other trial of the same script will.
+
+    Args:
+        spec: The sweep configuration, which names the metric.
+        outcome: How the task ended.
+        reports: Every value of the metric that the trial reported, of earlier attempts too.
+        metrics: The last value of each metric that it reported.
     """
     returned = as_number(outcome.returned)
-    value = best_of(reports, spec.goal)
+    value = find_best_value(reports, spec.goal)
     if value is None and is_number(returned):
         value = returned
-    state, reason, hopeless = outcome.state, outcome.reason, False
-    if state == "finished" and (lacking := _lacking(spec, metrics, bool(reports), returned)):
-        state, hopeless = "failed", True
-        reason = _no_metric(lacking, metrics)
-    return StoredOutcome(state=state, reason=reason, value=value, metrics=metrics, hopeless=hopeless)
+    state, reason, fatal = outcome.state, outcome.reason, False
+    missing = _find_missing_metrics(spec, metrics, reported=bool(reports), returned=returned)
+    if state == "finished" and missing:
+        state, reason, fatal = "failed", _describe_missing(missing, metrics), True
+    return StoredOutcome(state, reason, value, metrics, fatal=fatal)
 
 
-def in_optuna(spec: SweepSpec, outcome: StoredOutcome) -> tuple[TrialState, list[float] | None]:
-    """The state and the values of Optuna's trial."""
-    state, values = _OPTUNA_STATE[outcome["state"]], None
-    if spec.metrics:
-        found = [outcome["metrics"].get(metric.name, math.nan) for metric in spec.metrics]
-        values = found if all(map(is_number, found)) else None
-    elif outcome["value"] is not None:
-        values = [outcome["value"]]
-    if values is None and state == TrialState.COMPLETE:
-        state = TrialState.FAIL  # as Optuna calls a trial without a value
-    return state, values
+def compute_loss(
+    reason: str, *, lost: int, max_attempts: int, metrics: Mapping[str, float] | None = None, final: bool = False
+) -> StoredOutcome:
+    """Compute the outcome of an attempt whose process vanished: its trial is queued again, or has crashed.
+
+    Args:
+        reason: How the process vanished.
+        lost: How many attempts of the trial were lost, this one included.
+        max_attempts: From how many lost attempts on the trial stays crashed.
+        metrics: The last value of each metric that the trial reported, if that is known.
+        final: Whether the trial is not queued again in any case.
+    """
+    spent = lost >= max_attempts
+    return StoredOutcome(
+        "crashed" if spent or final else "queued",
+        f"{reason}; attempt {lost} of {max_attempts}" if spent else reason,
+        metrics=metrics or {},
+        lost=True,
+    )
 
 
-def _lacking(spec: SweepSpec, metrics: Mapping[str, float], reported: bool, returned: float | None) -> list[str]:
-    """The metrics that the sweep optimises and that a trial never gave."""
+def find_best_value(values: Sequence[float], goal: str) -> float | None:
+    """Return the best of the finite ``values``, or None if there is none."""
+    finite = [value for value in values if is_number(value)]
+    return (max if goal == "maximize" else min)(finite, default=None)
+
+
+def _find_missing_metrics(
+    spec: SweepSpec, metrics: Mapping[str, float], *, reported: bool, returned: float | None
+) -> list[str]:
+    """Return the metrics that the sweep optimises and that the trial gave no value of."""
     if spec.metrics:
         return [metric.name for metric in spec.metrics if metric.name not in metrics]
     return [spec.metric.name] if spec.metric and not reported and returned is None else []
 
 
-def _no_metric(names: Sequence[str], seen: Mapping[str, float]) -> str:
+def _describe_missing(names: Sequence[str], seen: Mapping[str, float]) -> str:
     logged = ", ".join(sorted(seen)) if seen else "nothing"
     wanted = " and ".join(map(repr, names))
     return f"the metric {wanted} was never reported and the task returned no number; reported: {logged}"

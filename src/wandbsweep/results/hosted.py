@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.hosted.log import HOSTED_LOG, TrialLog
+from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
 from wandbsweep.controllers.hosted.lookup import PREFIX as PREFIX
 from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
 from wandbsweep.errors import SweepDirectoryError
@@ -45,8 +45,7 @@ def is_hosted(directory: str | os.PathLike[str]) -> bool:
 
 def read_local_trials(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:
     """Return the trials that our agents ran of the hosted sweep in ``directory``, without asking W&B."""
-    metric = spec.metric.name if spec.metric else None
-    return [entry.record(spec.goal) for entry in TrialLog(Path(directory, HOSTED_LOG), metric=metric).entries()]
+    return HostedLog(Path(directory, HOSTED_LOG), spec).records()
 
 
 def read_wandb_sweep(ref: str) -> SweepData:

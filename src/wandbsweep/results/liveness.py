@@ -38,14 +38,15 @@ def find_liveness(data: SweepData) -> Liveness | None:
     """
     if data.stored is None:
         return None
-    from wandbsweep.controllers.completion import all_given_out, over_for_all
+    from wandbsweep.controllers.completion import describe_command, find_completion
     from wandbsweep.controllers.embedded.control_requests import ORDER
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(ORDER, "running")
     max_failures = record.controller.max_failures if record else None
-    over = over_for_all(stored.table, data.spec, order=command, max_failures=max_failures)
-    over = over or all_given_out(stored.table, cap=data.cap)
+    over = find_completion(
+        stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap
+    )
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
 

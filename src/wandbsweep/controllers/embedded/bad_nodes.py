@@ -18,25 +18,29 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 def is_doubtful(ledger: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool:
     """Whether the failure of ``entry``'s newest attempt, after ``lasted_s`` seconds, may be its agent's fault."""
     agent = entry.agent
-    if agent in ledger.able or lasted_s > _QUICK_S or any(entry.number in failed for failed in ledger.doubts.values()):
+    if (
+        agent in ledger.healthy
+        or lasted_s > _QUICK_S
+        or any(entry.number in failed for failed in ledger.suspects.values())
+    ):
         return False
-    return bool(ledger.able) or any(other.agent != agent for other in ledger.running)
+    return bool(ledger.healthy) or any(other.agent != agent for other in ledger.running)
 
 
 def is_bad(ledger: TrialTable, agent: str) -> bool:
     """Whether ``agent`` is to ask no more: it fails what others can do."""
-    strikes = len(ledger.doubts.get(agent, ()))
-    return agent not in ledger.able and strikes >= STRIKES and _others_do_well(ledger, agent)
+    strikes = len(ledger.suspects.get(agent, ()))
+    return agent not in ledger.healthy and strikes >= STRIKES and _others_do_well(ledger, agent)
 
 
 def wait_s(ledger: TrialTable, agent: str) -> float:
     """How long ``agent`` should wait before it asks again, in seconds."""
-    strikes = len(ledger.doubts.get(agent, ()))
-    if not strikes or agent in ledger.able or _others_do_well(ledger, agent):
+    strikes = len(ledger.suspects.get(agent, ()))
+    if not strikes or agent in ledger.healthy or _others_do_well(ledger, agent):
         return 0.0
     return float(min(_FIRST_WAIT_S * 2 ** (strikes - 1), _LONGEST_WAIT_S))
 
 
 def _others_do_well(ledger: TrialTable, agent: str) -> bool:
     running = (entry for entry in ledger.running if entry.agent != agent)
-    return bool(ledger.able - {agent}) or any(ledger.record(entry).value is not None for entry in running)
+    return bool(ledger.healthy - {agent}) or any(ledger.record(entry).value is not None for entry in running)

@@ -12,37 +12,35 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.controllers.completion import Completion, all_given_out, over_for_all
+from wandbsweep.controllers.base import Limits
+from wandbsweep.controllers.completion import Completion, describe_command, find_completion
 from wandbsweep.controllers.embedded import bad_nodes as doubt
 from wandbsweep.controllers.embedded.control_requests import Orders
 from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
 from wandbsweep.controllers.embedded.proposals import Chooser, stored_params
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
-from wandbsweep.controllers.outcome import in_optuna, settled
+from wandbsweep.controllers.outcome import StoredOutcome, compute_outcome, find_best_value
 from wandbsweep.controllers.trial_table import (
     CLAIM,
     OUTCOME,
     PARAMS,
     Claim,
-    StoredOutcome,
     StoredParams,
     TrialEntry,
     TrialTable,
-    best_of,
 )
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.make import make_search
-from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.methods import METHODS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View, feed_of
-from wandbsweep.storage.json_codec import packed, unpacked
+from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.leases import Keeper
 from wandbsweep.storage.open import IDENTITY, KNOWN, SEED, Store, leases_of, open_study, study_attributes
 from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
@@ -73,12 +71,11 @@ class EmbeddedController:
         *,
         study_name: str,
         seed: int | None = None,
-        max_failures: int | None = None,
         axes: Mapping[str, Sequence[Any]] | None = None,
         directory: Path | None = None,
-        lease_s: float = LEASE_S,
-        max_attempts: int = MAX_ATTEMPTS,
+        limits: Limits | None = None,
     ) -> None:
+        limits = limits or Limits()
         _refuse_unsupported(spec)
         self.spec = spec
         self._storage = storage
@@ -92,7 +89,7 @@ class EmbeddedController:
         """Of the sweep that the store holds."""
         search = make_search(spec, seed=self.seed, plain_grid=axes, known=decode_known_trials(stored.get(KNOWN, [])))
         self._stopping_rule = make_stopping_rule(spec, storage, study_name)
-        self._max_failures = max_failures
+        self._limits = limits
         self._view = View(feed_of(storage, self._study), spec.goal)
         self._chooser = Chooser(spec, search, storage, self._view)
         self._asking = threading.Lock()
@@ -100,10 +97,8 @@ class EmbeddedController:
         """Until when an ask here had to wait for a trial to give out (monotonic)."""
         self._metrics: dict[int, dict[str, float]] = {}
         self._warned = False
-        self._max_attempts = max_attempts
-        self._lease_s = lease_s
         self._leases = leases = leases_of(storage, self._study, directory)
-        self._keeper = Keeper(leases, lease_s, others=self._owners, suspect=self._suspect) if leases else None
+        self._keeper = Keeper(leases, limits.lease_s, others=self._owners, suspect=self._suspect) if leases else None
         self._mine: set[int] = set()
         """The attempts that this controller handed out, and that are not closed."""
         self._fenced: set[int] = set()
@@ -141,9 +136,9 @@ class EmbeddedController:
                 self._wait()
                 continue
             with self._view.now() as ledger:
-                entry = ledger.queued(agent) or self._lapsed(ledger)
+                entry = ledger.find_queued(agent) or self._lapsed(ledger)
                 over = self._why_over(ledger, agent, entry)
-                if over is not None and over == self._all_out(ledger, agent):
+                if over is not None and over.exhausted:
                     entry = self._ghost(ledger)
                     over = None if entry else over
                 left = _Left(entry, ledger.record(entry)) if entry else None
@@ -154,7 +149,7 @@ class EmbeddedController:
                 if not sure:
                     self._wait()
                 continue
-            if left and left.running and len(left.lost) + 1 >= self._max_attempts:
+            if left and left.running and len(left.lost) + 1 >= self._limits.max_attempts:
                 self._bury(left)
                 continue
             trial = self._continue(agent, left) if left else self._open_new(agent)
@@ -177,7 +172,7 @@ class EmbeddedController:
                 return False
             with self._view.now() as ledger:
                 over = self._why_over(ledger, agent, self._lapsed(ledger))
-                if over is None or over != self._all_out(ledger, agent):
+                if over is None or not over.exhausted:
                     return True
             return self.has_live_agents() is not None
 
@@ -221,17 +216,17 @@ class EmbeddedController:
     def crash(self, trial: Trial, reason: str) -> None:
         with self._view.now() as ledger:
             lost = ledger.entries[trial.number].lost | {trial.attempt}
-        again = len(lost) < self._max_attempts
-        reason = reason if again else f"{reason}; attempt {len(lost)} of {self._max_attempts}"
+        again = len(lost) < self._limits.max_attempts
+        reason = reason if again else f"{reason}; attempt {len(lost)} of {self._limits.max_attempts}"
         self._give_back(trial.key, reason, state="queued" if again else "crashed", lost=True)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         """Give a trial that failed to another agent, where this one may be to blame (``doubt.py``); whether it was."""
         with self._view.now() as ledger:
             entry = ledger.entries[trial.number]
-            begun = entry.newest.datetime_start
-            lasted_s = time.time() - begun.timestamp() if begun else 0.0
-            if entry.newest._trial_id != trial.key or not doubt.is_doubtful(ledger, entry, lasted_s=lasted_s):
+            begun = entry.newest.started
+            lasted_s = time.time() - begun if begun else 0.0
+            if entry.newest.key != trial.key or not doubt.is_doubtful(ledger, entry, lasted_s=lasted_s):
                 return False
         self._give_back(trial.key, reason, doubted=True)
         return True
@@ -290,7 +285,7 @@ class EmbeddedController:
         """A trial that is this process's, and that it knows nothing of: the answer of a database was lost."""
         own = self._keeper.owner if self._keeper else None
         mine = (entry for entry in ledger.running if own is not None and entry.owner == own)
-        return next((entry for entry in mine if entry.newest._trial_id not in self._mine), None)
+        return next((entry for entry in mine if entry.newest.key not in self._mine), None)
 
     def _suspect(self) -> None:
         """This process was silent so long that what it runs may be others' by now."""
@@ -301,18 +296,18 @@ class EmbeddedController:
     def _bury(self, left: _Left) -> None:
         """Close for good a trial that was lost too often."""
         lost = len(left.lost) + 1
-        limit = f"; attempt {lost} of {self._max_attempts}" if lost >= self._max_attempts else ""
+        limit = f"; attempt {lost} of {self._limits.max_attempts}" if lost >= self._limits.max_attempts else ""
         self._declare_lost(left.key, f"{self._silence(left)}{limit}", state="crashed")
 
     def _silence(self, left: _Left) -> str:
-        return f"agent {left.agent} was not heard of for {self._lease_s:g} s"
+        return f"agent {left.agent} was not heard of for {self._limits.lease_s:g} s"
 
     def _declare_lost(self, key: int, reason: str, *, state: State) -> None:
         """Close the attempt of an agent that vanished; where that agent closes it after all, its word counts."""
-        outcome = StoredOutcome(state=state, reason=reason, value=None, metrics={}, hopeless=False, lost=True)
+        outcome = StoredOutcome(state=state, reason=reason, lost=True)
         with suppress(UpdateFinishedTrialError):
             if OUTCOME not in self._storage.get_trial(key).system_attrs:
-                self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
+                self._storage.set_trial_system_attr(key, OUTCOME, outcome.encode())
             self._storage.set_trial_state_values(key, TrialState.FAIL)
 
     # -- giving out ---------------------------------------------------------------------------------------------
@@ -322,16 +317,17 @@ class EmbeddedController:
 
     def _why_over(self, ledger: TrialTable, agent: str | None, lost: TrialEntry | None) -> Completion | None:
         """Why ``agent`` is given no more trials, where ``lost`` is one that it could take over."""
-        over = self._over_for_all(ledger)
-        if over is None and agent is not None and doubt.is_bad(ledger, agent):
+        over = find_completion(
+            ledger,
+            self.spec,
+            called_off=describe_command(self._orders.last),
+            max_failures=self._limits.max_failures,
+            cap=self.cap,
+            agent=agent,
+        )
+        if (over is None or over.exhausted) and agent is not None and doubt.is_bad(ledger, agent):
             return Completion(f"agent {agent} failed {doubt.STRIKES} trials while others do well")
-        return over or (None if lost else self._all_out(ledger, agent))
-
-    def _all_out(self, ledger: TrialTable, agent: str | None) -> Completion | None:
-        return all_given_out(ledger, cap=self.cap, agent=agent)
-
-    def _over_for_all(self, ledger: TrialTable) -> Completion | None:
-        return over_for_all(ledger, self.spec, order=self._orders.last, max_failures=self._max_failures)
+        return None if over and over.exhausted and lost else over
 
     def _open_new(self, agent: str) -> Trial | None:
         """Claim the next number; None: others were faster, and took the last.
@@ -422,8 +418,8 @@ class EmbeddedController:
         created = True
         while True:
             with self._view.now(created=created) as ledger:
-                if ledger.knows(key):
-                    number = ledger.number_of(key)
+                if ledger.is_decided(key):
+                    number = ledger.find_number(key)
                     break
             if not created:
                 self._pause(_POLL_S)  # a database may show a later trial before an earlier one
@@ -455,9 +451,9 @@ class EmbeddedController:
     def _settle(self, trial: Trial, outcome: Outcome) -> StoredOutcome:
         metrics = self._metrics.get(trial.key, {})
         reports = self._storage.reports(trial.key)
-        if best_of(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
+        if find_best_value(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, bool(reports))
-        return settled(self.spec, outcome, reports=reports, metrics=metrics)
+        return compute_outcome(self.spec, outcome, reports=reports, metrics=metrics)
 
     def _warn_of_other_metrics(self, metrics: Mapping[str, float], reported: bool) -> None:
         """Once, where a task reports, but the number that it returns is what counts."""
@@ -473,24 +469,17 @@ class EmbeddedController:
     def _give_back(
         self, key: int, reason: str, *, state: State = "queued", lost: bool = False, doubted: bool = False
     ) -> None:
-        outcome = StoredOutcome(
-            state=state, reason=reason, value=None, metrics=self._metrics.get(key, {}), hopeless=False
-        )
-        if state == "crashed":
-            outcome["value"] = best_of(self._storage.reports(key), self.spec.goal)
-        if lost:
-            outcome["lost"] = True
-        if doubted:
-            outcome["doubted"] = True
-        self._close(key, outcome)
+        value = find_best_value(self._storage.reports(key), self.spec.goal) if state == "crashed" else None
+        metrics = self._metrics.get(key, {})
+        self._close(key, StoredOutcome(state, reason, value, metrics, lost=lost, suspect=doubted))
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
         state, values = in_optuna(self.spec, outcome)
         try:
-            self._storage.set_trial_system_attr(key, OUTCOME, cast(dict[str, Any], outcome))
+            self._storage.set_trial_system_attr(key, OUTCOME, outcome.encode())
             self._storage.set_trial_state_values(key, state, values)
         except UpdateFinishedTrialError:
-            log.warning("A trial was closed by another agent before this one could say that it %s.", outcome["state"])
+            log.warning("A trial was closed by another agent before this one could say that it %s.", outcome.state)
         self._metrics.pop(key, None)
         self._mine.discard(key)
 
@@ -504,19 +493,41 @@ class _Left:
 
     def __init__(self, entry: TrialEntry, record: TrialRecord) -> None:
         self.record = record
-        self.key = entry.newest._trial_id
+        self.key = entry.newest.key
         self.agent = entry.agent
         self.attempts = entry.attempts
         self.lost = frozenset(entry.lost)
         self.running = record.state == "running"
         # What Optuna's pruners noted down of its newest attempt, for the next one.
-        attributes = entry.newest.system_attrs
+        attributes = entry.newest.attributes
         self.others = {name: value for name, value in attributes.items() if not name.startswith("wandbsweep:")}
+
+
+_OPTUNA_STATE = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "crashed": TrialState.FAIL,
+    "queued": TrialState.FAIL,
+}
+
+
+def in_optuna(spec: SweepSpec, outcome: StoredOutcome) -> tuple[TrialState, list[float] | None]:
+    """The state and the values of Optuna's trial."""
+    state, values = _OPTUNA_STATE[outcome.state], None
+    if spec.metrics:
+        found = [outcome.metrics.get(metric.name, math.nan) for metric in spec.metrics]
+        values = found if all(map(is_number, found)) else None
+    elif outcome.value is not None:
+        values = [outcome.value]
+    if values is None and state == TrialState.COMPLETE:
+        state = TrialState.FAIL  # as Optuna calls a trial without a value
+    return state, values
 
 
 def _exact(params: Mapping[str, Any]) -> dict[str, Any]:
     """``params`` as everybody else will read them."""
-    exact: dict[str, Any] = unpacked(packed(params))
+    exact: dict[str, Any] = decode_json(encode_json(params))
     return exact
 
 

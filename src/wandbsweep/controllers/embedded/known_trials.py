@@ -9,7 +9,7 @@ from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.conditions import active
 from wandbsweep.spec.extensions import outside
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.json_codec import packed, unpacked
+from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.open import open_storage, read_ledger
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -54,7 +54,7 @@ def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord
         TrialRecord(
             number=-1 - index,
             state=trial["state"],
-            params=unpacked(trial["params"]),
+            params=decode_json(trial["params"]),
             reports={int(step): value for step, value in trial["reports"]},
             value=trial["value"],
             metrics=trial["metrics"],
@@ -66,7 +66,7 @@ def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord
 def _encode(trial: TrialRecord) -> dict[str, Any]:
     return {
         "state": trial.state,
-        "params": packed(trial.params),
+        "params": encode_json(trial.params),
         "reports": list(trial.reports.items()),
         "value": trial.value,
         "metrics": dict(trial.metrics),

@@ -22,7 +22,7 @@ from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.change_feed import View
-from wandbsweep.storage.json_codec import packed, unpacked
+from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.open import Store
 from wandbsweep.storage.optuna_params import Mirror
 from wandbsweep.trial import TrialRecord
@@ -63,7 +63,7 @@ class Chooser:
 
     def mirrored(self, stored: StoredParams) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """What is stored as Optuna's values, and their distributions."""
-        return self._mirror.of(unpacked(stored["values"]))
+        return self._mirror.of(decode_json(stored["values"]))
 
     def choose(self, key: int, number: int, asked: float) -> dict[str, Any]:
         """The parameters of trial ``number``, stored in its attempt ``key``; ``asked``: since when (monotonic) an agent
@@ -125,7 +125,7 @@ class Chooser:
     def _choosing(self, view: AbstractContextManager[TrialTable], number: int) -> list[int]:
         """The other trials that have no parameters yet."""
         with view as ledger:
-            without = [entry.number for entry in ledger.running if entry.number != number and not entry.chosen]
+            without = [entry.number for entry in ledger.running if entry.number != number and not entry.has_params]
             return self._turns.alive(without)
 
 
@@ -149,7 +149,7 @@ class Turns:
 
 def stored_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
     """The attribute that holds ``params``, chosen for trial ``number``; None: they are still to be chosen."""
-    return None if params is None else StoredParams(number=number, values=packed(params))
+    return None if params is None else StoredParams(number=number, values=encode_json(params))
 
 
 def _others(ledger: TrialTable, number: int) -> list[TrialRecord]:

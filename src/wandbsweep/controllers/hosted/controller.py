@@ -1,12 +1,13 @@
-"""W&B's sweep controller: its servers decide what to try and what to stop, our agents run it.
+"""W&B's sweep controller: its servers decide what to try and what to stop, and our agents run it.
 
-What a promise of ``Controller`` means here:
+How it keeps the promises of ``Controller``:
 
-- A trial is a run that W&B gave out. Numbers count from 0 in the order in which our agents got their runs; number,
-  attempts and reasons stand in the sweep's directory (``hosted_log``), metrics at W&B.
-- A stop is W&B's, and known within one heartbeat; the report after it says so.
-- A released trial is given out again by W&B (``resume``), or by us where W&B does not; one whose process died, by us.
-- How the search draws, seeds included, is W&B's: it gives several agents equal points of a grid at times.
+- A trial is a run that W&B gave out. Numbers count from 0 in the order in which our agents got their runs. Numbers,
+  attempts and reasons are in the sweep's directory (``HostedLog``), metrics at W&B.
+- W&B decides on stops. They arrive with the next heartbeat, and the next report returns them.
+- A released trial is given out again by W&B (``resume``), or by us if W&B does not. A trial whose process died is
+  given out again by us.
+- How the search draws, seeds included, is up to W&B. It gives several agents equal points of a grid at times.
 """
 
 from __future__ import annotations
@@ -18,37 +19,56 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.completion import Completion
+from wandbsweep.controllers.base import ATTEMPT_CLOSED, Limits
+from wandbsweep.controllers.completion import Completion, find_completion
 from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
 from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient, complete_login, read_values
-from wandbsweep.controllers.hosted.completion import ORDERS, has_vanished, why_over
 from wandbsweep.controllers.hosted.decode import decode_params
-from wandbsweep.controllers.hosted.log import HOSTED_LOG, Entry, TrialLog, is_dead
+from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog, is_requeued_by_us, read_run
+from wandbsweep.controllers.hosted.processes import has_vanished, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
 from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
+from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome
+from wandbsweep.controllers.trial_table import METRICS, TrialEntry
 from wandbsweep.retry import Backoff
 from wandbsweep.search.make import find_cap
-from wandbsweep.settings import MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN
-from wandbsweep.trial import CONTINUE, Decision, Outcome, State, Trial, TrialRecord, as_number, as_step, is_number
+from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 from wandbsweep.wandb_runs.auth import Login, read_login
 from wandbsweep.wandb_runs.param_file import write_params
 from wandbsweep.wandb_runs.sweep_run import SweepRun
 from wandbsweep.wandb_runs.writer import RunWriter
 
-log = logging.getLogger(__name__)
-
 HEARTBEAT_S = 5.0
-_CLOSED = "this attempt is closed; another agent may have the trial"
+
+_COMMANDS = {"RUNNING": "running", "PAUSED": "paused", "FINISHED": "stopped", "CANCELED": "cancelled"}
+"""W&B's states of a sweep, and the commands that lead to them."""
+_COMPLETIONS = {
+    None: Completion("the sweep was deleted at W&B"),
+    "FINISHED": Completion("the sweep is finished at W&B"),
+    "CANCELED": Completion("the sweep was cancelled at W&B"),
+}
+"""By W&B's state of the sweep; None: there is no such sweep."""
+
+log = logging.getLogger(__name__)
 
 
 class HostedController:
-    """The controller of one W&B sweep; any number of them, on any machines, share one.
+    """The controller of one W&B sweep. Any number of them, on any machines, share one.
 
-    ``directory``: the sweep's, shared by its agents; None: what W&B does not keep is forgotten with this object.
-    ``make_writer``: who writes the runs of trials whose training does not; None: nobody.
-    ``elsewhere``: whether the sweep was begun in another directory, and so has trials that are not known here.
+    Args:
+        spec: The sweep configuration.
+        sweep_id: W&B's id of the sweep.
+        entity: W&B's entity. None: that of the login.
+        project: W&B's project. None: that of the login.
+        login: Server and key. None: those that wandb's client would use.
+        directory: The sweep's directory, shared by its agents. None: what W&B does not keep is in memory.
+        heartbeat_s: Seconds between two heartbeats of an agent.
+        backoff: How long to wait for W&B.
+        limits: When trials and the sweep are aborted.
+        make_writer: Makes what writes the runs of trials whose training does not. None: nothing writes them.
+        elsewhere: Whether the sweep was started in another directory, so that it has trials that are not known here.
     """
 
     def __init__(
@@ -60,11 +80,9 @@ class HostedController:
         project: str | None = None,
         login: Login | None = None,
         directory: Path | None = None,
-        trial_log: TrialLog | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         backoff: Backoff = BACKOFF,
-        max_attempts: int = MAX_ATTEMPTS,
-        max_failures: int | None = None,
+        limits: Limits | None = None,
         make_writer: MakeWriter | None = RunWriter,
         elsewhere: bool = False,
     ) -> None:
@@ -75,12 +93,12 @@ class HostedController:
         self.login = transport.login
         self._client = SweepClient(transport, sweep_id)
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
-        path = directory / HOSTED_LOG if directory else None
-        self.log = trial_log or TrialLog(path, metric=spec.metric.name if spec.metric else None)
+        self.log = HostedLog(directory / HOSTED_LOG if directory else None, spec)
         self._files = directory / HIDDEN / "wandb" if directory else None
-        self._max_attempts, self._max_failures = max_attempts, max_failures
+        self._limits = limits or Limits()
         self._make_writer, self._elsewhere = make_writer, elsewhere
         self._live: dict[int, LiveRun] = {}
+        """By key: the attempts that this controller gave out, and that are open."""
         self._lock = threading.Lock()
 
     @property
@@ -90,41 +108,45 @@ class HostedController:
 
     @property
     def cap(self) -> int | None:
-        """How many trials there can be in all, as far as the sweep file says; None as well where some are elsewhere."""
-        if self._elsewhere:
-            return None
-        return find_cap(self.spec)
+        """How many trials there can be in all, by the sweep file; None also if some are in another directory."""
+        return None if self._elsewhere else find_cap(self.spec)
 
     def trials(self) -> list[TrialRecord]:
-        """The trials that our agents ran; ``open_sweep("wandb:…")`` reads those of all agents from W&B."""
-        return [entry.record(self.spec.goal) for entry in self.log.entries()]
+        """Return the trials that our agents ran. ``open_sweep("wandb:…")`` reads those of all agents from W&B."""
+        return self.log.records()
 
     def state(self) -> str | None:
-        """W&B's: RUNNING, PAUSED, FINISHED, CANCELED; None: the sweep was deleted."""
+        """Return W&B's state of the sweep: RUNNING, PAUSED, FINISHED, CANCELED; None: the sweep was deleted."""
         return self._client.fetch_state()
 
     @property
     def command(self) -> str:
-        """What somebody ordered at W&B: running, paused, stopped or cancelled; setting it orders it there."""
-        return ORDERS.get(self.state() or "CANCELED", "running")
+        """The command that W&B's state of the sweep means. Setting it gives the command at W&B."""
+        return _COMMANDS.get(self.state() or "CANCELED", "running")
 
     @command.setter
     def command(self, command: str) -> None:
-        self._client.set_state(next(state for state, name in ORDERS.items() if name == command))
+        self._client.set_state(next(state for state, name in _COMMANDS.items() if name == command))
 
     def completion(self) -> Completion | None:
-        return why_over(self.state(), self.log.entries(), cap=self.cap, given_up=self._max_failures)
+        return self._find_completion(called_off=_COMPLETIONS.get(self.state()), cap=self.cap)
+
+    def _find_completion(self, *, called_off: Completion | None = None, cap: int | None = None) -> Completion | None:
+        with self.log.reading() as table:
+            return find_completion(
+                table, self.spec, called_off=called_off, max_failures=self._limits.max_failures, cap=cap
+            )
 
     def has_live_agents(self) -> bool:
-        """Whether anybody runs a trial that our agents were given."""
-        running = [entry for entry in self.log.entries() if entry.newest.state == "running"]
-        return any(not has_vanished(self._client, entry) for entry in running)
+        return any(not self._has_vanished(entry) for entry in self.log.entries() if entry.state == "running")
 
     def close_orphans(self) -> None:
-        """Close the trials whose processes vanished, since nobody will go on with them."""
         for entry in self.log.entries():
-            if entry.newest.state == "running" and has_vanished(self._client, entry):
-                self._end(entry.newest.key, entry, "crashed", "its process vanished")
+            if entry.state == "running" and self._has_vanished(entry):
+                self._close(entry, self._compute_loss(entry, "its process vanished", final=True))
+
+    def _has_vanished(self, entry: TrialEntry) -> bool:
+        return has_vanished(entry.owner or "", lambda: self._client.fetch_run_state(read_run(entry).run_id))
 
     # -- giving out ---------------------------------------------------------------------------------------------
 
@@ -135,16 +157,17 @@ class HostedController:
         return 0.0
 
     def ask(self, agent: str) -> Trial | None:
-        """The next trial; waits while the sweep is paused, or while W&B cannot be reached.
+        """Return the next trial. It waits while the sweep is paused, or while W&B cannot be reached.
 
-        Raises WandbError when it could not be reached for as long as ``backoff`` says, or refuses us.
+        Raises WandbError if W&B could not be reached for as long as ``backoff`` says, or refuses us.
         """
-        if (over := why_over("RUNNING", self.log.entries(), cap=None, given_up=self._max_failures)) is not None:
-            log.warning("No more trials are asked for: %s.", over.reason)
+        # W&B knows its own state and cap, and says so to the agent. Here only what it does not know: failures.
+        if (completion := self._find_completion()) is not None:
+            log.warning("No more trials are asked for: %s.", completion.reason)
             return None
         session = self._agents.acquire(agent)
         try:
-            trial = self._lost(session) or self._given(session)
+            trial = self._take_over_lost(session) or self._take_given(session)
         except BaseException:
             self._agents.release(session)
             raise
@@ -152,79 +175,85 @@ class HostedController:
             self._agents.release(session)
         return trial
 
-    def _given(self, session: AgentSession) -> Trial | None:
-        """What W&B gives; where it gives nothing, what our agents released and W&B did not give out again."""
+    def _take_given(self, session: AgentSession) -> Trial | None:
+        """Return what W&B gives out; if it gives nothing, what was released and W&B did not give out again."""
         refused: set[str] = set()
         while True:
-            command = self._agents.request_command(session, self._taken)
+            command = self._agents.request_command(session, self._find_taken_runs)
             if command is None:
-                return self._lost(session, everywhere=True)
+                return self._take_over_lost(session, everywhere=True)
             entry = self._claim(command, session.name)
             if entry is not None:
-                return self._open(session, entry, begun=command.type == "resume")
-            if command.run_id in refused:  # W&B gives out again and again what somebody has
+                return self._start(session, entry, begun=command.type == "resume")
+            if command.run_id in refused:  # W&B repeatedly gives out a run that another agent has
                 self._agents.wait()
             refused.add(command.run_id)
 
-    def _taken(self) -> set[str]:
-        return {entry.run_id for entry in self.log.entries() if entry.newest.state != "queued"}
+    def _find_taken_runs(self) -> set[str]:
+        return {read_run(entry).run_id for entry in self.log.entries() if entry.state != "queued"}
 
-    def _claim(self, command: AgentCommand, agent: str) -> Entry | None:
+    def _claim(self, command: AgentCommand, agent: str) -> TrialEntry | None:
         params = decode_params(self.spec.parameters, read_values(command.args))
         resumed = command.type == "resume"
         entry = self.log.claim(command.run_id, command.args, params, agent, resumed=resumed)
-        if entry is None and resumed:  # W&B saw it preempted, and its agent could not say so
+        if entry is None and resumed:  # W&B saw that the run was preempted, and its agent could not say so
             known = self.log.find(command.run_id)
-            if known is not None and known.newest.key not in self._live:
-                return self.log.take_over(known, agent)
+            if known is not None and (newest := known.newest).key not in self._live:
+                return self.log.take_over(newest, agent)
         return entry
 
-    def _lost(self, session: AgentSession, *, everywhere: bool = False) -> Trial | None:
-        """A trial of ours whose process died: W&B waits for minutes, and then gives it to nobody.
+    def _take_over_lost(self, session: AgentSession, *, everywhere: bool = False) -> Trial | None:
+        """Take over a trial whose process died: W&B waits for minutes, and then gives it to no agent.
 
-        ``everywhere``: also those of other machines, and those that were released and W&B did not give out again.
+        Args:
+            session: The agent.
+            everywhere: Whether to take over trials of other machines too, and trials that were released and that W&B
+                did not give out again.
         """
         for entry in self.log.entries():
-            attempt = entry.newest
-            if attempt.state == "running" and attempt.key not in self._live:
-                if not (has_vanished(self._client, entry) if everywhere else is_dead(attempt.process)):
+            newest = entry.newest  # before anything is decided by it: another process may take over meanwhile
+            if entry.state == "running" and newest.key not in self._live:
+                if not (self._has_vanished(entry) if everywhere else is_dead(entry.owner or "")):
                     continue
-                if len(entry.attempts) >= self._max_attempts:
-                    self._end(attempt.key, entry, "crashed", f"its process died; attempt {len(entry.attempts)}")
+                loss = self._compute_loss(entry, "its process died")
+                if loss.state == "crashed":
+                    self._close(entry, loss)
                     continue
-            elif attempt.state != "queued" or not (attempt.ours or everywhere):
+            elif not (is_requeued_by_us(entry) or (everywhere and entry.state == "queued")):
                 continue
-            if trial := self._again(session, entry):
-                return trial
+            if claimed := self.log.take_over(newest, session.name):
+                return self._start(session, claimed)
         return None
 
-    def _again(self, session: AgentSession, entry: Entry) -> Trial | None:
-        claimed = self.log.take_over(entry, session.name)
-        return None if claimed is None else self._open(session, claimed)
+    def _start(self, session: AgentSession, entry: TrialEntry, *, begun: bool = False) -> Trial:
+        """Return the trial for an attempt that was claimed.
 
-    def _open(self, session: AgentSession, entry: Entry, *, begun: bool = False) -> Trial:
-        """``begun``: whether somebody has written to the run before, here or elsewhere."""
-        attempt = len(entry.attempts)
+        Args:
+            session: The agent that runs it.
+            entry: The trial, whose newest attempt this is.
+            begun: Whether a process has written to the run before, here or elsewhere.
+        """
+        run, key, attempt = read_run(entry), entry.newest.key, entry.attempts
         assert self.login.entity is not None
         assert self.login.project is not None
-        run = SweepRun(
+        sweep_run = SweepRun(
             sweep_id=self.sweep_id,
-            run_id=entry.run_id,
+            run_id=run.run_id,
             entity=self.login.entity,
             project=self.login.project,
-            args=entry.args,
-            name=entry.run_id if self._elsewhere else f"{self.sweep_id}-{entry.number}",
+            args=run.args,
+            name=run.run_id if self._elsewhere else f"{self.sweep_id}-{entry.number}",
             attempt=attempt,
-            resumes=(attempt > 1 or begun) and self._client.can_resume(entry.run_id),
+            resumes=(attempt > 1 or begun) and self._client.can_resume(run.run_id),
         )
-        self._agents.start_run(session, entry.run_id)
+        self._agents.start_run(session, run.run_id)
         with self._lock:
-            self._live[entry.newest.key] = LiveRun(run, self._client, self.log, entry, self._make_writer, self._files)
-        trial = Trial(entry.number, entry.params, attempt=attempt, key=entry.newest.key)
+            self._live[key] = LiveRun(sweep_run, self._client, self.log, entry, self._make_writer, self._files)
+        trial = Trial(entry.number, self.log.read_record(entry).params, attempt=attempt, key=key)
         return replace(trial, environment=self.environment(trial))
 
     def environment(self, trial: Trial) -> dict[str, str]:
-        """What ``trial``'s process needs so that its ``wandb.init()`` is this trial's run (``apply_environment``)."""
+        """Return what the process of ``trial`` needs so that its ``wandb.init()`` resumes this trial's run."""
         live = self._live[trial.key]
         if self._files is None:
             self._files = Path(tempfile.mkdtemp(prefix="wandbsweep-"))
@@ -238,18 +267,18 @@ class HostedController:
         step = as_step(step)
         numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
         if not self.log.report(trial.key, step, numbers):
-            return Decision(stop=True, reason=_CLOSED)
+            return Decision(stop=True, reason=ATTEMPT_CLOSED)
         if (live := self._live.get(trial.key)) and numbers:
             live.report(step, numbers)
-        return self._decision(trial)
+        return self._read_decision(trial)
 
     def check(self, trial: Trial) -> Decision:
-        return self._decision(trial) if self.owns(trial) else Decision(stop=True, reason=_CLOSED)
+        return self._read_decision(trial) if self.owns(trial) else Decision(stop=True, reason=ATTEMPT_CLOSED)
 
     def owns(self, trial: Trial) -> bool:
-        return self.log.of(trial.key) is not None
+        return self.log.find_open(trial.key) is not None
 
-    def _decision(self, trial: Trial) -> Decision:
+    def _read_decision(self, trial: Trial) -> Decision:
         live = self._live.get(trial.key)
         reason = self._agents.find_stop_reason(live.run.run_id) if live else ""
         return Decision(stop=True, reason=reason) if reason else CONTINUE
@@ -257,65 +286,58 @@ class HostedController:
     # -- closing ------------------------------------------------------------------------------------------------
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
-        entry = self.log.of(trial.key)
+        entry = self.log.find_open(trial.key)
         if entry is None:
             return
-        returned = as_number(outcome.returned)
-        value = entry.best(self.spec.goal)
-        if value is None and is_number(returned):
-            value = returned
-        state, reason = outcome.state, outcome.reason
-        metric = self.spec.metric
-        if state == "finished" and metric and not entry.reports and returned is None:
-            state, reason = "failed", _no_metric(metric.name, entry.metrics)
-        if metric and not entry.reports and returned is not None and (live := self._live.get(trial.key)):
+        reports, metrics = entry.newest.reports, entry.newest.attributes[METRICS]
+        stored = compute_outcome(self.spec, outcome, reports=list(reports.values()), metrics=metrics)
+        metric, returned = self.spec.metric, as_number(outcome.returned)
+        if metric and not reports and returned is not None and (live := self._live.get(trial.key)):
             live.report(0, {metric.name: returned})
-        stopped = reason if state == "stopped" else ""
-        self._finish(trial.key, 1 if state == "failed" else 0, stopped=stopped)
-        self._end(trial.key, entry, state, reason, value)
+        stopped = stored.reason if stored.state == "stopped" else ""
+        self._finish_run(trial.key, 1 if stored.state == "failed" else 0, stopped=stopped)
+        self._close(entry, stored)
 
     def release(self, trial: Trial, reason: str) -> None:
-        entry = self.log.of(trial.key)
-        if (decision := self._decision(trial)).stop:  # W&B's client, too, ends a process whose run is to stop
+        entry = self.log.find_open(trial.key)
+        if (decision := self._read_decision(trial)).stop:  # W&B's client, too, ends a process whose run is to stop
             self.complete(trial, Outcome.stopped(decision.reason))
         elif entry is not None:
-            self._finish(trial.key, 1, preempted=True)
-            self._end(trial.key, entry, "queued", reason)
+            self._finish_run(trial.key, 1, preempted=True)
+            self._close(entry, StoredOutcome("queued", reason))
 
     def crash(self, trial: Trial, reason: str) -> None:
-        entry = self.log.of(trial.key)
+        entry = self.log.find_open(trial.key)
         if entry is None:
             return
-        attempts = len(entry.attempts)
-        if attempts >= self._max_attempts:
-            self._finish(trial.key, 1)
-            self._end(trial.key, entry, "crashed", f"{reason}; attempt {attempts} of {self._max_attempts}")
-        else:
-            self._end(trial.key, entry, "queued", reason, ours=True)
+        loss = self._compute_loss(entry, reason)
+        if loss.state == "crashed":
+            self._finish_run(trial.key, 1)
+        self._close(entry, loss)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
 
-    def _end(
-        self, key: int, entry: Entry, state: State, reason: str, value: float | None = None, *, ours: bool = False
-    ) -> None:
-        self.log.end(key, state, reason, value, ours=ours)
+    def _compute_loss(self, entry: TrialEntry, reason: str, *, final: bool = False) -> StoredOutcome:
+        lost = len(entry.lost | {entry.attempts})
+        return compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, final=final)
+
+    def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
+        """Close the newest attempt of ``entry``. W&B knows what it gave back, but not that it was lost."""
+        key = entry.newest.key
+        self.log.close(key, outcome, ours=outcome.state == "queued" and outcome.lost)
         with self._lock:
             self._live.pop(key, None)
-        self._agents.end_run(entry.run_id)
+        self._agents.end_run(read_run(entry).run_id)
 
-    def _finish(self, key: int, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
+    def _finish_run(self, key: int, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
         if live := self._live.get(key):
             live.finish(exit_code, stopped=stopped, preempted=preempted)
 
     def close(self) -> None:
-        """Runs that were given to agents here and not begun are left to the sweep's other agents."""
+        """Stop the heartbeats. Runs that were given to agents here and not begun are left to other agents."""
         self._agents.close()
-        for command in self._agents.take_backlog(self._taken):
+        for command in self._agents.take_backlog(self._find_taken_runs):
             if entry := self._claim(command, ""):
-                self.log.end(entry.newest.key, "queued", "its agent ended before it began", ours=True)
-
-
-def _no_metric(name: str, seen: Mapping[str, float]) -> str:
-    logged = ", ".join(sorted(seen)) if seen else "nothing"
-    return f"the metric {name!r} was never reported and the task returned no number; reported: {logged}"
+                outcome = StoredOutcome("queued", "its agent ended before it began")
+                self.log.close(entry.newest.key, outcome, ours=True)

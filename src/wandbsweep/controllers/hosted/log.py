@@ -1,270 +1,310 @@
-"""What our agents did with a hosted sweep's trials: a log of lines, in the sweep's directory or in memory.
+"""The attempts of a hosted sweep, in a log of JSON lines in the sweep's directory, or in memory.
 
-W&B decides and keeps the runs. It knows no numbers from 0, no attempts and no reasons; these stand here, so that a
-sweep's directory tells the same of a hosted sweep as of an embedded one. Several processes append to one file, each
-line under the kernel's lock, and read what the others wrote.
+W&B decides which trials there are, and keeps their runs. It knows no trial numbers, attempts and reasons. The log keeps
+these, so that the directory of a hosted sweep tells as much as that of an embedded one. Each line is a claim, a report
+or the end of an attempt. The lines become the attempts of a ``TrialTable``, the same as of an embedded sweep.
+
+Several processes append to one file. A process that decides by what the file holds (whether a run may be claimed,
+whether an attempt is still open) reads and appends under the same lock.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 
-from wandbsweep.launchers import read_requeue_id
-from wandbsweep.storage.json_codec import packed, unpacked
-from wandbsweep.trial import ENDED, State, TrialRecord, is_number
+from wandbsweep.controllers.hosted.processes import identify_process
+from wandbsweep.controllers.outcome import StoredOutcome
+from wandbsweep.controllers.trial_table import (
+    CLAIM,
+    METRICS,
+    OUTCOME,
+    PARAMS,
+    Claim,
+    StoredParams,
+    TrialEntry,
+    TrialTable,
+)
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.append_log import AppendLog, LockedLog, parse_lines
+from wandbsweep.storage.base import AttemptState, StoredAttempt
+from wandbsweep.storage.json_codec import encode_json
+from wandbsweep.trial import TrialRecord
 
 HOSTED_LOG = "wandb.jsonl"
 """In the sweep's directory."""
 
+_RUN = "run"
+"""The attribute that holds an attempt's ``Run``."""
+_OURS = "ours"
 
-@dataclass
-class Attempt:
-    """One execution of a trial; its ``key`` counts the attempts of the sweep."""
-
-    key: int
-    agent: str
-    process: str
-    """See ``this_process``."""
-    started: float
-    state: State = "running"
-    reason: str = ""
-    ours: bool = False
-    """Of a queued one: W&B does not know that it is to be run again."""
+T = TypeVar("T")
+Write = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
-class Entry:
-    """One trial: one run at W&B."""
+class Run:
+    """The W&B run of a trial, shared by all of its attempts."""
 
-    number: int
     run_id: str
+    number: int
+    """The trial's."""
     args: Mapping[str, Any]
     """As W&B gave them: name -> {"value": value}."""
-    params: Mapping[str, Any]
-    attempts: list[Attempt] = field(default_factory=list)
-    reports: dict[int, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    value: float | None = None
-    ended: float | None = None
-
-    writes: bool = False
-    """Whether our agents write the run's history themselves, since the training does not."""
-
-    @property
-    def newest(self) -> Attempt:
-        return self.attempts[-1]
-
-    def best(self, goal: str) -> float | None:
-        """Of what was reported, finite values only."""
-        finite = [value for value in self.reports.values() if is_number(value)]
-        return (max if goal == "maximize" else min)(finite, default=None)
-
-    def record(self, goal: str) -> TrialRecord:
-        value = self.value if self.newest.state in ENDED else self.best(goal)
-        return TrialRecord(
-            number=self.number,
-            state=self.newest.state,
-            params=self.params,
-            reports=dict(self.reports),
-            value=value,
-            metrics=dict(self.metrics),
-            reason=self.newest.reason,
-            attempts=len(self.attempts),
-            agent=self.newest.agent,
-            started=self.attempts[0].started,
-            ended=self.ended,
-        )
+    attempts: list[int] = field(default_factory=list)
+    """The keys of its attempts."""
+    written_by_agent: bool = False
+    """Whether our agents write the run's history, because the training does not."""
 
 
-class TrialLog:
-    """The trials of one sweep. ``metric``: the name of what is optimised. Safe to use from several threads."""
+def read_run(entry: TrialEntry) -> Run:
+    """Return the run of a trial."""
+    run: Run = entry.newest.attributes[_RUN]
+    return run
 
-    def __init__(self, path: Path | None = None, *, metric: str | None = None) -> None:
-        self._path = path
-        self._metric = metric
-        self._entries: list[Entry] = []
-        self._by_run: dict[str, Entry] = {}
-        self._by_key: dict[int, Entry] = {}
-        self._read = 0
+
+def is_requeued_by_us(entry: TrialEntry) -> bool:
+    """Whether a queued trial is to be given out by us, because W&B does not know that it has to run again."""
+    return entry.state == "queued" and bool(entry.newest.attributes.get(_OURS))
+
+
+class HostedLog:
+    """The trials of one sweep. Safe to use from several threads.
+
+    Args:
+        path: The file. None keeps the trials in memory.
+        spec: The sweep configuration.
+    """
+
+    def __init__(self, path: Path | None, spec: SweepSpec) -> None:
+        self._file = None if path is None else AppendLog(path)
+        self._metric = spec.metric.name if spec.metric else None
+        self._table = TrialTable(spec.goal)
+        self._attempts: list[StoredAttempt] = []
+        """By key. Only this log holds these; the table gets copies."""
+        self._runs: dict[str, Run] = {}
+        """By id, in the order of their trials' numbers."""
+        self._changed: set[int] = set()
+        """The keys of the attempts that the table does not have as they are."""
+        self._offset = self._lines = 0
+        """How many bytes and lines of the file were read."""
         self._lock = threading.RLock()
 
-    def entries(self) -> list[Entry]:
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[TrialTable]:
+        """Yield the trials as they are now. Other threads wait during the ``with`` block."""
         with self._lock:
-            self._catch_up()
-            return list(self._entries)
+            if self._file is not None:
+                self._take(self._file.read(self._offset))
+            yield self._table
+
+    def entries(self) -> list[TrialEntry]:
+        with self.reading() as table:
+            return list(table.entries)
+
+    def records(self) -> list[TrialRecord]:
+        with self.reading() as table:
+            return table.records()
+
+    def read_record(self, entry: TrialEntry) -> TrialRecord:
+        with self._lock:
+            return self._table.record(entry)
+
+    def find(self, run_id: str) -> TrialEntry | None:
+        """Return the trial whose run is ``run_id``."""
+        with self.reading() as table:
+            return table.entries[self._runs[run_id].number] if run_id in self._runs else None
+
+    def find_open(self, key: int) -> TrialEntry | None:
+        """Return the trial whose newest attempt is ``key``, if that attempt is open."""
+        with self.reading():
+            return self._find_open(key)
+
+    def _find_open(self, key: int) -> TrialEntry | None:
+        if not self._table.is_decided(key) or (number := self._table.find_number(key)) is None:
+            return None
+        entry = self._table.entries[number]
+        return entry if entry.newest.key == key and not entry.newest.closed else None
+
+    # -- writing ------------------------------------------------------------------------------------------------
 
     def claim(
         self, run_id: str, args: Mapping[str, Any], params: Mapping[str, Any], agent: str, *, resumed: bool = False
-    ) -> Entry | None:
-        """Open an attempt at W&B's run ``run_id``; None: one is open, or it has ended and is not ``resumed``."""
-        with self._lock:
-            known = self.find(run_id)
-            last = known.newest if known else None
-            if last and (last.state == "running" or (last.state != "queued" and not resumed)):
+    ) -> TrialEntry | None:
+        """Open an attempt at a run that W&B gave out.
+
+        Args:
+            run_id: W&B's id of the run.
+            args: Its parameters as W&B gave them.
+            params: The same as the trial's parameters.
+            agent: The agent's name.
+            resumed: Whether W&B resumes the run, which may have ended.
+
+        Returns:
+            The trial; None: another attempt is open, or the trial has ended and is not resumed.
+        """
+
+        def claim(write: Write) -> TrialEntry | None:
+            known = self._runs.get(run_id)
+            state = self._table.entries[known.number].state if known else "queued"
+            if state == "running" or (state != "queued" and not resumed):
                 return None
-            return self._open(run_id, args, params, agent, instead_of=last.key if last else None)
+            return self._claim(write, run_id, args, encode_json(params), agent)
 
-    def take_over(self, entry: Entry, agent: str) -> Entry | None:
-        """Open an attempt in place of ``entry``'s newest; None: somebody else was faster."""
-        return self._open(entry.run_id, entry.args, entry.params, agent, instead_of=entry.newest.key)
+        return self._update(claim)
 
-    def _open(
-        self, run_id: str, args: Mapping[str, Any], params: Mapping[str, Any], agent: str, *, instead_of: int | None
-    ) -> Entry | None:
-        with self._writing() as write:
-            known = self._by_run.get(run_id)
-            if known and known.newest.key != instead_of:
+    def take_over(self, attempt: StoredAttempt, agent: str) -> TrialEntry | None:
+        """Open an attempt in place of ``attempt``, open or not; None: it is no longer its trial's newest."""
+        run: Run = attempt.attributes[_RUN]
+
+        def claim(write: Write) -> TrialEntry | None:
+            if run.attempts[-1] != attempt.key:
                 return None
-            line = {"run": run_id, "args": args, "params": packed(params)}
-            write({**line, "agent": agent, "process": this_process(), "at": time.time()})
-            return self._by_run[run_id]
+            return self._claim(write, run.run_id, run.args, attempt.attributes[PARAMS]["values"], agent)
 
-    def find(self, run_id: str) -> Entry | None:
-        with self._lock:
-            self._catch_up()
-            return self._by_run.get(run_id)
+        return self._update(claim)
 
-    def of(self, key: int) -> Entry | None:
-        """The trial whose attempt ``key`` is still the one that counts."""
-        with self._lock:
-            self._catch_up()
-            return self._current(key)
+    def _claim(self, write: Write, run_id: str, args: Mapping[str, Any], params: Any, agent: str) -> TrialEntry:
+        line = {"run": run_id, "args": args, "params": params}
+        write({**line, "agent": agent, "process": identify_process(), "at": time.time()})
+        return self._table.entries[self._runs[run_id].number]
 
     def report(self, key: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Whether it counts: the attempt is open."""
-        with self._writing() as write:
-            if self._current(key) is None:
+        """Store a report; return whether it counts, because the attempt is open."""
+        return self._write_if_open(key, {"key": key, "step": step, "metrics": dict(metrics)})
+
+    def mark_written_by_agent(self, key: int) -> None:
+        """Note that our agents write the history of the attempt's run, in later attempts as well."""
+        self._update(lambda write: write({"key": key, "writes": True}))
+
+    def close(self, key: int, outcome: StoredOutcome, *, ours: bool = False) -> bool:
+        """Close an attempt; return False if it was closed already.
+
+        Args:
+            key: The attempt's.
+            outcome: Its outcome, whose metrics are those reported.
+            ours: Whether a queued trial is to be given out by us, because W&B does not know that it has to run again.
+        """
+        end = {"key": key, "state": outcome.state, "reason": outcome.reason, "value": outcome.value, "ours": ours}
+        return self._write_if_open(key, {**end, "lost": outcome.lost, "fatal": outcome.fatal, "at": time.time()})
+
+    def _write_if_open(self, key: int, line: Mapping[str, Any]) -> bool:
+        def write_if_open(write: Write) -> bool:
+            if self._find_open(key) is None:
                 return False
-            write({"key": key, "step": step, "metrics": dict(metrics)})
+            write(line)
             return True
 
-    def writes(self, key: int) -> None:
-        """Note that the history of the attempt's run is ours to write, in later attempts as well."""
-        with self._writing() as write:
-            write({"key": key, "writes": True})
+        return self._update(write_if_open)
 
-    def end(self, key: int, state: State, reason: str = "", value: float | None = None, *, ours: bool = False) -> bool:
-        """Close an attempt; false: it was closed."""
-        with self._writing() as write:
-            if self._current(key) is None:
-                return False
-            ending = {"key": key, "state": state, "reason": reason, "value": value}
-            write({**ending, "ours": ours, "at": time.time()})
-            return True
+    def _update(self, action: Callable[[Write], T]) -> T:
+        """Call ``action`` with a function that appends a line, while no other process or thread writes."""
+        with self._lock:
+            if self._file is None:
+                return action(lambda line: self._apply_all([json.loads(json.dumps(line))]))
+            return self._file.update(lambda file: self._update_file(file, action))
 
-    def _current(self, key: int) -> Entry | None:
-        entry = self._by_key.get(key)
-        return entry if entry and entry.newest.key == key and entry.newest.state == "running" else None
+    def _update_file(self, file: LockedLog, action: Callable[[Write], T]) -> T:
+        self._take(file.read(self._offset))
+
+        def write(line: Mapping[str, Any]) -> None:
+            data = json.dumps(line).encode() + b"\n"
+            file.append(data)
+            self._take(data)
+
+        return action(write)
 
     # -- lines --------------------------------------------------------------------------------------------------
 
-    def _apply(self, line: Mapping[str, Any]) -> None:
-        if "run" in line:
-            self._apply_claim(line)
+    def _take(self, data: bytes) -> None:
+        """Apply complete lines that follow those read so far."""
+        if not data or self._file is None:
             return
-        entry = self._by_key[line["key"]]
-        if "step" in line:
-            entry.metrics.update(line["metrics"])
-            if self._metric in line["metrics"]:
-                entry.reports[line["step"]] = line["metrics"][self._metric]
-            return
-        if "writes" in line:
-            entry.writes = True
-            return
-        attempt = entry.newest
-        attempt.state, attempt.reason, attempt.ours = line["state"], line["reason"], line["ours"]
-        entry.value, entry.ended = line["value"], line["at"]
+        lines = list(parse_lines(data, self._file.path, before=self._lines))
+        self._apply_all(lines)
+        self._offset += len(data)
+        self._lines += len(lines)
+
+    def _apply_all(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            if "run" in line:
+                self._apply_claim(line)
+            elif "step" in line:
+                self._apply_report(line)
+            elif "writes" in line:
+                self._attempts[line["key"]].attributes[_RUN].written_by_agent = True
+            else:
+                self._apply_end(line)
+        self._table.update(self._attempts[key].copy() for key in sorted(self._changed))
+        self._changed.clear()
 
     def _apply_claim(self, line: Mapping[str, Any]) -> None:
-        entry = self._by_run.get(line["run"])
-        if entry is None:
-            entry = Entry(len(self._entries), line["run"], line["args"], unpacked(line["params"]))
-            self._entries.append(entry)
-            self._by_run[entry.run_id] = entry
-        key = len(self._by_key)
-        self._by_key[key] = entry
-        entry.attempts.append(Attempt(key, line["agent"], line["process"], line["at"]))
-        entry.ended = None
+        run = self._runs.get(line["run"])
+        if run is None:
+            run = self._runs[line["run"]] = Run(line["run"], len(self._runs), line["args"])
+        before = self._attempts[run.attempts[-1]] if run.attempts else None
+        if before is not None:
+            self._release(before)
+        claim = Claim(
+            agent=line["agent"],
+            number=run.number if before else None,
+            attempt=len(run.attempts) + 1,
+            cap=None,
+            owner=line["process"],
+        )
+        attributes = {
+            _RUN: run,
+            CLAIM: claim,
+            PARAMS: StoredParams(number=run.number, values=line["params"]),
+            METRICS: dict(before.attributes[METRICS]) if before else {},
+        }
+        key = len(self._attempts)
+        reports = dict(before.reports) if before else {}
+        self._attempts.append(StoredAttempt(key, AttemptState.RUNNING, line["at"], None, attributes, reports))
+        run.attempts.append(key)
+        self._changed.add(key)
 
-    def _catch_up(self, file: IO[bytes] | None = None) -> None:
-        if self._path is None:
-            return
-        if file is None:
-            try:
-                with open(self._path, "rb") as opened:
-                    self._catch_up(opened)
-            except FileNotFoundError:  # nothing was asked for yet
-                pass
-            return
-        file.seek(self._read)
-        new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]  # what follows is being written, or was torn
-        for line in whole.splitlines():
-            self._apply(json.loads(line))
-        self._read += len(whole)
+    def _release(self, attempt: StoredAttempt) -> None:
+        """Make room for the next attempt: a claim counts, whatever the state of the one before.
 
-    @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """What others wrote is known, and nobody else writes, for a ``with`` block, which gets a function to write."""
-        with self._lock:
-            if self._path is None:
-                yield lambda line: self._apply(json.loads(json.dumps(line)))
-                return
-            with open(self._path, "a+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                self._catch_up(file)
-                yield lambda line: self._append(file, line)
+        An open attempt was lost. One that ended is resumed by W&B.
+        """
+        if not attempt.closed:
+            self._close(attempt, StoredOutcome("queued", lost=True))
+        elif attempt.attributes[OUTCOME]["state"] != "queued":
+            self._close(attempt, StoredOutcome("queued"))
 
-    def _append(self, file: IO[bytes], line: Mapping[str, Any]) -> None:
-        data = json.dumps(line).encode() + b"\n"
-        os.ftruncate(file.fileno(), self._read)  # a torn tail
-        file.write(data)
-        file.flush()
-        self._apply(line if "run" not in line else json.loads(data))
-        self._read += len(data)
+    def _apply_report(self, line: Mapping[str, Any]) -> None:
+        attempt = self._attempts[line["key"]]
+        attempt.attributes[METRICS] = {**attempt.attributes[METRICS], **line["metrics"]}
+        if self._metric in line["metrics"]:
+            attempt.reports[line["step"]] = line["metrics"][self._metric]
+        self._changed.add(attempt.key)
 
+    def _apply_end(self, line: Mapping[str, Any]) -> None:
+        attempt = self._attempts[line["key"]]
+        outcome = StoredOutcome(
+            line["state"],
+            line["reason"],
+            line["value"],
+            attempt.attributes[METRICS],
+            fatal=line.get("fatal", False),
+            # Earlier versions did not write it. What they queued without W&B's knowledge had lost its process.
+            lost=line.get("lost", line["ours"]),
+        )
+        attempt.attributes[_OURS] = line["ours"]
+        attempt.ended = line["at"]
+        self._close(attempt, outcome)
 
-def this_process() -> str:
-    """What tells this process from all others, on this machine and elsewhere."""
-    return f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{read_requeue_id()}"
-
-
-def is_dead(process: str) -> bool:
-    """Whether ``process`` (``this_process``) is known to be gone: no longer on this machine, or requeued by SLURM."""
-    machine, pid, started, requeued = process.rsplit("/", 3)
-    job, _, count = requeued.partition(":")
-    own_job, _, own_count = read_requeue_id().partition(":")
-    if job and job == own_job and int(count) < int(own_count):
-        return True
-    return machine == _machine() and _started(int(pid)) != started
-
-
-def is_here(process: str) -> bool:
-    """Whether ``process`` runs, or ran, where this one can see it."""
-    return process.rsplit("/", 3)[0] == _machine()
-
-
-def _machine() -> str:
-    try:  # containers may share a name, but no process numbers
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()}:{namespace}"
-
-
-def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks since boot; empty: there is none of that number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+    def _close(self, attempt: StoredAttempt, outcome: StoredOutcome) -> None:
+        attempt.state = AttemptState.COMPLETE
+        attempt.attributes[OUTCOME] = outcome.encode()
+        self._changed.add(attempt.key)

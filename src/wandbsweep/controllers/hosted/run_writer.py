@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from wandbsweep.controllers.hosted.client import SweepClient
-from wandbsweep.controllers.hosted.log import Entry, TrialLog
+from wandbsweep.controllers.hosted.log import HostedLog, read_run
 from wandbsweep.controllers.hosted.transport import WandbError
+from wandbsweep.controllers.trial_table import TrialEntry
 from wandbsweep.wandb_runs.environment import find_active_run
 from wandbsweep.wandb_runs.sweep_run import SweepRun
 
@@ -44,22 +45,22 @@ class LiveRun:
         self,
         run: SweepRun,
         client: SweepClient,
-        trial_log: TrialLog,
-        entry: Entry,
+        hosted_log: HostedLog,
+        entry: TrialEntry,
         make_writer: MakeWriter | None,
         directory: Path | None,
     ) -> None:
         """Args:
         run: The run at W&B.
         client: The sweep's client.
-        trial_log: Records that the agent writes the run, for later attempts.
+        hosted_log: Records that the agent writes the run, for later attempts.
         entry: The trial.
         make_writer: Starts a writer; None: the agent never writes runs.
         directory: Where a writer may leave files; None: the system's temporary directory.
         """
         self.run = run
         self._client = client
-        self._log = trial_log
+        self._log = hosted_log
         self._entry = entry
         self._make_writer = make_writer
         self._directory = directory or Path(tempfile.gettempdir())
@@ -116,7 +117,7 @@ class LiveRun:
         """Return whether the agent writes the run; None: W&B does not answer now."""
         if self._make_writer is None or find_active_run() == self.run.run_id:
             return False
-        if self._entry.writes:  # an earlier attempt's agent wrote it, so its training does not
+        if read_run(self._entry).written_by_agent:  # an earlier attempt's agent wrote it, so its training does not
             return True
         try:
             return self._client.fetch_run_state(self.run.run_id, retry=False) != "running"
@@ -133,4 +134,4 @@ class LiveRun:
             reason = " ".join(str(error).split())
             log.warning("The run %s cannot be written: %s: %s", self.run.run_id, type(error).__name__, reason)
             return
-        self._log.writes(self._key)
+        self._log.mark_written_by_agent(self._key)
