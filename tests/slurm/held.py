@@ -16,8 +16,8 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, adapt_attempt, read_outcome
-from wandbsweep.storage.open import open_storage
+from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, read_outcome
+from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import locate_storage
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
@@ -185,7 +185,7 @@ class Sweep:
         """Every trial has ended, and every agent has."""
 
         def all_ended() -> bool:
-            records = self.ledger()[0].records()
+            records = self.read_table()[0].records()
             return len(records) == self.trials and all(record.ended for record in records)
 
         wait_until(all_ended, "all trials to end", within_s=PATIENCE_S)
@@ -193,14 +193,12 @@ class Sweep:
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
-    def ledger(self) -> tuple[TrialTable, list[Any]]:
+    def read_table(self) -> tuple[TrialTable, list[Any]]:
         url, study = locate_storage(self.directory, self.plan)
-        storage = open_storage(self.directory, url)
-        attempts = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
-        ledger = TrialTable()
-        ledger.update(attempts)
-        storage.remove_session()
-        return ledger, attempts
+        attempts = open_reader(self.directory, study, url).changes()
+        table = TrialTable()
+        table.update(attempts)
+        return table, list(attempts)
 
     def attempts(self, number: int) -> int:
         return open_sweep(self.directory).trials[number].attempts
@@ -208,21 +206,19 @@ class Sweep:
     def number_of(self, holder: Mapping[str, Any]) -> int:
         if "number" in holder:
             return int(holder["number"])
-        number = self.ledger()[0].find_number(holder["key"])
+        number = self.read_table()[0].find_number(holder["key"])
         assert number is not None
         return number
 
     def account(self) -> list[Counted]:
         """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
-        ledger, attempts = self.ledger()
+        table, attempts = self.read_table()
         ends = Counter(
-            ledger.find_number(attempt._trial_id)
+            table.find_number(attempt.key)
             for attempt in attempts
-            if OUTCOME in attempt.system_attrs
-            and attempt.state.is_finished()
-            and read_outcome(adapt_attempt(attempt)).state in ENDED
+            if OUTCOME in attempt.attributes and attempt.closed and read_outcome(attempt).state in ENDED
         )
-        records = {record.number: record for record in ledger.records()}
+        records = {record.number: record for record in table.records()}
         return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]
 
     def _counted(self, number: int, record: TrialRecord | None, ends: int) -> Counted:

@@ -22,8 +22,8 @@ from typing import Any, NotRequired, TypedDict
 
 from wandbsweep.controllers.outcome import StoredOutcome, find_best_value
 from wandbsweep.stopping.history import History, as_history
-from wandbsweep.storage.base import AttemptState, StoredAttempt
-from wandbsweep.storage.json_codec import unpacked
+from wandbsweep.storage.base import StoredAttempt
+from wandbsweep.storage.json_codec import decode_json
 from wandbsweep.trial import State, TrialRecord
 
 # The attributes of an attempt.
@@ -121,9 +121,9 @@ class TrialTable:
     _changed: set[int] = field(default_factory=set)
     """The trials whose history was not read since they changed."""
 
-    def update(self, attempts: Iterable[Any]) -> None:
+    def update(self, attempts: Iterable[StoredAttempt]) -> None:
         """Take attempts as they are stored now: new ones in the order of their creation, others in any order."""
-        for attempt in map(adapt_attempt, attempts):
+        for attempt in attempts:
             if attempt.key not in self._by_key:
                 self._by_key[attempt.key] = self._admit(attempt)
             entry = self._by_key[attempt.key]
@@ -249,16 +249,6 @@ class TrialTable:
         self.fatal |= outcome.fatal
 
 
-def adapt_attempt(attempt: Any) -> StoredAttempt:  # TODO: goes with the storages that return Optuna's trials
-    if isinstance(attempt, StoredAttempt):
-        return attempt
-    started, ended = (
-        None if moment is None else moment.timestamp() for moment in (attempt.datetime_start, attempt.datetime_complete)
-    )
-    state = AttemptState(int(attempt.state))
-    return StoredAttempt(attempt._trial_id, state, started, ended, attempt.system_attrs, attempt.intermediate_values)
-
-
 def read_outcome(attempt: StoredAttempt) -> StoredOutcome:
     """Read how a closed attempt ended. One that another program closed counts as crashed."""
     stored = attempt.attributes.get(OUTCOME)
@@ -279,7 +269,7 @@ def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
     attempt = entry.newest
     common: dict[str, Any] = {
         "number": entry.number,
-        "params": unpacked(attempt.attributes[PARAMS]["values"]) if entry.has_params else {},
+        "params": decode_json(attempt.attributes[PARAMS]["values"]) if entry.has_params else {},
         "reports": attempt.reports,
         "attempts": entry.attempts,
         "agent": entry.agent,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wandbsweep.controllers.trial_table import CLAIM, adapt_attempt, read_outcome
+from wandbsweep.controllers.trial_table import CLAIM, read_outcome
 from wandbsweep.trial import State
 
 if TYPE_CHECKING:
@@ -43,19 +43,18 @@ def list_attempts(data: SweepData) -> list[AttemptSpan]:
 def _list_stored_attempts(data: SweepData, stored: StoredSweep) -> Iterator[AttemptSpan]:
     by_number = {trial.number: trial for trial in data.trials}
     for attempt in stored.attempts:
-        number = stored.table.find_number(attempt._trial_id)
-        if number is None or attempt.datetime_start is None:
+        number = stored.table.find_number(attempt.key)
+        if number is None or attempt.started is None:
             continue
-        claim = attempt.system_attrs[CLAIM]
-        ended = attempt.datetime_complete.timestamp() if attempt.datetime_complete else None
-        outcome = read_outcome(adapt_attempt(attempt)) if attempt.state.is_finished() else None
+        claim = attempt.attributes[CLAIM]
+        outcome = read_outcome(attempt) if attempt.closed else None
         open_state: State = by_number[number].state if number in by_number else "running"
         yield AttemptSpan(
             number,
             claim["attempt"],
             claim["agent"],
             outcome.state if outcome else open_state,
-            attempt.datetime_start.timestamp(),
-            ended,
+            attempt.started,
+            attempt.ended,
             outcome.reason if outcome else "",
         )

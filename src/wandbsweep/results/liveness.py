@@ -39,17 +39,16 @@ def find_liveness(data: SweepData) -> Liveness | None:
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
-    from wandbsweep.controllers.embedded.control_requests import ORDER
-    from wandbsweep.storage.leases import LEASES, FileLeases, latest_of
+    from wandbsweep.controllers.embedded.control_requests import COMMAND
 
     record, stored = data.launch_record, data.stored
-    command = stored.attributes.get(ORDER, "running")
+    command = stored.attributes.get(COMMAND, "running")
     max_failures = record.controller.max_failures if record else None
     over = find_completion(
         stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap
     )
-    latest = latest_of(stored.attributes) if stored.in_database else FileLeases(data.directory / LEASES).latest()
-    age_s = None if latest is None else max(0.0, time.time() - latest)
+    heartbeat = stored.last_heartbeat
+    age_s = None if heartbeat is None else max(0.0, time.time() - heartbeat)
     return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
 
 

@@ -7,20 +7,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.journal_reader import JOURNAL, JournalReader
-from wandbsweep.storage.json_codec import unpacked
+from wandbsweep.storage.base import Reader, StoredAttempt
+from wandbsweep.storage.json_codec import decode_json
+from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
-from wandbsweep.sweep.launch_record import STUDY, LaunchRecord
-
-if TYPE_CHECKING:
-    from wandbsweep.storage.journal_reader import Attempt, Reader
+from wandbsweep.sweep.launch_record import LaunchRecord
 
 _CONNECT_TIMEOUT_S = 5.0
 """How long to wait for a database: short, so that a wrong address is reported soon."""
@@ -70,7 +67,7 @@ class SweepReader:
         in another file of the same name. Then everything is read from the beginning.
         """
         location = (directory, url, study)
-        if self._source is None or self._source.location != location or self._source.reader.is_another():
+        if self._source is None or self._source.location != location or self._source.reader.is_replaced():
             self._source = _Source(location)
         self._source.refresh()
         return self._source
@@ -82,17 +79,10 @@ class _Source:
     def __init__(self, location: tuple[Path | None, str | None, str]) -> None:
         self.location = location
         directory, url, study = location
-        self.reader: Reader
-        if url is None:
-            assert directory is not None
-            self.reader = JournalReader(directory / JOURNAL, STUDY)
-        else:
-            from wandbsweep.storage.database_reader import DatabaseReader
-
-            self.reader = DatabaseReader(url, study, wait_s=_CONNECT_TIMEOUT_S)
+        self.reader: Reader = open_reader(directory, study, url, wait_s=_CONNECT_TIMEOUT_S)
         self._table: TrialTable | None = None
-        self._attempts: dict[int, Attempt] = {}
-        self._unapplied: list[Attempt] = []
+        self._attempts: dict[int, StoredAttempt] = {}
+        self._unapplied: list[StoredAttempt] = []
         """Read, but not in the table yet: the goal, which the table needs, may itself have to be read first."""
 
     def refresh(self) -> None:
@@ -103,24 +93,24 @@ class _Source:
             self._table = TrialTable(goal)
             self._unapplied = [*self._attempts.values(), *self._unapplied]
         self._table.update(self._unapplied)
-        self._attempts |= {attempt._trial_id: attempt for attempt in self._unapplied}
+        self._attempts |= {attempt.key: attempt for attempt in self._unapplied}
         self._unapplied = []
-        in_database = self.location[1] is not None
-        return StoredSweep(self._table, dict(self.reader.attributes), list(self._attempts.values()), in_database)
+        attributes, heartbeat = dict(self.reader.attributes), self.reader.read_last_heartbeat()
+        return StoredSweep(self._table, attributes, list(self._attempts.values()), heartbeat)
 
 
 def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
     """Return the specification and the directory of a sweep of which only the database is known."""
-    from wandbsweep.storage.open import ORIGIN
+    from wandbsweep.controllers.embedded.study import ORIGIN
 
     attributes = source.reader.attributes
     if not attributes:
-        names = ", ".join(source.reader.others()) or "none"
+        names = ", ".join(source.reader.list_studies()) or "none"
         raise SweepDirectoryError(f"The database holds no sweep {study!r}; it holds {names}.")
     if ORIGIN not in attributes:
         raise SweepDirectoryError(f"The study {study!r} was not made by wandbsweep.")
     origin = attributes[ORIGIN]
-    return load_sweep(unpacked(origin["config"])), Path(origin["directory"] or study)
+    return load_sweep(decode_json(origin["config"])), Path(origin["directory"] or study)
 
 
 @contextmanager

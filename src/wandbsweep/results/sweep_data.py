@@ -21,7 +21,7 @@ from wandbsweep.trial import STATES, State, TrialRecord
 
 if TYPE_CHECKING:
     from wandbsweep.controllers.trial_table import TrialTable
-    from wandbsweep.storage.journal_reader import Attempt
+    from wandbsweep.storage.base import StoredAttempt
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class StoredSweep:
     table: TrialTable
     attributes: Mapping[str, Any]
     """The study's attributes."""
-    attempts: Sequence[Attempt]
+    attempts: Sequence[StoredAttempt]
     """Every attempt in the order of creation, void ones included."""
-    in_database: bool
+    last_heartbeat: float | None
+    """When an agent last renewed its lease (Unix time, seconds), by that agent's clock."""
 
 
 @dataclass(frozen=True)

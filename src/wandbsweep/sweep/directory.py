@@ -18,7 +18,7 @@ from wandbsweep.files import write_atomically
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.journal_reader import JOURNAL
+from wandbsweep.storage.journal_records import JOURNAL
 from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_plain_grid
 from wandbsweep.text import suggest_matches
 
@@ -166,12 +166,12 @@ def refuse_orphaned_journal(directory: Path) -> None:
 
     A journal of ours without trials is what a launch leaves that was killed before it wrote ``sweep.yaml``.
     """
-    from wandbsweep.storage.open import open_storage, read_ledger
+    from wandbsweep.storage.open import open_reader
 
     if holds_sweep(directory) or not (directory / JOURNAL).exists():
         return
     ours = (directory / HIDDEN).is_dir()
-    if not ours or read_ledger(open_storage(directory), STUDY, "minimize").entries:
+    if not ours or open_reader(directory, STUDY).changes():
         raise SweepDirectoryError(
             f"{directory} holds a {JOURNAL} but no {SWEEP_FILE}, so no sweep can be resumed from it, and a new one "
             "would overwrite it. Give the new sweep a directory of its own, or move the journal away."

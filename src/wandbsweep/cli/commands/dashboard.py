@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
             "`wandbsweep report` needs nothing more."
         ) from None
     url, _ = locate_storage(results.directory, results.launch_record)
-    storage = open_storage(results.directory, url)
+    storage = open_storage(results.directory, url).open_optuna()
     logging.getLogger("optuna").setLevel(logging.WARNING)
     print(f"http://127.0.0.1:{options.port}/dashboard/ until Ctrl-C", flush=True)
     run_server(storage, host="127.0.0.1", port=options.port)

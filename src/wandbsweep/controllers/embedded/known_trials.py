@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.conditions import active
 from wandbsweep.spec.extensions import outside
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.json_codec import packed, unpacked
-from wandbsweep.storage.open import open_storage, read_ledger
+from wandbsweep.storage.json_codec import decode_json, encode_json
+from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
@@ -54,7 +55,7 @@ def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord
         TrialRecord(
             number=-1 - index,
             state=trial["state"],
-            params=unpacked(trial["params"]),
+            params=decode_json(trial["params"]),
             reports={int(step): value for step, value in trial["reports"]},
             value=trial["value"],
             metrics=trial["metrics"],
@@ -66,7 +67,7 @@ def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord
 def _encode(trial: TrialRecord) -> dict[str, Any]:
     return {
         "state": trial.state,
-        "params": packed(trial.params),
+        "params": encode_json(trial.params),
         "reports": list(trial.reports.items()),
         "value": trial.value,
         "metrics": dict(trial.metrics),
@@ -77,7 +78,9 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
     directory = find_sweep(ref)
     spec = read_spec(directory)
     url, study = locate_storage(directory, LaunchRecord.load_if_exists(directory))
-    return spec, read_ledger(open_storage(directory, url), study, spec.goal).records()
+    table = TrialTable(spec.goal)
+    table.update(open_reader(directory, study, url).changes())
+    return spec, table.records()
 
 
 def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
