@@ -13,19 +13,19 @@ import sqlalchemy as sa
 from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.storage import database_connections as connections
-from wandbsweep.storage.database_connections import Passing, Sparing, sharing
+from wandbsweep.storage.database_connections import AdaptivePool, ReleasingPool, share_connections
 
 
 @pytest.fixture
 def engine(postgres: Any) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(postgres.url, poolclass=Sparing)
+    engine = sa.create_engine(postgres.url, poolclass=AdaptivePool)
     yield engine
     engine.pool.dispose()
 
 
 @pytest.fixture
-def pool(engine: sa.Engine) -> Sparing:
-    assert isinstance(engine.pool, Sparing)
+def pool(engine: sa.Engine) -> AdaptivePool:
+    assert isinstance(engine.pool, AdaptivePool)
     return engine.pool
 
 
@@ -36,14 +36,14 @@ def backend(engine: sa.Engine) -> int:
 
 
 def test_one_is_kept_for_any_thread_and_closed_when_nobody_uses_it(
-    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "IDLE_S", 0.5)
-    with pool.keeping():
+    with pool.sharing():
         first = backend(engine)
-        pool.let_go()  # does not, since the server has many
+        pool.release()  # does not, since the server has many
         assert backend(engine) == first
-    with ThreadPoolExecutor(1) as thread, pool.keeping():
+    with ThreadPoolExecutor(1) as thread, pool.sharing():
         assert thread.submit(backend, engine).result() == first
     until = time.monotonic() + 10
     while pool._idle and time.monotonic() < until:
@@ -53,23 +53,23 @@ def test_one_is_kept_for_any_thread_and_closed_when_nobody_uses_it(
 
 
 def test_none_is_kept_where_the_server_has_few(
-    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sparing, "_TO_SPARE", "SELECT false")
-    with pool.keeping():
+    monkeypatch.setattr(AdaptivePool, "_HAS_SPARE", "SELECT false")
+    with pool.sharing():
         first = backend(engine)
         assert backend(engine) == first
-        pool.let_go()
+        pool.release()
         second = backend(engine)
     third = backend(engine)
     assert len({first, second, third}) == 3
 
 
 def test_a_server_that_cannot_tell_has_none_to_spare(
-    engine: sa.Engine, pool: Sparing, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sparing, "_TO_SPARE", "SELECT from_another_database()")
-    with pool.keeping():
+    monkeypatch.setattr(AdaptivePool, "_HAS_SPARE", "SELECT from_another_database()")
+    with pool.sharing():
         first = backend(engine)
     assert backend(engine) != first
 
@@ -77,7 +77,7 @@ def test_a_server_that_cannot_tell_has_none_to_spare(
 def test_an_ordinary_user_counts_the_connections_of_others(engine: sa.Engine, postgres: Any) -> None:
     """Who may not read what others do must not take the server for an empty one."""
     counting = sa.text(
-        Sparing._TO_SPARE.replace("4 * count(*) < 3 * current_setting('max_connections')::int", "count(*)")
+        AdaptivePool._HAS_SPARE.replace("4 * count(*) < 3 * current_setting('max_connections')::int", "count(*)")
     )
     with engine.connect() as own, engine.connect() as other:
         other.execute(sa.text("SELECT 1"))
@@ -88,8 +88,8 @@ def test_an_ordinary_user_counts_the_connections_of_others(engine: sa.Engine, po
 
 
 def test_a_pool_that_is_made_inside_shares_too(postgres: Any) -> None:
-    with sharing():
-        engine = sa.create_engine(postgres.url, poolclass=Passing)
+    with share_connections():
+        engine = sa.create_engine(postgres.url, poolclass=ReleasingPool)
         first = backend(engine)
         assert backend(engine) == first
     assert backend(engine) != first

@@ -47,8 +47,7 @@ def find_liveness(data: SweepData) -> Liveness | None:
     over = find_completion(
         stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap
     )
-    heartbeat = stored.last_heartbeat
-    age_s = None if heartbeat is None else max(0.0, time.time() - heartbeat)
+    age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
 
 

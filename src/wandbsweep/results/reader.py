@@ -13,14 +13,11 @@ from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.base import Reader, StoredAttempt
+from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.storage.json_codec import decode_json
 from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
-
-_CONNECT_TIMEOUT_S = 5.0
-"""How long to wait for a database: short, so that a wrong address is reported soon."""
 
 
 class SweepReader:
@@ -79,7 +76,7 @@ class _Source:
     def __init__(self, location: tuple[Path | None, str | None, str]) -> None:
         self.location = location
         directory, url, study = location
-        self.reader: Reader = open_reader(directory, study, url, wait_s=_CONNECT_TIMEOUT_S)
+        self.reader = open_reader(directory, study, url)
         self._table: TrialTable | None = None
         self._attempts: dict[int, StoredAttempt] = {}
         self._unapplied: list[StoredAttempt] = []
@@ -95,8 +92,8 @@ class _Source:
         self._table.update(self._unapplied)
         self._attempts |= {attempt.key: attempt for attempt in self._unapplied}
         self._unapplied = []
-        attributes, heartbeat = dict(self.reader.attributes), self.reader.read_last_heartbeat()
-        return StoredSweep(self._table, attributes, list(self._attempts.values()), heartbeat)
+        attributes, attempts = dict(self.reader.attributes), list(self._attempts.values())
+        return StoredSweep(self._table, attributes, attempts, self.reader.read_last_heartbeat())
 
 
 def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:

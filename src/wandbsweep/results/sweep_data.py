@@ -34,7 +34,7 @@ class StoredSweep:
     attempts: Sequence[StoredAttempt]
     """Every attempt in the order of creation, void ones included."""
     last_heartbeat: float | None
-    """When an agent last renewed its lease (Unix time, seconds), by that agent's clock."""
+    """When an agent last showed that it lives, by its own clock (Unix time)."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class StoredAttempt:
     """Unix times, in seconds."""
     attributes: dict[str, Any]
     reports: dict[int, float]
-    """By step, in the order in which the steps were first reported."""
+    """By step."""
 
     @property
     def closed(self) -> bool:

@@ -31,5 +31,5 @@ def run(options: argparse.Namespace) -> int:
     storage = open_storage(results.directory, url).open_optuna()
     logging.getLogger("optuna").setLevel(logging.WARNING)
     print(f"http://127.0.0.1:{options.port}/dashboard/ until Ctrl-C", flush=True)
-    run_server(storage, host="127.0.0.1", port=options.port)
+    run_server(storage.open_optuna(), host="127.0.0.1", port=options.port)
     return 0
