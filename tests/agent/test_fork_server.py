@@ -15,7 +15,7 @@ import pytest
 
 from tests.configurations import RANDOM
 from wandbsweep import Decision, create_sweep, current_trial, load_sweep
-from wandbsweep.agent.fork_server import WarmParent
+from wandbsweep.agent.fork_server import ForkServer
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.trial import JobResult
@@ -47,7 +47,7 @@ class Warmed:
         self.controller = create_sweep(load_sweep(config), seed=0)
         self.crashes = []
         self.controller.crash = self.crash
-        self.warm = WarmParent(task, watch=self.watch, **{"look_s": 0.05, **options})
+        self.server = ForkServer(task, watch=self.watch, **{"poll_s": 0.05, **options})
 
     def crash(self, trial, reason):
         self.crashes.append((trial.number, reason))
@@ -56,7 +56,7 @@ class Warmed:
     def run(self, count=1):
         agent = run_agent(
             self.controller,
-            self.warm,
+            self.server,
             name="a",
             sweep_id="s",
             metric="loss",
@@ -82,7 +82,7 @@ def warmed():
 
     yield warmed
     for agent in made:
-        agent.warm.close()
+        agent.server.close()
 
 
 def tell(trial):
@@ -98,7 +98,7 @@ def test_each_trial_is_a_process_of_one_parent(warmed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = [result.payload for result in agent.run(3)]
     assert len({child["pid"] for child in seen} | {os.getpid()}) == 4
-    assert {child["parent"] for child in seen} == {agent.warm._process.pid}
+    assert {child["parent"] for child in seen} == {agent.server._server.pid}
     assert {(child["cwd"], child["mark"]) for child in seen} == {(str(tmp_path), "set after the parent was started")}
     params = [dict(trial.params) for trial in agent.controller.trials()]
     assert [child["current"] for child in seen] == [(n, params[n], "loss") for n in range(3)]
@@ -146,7 +146,7 @@ def log_and_die(trial):
 
 def test_a_crash_tells_the_end_of_the_log(warmed, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
-    agent = warmed("log_and_die", log_of=lambda trial: tmp_path / "log")
+    agent = warmed("log_and_die", find_log=lambda trial: tmp_path / "log")
     agent.run()
     ((_, reason),) = agent.crashes
     assert reason.endswith("status 1 before its task returned; its log ends: CUDA error: device-side assert")
@@ -203,7 +203,7 @@ def kill_parent(trial):
 def test_a_parent_that_dies_is_started_again(warmed):
     agent = warmed("kill_parent")
     agent.run(2)
-    assert agent.crashes == [(0, "the warm parent, which forks the trials, was killed by SIGKILL (out of memory?)")]
+    assert agent.crashes == [(0, "the fork server, which starts the trials, was killed by SIGKILL (out of memory?)")]
     assert agent.states == ["finished"]
 
 
@@ -231,7 +231,7 @@ def test_what_the_controller_raises_is_the_agents(warmed):
     with pytest.raises(ConnectionError, match="the database is gone"):
         agent.run()
     assert agent.states == ["queued"]
-    assert no_children_of(agent.warm._process.pid)
+    assert no_children_of(agent.server._server.pid)
 
 
 def no_children_of(pid):

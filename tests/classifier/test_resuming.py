@@ -111,7 +111,7 @@ def test_a_signal_in_mid_epoch_saves_then(configured, tmp_path, monkeypatch, sig
     trial, watch = CurrentTrial(number=0, metric="val/loss"), SignalWatch()
     handlers = {s: signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGUSR2)}
     try:
-        with pytest.raises(Preempted), watch.watching(), running(trial), watch.telling(trial):
+        with pytest.raises(Preempted), watch.watching(), running(trial), watch.notifying(trial):
             train(configured(*OPTIONS))
     finally:
         for number, handler in handlers.items():
