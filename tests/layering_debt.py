@@ -8,18 +8,6 @@ UPWARD: dict[str, set[str]] = {
 }
 
 CYCLES: set[str] = {
-    "cli.commands",
-    "cli.commands.analyse",
-    "cli.commands.completion",
-    "cli.commands.dashboard",
-    "cli.commands.doctor",
-    "cli.commands.evaluate",
-    "cli.commands.export",
-    "cli.commands.init",
-    "cli.commands.narrow",
-    "cli.commands.orders",
-    "cli.commands.report",
-    "cli.main",
     "controllers.base",
     "controllers.completion",
     "controllers.embedded.control_requests",
