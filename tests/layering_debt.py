@@ -15,8 +15,6 @@ CYCLES: set[str] = {
     "controllers.embedded.proposals",
     "controllers.hosted.completion",
     "controllers.hosted.controller",
-    "spec.extensions",
-    "spec.validate",
     "storage.change_feed",
     "storage.database",
     "storage.database_reader",
