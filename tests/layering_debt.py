@@ -27,5 +27,4 @@ VENDORS: set[tuple[str, str]] = {
     ("controllers.embedded.controller", "optuna"),
     ("controllers.embedded.proposals", "optuna"),
     ("controllers.outcome", "optuna"),
-    ("results.analysis.importance", "optuna"),
 }
