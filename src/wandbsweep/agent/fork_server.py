@@ -1,7 +1,7 @@
 """The agent's side of trials in processes of their own: what kills a trial does not kill its agent.
 
 A fork server (``child``) does the task's imports once and forks a process for each trial. Only the agent touches the
-storage: a trial's reports come to it through a socket pair. ``messages`` shows who says what.
+storage: a trial's reports reach it through a socket pair. ``messages`` shows who says what.
 
 What a SIGKILL at each point leads to:
 

@@ -36,7 +36,7 @@ class JobFactory:
     keep: bool
     """Whether results carry Hydra's JobReturns whole."""
     separate: bool
-    """Whether each trial runs in a process of its own."""
+    """Whether each trial runs in its own process."""
     hydra_state: Any
     rank: Rank
     packed: bytes | None = None

@@ -2,10 +2,10 @@
 
 Who gets which signal:
 
-* A terminal's Ctrl-C reaches the agent alone: its fork server, and with it the trials, have a process group of their
-  own. SLURM, and ``kill`` by hand, may reach every process of a step at once, or the agent alone.
+* A terminal's Ctrl-C reaches the agent alone: its fork server, and with it the trials, are in another process group.
+  SLURM, and ``kill`` by hand, may reach every process of a step at once, or the agent alone.
 * The agent notes the signal (``SignalWatch``). A trial in the agent's own process sees it through ``current_trial()``.
-  A trial in a process of its own gets the signal from the agent, and notes it in the same way.
+  A trial in its own process gets the signal from the agent, and notes it in the same way.
 * The fork server ignores them all. It dies with its agent.
 
 No handler ends anything. The training saves what it needs, the agent gives the trial back to the queue, and only then

@@ -64,7 +64,7 @@ class AgentTask:
         rank = read_rank()
         with ExitStack() as stack:
             if self.devices:
-                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[_number() % len(self.devices)]}))
+                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[_read_number() % len(self.devices)]}))
             if rank.number:
                 self._follow(rank, stack)
                 return []  # rank 0 returns the results
@@ -119,7 +119,7 @@ class AgentTask:
         return run_agent(
             controller,
             run_job,
-            name=str(_number()),
+            name=str(_read_number()),
             sweep_id=record.sweep_id,
             metric=spec.metric.name if spec.metric else None,
             goal=spec.goal,
@@ -164,10 +164,10 @@ class AgentTask:
     def _ranks_directory(self) -> Path:
         from wandbsweep.sweep.directory import AGENTS
 
-        return self.directory / AGENTS / str(_number()) / RANKS
+        return self.directory / AGENTS / str(_read_number()) / RANKS
 
 
-def _number() -> int:
+def _read_number() -> int:
     from wandbsweep.bridge.trial_job import agent_number
 
     return agent_number()

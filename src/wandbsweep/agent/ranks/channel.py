@@ -1,7 +1,7 @@
 """The files through which the ranks of one agent hear of each other's trials and deaths.
 
 ====================================  ========================================================================
-``ranks/leader``                      the pickled ``Session``; rank 0 holds a lock on it while it lives
+``ranks/leader``                      the pickled ``RankSession``; rank 0 holds a lock on it while it lives
 ``ranks/SESSION/trial``               rank 0's last ``Announcement``
 ``ranks/SESSION/rankN.alive``         empty; rank N holds a lock on it while it lives
 ``ranks/SESSION/rankN.done``          rank N's last ``Ack``
@@ -62,7 +62,7 @@ class Ack:
 
 
 @dataclass(frozen=True)
-class Session:
+class RankSession:
     """One start of rank 0. If its job is requeued, the next start is another session, so old files mean nothing."""
 
     directory: Path
@@ -92,7 +92,7 @@ class RankChannel:
             host: The name under which the other ranks reach this process.
             ending_s: How long rank 0 may continue a trial that failed on another rank.
         """
-        self.session = Session(place / secrets.token_hex(4), host, find_free_port())
+        self.session = RankSession(place / secrets.token_hex(4), host, find_free_port())
         self.session.directory.mkdir(parents=True)
         self.lost_rank = ""
         """Which rank died, if ``find_lost_rank`` has found one."""
@@ -213,7 +213,7 @@ def hold_file(path: Path, content: bytes) -> int:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    # Locked before it is renamed: whoever finds the file finds it held.
+    # Lock it before it is renamed, so that a process that finds the file finds it held.
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
     os.write(descriptor, content)
     temporary.replace(path)

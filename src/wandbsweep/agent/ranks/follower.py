@@ -18,7 +18,7 @@ from wandbsweep.agent.ranks.channel import (
     Ack,
     Announcement,
     RankLostError,
-    Session,
+    RankSession,
     hold_file,
     is_held,
     read_pickle,
@@ -68,11 +68,11 @@ class Follower:
         self._next_look, self._leader_lives = 0.0, True
         self._lock = hold_file(self.session.alive(rank), b"")
 
-    def _join(self, within_s: float) -> Session:
+    def _join(self, within_s: float) -> RankSession:
         until = time.monotonic() + within_s
         while time.monotonic() < until:
             if is_held(self._leader):  # a file that is not held is left from an earlier start of the job
-                session: Session = read_pickle(self._leader)
+                session: RankSession = read_pickle(self._leader)
                 return session
             time.sleep(POLL_S)
         raise RankLostError(f"Rank {self._rank} has waited {within_s:g} s for rank 0 of its job, in vain")

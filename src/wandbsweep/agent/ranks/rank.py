@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep.agent.ranks.channel import Session
+from wandbsweep.agent.ranks.channel import RankSession
 from wandbsweep.environment import restore_variables
 from wandbsweep.launchers import Rank
 from wandbsweep.trial import JobResult, RunJob, Trial
@@ -37,7 +37,7 @@ def _resolves(name: str) -> bool:
     return True
 
 
-def torch_environment(rank: Rank, session: Session) -> dict[str, str]:
+def torch_environment(rank: Rank, session: RankSession) -> dict[str, str]:
     """Return the variables by which torch and Lightning find the other ranks, as ``torchrun`` sets them.
 
     Empty for a single rank. Variables that the user or the scheduler sets are left out.
