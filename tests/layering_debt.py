@@ -8,18 +8,6 @@ UPWARD: dict[str, set[str]] = {
 }
 
 CYCLES: set[str] = {
-    "cli.commands",
-    "cli.commands.analyse",
-    "cli.commands.completion",
-    "cli.commands.dashboard",
-    "cli.commands.doctor",
-    "cli.commands.evaluate",
-    "cli.commands.export",
-    "cli.commands.init",
-    "cli.commands.narrow",
-    "cli.commands.orders",
-    "cli.commands.report",
-    "cli.main",
     "controllers.base",
     "controllers.completion",
     "controllers.embedded.control_requests",
@@ -27,8 +15,6 @@ CYCLES: set[str] = {
     "controllers.embedded.proposals",
     "controllers.hosted.completion",
     "controllers.hosted.controller",
-    "spec.extensions",
-    "spec.validate",
     "storage.change_feed",
     "storage.database",
     "storage.database_reader",
@@ -41,5 +27,4 @@ VENDORS: set[tuple[str, str]] = {
     ("controllers.embedded.controller", "optuna"),
     ("controllers.embedded.proposals", "optuna"),
     ("controllers.outcome", "optuna"),
-    ("results.analysis.importance", "optuna"),
 }

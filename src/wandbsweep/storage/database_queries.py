@@ -135,8 +135,8 @@ def _build_selection(table: str, which: Literal["new", "named", "both"]) -> sa.S
         columns = (trials.c.trial_id, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete)
         statement = _select(*columns).order_by(trials.c.trial_id)
     else:
-        columns = tuple(column for column in rows.c if not column.primary_key)
-        statement = _select(*columns).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
+        values = [column for column in rows.c if not column.primary_key]
+        statement = _select(*values).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
     wanted = {"new": new, "named": named, "both": new | named}[which]
     return statement.where(trials.c.study_id == sa.bindparam("study", type_=sa.Integer()), wanted)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.spec.conditions import active
-from wandbsweep.spec.extensions import outside
+from wandbsweep.spec.conditions import select_active
+from wandbsweep.spec.extensions import explain_misfit
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.open import open_reader
@@ -85,8 +85,10 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
 
 def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
     """Whether ``trial`` could belong to this sweep: it has every parameter that it needs, with a possible value."""
-    needed = active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
-    return all(name in trial.params and not outside(spec.parameters[name], trial.params[name]) for name in needed)
+    needed = select_active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
+    return all(
+        name in trial.params and not explain_misfit(spec.parameters[name], trial.params[name]) for name in needed
+    )
 
 
 def _describe_objectives(spec: SweepSpec) -> str:
