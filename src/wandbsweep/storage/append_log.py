@@ -115,6 +115,21 @@ class Readable(Protocol):
         """Return the complete lines from the byte ``offset`` on."""
 
 
+class Appendable(Readable, Protocol):
+    def append(self, lines: bytes) -> None:
+        """Append complete lines in one piece."""
+
+
+class Log(Appendable, Protocol):
+    """Lines that can be read and appended to: see ``AppendLog``."""
+
+    path: Path
+    """For messages."""
+
+    def update(self, action: Callable[[Any], T]) -> T:
+        """Call ``action`` with an ``Appendable`` while other writers wait."""
+
+
 class Tail:
     """The lines of a log of JSON objects that were not read yet."""
 

@@ -7,31 +7,17 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from wandbsweep.spec.sweep_spec import Goal
 from wandbsweep.storage import journal_records as records
-from wandbsweep.storage.append_log import AppendLog, Readable, Tail
+from wandbsweep.storage.append_log import Appendable, AppendLog, Log, Tail
 from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, Reader, StoredAttempt, StoredParam
 from wandbsweep.storage.journal_reader import JournalReader
 from wandbsweep.storage.journal_records import JOURNAL, Record, Replay
 from wandbsweep.storage.leases import LEASES, FileLeases
 
 T = TypeVar("T")
-
-
-class LockedLog(Readable, Protocol):
-    def append(self, lines: bytes) -> None: ...
-
-
-class Log(LockedLog, Protocol):
-    """Lines that can be read and appended to: see ``AppendLog``."""
-
-    path: Path
-    """For messages."""
-
-    def update(self, action: Callable[[Any], T]) -> T:
-        """Call ``action`` with a ``LockedLog`` while other writers wait."""
 
 
 def open_storage(directory: Path | None, url: str, *, wait_s: float) -> JournalStorage:
@@ -87,7 +73,7 @@ class JournalStorage:
             raise KeyError(f"There is no study {study}.")
 
     def create_attempt(self, study: int, build: Callable[[int], NewAttempt]) -> int:
-        def append(log: LockedLog) -> None:
+        def append(log: Appendable) -> None:
             # The lock is held as shortly as possible: what others wrote is counted now, and parsed afterwards.
             unread = records.count_creations(log.read(self._tail.offset), study)
             new = build(len(self._replay.studies[study].attempts) + unread)

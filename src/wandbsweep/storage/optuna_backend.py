@@ -8,8 +8,7 @@ from typing import Any
 from optuna.storages import JournalStorage as OptunaJournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from wandbsweep.storage.append_log import parse_lines
-from wandbsweep.storage.journal import Log
+from wandbsweep.storage.append_log import Log, parse_lines
 from wandbsweep.storage.journal_records import to_line
 
 __all__ = ["OptunaBackend", "OptunaJournalStorage"]
