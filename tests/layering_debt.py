@@ -2,44 +2,8 @@
 
 from __future__ import annotations
 
-UPWARD: dict[str, set[str]] = {
-    "storage.change_feed": {"controllers.trial_table"},
-    "storage.open": {"controllers.trial_table"},
-}
+UPWARD: dict[str, set[str]] = {}
 
-CYCLES: set[str] = {
-    "cli.commands",
-    "cli.commands.analyse",
-    "cli.commands.completion",
-    "cli.commands.dashboard",
-    "cli.commands.doctor",
-    "cli.commands.evaluate",
-    "cli.commands.export",
-    "cli.commands.init",
-    "cli.commands.narrow",
-    "cli.commands.orders",
-    "cli.commands.report",
-    "cli.main",
-    "controllers.base",
-    "controllers.completion",
-    "controllers.embedded.control_requests",
-    "controllers.embedded.controller",
-    "controllers.embedded.proposals",
-    "controllers.hosted.completion",
-    "controllers.hosted.controller",
-    "spec.extensions",
-    "spec.validate",
-    "storage.change_feed",
-    "storage.database",
-    "storage.database_reader",
-    "storage.database_writer",
-    "storage.leases",
-    "storage.open",
-}
+CYCLES: set[str] = set()
 
-VENDORS: set[tuple[str, str]] = {
-    ("controllers.embedded.controller", "optuna"),
-    ("controllers.embedded.proposals", "optuna"),
-    ("controllers.outcome", "optuna"),
-    ("results.analysis.importance", "optuna"),
-}
+VENDORS: set[tuple[str, str]] = set()

@@ -184,7 +184,10 @@ def test_training_sees_only_its_trial(file: Path) -> None:
     [
         ("hydra_plugins.wandbsweep.config, hydra_plugins.wandbsweep.sweeper", HEAVY),
         ("wandbsweep.agent.loop, wandbsweep.agent.task, wandbsweep.launch.session", HEAVY),
-        ("wandbsweep.cli.main, wandbsweep.results.sweep_results, wandbsweep.results.terminal.tables", HEAVY),
+        (
+            "wandbsweep.cli.main, wandbsweep.results.sweep_results, wandbsweep.results.terminal.tables",
+            (*HEAVY, "hydra", "omegaconf", "antlr4"),
+        ),
         ("wandbsweep.controllers.embedded.controller", HEAVY),
         ("train", HEAVY),
     ],

@@ -13,7 +13,8 @@ import numpy as np
 from tables import Task
 
 from wandbsweep import stopping
-from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal
+from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.spec.sweep_spec import Goal
 from wandbsweep.stopping.adaptive_halving import FIRST_IF_LEARNING, adaptive_halving
 from wandbsweep.stopping.history import History, as_history
 from wandbsweep.trial import TrialRecord

@@ -14,8 +14,8 @@ from wandbsweep.current import current_trial
 Which = Literal["best", "all"]
 
 
-def wanted(cfg: DictConfig) -> Which | None:
-    """What ``cfg.logger.log_model`` asks for; WandbLogger's true and false are ``best`` and null.
+def read_log_model(cfg: DictConfig) -> Which | None:
+    """The value of ``cfg.logger.log_model``; WandbLogger's true and false are ``best`` and null.
 
     Raises ValueError for anything else.
     """
@@ -28,10 +28,10 @@ def wanted(cfg: DictConfig) -> Which | None:
     return cast(Which, which)
 
 
-def best_checkpoint(cfg: DictConfig, last: Path) -> ModelCheckpoint:
-    """Keeps ``best.ckpt`` beside ``last``: the epoch with the best value of the metric that the run is judged by.
+def make_best_checkpoint(cfg: DictConfig, last: Path) -> ModelCheckpoint:
+    """Make the callback that keeps the best epoch in ``best.ckpt``, in the directory of ``last``.
 
-    In a sweep that is the sweep's metric, so this is the epoch that the trial's value is of.
+    In a sweep the sweep's metric decides which epoch is best, so ``best.ckpt`` has the weights of the trial's value.
     """
     trial = current_trial()
     metric, goal = (trial.metric, trial.goal) if trial.metric else (cfg.metric, cfg.goal)
@@ -46,13 +46,13 @@ def best_checkpoint(cfg: DictConfig, last: Path) -> ModelCheckpoint:
     )
 
 
-# A Checkpoint, since Lightning calls those last: whatever is to be logged has been written by then.
+# A Checkpoint, since Lightning calls those last, when the files to be logged have been written.
 class ModelArtifacts(Checkpoint):
     """Logs versions of the artifact ``model-<run id>``, of type ``model``, as WandbLogger names and aliases them.
 
-    ``best``: one version when the training has come to its end or was stopped by its sweep, with the aliases ``best``
-    and ``latest``. ``all``: ``last.ckpt`` of every epoch, as ``latest``, and as ``best`` where it is the best so far.
-    Of a run that failed nothing is logged at the end; one that was preempted is logged by the attempt that ends it.
+    ``best``: one version when the training ends or its sweep stops it, with the aliases ``best`` and ``latest``.
+    ``all``: ``last.ckpt`` of every epoch, as ``latest``, and also as ``best`` if it is the best so far. A run that
+    failed logs nothing at its end. If a run was preempted, the attempt that ends it logs.
     """
 
     def __init__(self, which: Which, *, best: ModelCheckpoint, last: ModelCheckpoint) -> None:
@@ -60,18 +60,18 @@ class ModelArtifacts(Checkpoint):
         self._score: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._score = _number(self._best.best_model_score)  # of a resumed run, from its checkpoint
+        self._score = _to_float(self._best.best_model_score)  # of a resumed run, from its checkpoint
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._which == "all" and self._last.best_model_path:
-            before, self._score = self._score, _number(self._best.best_model_score)
+            before, self._score = self._score, _to_float(self._best.best_model_score)
             aliases = ["latest"] if self._score == before else ["latest", "best"]
-            score = _number(trainer.callback_metrics.get(str(self._best.monitor)))
+            score = _to_float(trainer.callback_metrics.get(str(self._best.monitor)))
             self._log(trainer, self._last.best_model_path, score, aliases)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._which == "best" and self._best.best_model_path:
-            score = _number(self._best.best_model_score)
+            score = _to_float(self._best.best_model_score)
             self._log(trainer, self._best.best_model_path, score, ["latest", "best"])
 
     def _log(self, trainer: Trainer, path: str, score: float | None, aliases: list[str]) -> None:
@@ -91,9 +91,9 @@ class ModelArtifacts(Checkpoint):
             "trial": trial.number,
         }
         artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=metadata)
-        artifact.add_file(path, name="model.ckpt")  # copied: the file is written over by the next epoch
+        artifact.add_file(path, name="model.ckpt")  # copied, since the next epoch overwrites the file
         run.log_artifact(artifact, aliases=aliases)
 
 
-def _number(value: Any) -> float | None:
+def _to_float(value: Any) -> float | None:
     return None if value is None else float(value)

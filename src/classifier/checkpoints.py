@@ -1,4 +1,4 @@
-"""``checkpoints/last.ckpt``: written whole or not at all, and read only where it is whole."""
+"""``checkpoints/last.ckpt``: written atomically, and read only if it is intact."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint, then renames: a kill or a full disk leaves the one before as it was.
+    """Writes a temporary file in the same directory, then renames it: a kill or a full disk keeps the old checkpoint.
 
-    Lightning's own writes to the machine's temporary directory and moves; from another disk that is a copy, in place.
+    Lightning's own class writes to the machine's temporary directory and moves the file. If that is another disk, the
+    move is a copy into the old checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -38,10 +39,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Reproducible(Callback):
-    """Makes what a resumed training draws what an uninterrupted one would have drawn, in mid-epoch as well.
+    """Lets a resumed training draw the random numbers that an uninterrupted one would have drawn, in mid-epoch too.
 
-    Torch is seeded anew in every epoch, so that an epoch does not depend on how the one before was spent; the states
-    of all generators go with the checkpoint.
+    Torch is seeded in every epoch, so that an epoch does not depend on what the one before drew. The checkpoint holds
+    the states of all generators.
     """
 
     def __init__(self, seed: int) -> None:
@@ -73,12 +74,12 @@ def _restore_generators(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     numpy.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"].cpu())
-    if len(states["cuda"]) == torch.cuda.device_count():  # else it was another machine's
+    if len(states["cuda"]) == torch.cuda.device_count():  # else another machine wrote them
         torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
 
 
-def whole(path: Path) -> bool:
-    """Whether there is a checkpoint at ``path`` that can be read; one that is there and cannot is told."""
+def is_intact(path: Path) -> bool:
+    """Whether ``path`` is a checkpoint that can be read; logs a warning if the file exists and cannot."""
     if not path.exists():
         return False
     try:

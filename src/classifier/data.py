@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 real 8x8 images that ship inside the package, so nothing is downloaded."""
+"""scikit-learn's digits: 1,797 real 8x8 images that are part of the package, so nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 
 class Position(NamedTuple):
-    """Where a training stands in its data: how many batches of which epoch it has taken."""
+    """A training's position in its data: how many batches of which epoch it has taken."""
 
     epoch: int
     batches: int
 
 
 class EpochBatches(Sampler[Tensor]):
-    """Whole batches of shuffled indices; the order depends on ``seed`` and the epoch alone.
+    """Batches of shuffled indices. Their order depends only on ``seed`` and the epoch.
 
-    So a trial that resumes from a checkpoint trains on what it would have seen, with no random state to save; within
-    an epoch from the batch at which ``start`` says that it was left. Lightning calls ``set_epoch``.
+    A trial that resumes from a checkpoint therefore trains on the data that it would have seen, and no random state
+    needs to be saved. ``start`` is the position at which an earlier attempt left the data: that epoch begins there.
+    Lightning calls ``set_epoch``.
     """
 
     start = Position(0, 0)
@@ -37,7 +38,7 @@ class EpochBatches(Sampler[Tensor]):
 
     @property
     def _share(self) -> int:
-        # Every rank takes as many samples: a rank with one batch more would wait for the others for ever.
+        # The same number of samples for every rank: a rank with one more batch would wait for the others forever.
         return self.size // self.world_size
 
     def __len__(self) -> int:
@@ -45,11 +46,11 @@ class EpochBatches(Sampler[Tensor]):
 
     @property
     def skipped(self) -> int:
-        """How many batches of this epoch were taken before."""
+        """How many batches of this epoch an earlier attempt took."""
         return self.start.batches if self.start.epoch == self.epoch else 0
 
     def __iter__(self) -> Iterator[Tensor]:
-        # Runs when the first batch is asked for: a resuming Lightning calls iter() first, set_epoch after.
+        # A generator, so this runs at the first batch: when it resumes, Lightning calls iter() before set_epoch().
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator)
         mine = order[self.rank :: self.world_size][: self._share]
@@ -57,14 +58,14 @@ class EpochBatches(Sampler[Tensor]):
 
 
 class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
-    """Over ``EpochBatches``; knows where it stands, and goes on from there, as Lightning expects of such loaders."""
+    """Loads ``EpochBatches``, and saves and restores its position through Lightning's stateful-loader protocol."""
 
     sampler: EpochBatches
     _position = Position(0, 0)
 
-    # torch's type is that of its own private iterators; nobody needs more of it than that it iterates.
+    # torch's return type is its own private iterators.
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # Counted as they are handed out: workers take them from the sampler earlier.
+        # Counted when the training gets them: workers take them from the sampler earlier.
         for count, batch in enumerate(super().__iter__(), start=self.sampler.skipped + 1):
             self._position = Position(self.sampler.epoch, count)
             yield batch
@@ -79,7 +80,7 @@ class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
 class Digits(LightningDataModule):
     """Images ``(n, 1, 8, 8)``, of zero mean and unit variance over the training split; classes ``(n,)``.
 
-    ``split_seed`` is not ``seed``: runs of one configuration under several seeds must share their test split.
+    ``split_seed`` differs from ``seed``, since runs of one configuration with several seeds must share a test split.
     """
 
     input_shape = (1, 8, 8)
@@ -104,18 +105,18 @@ class Digits(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
-            self.splits = _digits(self.val_size, self.test_size, self.split_seed)
+            self.splits = _load_splits(self.val_size, self.test_size, self.split_seed)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         data = self.splits["train"]
         batches = EpochBatches(len(data), self.batch_size, seed=self.seed, rank=rank, world_size=world_size)
-        self._train = ResumableLoader(data, sampler=batches, **_options())
+        self._train = ResumableLoader(data, sampler=batches, **_loader_options())
         self.load_state_dict(self._start)
         return self._train
 
-    # The loader's state goes with ours: Lightning restores loaders only if nobody has asked for the number of steps
-    # before, and schedules do.
+    # The loader's state is part of ours: Lightning restores loaders only if the number of steps was not asked for
+    # before, and schedules ask for it.
 
     def state_dict(self) -> dict[str, int]:
         return self._train.state_dict() if self._train else {}
@@ -126,26 +127,26 @@ class Digits(LightningDataModule):
             self._train.load_state_dict(state_dict)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self._at_once("val")
+        return self._load_at_once("val")
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self._at_once("test")
+        return self._load_at_once("test")
 
-    def _at_once(self, split: str) -> DataLoader[tuple[Tensor, ...]]:
+    def _load_at_once(self, split: str) -> DataLoader[tuple[Tensor, ...]]:
         data = self.splits[split]
-        return DataLoader(data, sampler=[torch.arange(len(data))], **_options())
+        return DataLoader(data, sampler=[torch.arange(len(data))], **_loader_options())
 
 
-def _options() -> dict[str, Any]:
-    # batch_size=None: a "sample" is a batch of indices, so a batch is one indexing operation instead of a
-    # Python loop and a collation over its samples. Workers would cost more than they save.
-    # A generator of its own: a loader draws a seed whenever it is iterated, by default from dropout's stream,
-    # and Lightning iterates at another moment when it resumes.
+def _loader_options() -> dict[str, Any]:
+    # batch_size=None: a "sample" is a batch of indices, so that loading a batch is one indexing operation instead of a
+    # Python loop over its samples. Workers would cost more than they save.
+    # A separate generator: a loader draws a seed in every iter(), by default from the stream that dropout uses too,
+    # and a resuming Lightning calls iter() at another moment.
     return {"batch_size": None, "num_workers": 0, "generator": torch.Generator()}
 
 
-def _digits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset]:
-    """The three splits, stratified by class, disjoint, always the same for a seed."""
+def _load_splits(val_size: int, test_size: int, seed: int) -> dict[str, TensorDataset]:
+    """Load the three splits: stratified by class, disjoint, and the same for the same seed."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

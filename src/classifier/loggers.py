@@ -1,4 +1,4 @@
-"""Where a run's metrics go. What is opened here is closed here: many trials share a process."""
+"""Loggers for a run's metrics. A logger that is opened here is closed here, since trials may share a process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(cfg: DictConfig) -> Iterator[Logger | bool]:
-    """The logger that ``cfg.logger`` describes, or False; a W&B run ends with the block."""
+def open_logger(cfg: DictConfig) -> Iterator[Logger | bool]:
+    """Open the logger that ``cfg.logger`` describes (none: False). A W&B run ends with the block."""
     if not cfg.get("logger"):
         yield False
         return
@@ -46,48 +46,55 @@ def is_wandb(cfg: DictConfig) -> bool:
     return bool(cfg.get("logger")) and cfg.logger.get("_target_") == f"{__name__}.wandb_logger"
 
 
-_FOR_OTHERS = ("log_model", "summary", "wandb_sweep")
-"""Keys of ``logger`` that are no options of ``wandb.init``: the training's and the sweep's."""
+_OTHER_KEYS = ("log_model", "summary", "wandb_sweep")
+"""Keys of ``logger`` that the training and the sweep read; they are no options of ``wandb.init``."""
 
 
 def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -> WandbLogger:
-    """One W&B run: a trial's, grouped by its sweep, or a plain one. ``init``: for ``wandb.init``."""
+    """Make the logger of one W&B run; a trial's run is grouped by its sweep.
+
+    Args:
+        cfg: The run's configuration, which W&B shows.
+        save_dir: Where W&B writes its files.
+        project: W&B's project.
+        init: Options of ``wandb.init``.
+    """
     from lightning.pytorch.loggers import WandbLogger
     from lightning.pytorch.utilities import rank_zero_only
 
-    init = {name: _plain(value) for name, value in init.items() if name not in _FOR_OTHERS and value is not None}
+    init = {name: _to_plain(value) for name, value in init.items() if name not in _OTHER_KEYS and value is not None}
 
     class GlobalStepLogger(WandbLogger):
-        """W&B's own step is the training's: what a resumed trial trains again replaces nothing and adds nothing."""
+        """Logs at the training's step, so that steps which a resumed trial repeats are not added twice."""
 
         @rank_zero_only
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-            # W&B drops what is logged for an earlier step than its last one.
+            # W&B drops values for a step before its last one.
             at = None if step is None else max(step, self.experiment.step)
             self.experiment.log({**metrics, "trainer/global_step": step}, step=at)
 
-    # Begun here, not by WandbLogger: it passes on an option that W&B warns of, and its offline=True sets
-    # WANDB_MODE for everything that follows in this process.
-    run = None if getattr(rank_zero_only, "rank", 0) else _begin(cfg, dir=save_dir, project=project, **init)
+    # Not started by WandbLogger: that passes an option which W&B warns of, and its offline=True sets WANDB_MODE for
+    # the rest of the process.
+    run = None if getattr(rank_zero_only, "rank", 0) else _start_run(cfg, dir=save_dir, project=project, **init)
     return GlobalStepLogger(save_dir=save_dir, project=project, experiment=run)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value  # tags, settings
 
 
-def _begin(cfg: DictConfig, **init: Any) -> Any:
+def _start_run(cfg: DictConfig, **init: Any) -> Any:
     import wandb
 
     run_config = {
         **current_trial().params,
-        # Below a key of its own: a parameter that chooses a config group (`model`) is named like that group.
+        # Under one key: a parameter that chooses a config group (`model`) has the name of that group.
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
     resume = "allow" if current_trial().resumed else None
-    ours = {"mode": wandb_mode(), "settings": _settings(), "resume": resume, **_identity(current_trial())}
+    ours = {"mode": wandb_mode(), "settings": _make_settings(), "resume": resume, **_identify(current_trial())}
     options = {**ours, **init}
-    if os.environ.get("WANDB_SWEEP_ID"):  # a run that W&B gave out has its place and its id, and is begun once
+    if os.environ.get("WANDB_SWEEP_ID"):  # W&B's agent has chosen the run's project and id
         options = {name: value for name, value in options.items() if name not in ("project", "entity", "id", "resume")}
     run = wandb.init(config=run_config, **options)
     run.define_metric("trainer/global_step")  # the x-axis, as WandbLogger would have it
@@ -95,7 +102,7 @@ def _begin(cfg: DictConfig, **init: Any) -> Any:
     return run
 
 
-def _identity(trial: CurrentTrial) -> dict[str, Any]:
+def _identify(trial: CurrentTrial) -> dict[str, Any]:
     if not trial:
         return {}
     name = f"{trial.sweep_id}-{trial.number}" if trial.sweep_id else f"trial-{trial.number}"
@@ -105,7 +112,7 @@ def _identity(trial: CurrentTrial) -> dict[str, Any]:
 
 
 def wandb_mode() -> str | None:
-    """``WANDB_MODE`` where it is set; else offline unless W&B is set up: nobody is asked to log in."""
+    """``WANDB_MODE`` if it is set; else online if W&B is set up, and offline if not. It never asks for a login."""
     import wandb
 
     if mode := os.environ.get("WANDB_MODE"):
@@ -114,43 +121,43 @@ def wandb_mode() -> str | None:
     if settings.mode != "online":  # `wandb offline` and `wandb disabled` were run here
         return str(settings.mode)
     base_url = os.environ.get("WANDB_BASE_URL", settings.base_url)
-    known = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
-    return "online" if known or _stored_login(base_url) else "offline"
+    has_key = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE")
+    return "online" if has_key or _has_stored_login(base_url) else "offline"
 
 
-def _stored_login(base_url: str) -> bool:
+def _has_stored_login(base_url: str) -> bool:
     """Whether ``wandb login`` was run for this server: it stores the key in the netrc file."""
     candidates = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     for path in (Path(candidate).expanduser() for candidate in candidates):
         try:
             stored = netrc.netrc(path)
-            return any(stored.authenticators(host) for host in _hosts(base_url))
+            return any(stored.authenticators(host) for host in _list_hosts(base_url))
         except FileNotFoundError:
             continue
         except (OSError, netrc.NetrcParseError):
-            return False  # unreadable for W&B, too
+            return False  # W&B cannot read it either
     return False
 
 
-def _hosts(base_url: str) -> list[str]:
-    """The names, with port, under which W&B looks for a login; its service has moved, the old name counts."""
+def _list_hosts(base_url: str) -> list[str]:
+    """The host names, with port, under which W&B looks for a login. Its service has moved; the old name still works."""
     host = urlsplit(base_url).netloc
     return [host, "api.wandb.ai"] if host.endswith("forge.coreweave.com") else [host]
 
 
-def _settings() -> Any:
-    """Quiet inside a sweep, whose own progress would drown in six lines of W&B's a trial."""
+def _make_settings() -> Any:
+    """Quiet inside a sweep: six lines of W&B's for each trial would hide the sweep's progress."""
     import wandb
 
     if not (trial := current_trial()):
         return wandb.Settings()
 
-    # W&B's default is Ctrl-C, which would end the agent.
+    # W&B's default sends Ctrl-C, which would end the agent.
     return wandb.Settings(silent=True, console="off", stop_fn=partial(trial.stop, "W&B stopped the run"))
 
 
 def _finish(exit_code: int | None) -> None:
-    """End the W&B run; None: it was preempted, and a later attempt goes on with it."""
+    """End the W&B run; None: it was preempted, and a later attempt continues it."""
     import wandb
 
     if wandb.run is None:
@@ -160,6 +167,6 @@ def _finish(exit_code: int | None) -> None:
     if exit_code is not None:
         wandb.finish(exit_code=exit_code)
         return
-    with suppress(Exception):  # SLURM's TERM has ended W&B's own helper process as well
+    with suppress(Exception):  # SLURM's TERM may have ended W&B's helper process too
         wandb.run.mark_preempting()
         wandb.finish(exit_code=1)

@@ -18,7 +18,7 @@ def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], drop
 
 
 def convnet(*, input_shape: Sequence[int], classes: int, channels: Sequence[int], dropout: float) -> nn.Sequential:
-    """One 3x3 convolution per entry of ``channels``, each but the last halving the image; then an average."""
+    """One 3x3 convolution per entry of ``channels``; each but the last halves the image, and the last is averaged."""
     layers: list[nn.Module] = []
     width = input_shape[0]
     for i, wider in enumerate(channels):

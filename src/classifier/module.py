@@ -51,12 +51,12 @@ class ImageClassifier(LightningModule):
         self._log({f"{split}/loss": cross_entropy(logits, classes), f"{split}/accuracy": accuracy}, classes)
 
     def _log(self, values: dict[str, Tensor], classes: Tensor) -> None:
-        # The batch size weighs a shorter last batch as it deserves, and spares Lightning looking for it.
+        # With the batch size a shorter last batch counts less, and Lightning need not infer it.
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(classes), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.parameters())
         scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         lr_scheduler: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
-        # Lightning takes any scheduler; its type names those of torch alone.
+        # Lightning takes any scheduler; its type allows only those of torch.
         return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]

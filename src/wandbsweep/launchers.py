@@ -47,7 +47,7 @@ class LauncherProfile:
     shares_terminal: bool = True
     """Whether its jobs write to the launching terminal."""
     assigns_gpus: bool = False
-    """Whether its scheduler gives each job GPUs of its own."""
+    """Whether its scheduler gives each job its GPUs."""
     isolation: Isolation = "process"
     """The isolation that ``hydra.sweeper.isolation=null`` means."""
     preemption_signal: signal.Signals | None = None
@@ -77,7 +77,7 @@ def _read_submitit_rank(executor: str) -> Rank | None:
         job = JobEnvironment()
     except (ImportError, RuntimeError):  # the variable is inherited, and not about this process
         return None
-    # SLURM's variables are torch's own way to know; those of submitit's local executor nobody else reads.
+    # SLURM's variables are torch's own way to know; those of submitit's local executor are read by submitit alone.
     slurm = executor == "slurm"
     return Rank(job.global_rank, job.num_tasks, job.local_rank, job.num_nodes if slurm else 1, found_by_torch=slurm)
 

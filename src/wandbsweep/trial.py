@@ -97,11 +97,11 @@ class TrialRecord:
     number: int
     state: State
     params: Mapping[str, Any]
-    """Empty while the controller is still choosing them."""
+    """Empty until the controller has chosen them."""
     reports: Mapping[int, float] = field(default_factory=dict)
     """step -> value of the sweep's metric, as reported; NaN and infinities included."""
     value: float | None = None
-    """The best finite value of the metric (of a trial that ended: else of its reports); None: it has none."""
+    """The best finite value of the metric, stored when the trial ends, and until then of its reports; None: none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last value of every metric reported; filled in when the trial ends."""
     reason: str = ""
@@ -115,7 +115,7 @@ class TrialRecord:
 
     @property
     def history(self) -> list[float]:
-        """The reported values in the order of their steps."""
+        """The reported values, in the order of their steps."""
         return [self.reports[step] for step in sorted(self.reports)]
 
     @property
@@ -126,14 +126,14 @@ class TrialRecord:
 
 
 def is_number(value: object) -> bool:
-    """Whether a metric's value counts: a finite number, and no boolean."""
+    """Return whether a metric's value counts: it is a finite number and no boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) <= sys.float_info.max  # an integer may be too large for math.isfinite
 
 
 def as_number(value: object) -> float | None:
-    """A metric's value as a float, scalars of array libraries included; None: it is no number."""
+    """Return a metric's value as a float, scalars of array libraries included; None: it is no number."""
     if isinstance(value, bool | str | bytes | bytearray) or not isinstance(value, SupportsFloat):
         return None
     try:
@@ -145,7 +145,11 @@ def as_number(value: object) -> float | None:
 
 
 def as_step(step: object) -> int:
-    """A step as an int; ValueError where it is no whole number."""
+    """Return a step as an int.
+
+    Raises:
+        ValueError: It is no whole number.
+    """
     try:
         return operator.index(step)  # type: ignore[arg-type]
     except TypeError:

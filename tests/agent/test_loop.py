@@ -1,4 +1,4 @@
-"""The agent's loop, on the in-memory controller and as a process that is really sent signals."""
+"""The agent's loop, on the in-memory controller and as a process that is sent real signals."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_the_trial_that_runs_is_the_current_one(controller):
     assert not current_trial()
 
 
-def test_a_failed_task_is_a_failed_trial_and_the_agent_goes_on(controller):
+def test_a_failed_task_is_a_failed_trial_and_the_agent_continues(controller):
     def job(trial):
         if trial.number == 0:
             return JobResult(error="ValueError: no")
@@ -89,12 +89,15 @@ def test_a_stop_makes_a_stopped_trial():
     early = {"early_terminate": {"type": "hyperband", "min_iter": 1}}
     controller = create_sweep(load_sweep(CONFIG | early), seed=0)
 
+    decisions = []
+
     def job(trial):
-        decision = current_trial().report(0, {"loss": float(trial.number)})
-        assert current_trial().report(1, {"loss": -1.0}) is decision or not decision.stop
+        decisions.append([current_trial().report(step, {"loss": loss}) for step, loss in ((0, trial.number), (1, -1))])
         return JobResult(returned=0.0)
 
     run(controller, job)
+    assert [[decision.stop for decision in two] for two in decisions] == [[False, False], [True, True], [True, True]]
+    assert all(second is first for first, second in decisions[1:])  # a stop is final
     stopped = controller.trials()[1]
     assert (stopped.state, stopped.reports, stopped.value) == ("stopped", {0: 1.0}, 1.0)
     assert stopped.reason.startswith("hyperband: 1 at iteration 1")
@@ -155,7 +158,7 @@ def test_a_second_interrupt_does_not_wait(controller):
         run(controller, succeed)
 
 
-def test_where_interrupts_are_ignored_they_stay_so(controller):
+def test_ignored_interrupts_stay_ignored(controller):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         run(controller, lambda trial: signal.raise_signal(signal.SIGINT) or succeed(trial))
@@ -164,7 +167,7 @@ def test_where_interrupts_are_ignored_they_stay_so(controller):
     assert states(controller) == ["finished"] * 3
 
 
-def test_agents_run_in_threads_too(controller):
+def test_an_agent_may_run_in_a_thread(controller):
     thread = threading.Thread(target=run, args=(controller, succeed))
     thread.start()
     thread.join()

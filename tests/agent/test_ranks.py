@@ -1,4 +1,4 @@
-"""Rank 0 and another one, as two processes that run what a controller gives out."""
+"""Rank 0 and another rank, as two processes that run a controller's trials."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from wandbsweep.agent import ranks
 from wandbsweep.agent.loop import run_agent
-from wandbsweep.agent.ranks import Follower, Lead, Leader, RankLost, leading
+from wandbsweep.agent.ranks.channel import POLL_S, RankChannel, RankLostError
+from wandbsweep.agent.ranks.follower import Follower
+from wandbsweep.agent.ranks.leader import Leader, open_channel
 from wandbsweep.launchers import Rank
 from wandbsweep.trial import CONTINUE, JobResult, Outcome, Trial
 
 FOLLOWER = """
 import sys, time
 from pathlib import Path
-from wandbsweep.agent import ranks
 from wandbsweep.agent.loop import run_agent
+from wandbsweep.agent.ranks.channel import POLL_S
+from wandbsweep.agent.ranks.follower import Follower
 from wandbsweep.trial import JobResult
-from wandbsweep.agent.ranks import Follower
 
-ranks.ENDING_S = 0.2
 place, log, act = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
 def run_job(trial):
@@ -38,10 +39,10 @@ def run_job(trial):
         raise ValueError("no luck")
     return JobResult()
 
-follower = Follower(place, 1, within_s=20)
+follower = Follower(place, 1, within_s=20, ending_s=0.2, alive_s=0.05)
 follower.end_with_leader()
-with follower.leaving_last():
-    list(run_agent(follower, run_job, name="0", sweep_id="s", look_s=ranks.POLL_S))
+with follower.outlive_leader():
+    list(run_agent(follower, run_job, name="0", sweep_id="s", poll_s=POLL_S))
 """
 
 
@@ -124,24 +125,24 @@ def test_the_other_rank_runs_the_same_trials(tmp_path: Path, start: Start) -> No
         wait_until(lambda: len(ran(tmp_path)) > trial.number)
         return JobResult()
 
-    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
-        list(run_agent(Leader(controller, lead), run_job, name="0", sweep_id="s", look_s=ranks.POLL_S))
+    with open_channel(tmp_path / "ranks", Rank(0, 2)) as channel:
+        list(run_agent(Leader(controller, channel), run_job, name="0", sweep_id="s", poll_s=POLL_S))
     assert ran(tmp_path) == ["0 1.0 2", "1 0.5 2", "2 0.3333333333333333 2"]
     assert controller.ended == [(number, "finished", "") for number in range(3)]
     assert other.wait(20) == 0
 
 
-def test_a_rank_that_nobody_has_seen_is_not_waited_for(tmp_path: Path) -> None:
+def test_rank_0_does_not_wait_for_a_rank_that_never_started(tmp_path: Path) -> None:
     controller = Three()
-    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
-        results = list(run_agent(Leader(controller, lead), lambda trial: JobResult(), name="0", sweep_id="s"))
+    with open_channel(tmp_path / "ranks", Rank(0, 2)) as channel:
+        results = list(run_agent(Leader(controller, channel), lambda trial: JobResult(), name="0", sweep_id="s"))
     assert len(results) == 3
 
 
-def test_what_hangs_for_the_other_rank_ends_soon_after_rank_0_is_done(tmp_path: Path, start: Start) -> None:
+def test_a_trial_that_hangs_on_another_rank_ends_soon_after_rank_0_is_done(tmp_path: Path, start: Start) -> None:
     other = start("hang")
-    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
-        leader = Leader(Three(), lead)
+    with open_channel(tmp_path / "ranks", Rank(0, 2)) as channel:
+        leader = Leader(Three(), channel)
         trial = leader.ask("0")
         assert trial is not None
         wait_until(lambda: ran(tmp_path))
@@ -150,28 +151,28 @@ def test_what_hangs_for_the_other_rank_ends_soon_after_rank_0_is_done(tmp_path: 
         assert other.wait(20) == 1
         assert leader.ready("0")
         assert leader.ask("0") is None
-        lead.failure = ""
+        channel.lost_rank = ""
 
 
 @pytest.mark.parametrize("how", ["ends", "dies"])
 def test_a_rank_ends_with_rank_0(tmp_path: Path, start: Start, how: str) -> None:
     other = start("hang")
-    lead = Lead(tmp_path / "ranks", 2)
-    lead.open(Trial(0, {"lr": 1}))
+    channel = RankChannel(tmp_path / "ranks", 2)
+    channel.announce(Trial(0, {"lr": 1}))
     wait_until(lambda: ran(tmp_path))
     if how == "ends":
-        lead.end()
+        channel.close()
     else:
-        os.close(lead._held)  # what the kernel does
+        os.close(channel._lock)  # what the kernel does
     assert other.wait(20) == 1
 
 
-def test_rank_0_hears_that_another_one_died(tmp_path: Path, start: Start) -> None:
+def test_the_death_of_another_rank_is_a_crash_and_ends_the_agent(tmp_path: Path, start: Start) -> None:
     controller, other = Three(), start("hang")
 
     def lead() -> None:
-        with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
-            leader = Leader(controller, lead)
+        with open_channel(tmp_path / "ranks", Rank(0, 2)) as channel:
+            leader = Leader(controller, channel)
             trial = leader.ask("0")
             assert trial is not None
             wait_until(lambda: ran(tmp_path))
@@ -183,17 +184,16 @@ def test_rank_0_hears_that_another_one_died(tmp_path: Path, start: Start) -> Non
             assert leader.ready("0")
             assert leader.ask("0") is None
 
-    with pytest.raises(RankLost, match="rank 1 has died"):
+    with pytest.raises(RankLostError, match="rank 1 has died"):
         lead()
     assert controller.ended == [(0, "crashed", "rank 1 has died")]
 
 
-def test_rank_0_hears_that_another_one_failed(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "ENDING_S", 0.2)
+def test_a_failure_on_another_rank_fails_the_trial(tmp_path: Path, start: Start) -> None:
     controller = Three()
     start("raise")
-    with leading(tmp_path / "ranks", Rank(0, 2)) as lead:
-        leader = Leader(controller, lead)
+    with closing(RankChannel(tmp_path / "ranks", 2, ending_s=0.2)) as channel:
+        leader = Leader(controller, channel)
         trial = leader.ask("0")
         assert trial is not None
         wait_until(lambda: leader.check(trial).stop)
@@ -204,20 +204,20 @@ def test_rank_0_hears_that_another_one_failed(tmp_path: Path, start: Start, monk
 
 def test_a_signalled_rank_ends_after_rank_0(tmp_path: Path, start: Start) -> None:
     other = start()
-    lead = Lead(tmp_path / "ranks", 2)
-    lead.open(Trial(0, {"lr": 1}))
+    channel = RankChannel(tmp_path / "ranks", 2)
+    channel.announce(Trial(0, {"lr": 1}))
     wait_until(lambda: ran(tmp_path))
-    lead.close()
-    wait_until(lead.settled)
+    channel.close_trial()
+    wait_until(channel.are_ranks_idle)
     other.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
-        other.wait(1)
-    os.close(lead._held)
+        other.wait(0.3)
+    os.close(channel._lock)
     assert other.wait(20) == -signal.SIGTERM
 
 
-def test_what_an_earlier_start_left_is_not_followed(tmp_path: Path) -> None:
-    lead = Lead(tmp_path / "ranks", 2)
-    os.close(lead._held)
-    with pytest.raises(RankLost, match="in vain"):
+def test_the_files_of_an_earlier_start_are_not_followed(tmp_path: Path) -> None:
+    channel = RankChannel(tmp_path / "ranks", 2)
+    os.close(channel._lock)
+    with pytest.raises(RankLostError, match="in vain"):
         Follower(tmp_path / "ranks", 1, within_s=0.1)

@@ -160,5 +160,5 @@ def test_handlers_are_given_back():
     watch = SignalWatch()
     with watch.watching():
         signal.raise_signal(signal.SIGTERM)
-        assert watch.seen == signal.SIGTERM
+        assert watch.received == signal.SIGTERM
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == before

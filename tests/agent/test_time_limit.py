@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from wandbsweep.agent.time_limit import TimeLimit, worth_starting
+from wandbsweep.agent.time_limit import TimeLimit, is_worth_starting
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from wandbsweep.agent.time_limit import TimeLimit, worth_starting
     ],
 )
 def test_half_of_a_usual_trial_must_fit_in(left_s, durations, worth):
-    assert worth_starting(left_s, durations) == worth
+    assert is_worth_starting(left_s, durations) == worth
 
 
 def test_without_a_limit_every_trial_is_worth_starting():

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted and go on: to the bit what they would have been."""
+"""A training that is interrupted and resumed ends bit for bit like one that was not."""
 
 import signal
 import subprocess
@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from classifier.checkpoints import AtomicCheckpointIO, whole
-from classifier.data import Digits, EpochBatches
+from classifier.checkpoints import AtomicCheckpointIO, is_intact
+from classifier.data import Digits
 from classifier.module import ImageClassifier
 from classifier.training import train
 from wandbsweep.agent.signals import SignalWatch
@@ -28,7 +28,7 @@ OPTIONS = [
 
 
 class Sweep:
-    """Records the reports, and asks the training to end within the step ``at``."""
+    """Records the reports, and interrupts the training within the step ``at``."""
 
     def __init__(self, at=None):
         self.at, self.reports = at, {}
@@ -41,27 +41,27 @@ class Sweep:
         trial = CurrentTrial(number=0, resumed=resumed, metric="val/loss", send=send)
         step = ImageClassifier.training_step
 
-        def asked(module, batch, batch_idx):
+        def interrupt(module, batch, batch_idx):
             if module.global_step + 1 == self.at:
                 trial.interrupt("a test")
             return step(module, batch, batch_idx)
 
         with running(trial), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ImageClassifier, "training_step", asked)
+            patch.setattr(ImageClassifier, "training_step", interrupt)
             return train(cfg)
 
 
-def saved(place):
+def load_checkpoint(place):
     return torch.load(place / "checkpoints/last.ckpt", weights_only=False)
 
 
-def same(a, b):
+def equal(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
+        return len(a) == len(b) and all(map(equal, a, b))
     return a == b
 
 
@@ -78,84 +78,83 @@ def same(a, b):
         (12, 12, ["trainer.check_val_every_n_epoch=2"]),
     ],
 )
-def test_an_interrupted_training_goes_on_to_the_same_bits(configured, tmp_path, at, left_at, options):
+def test_an_interrupted_training_ends_with_the_same_bits(make_config, tmp_path, at, left_at, options):
     options = [*OPTIONS, *options]
     undisturbed = Sweep()
-    loss = undisturbed.run(configured(*options, output="undisturbed"))
+    loss = undisturbed.run(make_config(*options, output="undisturbed"))
     sweep = Sweep(at)
     with pytest.raises(Preempted):
-        sweep.run(configured(*options, output="interrupted"))
-    assert saved(tmp_path / "interrupted")["global_step"] == left_at
+        sweep.run(make_config(*options, output="interrupted"))
+    assert load_checkpoint(tmp_path / "interrupted")["global_step"] == left_at
     sweep.at = None
-    assert sweep.run(configured(*options, output="interrupted"), resumed=True) == loss
-    one, other = saved(tmp_path / "undisturbed"), saved(tmp_path / "interrupted")
+    assert sweep.run(make_config(*options, output="interrupted"), resumed=True) == loss
+    one, other = load_checkpoint(tmp_path / "undisturbed"), load_checkpoint(tmp_path / "interrupted")
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
-        assert same(one[part], other[part]), part
+        assert equal(one[part], other[part]), part
     assert {step: m["val/loss"] for step, m in sweep.reports.items() if "val/loss" in m} == {
         step: m["val/loss"] for step, m in undisturbed.reports.items() if "val/loss" in m
     }
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_in_mid_epoch_saves_then(configured, tmp_path, monkeypatch, signum):
-    """Really sent, and sent again while it is heeded: Lightning's own handler of TERM stays out of it."""
+def test_a_signal_in_mid_epoch_saves_then(make_config, tmp_path, monkeypatch, signum):
+    """The signal is really sent, twice but for Ctrl-C; Lightning's own handler of TERM must not run."""
     step = ImageClassifier.training_step
 
-    def signalled(module, batch, batch_idx):
+    def raise_signal(module, batch, batch_idx):
         if module.global_step == 12 or (module.global_step == 11 and signum != signal.SIGINT):
             signal.raise_signal(signum)
         return step(module, batch, batch_idx)
 
-    monkeypatch.setattr(ImageClassifier, "training_step", signalled)
+    monkeypatch.setattr(ImageClassifier, "training_step", raise_signal)
     monkeypatch.setattr(ModelCheckpoint, "on_train_epoch_end", lambda *_: None)
     trial, watch = CurrentTrial(number=0, metric="val/loss"), SignalWatch()
     handlers = {s: signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGUSR2)}
     try:
-        with pytest.raises(Preempted), watch.watching(), running(trial), watch.telling(trial):
-            train(configured(*OPTIONS))
+        with pytest.raises(Preempted), watch.watching(), running(trial), watch.notifying(trial):
+            train(make_config(*OPTIONS))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert saved(tmp_path / "out")["global_step"] == (13 if signum == signal.SIGINT else 12)
+    assert load_checkpoint(tmp_path / "out")["global_step"] == (13 if signum == signal.SIGINT else 12)
     assert trial.interrupt_requested
     assert not trial.listening
     assert trial.decision.reason == f"interrupted ({signum.name})"
 
 
-def test_a_training_that_is_told_with_its_last_report_is_done(configured):
+def test_an_interrupt_at_the_last_report_does_not_matter(make_config):
     trial = CurrentTrial(number=0, metric="val/loss")
     trial.send = lambda step, metrics: (trial.interrupt("a test") if step == 30 else None, CONTINUE)[1]
     with running(trial):
-        train(configured(*OPTIONS))
+        train(make_config(*OPTIONS))
     assert not trial.interrupt_requested
     assert not trial.decision.stop
 
 
-def test_a_training_interrupted_twice(configured, tmp_path):
-    loss = Sweep().run(configured(*OPTIONS, output="undisturbed"))
+def test_a_training_interrupted_twice(make_config, tmp_path):
+    loss = Sweep().run(make_config(*OPTIONS, output="undisturbed"))
     for at, resumed in [(4, False), (8, True)]:
         with pytest.raises(Preempted):
-            Sweep(at).run(configured(*OPTIONS, output="interrupted"), resumed=resumed)
-    assert Sweep().run(configured(*OPTIONS, output="interrupted"), resumed=True) == loss
+            Sweep(at).run(make_config(*OPTIONS, output="interrupted"), resumed=resumed)
+    assert Sweep().run(make_config(*OPTIONS, output="interrupted"), resumed=True) == loss
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:600] + b"x" * 9 + b[609:]])
-def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(configured, tmp_path, caplog, spoil):
-    loss = Sweep().run(configured(*OPTIONS))
+def test_a_damaged_checkpoint_is_reported_and_the_training_starts_over(make_config, tmp_path, caplog, spoil):
+    loss = Sweep().run(make_config(*OPTIONS))
     last = tmp_path / "out/checkpoints/last.ckpt"
     last.write_bytes(spoil(last.read_bytes()))
-    assert Sweep().run(configured(*OPTIONS), resumed=True) == loss
+    assert Sweep().run(make_config(*OPTIONS), resumed=True) == loss
     assert "last.ckpt is damaged" in caplog.text
     assert "from the beginning" in caplog.text
 
 
-def test_without_a_checkpoint_a_resumed_training_begins_anew(configured, caplog):
-    assert Sweep().run(configured(*OPTIONS), resumed=True) == Sweep().run(configured(*OPTIONS, output="again"))
+def test_without_a_checkpoint_a_resumed_training_starts_over(make_config, caplog):
+    assert Sweep().run(make_config(*OPTIONS), resumed=True) == Sweep().run(make_config(*OPTIONS, output="again"))
     assert caplog.text == ""
 
 
-def test_an_epoch_goes_on_at_the_batch_where_it_was_left():
-    whole_epoch = [batch.tolist() for batch in EpochBatches(100, 10, seed=0)]
+def test_an_epoch_continues_at_the_batch_where_it_was_left():
     data = Digits(batch_size=100)
     data.setup()
     loader = data.train_dataloader()
@@ -164,10 +163,9 @@ def test_an_epoch_goes_on_at_the_batch_where_it_was_left():
     assert loader.state_dict() == {"epoch": 0, "batches": 3}
     resumed = data.train_dataloader()
     resumed.load_state_dict(loader.state_dict())
-    assert same([*first, *resumed], [*data.train_dataloader()])
+    assert equal([*first, *resumed], [*data.train_dataloader()])
     resumed.sampler.set_epoch(1)
-    assert len([*resumed]) == len(resumed)
-    assert len(whole_epoch) == 10
+    assert len([*resumed]) == len(resumed) == 12  # the next epoch begins at its start
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path):
@@ -183,7 +181,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert whole(path)
+    assert is_intact(path)
     assert torch.load(path)["step"] == 1
 
 

@@ -29,92 +29,92 @@ def names(group: str) -> list[str]:
 @pytest.mark.parametrize("model", names("model"))
 @pytest.mark.parametrize("optimizer", names("optimizer"))
 @pytest.mark.parametrize("scheduler", names("scheduler"))
-def test_every_combination_trains(configured, model, optimizer, scheduler):
+def test_every_combination_trains(make_config, model, optimizer, scheduler):
     groups = [f"model={model}", f"optimizer={optimizer}", f"scheduler={scheduler}"]
-    cfg = configured(*groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false")
+    cfg = make_config(*groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false")
     assert math.isfinite(train(cfg))
 
 
 @pytest.mark.parametrize("experiment", names("experiment"))
-def test_every_experiment_trains(configured, experiment):
-    assert 0 <= train(configured(f"experiment={experiment}", "trainer.max_epochs=1", "logger=none")) <= 1
+def test_every_experiment_trains(make_config, experiment):
+    assert 0 <= train(make_config(f"experiment={experiment}", "trainer.max_epochs=1", "logger=none")) <= 1
 
 
 @pytest.mark.parametrize("sweep", names("sweep"))
 @pytest.mark.parametrize("model", names("model"))
-def test_every_swept_key_exists_whatever_the_model(configured, sweep, model):
+def test_every_swept_key_exists_whatever_the_model(make_config, sweep, model):
     spec = yaml.safe_load((CONF / "sweep" / f"{sweep}.yaml").read_text())
-    cfg = configured(f"model={model}", f"sweep={sweep}")
+    cfg = make_config(f"model={model}", f"sweep={sweep}")
     always = [key for key, parameter in spec["parameters"].items() if "when" not in parameter]
     assert [key for key in always if OmegaConf.select(cfg, key) is None] == []
 
 
-def test_learns(configured):
-    assert train(configured("trainer.max_epochs=3", "model=convnet")) > 0.9
+def test_learns(make_config):
+    assert train(make_config("trainer.max_epochs=3", "model=convnet")) > 0.9
 
 
-def test_same_seed_same_number_other_seed_another(configured):
-    values = [train(configured(f"seed={seed}", "metric=val/loss")) for seed in (0, 0, 1)]
+def test_same_seed_same_number_other_seed_another(make_config):
+    values = [train(make_config(f"seed={seed}", "metric=val/loss")) for seed in (0, 0, 1)]
     assert values[0] == values[1] != values[2]
 
 
-def test_resumed_trial_ends_where_an_uninterrupted_one_does(configured):
+def test_resumed_trial_ends_where_an_uninterrupted_one_does(make_config):
     options = ["metric=val/loss", "model.dropout=0.3"]
-    whole = train(configured(*options, "trainer.max_epochs=3", output="whole"))
-    train(configured(*options, "trainer.max_epochs=1", output="parts"))
+    whole = train(make_config(*options, "trainer.max_epochs=3", output="whole"))
+    train(make_config(*options, "trainer.max_epochs=1", output="parts"))
     with running(CurrentTrial(number=0, resumed=True, metric="val/loss")):
-        assert train(configured(*options, "trainer.max_epochs=3", output="parts")) == pytest.approx(whole, 1e-6)
+        assert train(make_config(*options, "trainer.max_epochs=3", output="parts")) == pytest.approx(whole, 1e-6)
 
 
-def test_a_trial_not_resumed_begins_anew_in_an_old_directory(configured, tmp_path):
-    first, again = (train(configured("metric=val/loss")) for _ in range(2))
+def test_a_trial_that_is_not_resumed_starts_over_in_an_old_directory(make_config, tmp_path):
+    first, again = (train(make_config("metric=val/loss")) for _ in range(2))
     assert first == again
     assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["last.ckpt"]
 
 
-def test_a_stop_ends_training_at_the_first_report(configured):
+def test_a_stop_ends_training_at_the_first_report(make_config):
     sent = []
     trial = CurrentTrial(
         number=0, metric="val/accuracy", send=lambda *report: sent.append(report) or Decision(True, "bad")
     )
     with running(trial):
-        train(configured("trainer.max_epochs=20"))
+        train(make_config("trainer.max_epochs=20"))
     assert [step for step, _ in sent] == [0]
     assert set(sent[0][1]) == {"train/loss", "val/loss", "val/accuracy"}
 
 
-def test_returns_the_sweeps_metric(configured):
+def test_returns_the_sweeps_metric(make_config):
     with running(CurrentTrial(number=0, metric="val/loss", send=lambda *_: CONTINUE)):
-        loss = train(configured())
-    assert loss == train(configured("metric=val/loss"))
+        loss = train(make_config())
+    assert loss == train(make_config("metric=val/loss"))
 
 
-def test_unknown_metric_is_named_with_those_logged(configured):
+def test_unknown_metric_is_named_with_those_logged(make_config):
     with pytest.raises(ValueError, match=r"'nope' was not logged.*train/loss, val/accuracy, val/loss"):
-        train(configured("metric=nope"))
+        train(make_config("metric=nope"))
 
 
-def test_a_metric_that_is_not_logged_is_the_sweeps_to_name(configured):
+def test_a_metric_of_the_sweep_that_is_not_logged_is_warned_of(make_config):
     trial = CurrentTrial(number=0, metric="nope", send=lambda *_: CONTINUE)
     with running(trial), pytest.warns(UserWarning, match="'nope' was not logged in the first epoch"):
-        assert train(configured()) is None
+        assert train(make_config()) is None
 
 
-def test_the_test_split_is_for_plain_runs_only(configured, caplog):
+def test_the_test_split_is_for_plain_runs_only(make_config, caplog):
     caplog.set_level("INFO")
-    train(configured("test=true"))
+    train(make_config("test=true"))
     assert "test/accuracy" in caplog.text
     with running(CurrentTrial(number=0)), pytest.raises(ValueError, match="test=true inside a sweep"):
-        train(configured("test=true"))
+        train(make_config("test=true"))
 
 
-def test_a_run_says_its_metrics_and_nothing_else(configured, caplog):
+def test_a_run_says_its_metrics_and_nothing_else(make_config, caplog):
     caplog.set_level("INFO")
-    train(configured())
+    train(make_config())
     assert [record.name for record in caplog.records] == ["classifier.training"]
 
 
-def test_a_trial_says_nothing_and_leaves_nothing_behind(configured, caplog, capfd):
+def test_a_trial_says_nothing_and_leaves_nothing_behind(make_config, caplog, capfd):
     caplog.set_level("INFO")
     watched = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -123,48 +123,48 @@ def test_a_trial_says_nothing_and_leaves_nothing_behind(configured, caplog, capf
 
     before = state()
     with running(CurrentTrial(number=0, sweep_id="abcd1234")):
-        train(configured())
+        train(make_config())
     assert state() == before
     assert (caplog.text, capfd.readouterr()) == ("", ("", ""))
 
 
-def test_no_logger_writes_the_checkpoint_only(configured, tmp_path):
-    train(configured())
+def test_no_logger_writes_the_checkpoint_only(make_config, tmp_path):
+    train(make_config())
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["last.ckpt"]
 
 
-def test_csv_stands_in_the_output_directory(configured, tmp_path):
-    train(configured("logger=csv"))
+def test_the_csv_file_is_in_the_output_directory(make_config, tmp_path):
+    train(make_config("logger=csv"))
     rows = list(csv.DictReader((tmp_path / "out/metrics.csv").read_text().splitlines()))
     assert any(row["val/accuracy"] for row in rows)
 
 
 @pytest.fixture
-def started(monkeypatch) -> list[wandb.Run]:
-    """The W&B runs that are begun, offline."""
+def wandb_runs(monkeypatch) -> list[wandb.Run]:
+    """The W&B runs that are started, offline."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     runs, init = [], wandb.init
     monkeypatch.setattr(wandb, "init", lambda **options: runs.append(init(**options)) or runs[-1])
     return runs
 
 
-def test_each_trial_is_a_wandb_run_of_its_own(configured, tmp_path, started, capfd):
+def test_each_trial_is_a_wandb_run_of_its_own(make_config, tmp_path, wandb_runs, capfd):
     for number, lr in enumerate([0.01, 0.02]):
         params = {"optimizer.lr": lr, "model": "mlp"}
         with running(CurrentTrial(number=number, sweep_id="abcd1234", params=params, metric="val/accuracy")):
-            train(configured("logger=wandb", f"optimizer.lr={lr}", "model=mlp", output=str(number)))
+            train(make_config("logger=wandb", f"optimizer.lr={lr}", "model=mlp", output=str(number)))
         assert wandb.run is None
-    assert [run.name for run in started] == ["abcd1234-0", "abcd1234-1"]
-    assert {run.group for run in started} == {"abcd1234"}
-    assert [run.config["optimizer.lr"] for run in started] == [0.01, 0.02]
-    assert [run.config["model"] for run in started] == ["mlp", "mlp"]
-    assert [run.config["config"]["optimizer"]["lr"] for run in started] == [0.01, 0.02]
-    assert "sweep" not in started[0].config["config"]
+    assert [run.name for run in wandb_runs] == ["abcd1234-0", "abcd1234-1"]
+    assert {run.group for run in wandb_runs} == {"abcd1234"}
+    assert [run.config["optimizer.lr"] for run in wandb_runs] == [0.01, 0.02]
+    assert [run.config["model"] for run in wandb_runs] == ["mlp", "mlp"]
+    assert [run.config["config"]["optimizer"]["lr"] for run in wandb_runs] == [0.01, 0.02]
+    assert "sweep" not in wandb_runs[0].config["config"]
     assert all(len(list((tmp_path / n / "wandb").glob("offline-run-*"))) == 1 for n in "01")
     assert "View this run" not in capfd.readouterr().err
 
 
-def test_the_wandb_run_ends_when_training_raises(configured, started, monkeypatch):
+def test_the_wandb_run_ends_when_training_raises(make_config, wandb_runs, monkeypatch):
     codes, finish = [], wandb.finish
     monkeypatch.setattr(wandb, "finish", lambda exit_code: codes.append(exit_code) or finish(exit_code))
 
@@ -172,23 +172,23 @@ def test_the_wandb_run_ends_when_training_raises(configured, started, monkeypatc
         raise ConnectionError("the sweep is gone")
 
     with pytest.raises(ConnectionError), running(CurrentTrial(number=0, metric="val/loss", send=lost)):
-        train(configured("logger=wandb"))
-    assert (len(started), codes, wandb.run) == (1, [1], None)
+        train(make_config("logger=wandb"))
+    assert (len(wandb_runs), codes, wandb.run) == (1, [1], None)
 
 
-def test_a_resumed_trial_goes_on_with_its_wandb_run(configured, started, monkeypatch):
+def test_a_resumed_trial_continues_its_wandb_run(make_config, wandb_runs, monkeypatch):
     steps, log = [], wandb.Run.log
     monkeypatch.setattr(
-        wandb.Run, "log", lambda run, data, step: steps.append((len(started), step)) or log(run, data, step=step)
+        wandb.Run, "log", lambda run, data, step: steps.append((len(wandb_runs), step)) or log(run, data, step=step)
     )
     options = ["logger=wandb", "trainer.max_epochs=3", "data.batch_size=128"]  # 10 steps an epoch
     trial = CurrentTrial(number=0, sweep_id="abcd1234", metric="val/loss")
     trial.send = lambda step, metrics: (trial.interrupt("a test") if step == 0 else None, CONTINUE)[1]
     with pytest.raises(Preempted), running(trial):
-        train(configured(*options))
+        train(make_config(*options))
     with running(CurrentTrial(number=0, sweep_id="abcd1234", metric="val/loss", resumed=True)):
-        train(configured(*options))
-    assert [run.id for run in started] == ["abcd1234-0"] * 2
+        train(make_config(*options))
+    assert [run.id for run in wandb_runs] == ["abcd1234-0"] * 2
     assert sorted(set(steps)) == [(1, 9), (2, 19), (2, 29)]
 
 

@@ -77,8 +77,8 @@ def test_asha_counts_a_trial_that_was_given_back_once():
         controller.release(trial, "lost")
         trial = controller.ask("a")
     controller.complete(trial, Outcome.finished())
-    newest = controller._storage.get_trial(trial.key)
-    assert newest.system_attrs["completed_rung_0"] == 5.0  # what it had when it reached the rung
+    newest = controller._storage.read_attempt(trial.key)
+    assert newest.attributes["completed_rung_0"] == 5.0  # what it had when it reached the rung
     assert not train(controller, [1.0, 1.0]).stop
     # Were each attempt one of the field, this would be in its better half.
     assert train(controller, [2.0, 2.0]).stop

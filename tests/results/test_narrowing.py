@@ -11,7 +11,7 @@ from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.narrowing.narrow import narrow
 from wandbsweep.results.narrowing.ranges import narrowed_range
 from wandbsweep.results.narrowing.sweep_writer import sweep_file
-from wandbsweep.spec.distributions import LAWS
+from wandbsweep.spec.distributions import DISTRIBUTIONS
 
 
 def valley(name, at, width=0.05):
@@ -244,7 +244,7 @@ class TestFile:
         assert config.keys() <= WANDB_KEYS
         for parameter in config["parameters"].values():
             law = parameter.get("distribution", "constant" if "value" in parameter else "categorical")
-            assert parameter.keys() <= {"distribution", *LAWS[law].keys}
+            assert parameter.keys() <= {"distribution", *DISTRIBUTIONS[law].keys}
             assert all(isinstance(parameter[key], int | float) for key in ("min", "max") if key in parameter)
 
     def test_every_parameter_says_why(self, found):

@@ -125,7 +125,7 @@ def lose_nodes(sweep: Sweep, holders: Holders) -> None:
         sweep.on.lose_node(node, jobs=False)
 
     def taken_over() -> bool:
-        records = sweep.ledger()[0].records()
+        records = sweep.read_table()[0].records()
         return all(records[number].attempts > n or records[number].ended for number, n in before.items())
 
     wait_until(taken_over, "others to have the trials of the zombies", within_s=PATIENCE_S)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
 from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, read_outcome
-from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import locate_storage
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -186,7 +185,7 @@ class Sweep:
         """Every trial has ended, and every agent has."""
 
         def all_ended() -> bool:
-            records = self.ledger()[0].records()
+            records = self.read_table()[0].records()
             return len(records) == self.trials and all(record.ended for record in records)
 
         wait_until(all_ended, "all trials to end", within_s=PATIENCE_S)
@@ -194,12 +193,12 @@ class Sweep:
 
     # -- what came of it --------------------------------------------------------------------------------------------
 
-    def ledger(self) -> tuple[TrialTable, Sequence[StoredAttempt]]:
+    def read_table(self) -> tuple[TrialTable, list[Any]]:
         url, study = locate_storage(self.directory, self.plan)
         attempts = open_reader(self.directory, study, url).changes()
-        ledger = TrialTable()
-        ledger.update(attempts)
-        return ledger, attempts
+        table = TrialTable()
+        table.update(attempts)
+        return table, list(attempts)
 
     def attempts(self, number: int) -> int:
         return open_sweep(self.directory).trials[number].attempts
@@ -207,19 +206,19 @@ class Sweep:
     def number_of(self, holder: Mapping[str, Any]) -> int:
         if "number" in holder:
             return int(holder["number"])
-        number = self.ledger()[0].find_number(holder["key"])
+        number = self.read_table()[0].find_number(holder["key"])
         assert number is not None
         return number
 
     def account(self) -> list[Counted]:
         """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
-        ledger, attempts = self.ledger()
+        table, attempts = self.read_table()
         ends = Counter(
-            ledger.find_number(attempt.key)
+            table.find_number(attempt.key)
             for attempt in attempts
             if OUTCOME in attempt.attributes and attempt.closed and read_outcome(attempt).state in ENDED
         )
-        records = {record.number: record for record in ledger.records()}
+        records = {record.number: record for record in table.records()}
         return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]
 
     def _counted(self, number: int, record: TrialRecord | None, ends: int) -> Counted:

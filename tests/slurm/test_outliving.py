@@ -53,7 +53,7 @@ def test_cancelling_ends_what_runs(sweep: Sweep) -> None:
     wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=PATIENCE_S)
     assert cli.main(["cancel", str(sweep.directory)]) == 0
     wait_until(lambda: not sweep.processes("agent"), "the agents to end", within_s=SECONDS)
-    records = sweep.ledger()[0].records()
+    records = sweep.read_table()[0].records()
     assert [(trial.state, trial.reason) for trial in records] == [("stopped", "the sweep was cancelled")] * 2
 
 
@@ -71,6 +71,6 @@ def running(sweep: Sweep) -> int:
 
 def records(sweep: Sweep) -> list[TrialRecord]:
     try:
-        return sweep.ledger()[0].records()
+        return sweep.read_table()[0].records()
     except KeyError:  # no agent has come yet
         return []

@@ -4,7 +4,7 @@ import pytest
 
 from wandbsweep import SweepConfigError, create_sweep, load_sweep
 from wandbsweep.spec import conditions
-from wandbsweep.spec.conditions import active, grid_points
+from wandbsweep.spec.conditions import grid_points, select_active
 
 OPTIMIZERS = {
     "optimizer": {"values": ["adamw", "sgd"]},
@@ -24,13 +24,16 @@ def points(config):
 
 def test_a_parameter_is_there_where_its_condition_holds():
     everything = {"optimizer": "sgd", "betas": 0.9, "momentum": 0.5, "nesterov": True}
-    assert active(parameters(OPTIMIZERS), everything) == {"optimizer": "sgd", "momentum": 0.5, "nesterov": True}
-    assert active(parameters(OPTIMIZERS), everything | {"momentum": 0.0}) == {"optimizer": "sgd", "momentum": 0.0}
+    assert select_active(parameters(OPTIMIZERS), everything) == {"optimizer": "sgd", "momentum": 0.5, "nesterov": True}
+    assert select_active(parameters(OPTIMIZERS), everything | {"momentum": 0.0}) == {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+    }
 
 
 def test_what_rests_on_a_parameter_that_is_not_there_is_not_there():
     everything = {"optimizer": "adamw", "betas": 0.9, "momentum": 0.5, "nesterov": True}
-    assert active(parameters(OPTIMIZERS), everything) == {"optimizer": "adamw", "betas": 0.9}
+    assert select_active(parameters(OPTIMIZERS), everything) == {"optimizer": "adamw", "betas": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_what_rests_on_a_parameter_that_is_not_there_is_not_there():
 def test_conditions_tell_values_apart_by_type(values, when, holds):
     space = {"parent": {"values": values}, "child": {"value": "here", "when": {"parent": when}}}
     read = parameters(space)
-    assert [v for v in values if "child" in active(read, {"parent": v, "child": "here"})] == holds
+    assert [v for v in values if "child" in select_active(read, {"parent": v, "child": "here"})] == holds
 
 
 def test_several_conditions_hold_together():
@@ -83,7 +86,7 @@ def test_a_grids_order_is_that_of_the_grid_without_conditions(names):
     whole = itertools.product(*(parameter.grid() for parameter in read.values()))
     first = {}
     for values in whole:
-        point = active(read, dict(zip(read, values, strict=True)))
+        point = select_active(read, dict(zip(read, values, strict=True)))
         first.setdefault(repr(point), point)
     assert grid_points(read) == list(first.values())
 

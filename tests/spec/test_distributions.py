@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.spec.distributions import GRID_LIMIT, LAWS, Parameter, grid_key
+from wandbsweep.spec.distributions import DISTRIBUTIONS, GRID_LIMIT, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "wandb-vectors.json").read_text(encoding="utf-8"))
@@ -58,9 +58,9 @@ def test_each_grid_lists_the_values_of_wandbs_points_in_their_order(params, poin
         assert [type(value) for value in p.grid()] == [type(value) for value in seen.values()]
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_every_law_has_the_keys_and_defaults_of_the_parameter(name):
-    law = LAWS[name]
+    law = DISTRIBUTIONS[name]
     assert set(law.keys) <= {"value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b"}
     assert law.grid is None or not law.continuous
 
@@ -208,8 +208,8 @@ number = st.floats(-1e6, 1e6)
 
 @st.composite
 def continuous(draw):
-    name = draw(st.sampled_from([name for name, law in LAWS.items() if law.continuous]))
-    keys = LAWS[name].keys
+    name = draw(st.sampled_from([name for name, law in DISTRIBUTIONS.items() if law.continuous]))
+    keys = DISTRIBUTIONS[name].keys
     if "min" in keys and name.endswith("values"):
         low = draw(st.floats(1e-9, 1e6))
         return Parameter("p", name, min=low, max=low * draw(st.floats(1.01, 1e9)))

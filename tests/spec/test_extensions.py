@@ -6,7 +6,8 @@ import warnings
 import pytest
 
 from wandbsweep import SweepConfigError, create_sweep, load_sweep
-from wandbsweep.spec.sweep_spec import EarlyTerminate, Prior, Repeats
+from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.spec.sweep_spec import Prior, Repeats
 from wandbsweep.sweep import directory as sweepdir
 
 PARAMETERS = {
@@ -68,10 +69,10 @@ def test_what_is_read():
     ("given", "settings"),
     [
         ({"type": "auto"}, EarlyTerminate("auto")),
-        ({"type": "median"}, EarlyTerminate("median", eta=4, startup=5)),
-        ({"type": "median", "startup": 0}, EarlyTerminate("median", eta=4, startup=0)),
+        ({"type": "median"}, EarlyTerminate("median", startup=5)),
+        ({"type": "median", "startup": 0}, EarlyTerminate("median", startup=0)),
         ({"type": "asha"}, EarlyTerminate("asha", eta=4)),
-        ({"type": "wilcoxon"}, EarlyTerminate("wilcoxon", eta=4, startup=2, p=0.1)),
+        ({"type": "wilcoxon"}, EarlyTerminate("wilcoxon", startup=2, p=0.1)),
     ],
 )
 def test_stoppers_have_their_defaults(given, settings):
@@ -93,7 +94,7 @@ def test_all_that_is_wrong_is_said_at_once():
         "repeats.parameter: optimizer is among the parameters that are searched",
         "repeats.values: [0, 0] must be a list of two values or more that differ",
         "metric: is required by repeats",
-        "prior: is of no use to a grid",
+        "prior: cannot be combined with method grid",
         "prior.configurations[0].lrr: unknown key; did you mean lr?",
         "prior.configurations[0].lr: 1.0 is outside of 1e-05 to 0.1",
         "prior.configurations[0].momentum: exists only with optimizer: sgd, which the configuration does not say",
@@ -122,15 +123,15 @@ def test_all_that_is_wrong_is_said_at_once():
         ({"prior": {"configurations": [{"lr": True}]}}, "prior.configurations[0].lr: True is no number"),
         ({"prior": {"configurations": [{"lr": float("nan")}]}}, "prior.configurations[0].lr: nan is no number"),
         ({"prior": {"configurations": [{"optimizer": "lion"}]}}, "prior.configurations[0].optimizer: 'lion' is no"),
-        ({"method": "random", "prior": {"sweeps": ["a"]}}, "prior.sweeps: is of no use to a random search"),
+        ({"method": "random", "prior": {"sweeps": ["a"]}}, "prior.sweeps: cannot be combined with method random"),
         ({"early_terminate": {"type": "auto", "eta": 3}}, "early_terminate.eta: unknown key; auto has type"),
         ({"early_terminate": {"type": "asha", "eta": 1}}, "early_terminate.eta: 1 must be an integer >= 2"),
-        ({"early_terminate": {"type": "wilcoxon", "p": 1}}, "early_terminate.p: 1 must be a p-value below 1"),
+        ({"early_terminate": {"type": "wilcoxon", "p": 1}}, "early_terminate.p: 1 must be < 1"),
         ({"early_terminate": {"type": "mediam"}}, "early_terminate.type: 'mediam' is not known; did you mean median?"),
         ({"early_terminate": {"type": "median"}, "metrics": METRICS, "metric": ...}, "metric: is required by early_"),
         ({"metrics": METRICS}, "metrics: cannot be given beside metric"),
         ({"metrics": METRICS[:1], "metric": ...}, "metrics: [{'name': 'loss'}] must be a list of two or more"),
-        ({"metrics": [METRIC, METRIC], "metric": ...}, "metrics[1].name: 'loss' stands there twice"),
+        ({"metrics": [METRIC, METRIC], "metric": ...}, "metrics[1].name: 'loss' is listed twice"),
     ],
 )
 def test_a_violation_says_the_value_and_the_rule(keys, message):
@@ -157,12 +158,12 @@ def test_conditions_that_cannot_be(when, message):
     assert [line for line in found if line.startswith(f"parameters.{message}")], found
 
 
-def test_conditions_in_a_circle():
-    circle = {name: {"values": [1, 2], "when": {other: 1}} for name, other in ("ab", "bc", "ca")}
-    (found,) = violations(parameters=circle)
-    assert "go in a circle" in found
+def test_conditions_that_form_a_cycle():
+    cycle = {name: {"values": [1, 2], "when": {other: 1}} for name, other in ("ab", "bc", "ca")}
+    (found,) = violations(parameters=cycle)
+    assert "form a cycle" in found
     (found,) = violations(parameters={"a": {"values": [1, 2], "when": {"a": 1}}})
-    assert "go in a circle (a → a)" in found
+    assert "form a cycle (a → a)" in found
 
 
 def test_what_rests_on_a_broken_parameter_is_not_blamed():

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.spec.distributions import LAWS
+from wandbsweep.spec.distributions import DISTRIBUTIONS
+from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.load import load_sweep
-from wandbsweep.spec.sweep_spec import EarlyTerminate, Metric
+from wandbsweep.spec.sweep_spec import Metric
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "wandb-vectors.json").read_text(encoding="utf-8"))
 LOSS = {"name": "loss"}
@@ -271,7 +272,7 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
             sweep(metrics=[LOSS]),
             "metrics: [{'name': 'loss'}] must be a list of two or more metrics; a single one is `metric`",
         ),
-        (sweep(metrics=[LOSS, LOSS]), "metrics[1].name: 'loss' stands there twice"),
+        (sweep(metrics=[LOSS, LOSS]), "metrics[1].name: 'loss' is listed twice"),
         (
             sweep(metric=LOSS, metrics=[LOSS, {"name": "a"}]),
             "metrics: cannot be given beside metric: one objective is `metric`, more are `metrics`",
@@ -539,7 +540,7 @@ def test_a_file_means_what_omegaconf_reads_in_it(tmp_path, scalar):
         ),
         (
             "method: grid\nmethod: random\n",
-            "line 2, column 1: no valid YAML: the key 'method' stands there twice",
+            "line 2, column 1: no valid YAML: the key 'method' is given twice",
         ),
         ("a: 1\n---\nb: 2\n", "line 2, column 1: no valid YAML: but found another document"),
         ("a: !!python/object:os.system {}\n", None),
@@ -602,12 +603,14 @@ def parameters(draw):
     if draw(st.booleans()):
         return {"values": draw(st.lists(anything, min_size=1, max_size=3))}
     name = draw(
-        st.sampled_from([name for name, law in LAWS.items() if "values" not in law.keys and "value" not in law.keys])
+        st.sampled_from(
+            [name for name, law in DISTRIBUTIONS.items() if "values" not in law.keys and "value" not in law.keys]
+        )
     )
     low, high = draw(bounds)
     if name == "int_uniform":
         low, high = int(low), int(high) + 2
-    ends = {"min": low, "max": high} if "min" in LAWS[name].keys else {}
+    ends = {"min": low, "max": high} if "min" in DISTRIBUTIONS[name].keys else {}
     return {"distribution": name, **ends}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.load import load_sweep
-from wandbsweep.spec.sweep_spec import EarlyTerminate
 from wandbsweep.stopping import successive_halving
 from wandbsweep.stopping.successive_halving import bands, hyperband, last_band, threshold
 

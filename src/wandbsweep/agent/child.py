@@ -1,8 +1,8 @@
-"""The warm parent: does the imports, then forks a process for each trial. See ``warm`` for the agent's side.
+"""The fork server, and the processes of trials that it forks. ``fork_server`` is the agent's side.
 
-It touches no GPU and starts no thread, so that what it forks can do both. Not the standard library's fork server: that
-one keeps the environment it was started with, runs ``__main__`` again in every child, and lets children outlive their
-agent.
+The fork server does the task's imports, then forks a process for each trial. It touches no GPU and starts no thread, so
+that what it forks can do both. The standard library's fork server does not serve: it keeps the environment it was
+started with, runs ``__main__`` again in every child, and lets children outlive their agent.
 """
 
 from __future__ import annotations
@@ -23,124 +23,68 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import NoReturn, cast
 
-from wandbsweep.agent.loop import outcome_of
+from wandbsweep.agent.loop import run_catching
+from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
 from wandbsweep.agent.signals import WATCHED, SignalWatch
-from wandbsweep.current import CurrentTrial, running
+from wandbsweep.current import running
 from wandbsweep.trial import CONTINUE, Decision, JobResult, RunJob, Trial
 
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Request:
-    """Agent → parent, with a descriptor: run this trial, and talk to the agent through that."""
-
-    trial: Trial
-    current: CurrentTrial
-    environment: Mapping[str, str]
-    cwd: str
-    argv: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Started:
-    """Parent → agent."""
-
-    pid: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Parent → agent; the process stays a zombie, so that its number is nobody else's, until ``Reaped``."""
-
-    status: int
-
-
-@dataclass(frozen=True)
-class Broken:
-    """Parent → agent: the task itself cannot be loaded."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Reaped:
-    """Agent → parent: nobody will signal the process any more."""
-
-    modules: Sequence[str] = ()
-    """What it had to import, for the parent to do it in advance next time."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Trial → agent: from now on it minds signals."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Trial → agent, which answers with a Decision, and whether that is only because a signal asks to end."""
-
-    step: int
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Result:
-    """Trial → agent: its task is done."""
-
-    job: JobResult
-    modules: Sequence[str] = ()
+_LESSONS = 2  # trials whose imports the fork server learns; the second may be of another kind than the first
 
 
 def main() -> NoReturn:
     """Serve the agent at the other end of the socket whose descriptor the command line names."""
     descriptor, agent = map(int, sys.argv[2:4])
+    # Ignore the signals first, and lift the agent's mask then: one that came meanwhile is dropped, not deadly.
     for signum in (*WATCHED, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
-    os.setpgid(0, 0)  # a terminal's Ctrl-C is the agent's to pass on
+    os.setpgid(0, 0)  # a terminal's Ctrl-C is for the agent, which passes it on
     _die_with(agent)
     # Python counts the threads of linear algebra libraries, which know how to be forked.
     warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
     # Else torch asks the driver whether there is a GPU, and the children could not use it.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    with suppress(EOFError, OSError):  # the agent has gone
+    with suppress(EOFError, OSError):  # the agent has closed its end
         _serve(socket.socket(fileno=descriptor))
     os._exit(0)
 
 
-def _serve(place: socket.socket) -> None:
-    control = Connection(os.dup(place.fileno()))
+def _serve(agent: socket.socket) -> None:
+    control = Connection(os.dup(agent.fileno()))
     run_job, fault = _load(control.recv_bytes())
-    learnt = 0
+    lessons = 0
     while True:
         gc.collect()
-        gc.freeze()  # else each child's first collection copies nearly every page
+        gc.freeze()  # else each child's first collection writes to, and so copies, nearly every page
         request: Request = control.recv()
-        _, descriptors, _, _ = socket.recv_fds(place, 1, 1)
+        _, descriptors, _, _ = socket.recv_fds(agent, 1, 1)
         if run_job is None:
             os.close(descriptors[0])
             control.send(Broken(fault))
             control.recv()
             continue
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            stream.flush()  # else each child would print what is buffered here
         me, pid = os.getpid(), os.fork()
         if pid == 0:
-            place.close()
+            # Only the fork server may hold the agent's socket: what the agent reads from it must be the server's.
+            agent.close()
             control.close()
             _be_a_trial(request, run_job, descriptors[0], parent=me)
-        os.close(descriptors[0])
+        os.close(descriptors[0])  # the trial alone holds its channel, which ends with it
         control.send(Started(pid))
-        control.send(Ended(_await(pid)))
+        control.send(Ended(_await_end(pid)))
+        # Until the agent answers it may signal the process, so the number must stay taken.
         reaped: Reaped = control.recv()
         os.waitpid(pid, 0)
-        if learnt < 2:  # the first trial shows what is needed; a second may be of another kind
-            learnt += 1
+        if lessons < _LESSONS:
+            lessons += 1
             _import(reaped.modules)
             _rehearse(run_job, request.trial)
 
@@ -152,12 +96,12 @@ def _load(task: bytes) -> tuple[RunJob | None, str]:
     except (Exception, SystemExit) as error:  # the application's own imports, whatever they raise
         traceback.print_exc()
         return None, " ".join(traceback.format_exception_only(error)[-1].split())
-    fault = _unforkable()
+    fault = _find_fork_obstacle()
     return (None, fault) if fault else (run_job, "")
 
 
-def _unforkable() -> str:
-    """What the task's imports have done that its trials could not do after them; empty: nothing."""
+def _find_fork_obstacle() -> str:
+    """Return why trials cannot be forked after the task's imports; empty: they can. Warn if threads will be missing."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is not None and cuda.is_initialized():
         return (
@@ -172,8 +116,8 @@ def _unforkable() -> str:
     return ""
 
 
-def _await(pid: int) -> int:
-    """The exit status of ``pid``, negative for a signal; it is not reaped."""
+def _await_end(pid: int) -> int:
+    """Wait until ``pid`` ends, without reaping it; return its exit status, negative for a signal."""
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
@@ -182,15 +126,15 @@ def _await(pid: int) -> int:
 def _import(modules: Sequence[str]) -> None:
     for name in modules:
         if name not in sys.modules:
-            with suppress(Exception):  # it will fail where it is needed, or not
+            with suppress(Exception):  # the trial that needs it will fail as well, and say why
                 importlib.import_module(name)
 
 
 def _rehearse(run_job: RunJob, trial: Trial) -> None:
-    """Do what can be done of ``trial`` without running it: it fills caches that every child would fill again."""
+    """Do what can be done of ``trial`` without running it: this fills caches that every child would fill again."""
     rehearse: Callable[[Trial], object] | None = getattr(run_job, "rehearse", None)
     if rehearse:
-        with suppress(Exception):  # it was told by the trial itself
+        with suppress(Exception):  # the trial itself has failed in the same way
             rehearse(trial)
 
 
@@ -198,7 +142,7 @@ def _die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, however that ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # which happened before
+    if os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(0)
 
 
@@ -212,7 +156,7 @@ def _be_a_trial(request: Request, run_job: RunJob, descriptor: int, *, parent: i
         _take_on(request)
         before = set(sys.modules)
         channel = Connection(descriptor)
-        # What the trial forks (DataLoader workers) must not hold the channel open, let alone use it.
+        # What the trial forks (DataLoader workers) must not hold the channel open, let alone write to it.
         os.register_at_fork(after_in_child=channel.close)
         job = _run(request, run_job, channel)
         channel.send(Result(job, [name for name in sys.modules if name not in before]))
@@ -220,15 +164,14 @@ def _be_a_trial(request: Request, run_job: RunJob, descriptor: int, *, parent: i
     except BaseException:
         traceback.print_exc()
     finally:
-        _leave(status)
+        _exit(status)
 
 
 def _take_on(request: Request) -> None:
     """Become what a process started for this trial would be."""
-    # What the imports want to be done at exit is the parent's, as in the children of multiprocessing; but for this one,
-    # which ends what the trial starts.
+    # What the imports have registered to run at exit is the fork server's, as in the children of multiprocessing;
+    # except multiprocessing's own function, which ends what the trial starts. It has no public name.
     atexit._clear()
-    # multiprocessing has no public name for what it does at exit, and has registered it in the parent only.
     atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
     os.environ.clear()
     os.environ.update(request.environment)
@@ -241,36 +184,37 @@ def _take_on(request: Request) -> None:
 
 
 def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
-    trial, lock = request.trial, threading.Lock()
+    current, lock = request.current, threading.Lock()
 
     def send(step: int, metrics: Mapping[str, float]) -> Decision:
-        with lock:
+        with lock:  # threads of the training may report: each must read the answer to its own report
             channel.send(Report(step, metrics))
-            decision, told = cast(tuple[Decision, bool], channel.recv())
-        if told:  # by the agent, which heard of the signal first
+            decision, interrupted = cast(tuple[Decision, bool], channel.recv())
+        if interrupted:  # the agent received the signal first; it is no decision of the controller's
             current.interrupt(decision.reason)
             return CONTINUE
         return decision
 
-    current = request.current
     current.send = send
     watch = SignalWatch(patient=True)
-    watch.watch_for_good()
-    with running(current), watch.telling(current):
+    watch.watch_until_exit()
+    with running(current), watch.notifying(current):
+        # Only now: before, a signal would have been ignored.
         channel.send(Ready())
         try:
-            result = outcome_of(run_job, trial)
+            result = run_catching(run_job, request.trial)
         except KeyboardInterrupt:
             result = JobResult()
-        watch.hold()
-    stopped = current.decision.reason if current.decision.stop and not current.interrupt_requested else ""
-    return replace(result, preempted=current.interrupt_requested or result.preempted, stopped=stopped)
+        watch.hold()  # from here on a Ctrl-C must not keep the result from being sent
+    interrupted = current.interrupt_requested
+    stopped = current.decision.reason if current.decision.stop and not interrupted else ""
+    return replace(result, preempted=interrupted or result.preempted, stopped=stopped)
 
 
-def _leave(status: int) -> NoReturn:
-    """End as Python ends a process, but for taking down what the warm parent had built up."""
+def _exit(status: int) -> NoReturn:
+    """End as Python ends a process, but without taking down what the fork server had built up."""
     with suppress(BaseException):
-        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells pools that it does
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells pools that the process ends
     with suppress(BaseException):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,10 +1,19 @@
-"""Trials in processes of their own, forked from a warm parent: what kills one does not kill the agent.
+"""The agent's side of trials in processes of their own: what kills a trial does not kill its agent.
 
-The agent alone touches the storage; a trial's reports come to it through a socket of the trial's own.
+A fork server (``child``) does the task's imports once and forks a process for each trial. Only the agent touches the
+storage: a trial's reports reach it through a socket pair. ``messages`` shows who says what.
+
+What a SIGKILL at each point leads to:
+
+* the trial's process, at any time: Ended arrives. Without a Result the trial has crashed, with one it is done.
+* the fork server: the kernel kills the trial's process with it. The agent reads the end of its socket, and the trial
+  has crashed; the next trial starts another fork server.
+* the agent: the kernel kills the fork server, and that kills the trial's process. The trial's lease expires.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 import math
@@ -22,26 +31,78 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.agent.child import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
+from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
 from wandbsweep.agent.signals import GRACE_S, WATCHED, SignalWatch
 from wandbsweep.current import CurrentTrial, current_trial
 from wandbsweep.trial import JobResult, Trial
 
-LOOK_S = 2.0
-"""How often the agent looks whether a trial that says nothing was cancelled or lost."""
+POLL_S = 2.0
+"""How often the agent asks whether a silent trial was cancelled or taken over."""
 
-_EXIT_S = 30.0  # how long a process may live on after its trial's result
+_EXIT_S = 30.0  # how long a process may live after its trial's result
 _STARTER = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.child import main; main()"
 
 log = logging.getLogger(__name__)
 
 
-class WarmParent:
+class ProcessState(enum.IntEnum):
+    """How far a trial's process is; it only moves downwards in this list, and may skip states."""
+
+    STARTING = enum.auto()
+    """It is asked for. It may not exist yet, and if it does, it ignores signals."""
+    RUNNING = enum.auto()
+    """It runs the task, and obeys signals."""
+    STOP_REQUESTED = enum.auto()
+    """It was sent a signal that asks it to save and end."""
+    RETURNED = enum.auto()
+    """It has sent its result, and exits."""
+    KILLED = enum.auto()
+    """It was sent SIGKILL, because it did not end in time."""
+    LOST = enum.auto()
+    """Another agent has the trial. The process is killed, and nothing that it says counts."""
+
+
+@dataclass
+class TrialProcess:
+    """A trial's process, as its agent knows it."""
+
+    trial: Trial
+    current: CurrentTrial
+    channel: Connection
+    pid: int | None = None
+    """None: it is not forked yet, as far as the agent knows."""
+    state: ProcessState = ProcessState.STARTING
+    channel_closed: bool = False
+    """Whether it has closed its end of the channel, or died."""
+    result: Result | None = None
+    status: int | None = None
+    """What it exited with; negative: the signal that killed it; None: it lives."""
+    death: str = ""
+    """How the fork server died, if that ended the process."""
+    deadline: float | None = None
+    """When it is killed if it has not ended by then, on the monotonic clock."""
+    next_poll: float = 0.0
+
+    def advance(self, state: ProcessState) -> None:
+        self.state = max(self.state, state)
+
+    def find_patience(self, poll_s: float) -> float:
+        """Return for how many seconds nothing needs to be done unless something happens."""
+        until = self.deadline if self.deadline is not None else math.inf
+        return max(0.0, min(until - time.monotonic(), poll_s))
+
+    def send_signal(self, signum: signal.Signals) -> None:
+        # The fork server keeps the process as a zombie until Reaped, so the number cannot be another process's.
+        if self.pid is not None:
+            with suppress(ProcessLookupError):  # the fork server is dead, and the kernel has reaped the process
+                os.kill(self.pid, signum)
+
+
+class ForkServer:
     """Runs each trial in a process forked from one that has done the task's imports.
 
-    ``task``: a pickled callable without arguments, called once in the warm parent; what it returns runs a trial there
-    (see ``agent.RunJob``). ``log_of`` finds a trial's log, for its last lines when it dies. To be made and used by
-    one thread, best the main one: Linux takes the warm parent for an orphan when the thread that started it ends.
+    To be made and used by one thread, best the main one: Linux takes a process for an orphan when the thread that
+    started it ends.
     """
 
     def __init__(
@@ -49,206 +110,200 @@ class WarmParent:
         task: bytes,
         *,
         watch: SignalWatch,
-        log_of: Callable[[Trial], Path | None] = lambda trial: None,
+        find_log: Callable[[Trial], Path | None] = lambda trial: None,
         grace_s: float = GRACE_S,
-        look_s: float = LOOK_S,
+        poll_s: float = POLL_S,
     ) -> None:
+        """Start the fork server; it loads the task while this process continues.
+
+        Args:
+            task: A pickled callable without arguments, called once in the fork server. What it returns runs a trial in
+                each forked process (``wandbsweep.trial.RunJob``).
+            watch: The signals that ask the agent to end; they are passed on to the running trial.
+            find_log: Returns a trial's log file, whose last lines are shown if its process dies.
+            grace_s: How long a trial may take to save and end.
+            poll_s: How often to ask whether a silent trial was cancelled or taken over.
+        """
         self._task = task
         self._watch = watch
-        self._log_of = log_of
-        self._grace_s, self._look_s = grace_s, look_s
+        self._find_log = find_log
+        self._grace_s, self._poll_s = grace_s, poll_s
         self._start()
 
     def __call__(self, trial: Trial) -> JobResult:
-        """Run ``trial``, which is the current one here as well; ends it when the agent is asked to end."""
-        if self._process.poll() is not None:
+        """Run ``trial``, which is the current one here as well; end it if the agent is asked to end."""
+        if self._server.poll() is not None:
             self.close()
             self._start()
+        current = current_trial()
         ours, theirs = socket.socketpair()
         with Connection(ours.detach()) as channel, theirs:
             try:
-                self._control.send(_request(current_trial(), trial))
+                self._control.send(_make_request(current, trial))
                 socket.send_fds(self._socket, [b"\0"], [theirs.fileno()])
             except OSError:
-                return JobResult(crashed=self._how_parent_died())
+                return JobResult(crashed=self._describe_server_death())
+            # The trial must hold the only copy of its end, so that its death ends the channel.
             theirs.close()
-            current = current_trial()
             current.listening = True  # a first Ctrl-C is passed on, and not raised here
-            return self._attend(_Run(trial, current, channel))
+            return self._attend(TrialProcess(trial, current, channel))
 
     def close(self) -> None:
-        """End the warm parent."""
+        """End the fork server, and with it the process of a trial, if there is one."""
         self._socket.close()
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        self._server.kill()
+        self._server.wait()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         warnings = [f"-W{option}" for option in sys.warnoptions]
         command = [sys.executable, *warnings, "-c", _STARTER, json.dumps(sys.path), str(theirs.fileno())]
-        # Until the new process has had time to ignore them; it inherits the mask, and here they are only late.
+        # A signal must not kill the new process before it has had time to ignore it. It inherits the mask and lifts it
+        # when its handlers are set; in this process the signals are only late.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         try:
-            self._process = subprocess.Popen(
+            self._server = subprocess.Popen(
                 [*command, str(os.getpid())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._socket = ours
+        # Two objects on one socket: messages go through the Connection, descriptors through the socket.
         self._control = Connection(os.dup(ours.fileno()))
-        with suppress(OSError):  # it is dead already, which the first trial will find
+        with suppress(OSError):  # it is dead already, which the first trial notices
             self._control.send_bytes(self._task)
 
     # -- one trial ------------------------------------------------------------------------------------------------
 
-    def _attend(self, run: _Run) -> JobResult:
+    def _attend(self, process: TrialProcess) -> JobResult:
+        """Serve ``process`` until it has ended."""
         try:
-            while run.status is None:
-                self._step(run)
+            while process.status is None:
+                self._step(process)
         except BaseException:  # the controller's, or a second Ctrl-C
-            self._kill(run)
+            self._kill(process)
             raise
-        self._hear(run)  # what it said last
-        with suppress(OSError):  # it is dead, and started anew for the next trial
-            self._control.send(Reaped(run.result.modules if run.result else ()))
-        return self._judge(run)
+        # Ended comes through another socket than the trial's own messages, and may overtake the last of them.
+        while not process.channel_closed and process.channel.poll():
+            self._receive(process)
+        with suppress(OSError):  # the fork server is dead; the next trial starts another
+            self._control.send(Reaped(process.result.modules if process.result else ()))
+        return self._judge(process)
 
-    def _step(self, run: _Run) -> None:
-        """Wait for the next thing that happens to ``run``, and deal with it."""
-        sources: list[Any] = [self._control, self._watch.wake]
-        if not run.deaf:
-            sources.append(run.channel)
-        ready = wait(sources, run.patience(self._look_s))
+    def _step(self, process: TrialProcess) -> None:
+        """Wait for the next thing that happens to ``process``, and handle it."""
+        sources: list[Any] = [self._control, self._watch.wake_fd]
+        if not process.channel_closed:
+            sources.append(process.channel)
+        ready = wait(sources, process.find_patience(self._poll_s))
         self._watch.drain()
-        if run.channel in ready:
-            self._hear_one(run)
+        if process.channel in ready:
+            self._receive(process)
         if self._control in ready:
-            self._hear_parent(run)
-        self._mind(run)
+            self._receive_from_server(process)
+        self._enforce(process)
 
-    def _hear_parent(self, run: _Run) -> None:
+    def _receive_from_server(self, process: TrialProcess) -> None:
         try:
             message = self._control.recv()
         except (EOFError, OSError):
-            run.status, run.death = -signal.SIGKILL, self._how_parent_died()
+            process.status, process.death = -signal.SIGKILL, self._describe_server_death()
             return
         if isinstance(message, Started):
-            run.pid = message.pid
+            process.pid = message.pid
         elif isinstance(message, Ended):
-            run.status = message.status
+            process.status = message.status
         elif isinstance(message, Broken):
-            run.status, run.result = 0, Result(JobResult(error=message.reason))
+            process.status, process.result = 0, Result(JobResult(error=message.reason))
 
-    def _hear_one(self, run: _Run) -> None:
+    def _receive(self, process: TrialProcess) -> None:
         try:
-            message = run.channel.recv()
+            message = process.channel.recv()
         except (EOFError, OSError):
-            run.deaf = True
+            process.channel_closed = True
             return
         if isinstance(message, Ready):
-            run.ready = True
+            process.advance(ProcessState.RUNNING)
         elif isinstance(message, Report):
-            decision = run.current.report(message.step, message.metrics)
-            run.lost = decision.stop and not run.current.interrupt_requested and not run.current.is_owner()
-            if not run.lost:
-                with suppress(OSError):  # died meanwhile
-                    run.channel.send((decision, run.current.interrupt_requested))
+            self._answer(process, message)
         elif isinstance(message, Result):
-            run.result, run.deadline = message, time.monotonic() + _EXIT_S
+            process.result, process.deadline = message, time.monotonic() + _EXIT_S
+            process.advance(ProcessState.RETURNED)
 
-    def _hear(self, run: _Run) -> None:
-        while not run.deaf and run.channel.poll():
-            self._hear_one(run)
-
-    def _mind(self, run: _Run) -> None:
-        """Pass on what asks the trial to end, and see that it does."""
-        now = time.monotonic()
-        if run.ready and run.result is None and now >= run.next_look:
-            run.next_look = now + self._look_s
-            decision = run.current.poll()
-            if decision.stop and not run.current.decision.stop:
-                run.lost = not run.current.is_owner()
-                run.current.decision = decision
-                self._ask_to_end(run, signal.SIGTERM)
-        if self._watch.seen:
-            self._ask_to_end(run, self._watch.seen)
-        unborn = run.asked and run.pid is None
-        if unborn or run.lost or (run.deadline is not None and now >= run.deadline):
-            self._kill(run)  # at once where it is another's: what it saved now would be in that one's way
-
-    def _ask_to_end(self, run: _Run, signum: signal.Signals) -> None:
-        if run.deadline is None:
-            run.deadline = time.monotonic() + self._grace_s
-        if not run.asked or (run.ready and not run.told):
-            run.asked, run.told = True, run.ready  # before it is ready, it does not mind signals
-            if run.ready:
-                _send(run.pid, signum)
-
-    def _kill(self, run: _Run) -> None:
-        """End ``run`` for certain; its warm parent with it where it has not started yet."""
-        run.killed = True
-        if run.pid is None:
-            self.close()
-            run.status = -signal.SIGKILL
+    def _answer(self, process: TrialProcess, report: Report) -> None:
+        current = process.current
+        decision = current.report(report.step, report.metrics)
+        if decision.stop and not current.interrupt_requested and not current.is_owner():
+            # No answer: a stopped training saves a checkpoint, which would overwrite that of the new owner.
+            process.advance(ProcessState.LOST)
             return
-        _send(run.pid, signal.SIGKILL)
-        while run.status is None:
-            self._hear_parent(run)
+        with suppress(OSError):  # the trial has died meanwhile
+            process.channel.send((decision, current.interrupt_requested))
 
-    def _judge(self, run: _Run) -> JobResult:
-        if run.lost:
-            reason = run.current.decision.reason
-            log.warning("Trial %d is not this agent's any more (%s); its process was ended.", run.trial.number, reason)
+    def _enforce(self, process: TrialProcess) -> None:
+        """Ask ``process`` to end if it must, and kill it if it does not end in time."""
+        now = time.monotonic()
+        if process.state in (ProcessState.RUNNING, ProcessState.STOP_REQUESTED) and now >= process.next_poll:
+            process.next_poll = now + self._poll_s
+            decision = process.current.poll()
+            if decision.stop and not process.current.decision.stop:
+                process.current.decision = decision
+                if process.current.is_owner():
+                    self._request_stop(process, signal.SIGTERM)
+                else:
+                    process.advance(ProcessState.LOST)
+        if self._watch.received:
+            self._request_stop(process, self._watch.received)
+        unborn = self._watch.received and process.pid is None
+        overdue = process.deadline is not None and now >= process.deadline
+        if unborn or overdue or process.state == ProcessState.LOST:
+            self._kill(process)
+
+    def _request_stop(self, process: TrialProcess, signum: signal.Signals) -> None:
+        if process.deadline is None:
+            process.deadline = time.monotonic() + self._grace_s
+        # While it starts, it ignores signals: this is called again when it is ready. One signal is enough.
+        if process.state == ProcessState.RUNNING:
+            process.advance(ProcessState.STOP_REQUESTED)
+            process.send_signal(signum)
+
+    def _kill(self, process: TrialProcess) -> None:
+        """End ``process`` for certain; the fork server with it if the process does not exist yet."""
+        process.advance(ProcessState.KILLED)
+        if process.pid is None:
+            self.close()
+            process.status = -signal.SIGKILL
+            return
+        process.send_signal(signal.SIGKILL)
+        while process.status is None:
+            self._receive_from_server(process)
+
+    def _judge(self, process: TrialProcess) -> JobResult:
+        """Return what became of a process that has ended."""
+        number, current = process.trial.number, process.current
+        if process.state == ProcessState.LOST:
+            log.warning(
+                "Trial %d is not this agent's any more (%s); its process was ended.", number, current.decision.reason
+            )
             return JobResult(lost=True)
-        if run.result is not None:
-            if not run.result.job.preempted:
-                run.current.clear()
-            return run.result.job
-        if run.killed and run.asked:
+        if process.result is not None:
+            if not process.result.job.preempted:
+                current.clear()
+            return process.result.job
+        if process.state == ProcessState.KILLED:  # without a result only a stop has a deadline
             return JobResult(preempted=True)
-        reason = run.death or f"its process {_how(run.status or 0)}"
-        lines = _last_lines(self._log_of(run.trial))
-        log.error("Trial %d: %s%s", run.trial.number, reason, "".join(f"\n  {line}" for line in lines))
+        reason = process.death or f"its process {_describe_status(process.status or 0)}"
+        lines = _read_last_lines(self._find_log(process.trial))
+        log.error("Trial %d: %s%s", number, reason, "".join(f"\n  {line}" for line in lines))
         return JobResult(crashed="; its log ends: ".join([reason, *lines[-1:]]))
 
-    def _how_parent_died(self) -> str:
-        return f"the warm parent, which forks the trials, {_how(self._process.wait())}"
+    def _describe_server_death(self) -> str:
+        return f"the fork server, which starts the trials, {_describe_status(self._server.wait())}"
 
 
-@dataclass
-class _Run:
-    """A trial's process, as its agent knows it."""
-
-    trial: Trial
-    current: CurrentTrial
-    channel: Connection
-    pid: int | None = None
-    ready: bool = False
-    """It has its handlers for signals."""
-    deaf: bool = False
-    """It has closed its end of the channel."""
-    asked: bool = False
-    """It is to end."""
-    told: bool = False
-    """It was sent a signal that says so."""
-    killed: bool = False
-    lost: bool = False
-    result: Result | None = None
-    status: int | None = None
-    """What it exited with; negative: the signal that killed it."""
-    death: str = ""
-    deadline: float | None = None
-    next_look: float = 0.0
-
-    def patience(self, look_s: float) -> float:
-        """How long nothing needs to be done about it unless something happens."""
-        until = self.deadline if self.deadline is not None else math.inf
-        return max(0.0, min(until - time.monotonic(), look_s))
-
-
-def _request(current: CurrentTrial, trial: Trial) -> Request:
+def _make_request(current: CurrentTrial, trial: Trial) -> Request:
     return Request(
         trial=trial,
         current=current.copy_for_process(),
@@ -258,13 +313,7 @@ def _request(current: CurrentTrial, trial: Trial) -> Request:
     )
 
 
-def _send(pid: int | None, signum: signal.Signals) -> None:
-    if pid is not None:
-        with suppress(ProcessLookupError):  # only where its warm parent, which keeps it until we know, is dead too
-            os.kill(pid, signum)
-
-
-def _how(status: int) -> str:
+def _describe_status(status: int) -> str:
     if status >= 0:
         return f"exited with status {status} before its task returned"
     with suppress(ValueError):
@@ -273,7 +322,7 @@ def _how(status: int) -> str:
     return f"was killed by signal {-status}"
 
 
-def _last_lines(path: Path | None, count: int = 10) -> list[str]:
+def _read_last_lines(path: Path | None, count: int = 10) -> list[str]:
     if path is None:
         return []
     try:

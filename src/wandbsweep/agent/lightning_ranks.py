@@ -21,19 +21,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wandbsweep.environment import set_variables
+
 if TYPE_CHECKING:
     from wandbsweep.current import CurrentTrial
     from wandbsweep.trial import RunJob, Trial
 
 OFFER = "WANDBSWEEP_TRIAL"
-_ENDING_S = 10.0
+_ENDING_S = 10.0  # how long another rank may live after rank 0 is done with the trial
 _SCRIPT = str(Path(__file__).with_name("rank_main.py"))
 
 
 @dataclass(frozen=True)
-class Offer:
+class TrialOffer:
+    """What a further rank of a trial runs."""
+
     task: bytes
-    """A pickled callable that takes a rank and gives what runs a trial there."""
+    """A pickled callable that takes a rank and returns what runs a trial there."""
     trial: Trial
     current: CurrentTrial
     separate: bool
@@ -41,69 +45,76 @@ class Offer:
 
 
 @contextmanager
-def offered(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
-    """Have the processes that the trial's training starts, by running its own command again, run ``trial`` as well."""
+def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
+    """Have the processes that the trial's training starts by running its own command again run ``trial`` as well.
+
+    Args:
+        task: A pickled callable that takes a rank and returns what runs a trial there.
+        trial: The trial, which is the current one here.
+        overrides: Its overrides, shown in the command line of those processes.
+        separate: Whether this process is the trial's own.
+    """
     import __main__
     from wandbsweep.current import current_trial
 
-    offer = Offer(task, trial, current_trial().copy_for_process(), separate)
+    offer = TrialOffer(task, trial, current_trial().copy_for_process(), separate)
     argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
+        # The path apart and first: the offer can only be unpickled with it.
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
         file.flush()
-        fcntl.lockf(file, fcntl.LOCK_EX)  # this process's, so nothing that it forks holds it
-        os.environ[OFFER] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-        sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
-        __main__.__spec__ = None  # else it is `python -m` something that is run again
-        try:
-            yield
-        finally:
-            sys.argv[:] = argv
-            __main__.__spec__ = spec
-            os.environ.pop(OFFER, None)
+        fcntl.lockf(file, fcntl.LOCK_EX)  # this process's, so that nothing it forks holds it
+        with set_variables({OFFER: f"/proc/{os.getpid()}/fd/{file.fileno()}"}):
+            sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
+            __main__.__spec__ = None  # else Lightning runs `python -m` with the name of this module again
+            try:
+                yield
+            finally:
+                sys.argv[:] = argv
+                __main__.__spec__ = spec
 
 
 def main() -> int:
-    """Run the trial that is offered, as the rank that Lightning says; returns the exit status."""
+    """Run the trial that is offered, as the rank that Lightning assigns; return the exit status."""
     place = os.environ.get(OFFER)
     if place is None:
         print("This file is run by the training of a trial, to train it on several devices.", file=sys.stderr)
         return 2
-    file = open(place, "rb")  # noqa: SIM115  for as long as this process lives
+    file = open(place, "rb")  # noqa: SIM115  stays open for as long as this process lives
     sys.path[:] = pickle.load(file)
-    offer: Offer = pickle.load(file)
-    _end_with(file.fileno())
+    offer: TrialOffer = pickle.load(file)
+    _end_with_leader(file.fileno())
     try:
         make: Callable[[int], RunJob] = pickle.loads(offer.task)
-        failed = _run(offer, make(int(os.environ["LOCAL_RANK"])))
+        failed = _run_offer(offer, make(int(os.environ["LOCAL_RANK"])))
     except (Exception, SystemExit):  # the application's own imports, whatever they raise
         traceback.print_exc()
         failed = True
-    # Lightning kills rank 0 where another one fails: a process that is more than the trial is left to fail by itself.
+    # Lightning kills rank 0 if another rank exits with a failure. If rank 0 is more than the trial (the agent), it must
+    # live, and fails by itself.
     return int(failed and offer.separate)
 
 
-def _run(offer: Offer, run_job: RunJob) -> bool:
-    """Whether it failed; where rank 0 is told to stop, so is this one, by ``SweepCallback``."""
-    from wandbsweep.agent.loop import outcome_of
+def _run_offer(offer: TrialOffer, run_job: RunJob) -> bool:
+    """Return whether the trial failed here. ``SweepCallback`` passes a stop on from rank 0."""
+    from wandbsweep.agent.loop import run_catching
     from wandbsweep.agent.signals import SignalWatch
     from wandbsweep.current import running
 
-    trial = offer.trial
     watch = SignalWatch(patient=True)
-    watch.watch_for_good()
-    with running(offer.current), watch.telling(offer.current):
+    watch.watch_until_exit()
+    with running(offer.current), watch.notifying(offer.current):
         try:
-            return bool(outcome_of(run_job, trial).error)
+            return bool(run_catching(run_job, offer.trial).error)
         except KeyboardInterrupt:
             return False
 
 
-def _end_with(descriptor: int) -> None:
-    """End this process soon after rank 0 is done with the trial, or dead."""
+def _end_with_leader(descriptor: int) -> None:
+    """End this process, from a thread, soon after rank 0 is done with the trial, or dead."""
 
     def wait() -> None:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH)  # blocks while rank 0 holds its lock
         time.sleep(_ENDING_S)
         os._exit(1)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
 
-from wandbsweep.agent.signals import GRACE_S, Deadline, Signalled, SignalWatch, leave
+from wandbsweep.agent.signals import GRACE_S, GraceDeadline, Signalled, SignalWatch, end_by_signal
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
 from wandbsweep.trial import CONTINUE, Decision, JobResult, Outcome, RunJob, Trial
 
-_LOOK_S = 0.2
+POLL_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -33,79 +33,63 @@ def run_agent(
     separate: bool = False,
     grace_s: float = GRACE_S,
     worth_starting: Callable[[Sequence[float]], bool] = lambda durations: True,
-    look_s: float = _LOOK_S,
+    poll_s: float = POLL_S,
 ) -> Iterator[JobResult]:
-    """Run trials one after another, ``count`` of them or until the controller has no more, yielding each result.
+    """Run trials one after another until the controller has no more, yielding the result of each.
 
-    A trial whose task raises is failed, one whose process died is crashed, and the agent goes on. On Ctrl-C, TERM and
-    submitit's signal the running trial goes back to the queue, once it has saved what it can or ``grace_s`` is over;
-    then the process ends as it would have without us (Ctrl-C: KeyboardInterrupt), whatever the task made of it.
+    A trial whose task raises has failed, one whose process died has crashed; the agent continues with the next. On
+    Ctrl-C, TERM and submitit's signal the running trial is given back to the queue, once it has saved what it can or
+    the grace is over. Then the process ends as it would have without this loop, whatever the task did.
 
-    ``separate``: ``run_job`` runs its trials in processes of their own, watches ``watch``, and keeps to the grace
-    itself. ``worth_starting`` is asked before each trial, with the seconds that each one here took. ``look_s``: how
-    often the controller is asked whether it is ready, while it is not.
+    Args:
+        controller: Decides which trial comes next, and hears what becomes of it.
+        run_job: Runs a trial.
+        name: The agent's name, for the controller.
+        sweep_id: The sweep's id, for the training.
+        metric: The name of the metric that the sweep optimises, for the training.
+        goal: Whether the sweep minimizes or maximizes it.
+        count: How many trials to run at most.
+        watch: The signals to obey; ``run_job`` may watch the same.
+        separate: Whether ``run_job`` runs trials in processes of their own, watches ``watch`` and enforces the grace.
+        grace_s: How long a trial may take to save and end after a signal.
+        worth_starting: Returns whether another trial is worth starting, given the seconds that each earlier one took.
+        poll_s: How often to ask the controller whether it is ready, while it is not.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
     """
     watch = watch or SignalWatch()
     durations: list[float] = []
     with watch.watching():
         try:
             while (count is None or len(durations) < count) and worth_starting(durations):
-                _await_turn(controller, name, watch, look_s)
+                _await_turn(controller, name, watch, poll_s)
+                # From here until the trial runs, and again until it is closed, a Ctrl-C waits: an interrupted write
+                # to the storage could leave a trial that was claimed and that no agent runs.
                 watch.hold()
                 trial = controller.ask(name)
                 if trial is None:
                     break
                 began = time.monotonic()
-                current = _current(controller, trial, sweep_id, metric, goal)
-                # What a separate trial raises here is not its task's, but the controller's.
-                run = run_job if separate else partial(outcome_of, run_job)
-                overdue = nullcontext() if separate else Deadline(watch, grace_s, _given_up(controller, trial, watch))
-                result = _attempt(controller, run, trial, current, watch, overdue)
+                current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
+                current.send = partial(controller.report, trial)
+                current.poll = partial(_check, controller, trial)
+                current.is_owner = partial(controller.owns, trial)
+                # What a separate trial raises here is the controller's error, and not its task's.
+                run = run_job if separate else partial(run_catching, run_job)
+                abandon = partial(_abandon, controller, trial, watch)
+                deadline = nullcontext() if separate else GraceDeadline(watch, grace_s, abandon)
+                result = _run_and_close(controller, run, trial, current, watch, deadline)
                 durations.append(time.monotonic() - began)
-                watch.let_go()
+                watch.release_hold()
                 yield result
-            watch.let_go()
+            watch.release_hold()
         except Signalled as signalled:
-            leave(watch, signalled.signum)
+            end_by_signal(watch, signalled.signum)
 
 
-def _await_turn(controller: Controller, name: str, watch: SignalWatch, look_s: float) -> None:
-    """Wait until ``ask`` will answer at once: only here is an agent that waits free to be interrupted."""
-    until = time.monotonic() + controller.wait_s(name)
-    while True:
-        watch.check()
-        if time.monotonic() >= until and controller.ready(name):
-            return
-        time.sleep(look_s)
-
-
-def _attempt(
-    controller: Controller,
-    run_job: RunJob,
-    trial: Trial,
-    current: CurrentTrial,
-    watch: SignalWatch,
-    overdue: AbstractContextManager[None],
-) -> JobResult:
-    """Run ``trial``, and close it or give it back, whatever happens."""
-    try:
-        watch.let_go()
-        with overdue, running(current), watch.telling(current):
-            result = run_job(trial)
-            watch.hold()
-        if current.interrupt_requested or result.preempted or result.error or result.crashed:
-            watch.check()  # what it ended by was the signal; else it was done anyway, and counts
-        _close(controller, trial, result, current.decision)
-    except BaseException as error:
-        watch.hold()
-        name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
-        controller.release(trial, f"the agent was interrupted ({name})")
-        raise
-    return result
-
-
-def outcome_of(run_job: RunJob, trial: Trial) -> JobResult:
-    """Run ``trial``; what its task raises is a failure of it, but for KeyboardInterrupt."""
+def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
+    """Run ``trial``, and return what its task raises as its failure, but for KeyboardInterrupt."""
     try:
         return run_job(trial)
     except Preempted:
@@ -116,8 +100,45 @@ def outcome_of(run_job: RunJob, trial: Trial) -> JobResult:
         return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
+def _await_turn(controller: Controller, name: str, watch: SignalWatch, poll_s: float) -> None:
+    """Wait until ``ask`` answers at once. A signal interrupts this wait, but not ``ask`` itself."""
+    until = time.monotonic() + controller.wait_s(name)
+    while True:
+        watch.check()
+        if time.monotonic() >= until and controller.ready(name):
+            return
+        time.sleep(poll_s)
+
+
+def _run_and_close(
+    controller: Controller,
+    run_job: RunJob,
+    trial: Trial,
+    current: CurrentTrial,
+    watch: SignalWatch,
+    deadline: AbstractContextManager[None],
+) -> JobResult:
+    """Run ``trial``, and close it or give it back, whatever happens."""
+    try:
+        watch.release_hold()
+        with deadline, running(current), watch.notifying(current):
+            result = run_job(trial)
+            watch.hold()
+        # If the signal ended the trial, raise it now, so that the trial is given back. If the task was done anyway,
+        # its result counts, and the signal is raised after the trial is closed.
+        if current.interrupt_requested or result.preempted or result.error or result.crashed:
+            watch.check()
+        _close(controller, trial, result, current.decision)
+    except BaseException as error:
+        watch.hold()
+        name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
+        controller.release(trial, f"the agent was interrupted ({name})")
+        raise
+    return result
+
+
 def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> None:
-    if result.lost:
+    if result.lost:  # another agent has it: nothing that this one says about it counts
         return
     if (decision.stop or result.stopped) and not result.error:
         controller.complete(trial, Outcome.stopped(decision.reason or result.stopped))
@@ -132,28 +153,18 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
         controller.complete(trial, Outcome.finished(result.returned))
 
 
-def _current(controller: Controller, trial: Trial, sweep_id: str, metric: str | None, goal: str) -> CurrentTrial:
-    current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
-    current.send = partial(controller.report, trial)
-    current.poll = partial(_poll, controller, trial)
-    current.is_owner = partial(controller.owns, trial)
-    return current
-
-
-def _poll(controller: Controller, trial: Trial) -> Decision:
+def _check(controller: Controller, trial: Trial) -> Decision:
     try:
         return controller.check(trial)
-    except Exception as error:  # whatever a storage raises that is away for a while: nobody waits for this answer
+    except Exception as error:  # whatever a storage raises that is away for a while; the next poll may succeed
         log.warning("Cannot see what was decided about trial %d: %s", trial.number, error)
         return CONTINUE
 
 
-def _given_up(controller: Controller, trial: Trial, watch: SignalWatch) -> Callable[[Any], None]:
-    def give_up(signum: Any) -> None:
-        try:
-            controller.release(trial, f"the agent was interrupted ({signum.name}), which the task did not heed")
-            leave(watch, signum)
-        finally:  # submitit's handler means to end the main thread
-            os._exit(128 + signum)
-
-    return give_up
+def _abandon(controller: Controller, trial: Trial, watch: SignalWatch, signum: signal.Signals) -> None:
+    """Give ``trial`` back, and end the process while the task still runs in its main thread."""
+    try:
+        controller.release(trial, f"the agent was interrupted ({signum.name}), which the task did not heed")
+        end_by_signal(watch, signum)
+    finally:  # submitit's handler only ends the thread that it is called in, and this is not the main one
+        os._exit(128 + signum)

@@ -1,6 +1,6 @@
 """The script that Lightning's subprocess launcher runs for each further process of a trial.
 
-A file of its own, because what ``lightning_ranks`` pickles must have that module's name and not ``__main__``.
+It only calls ``lightning_ranks``: what is pickled there must carry that module's name, and a script is ``__main__``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,21 @@
-"""The signals that ask an agent or a trial to end: Ctrl-C, TERM, and the one by which submitit preempts (USR2).
+"""The signals that ask an agent or a trial to end: Ctrl-C, TERM, and the one by which the launcher preempts (USR2).
 
-SLURM sends each to every process of a step at once. Ours note them; the training saves what it needs to go on, the
-trial goes back to the queue, and only then happens what would have happened without us.
+Who gets which signal:
+
+* A terminal's Ctrl-C reaches the agent alone: its fork server, and with it the trials, are in another process group.
+  SLURM, and ``kill`` by hand, may reach every process of a step at once, or the agent alone.
+* The agent notes the signal (``SignalWatch``). A trial in the agent's own process sees it through ``current_trial()``.
+  A trial in its own process gets the signal from the agent, and notes it in the same way.
+* The fork server ignores them all. It dies with its agent.
+
+No handler ends anything. The training saves what it needs, the agent gives the trial back to the queue, and only then
+``end_by_signal`` does what would have happened without us: submitit requeues the job, or the signal kills the process.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -25,7 +34,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM, *PREEMPTION_SIGNALS)
 
 
 class Signalled(BaseException):
-    """A signal asks this agent to end; raised where nothing is left half done. (Ctrl-C is KeyboardInterrupt.)"""
+    """A signal asks this agent to end; raised only where nothing is left half done. Ctrl-C is KeyboardInterrupt."""
 
     def __init__(self, signum: signal.Signals) -> None:
         super().__init__(signum.name)
@@ -33,111 +42,123 @@ class Signalled(BaseException):
 
 
 class SignalWatch:
-    """Notes the first signal that asks to end, tells the running trial, and wakes who waits for ``wake``.
+    """Notes the first signal that asks to end, passes it on to the running trial, and makes ``wake_fd`` readable.
 
-    A later one changes nothing: what the first began is to be finished. A second Ctrl-C alone does not wait.
+    A later signal changes nothing: what the first one began must be finished. Only a second Ctrl-C does not wait.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
-        """``patient``: a second Ctrl-C waits too (in a trial's process, which its agent ends when it must)."""
-        self.seen: signal.Signals | None = None
-        self.wake = -1
-        """A descriptor to wait for: readable when a signal has come, or ``rouse`` was called."""
-        self._rouse = -1
+        """Watch nothing yet.
+
+        Args:
+            patient: Whether a second Ctrl-C waits too: in a trial's process, which its agent ends if it must.
+        """
+        self.received: signal.Signals | None = None
+        """The first signal that came."""
+        self.wake_fd = -1
+        """A descriptor that is readable after a signal."""
+        self._wake_writer = -1
         self._patient = patient
-        self._ctrl_c = 0
+        self._ctrl_c_count = 0
         self._held = False
         self._current: CurrentTrial | None = None
         self._outer: dict[int, Any] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Have the signals for a ``with`` block, in the main thread; what is ignored outside stays so."""
-        self.wake, self._rouse = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        main = threading.current_thread() is threading.main_thread()
+        """Watch the signals for a ``with`` block. In other threads than the main one it watches none.
+
+        A signal that is ignored outside the block (``nohup``) stays ignored.
+        """
+        self.wake_fd, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        is_main = threading.current_thread() is threading.main_thread()
         outer_fd = -1
-        if main:
+        if is_main:
             handlers = {signum: signal.getsignal(signum) for signum in WATCHED}
             self._outer = {s: h for s, h in handlers.items() if h is not None and h != signal.SIG_IGN}
-            # Wakes even while the main thread is in foreign code, where Python's handlers have to wait.
-            outer_fd = signal.set_wakeup_fd(self._rouse, warn_on_full_buffer=False)
+            # Python runs handlers between bytecodes only. While the main thread is in foreign code (a CUDA kernel, a
+            # collective call), the interpreter still writes the signal's number here, and ``GraceDeadline`` reads it.
+            outer_fd = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
             self.install()
         try:
             yield
         finally:
-            if main:
+            if is_main:
                 signal.set_wakeup_fd(outer_fd)
                 for signum, handler in self._outer.items():
                     signal.signal(signum, handler)
-            wake, rouse, self.wake, self._rouse = self.wake, self._rouse, -1, -1
-            os.close(rouse)
-            os.close(wake)
+            reader, writer, self.wake_fd, self._wake_writer = self.wake_fd, self._wake_writer, -1, -1
+            os.close(writer)
+            os.close(reader)
 
-    def watch_for_good(self) -> None:
-        """Have the signals, which are ignored now, until the process ends: in that of a trial."""
+    def watch_until_exit(self) -> None:
+        """Watch the signals until the process ends: in a trial's process, whose fork server ignores them."""
         self._outer = dict.fromkeys(WATCHED, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
         self.install()
 
     def install(self) -> None:
+        """Install the handlers; again, if others have replaced them (Lightning does)."""
         if threading.current_thread() is threading.main_thread():
             for signum in self._outer:
-                signal.signal(signum, self._note)
+                signal.signal(signum, self._handle)
 
-    def outer(self, signum: signal.Signals) -> Any:
-        """The handler that was there before."""
+    def outer_handler(self, signum: signal.Signals) -> Any:
+        """The handler that was installed before this watch's."""
         return self._outer.get(signum)
 
     @contextmanager
-    def telling(self, current: CurrentTrial) -> Iterator[None]:
-        """Tell ``current`` of signals for a ``with`` block."""
+    def notifying(self, current: CurrentTrial) -> Iterator[None]:
+        """Interrupt ``current`` on signals for a ``with`` block."""
         outer, self._current = current.reinstall_handlers, current
         current.reinstall_handlers = self.install
         try:
-            if self.seen:
-                current.interrupt(_reason(self.seen))
+            if self.received:
+                current.interrupt(_format_reason(self.received))
             yield
         finally:
             self._current = None
             current.reinstall_handlers = outer
 
     def hold(self) -> None:
-        """A first Ctrl-C waits from now on for ``let_go``."""
+        """Let a first Ctrl-C wait from now on for ``release_hold``."""
         self._held = True
 
-    def let_go(self) -> None:
+    def release_hold(self) -> None:
         self._held = False
         self.check()
 
     def check(self) -> None:
-        """Raise if a signal has asked to end."""
-        if self.seen == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.seen:
-            raise Signalled(self.seen)
+        """Raise if a signal has asked to end.
 
-    def rouse(self) -> None:
-        """Make ``wake`` readable; from any thread."""
-        with suppress(OSError):  # full, so readable already; or nobody watches any more
-            os.write(self._rouse, b"\0")
+        Raises:
+            KeyboardInterrupt: It was Ctrl-C.
+            Signalled: It was another signal.
+        """
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received:
+            raise Signalled(self.received)
 
     def drain(self) -> None:
-        with suppress(BlockingIOError):
-            while os.read(self.wake, 512):
-                pass
+        """Read ``wake_fd`` empty."""
+        while _read_available(self.wake_fd):
+            pass
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         signum = signal.Signals(number)
-        self.seen = self.seen or signum
+        self.received = self.received or signum
         if self._current is not None:
-            self._current.interrupt(_reason(self.seen))
-        self.rouse()
+            self._current.interrupt(_format_reason(self.received))
+        with suppress(OSError):  # full, so readable already; or closed
+            os.write(self._wake_writer, b"\0")  # in case that other code (asyncio) has taken Python's wakeup descriptor
         if signum == signal.SIGINT:
-            self._ctrl_c += 1
+            self._ctrl_c_count += 1
             if self._raises_now():
                 self._outer[signum](number, frame)
 
     def _raises_now(self) -> bool:
-        if self._ctrl_c > 1:
+        """Whether a Ctrl-C that has just come raises KeyboardInterrupt at once, as it does without us."""
+        if self._ctrl_c_count > 1:
             return not self._patient
         if self._held or (self._current is not None and self._current.listening):
             return False
@@ -146,17 +167,17 @@ class SignalWatch:
         return callable(self._outer.get(signal.SIGINT))
 
 
-def leave(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
-    """End as this process would have on ``signum`` without us: submitit requeues, others die of it.
+def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
+    """End as this process would have ended on ``signum`` without us: submitit requeues, others die of the signal.
 
-    Raises what the handler there before raises. After TERM it must not return into submitit, which would write a
-    result while SLURM runs the job again.
+    Raises what the handler that was there before raises. It must not return into submitit after TERM, which would
+    write a result while SLURM runs the job again.
     """
-    handler = watch.outer(signum)
+    handler = watch.outer_handler(signum)
     if callable(handler):
         handler(signum, None)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or a pipe that nobody reads
+        with suppress(Exception):  # closed, or a pipe without a reader
             stream.flush()
     if handler == signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signum, signal.SIG_DFL)
@@ -164,11 +185,15 @@ def leave(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
     os._exit(128 + signum)
 
 
-class Deadline:
-    """Ends a trial that does not heed a signal and runs in this very process, from a thread beside it."""
+class GraceDeadline:
+    """Ends a trial that runs in this very process and ignores a signal: from a thread, after the grace.
 
-    def __init__(self, watch: SignalWatch, grace_s: float, give_up: Callable[[signal.Signals], None]) -> None:
-        self._watch, self._grace_s, self._give_up = watch, grace_s, give_up
+    It reads ``wake_fd`` itself, since the main thread may never run Python's handler again: it may hang in a collective
+    call. Ctrl-C has no deadline, for the user can press it again.
+    """
+
+    def __init__(self, watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]) -> None:
+        self._watch, self._grace_s, self._abandon = watch, grace_s, abandon
         self._over = threading.Event()
         self._reader, self._writer = os.pipe()
 
@@ -184,23 +209,21 @@ class Deadline:
         os.close(self._writer)
 
     def _wait(self) -> None:
-        import select
-
         while not self._over.is_set():
-            ready, _, _ = select.select([self._watch.wake, self._reader], [], [])
-            if self._watch.wake not in ready:
+            ready, _, _ = select.select([self._watch.wake_fd, self._reader], [], [])
+            if self._watch.wake_fd not in ready:
                 continue
-            numbers = _bytes_of(self._watch.wake)
-            asked = [s for s in (signal.SIGTERM, *PREEMPTION_SIGNALS) if s in numbers or self._watch.seen == s]
-            if asked and not self._over.wait(self._grace_s):
-                self._give_up(asked[0])
+            numbers = _read_available(self._watch.wake_fd)
+            received = [s for s in (signal.SIGTERM, *PREEMPTION_SIGNALS) if s in numbers or self._watch.received == s]
+            if received and not self._over.wait(self._grace_s):
+                self._abandon(received[0])
 
 
-def _bytes_of(descriptor: int) -> bytes:
+def _read_available(descriptor: int) -> bytes:
     with suppress(BlockingIOError):
         return os.read(descriptor, 512)
     return b""
 
 
-def _reason(signum: signal.Signals) -> str:
+def _format_reason(signum: signal.Signals) -> str:
     return f"interrupted ({signum.name})"

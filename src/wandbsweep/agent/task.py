@@ -1,35 +1,38 @@
-"""What a launcher is given to run: an agent, in the shape of a Hydra task function."""
+"""What launchers run: an agent, in the shape of a Hydra task function."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.agent.lightning_ranks import offered
-from wandbsweep.agent.ranks import POLL_S, RANKS, Follower, Leader, Rejoining, leading, torch_environment
+from wandbsweep.agent.job_factory import JobFactory, pack_application, unseal_payloads
+from wandbsweep.agent.ranks.channel import POLL_S as RANK_POLL_S
+from wandbsweep.agent.ranks.channel import RANKS
+from wandbsweep.agent.ranks.follower import Follower
+from wandbsweep.agent.ranks.leader import Leader, open_channel
+from wandbsweep.agent.ranks.rank import ResettingJob, torch_environment
 from wandbsweep.agent.signals import GRACE_S, SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
 from wandbsweep.environment import set_variables
-from wandbsweep.errors import SweepError
 from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.wandb_runs import page as wandb_page
 
 if TYPE_CHECKING:
-    from wandbsweep.bridge.trial_job import TrialJob
-    from wandbsweep.trial import JobResult, RunJob, Trial
+    from collections.abc import Iterator
 
-_DATABASE_S = 300.0  # as long as an agent at work would wait
+    from wandbsweep.controllers.base import Controller
+    from wandbsweep.trial import JobResult, RunJob
+
+_DATABASE_S = 300.0  # as long as an agent that has trials waits for a database that is away
 
 
 @dataclass(frozen=True)
 class AgentTask:
-    """Joins the sweep in ``directory`` and runs its trials; launchers pickle it to wherever their jobs run."""
+    """Joins the sweep in ``directory`` and runs its trials; launchers pickle it to where their jobs run."""
 
     directory: Path
     task_function: Callable[[Any], Any]
@@ -41,236 +44,130 @@ class AgentTask:
     keep: bool = False
     """Whether to return Hydra's JobReturns whole."""
     isolation: Isolation = "none"
-    """``process``: each trial in a process forked from a warm parent; ``none``: in the agent itself."""
+    """``process``: each trial in a process forked from a fork server; ``none``: in the agent itself."""
     grace_s: float = GRACE_S
     """How long a trial may take to save and end when the agent is asked to end."""
     devices: Sequence[str] = ()
     """What the agents' CUDA_VISIBLE_DEVICES are, in turn; none: as the launcher leaves it."""
     detached: bool = False
-    """Whether nobody waits for the agents: the last one does what is to be done when the sweep is over."""
+    """Whether no process waits for the agents: then the last one does what follows the end of the sweep."""
     packed: bytes | None = None
     """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
 
     def __getstate__(self) -> dict[str, Any]:
         if self.isolation == "none":
             return self.__dict__
-        return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._packed()}
+        return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._pack()}
 
     def __call__(self, config: Any) -> list[tuple[int, Any]]:
-        """Run until the sweep is over; returns (number, Hydra's JobReturn) of each trial that ran here."""
-        from wandbsweep.agent.loop import run_agent
-        from wandbsweep.bridge.trial_job import agent_number
+        """Run until the sweep is over; return (number, Hydra's JobReturn) of each trial that ran here."""
+        rank = read_rank()
+        with ExitStack() as stack:
+            if self.devices:
+                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[_read_number() % len(self.devices)]}))
+            if rank.number:
+                self._follow(rank, stack)
+                return []  # rank 0 returns the results
+            return self._lead(rank, stack)
+
+    def _lead(self, rank: Rank, stack: ExitStack) -> list[tuple[int, Any]]:
+        """Run the controller's trials: as an agent of one process, or as rank 0 of several."""
         from wandbsweep.controllers.open import open_controller
         from wandbsweep.sweep.directory import read_spec
 
-        rank = read_rank()
-        if rank.number:
-            return self._follow(rank)
         limit = TimeLimit.of_job()
-        plan = LaunchRecord.load(self.directory)
-        spec = read_spec(self.directory)
-        watch = SignalWatch()
-        with ExitStack() as stack:
-            self._show_devices(stack)
-            group: dict[str, Any] = {}
-            if rank.size > 1:
-                lead = stack.enter_context(leading(ranks_directory(self.directory), rank))
-                stack.enter_context(set_variables(torch_environment(rank, lead.session)))
-                group["look_s"] = POLL_S
-            # First: the warm parent's imports take seconds, which the storage's can share.
-            run_job = self._runner(plan, watch, stack, rank)
-            controller = open_controller(plan, self.directory, spec, wait_s=_DATABASE_S)
-            stack.callback(controller.close)
-            results = run_agent(
-                Leader(controller, lead) if rank.size > 1 else controller,
-                run_job,
-                name=str(agent_number()),
-                sweep_id=plan.sweep_id,
-                metric=spec.metric.name if spec.metric else None,
-                goal=spec.goal,
-                count=self.count,
-                watch=watch,
-                separate=self.isolation == "process",
-                grace_s=self.grace_s,
-                worth_starting=limit.worth_starting,
-                **group,
-            )
-            payloads = _payloads(list(results))
-            if self.detached and plan.wandb and controller.completion() is not None:
-                states = [trial.state for trial in controller.trials()]
-                wandb_page.publish_summary_once(self.directory, plan, states)
-            return payloads
+        record, spec, watch = LaunchRecord.load(self.directory), read_spec(self.directory), SignalWatch()
+        options: dict[str, Any] = {"count": self.count, "worth_starting": limit.worth_starting}
+        if rank.size > 1:
+            channel = stack.enter_context(open_channel(self._ranks_directory(), rank))
+            stack.enter_context(set_variables(torch_environment(rank, channel.session)))
+            options["poll_s"] = RANK_POLL_S
+        # The fork server first: its imports take seconds, and the storage's can be done meanwhile.
+        run_job = self._make_runner(record, watch, stack, rank)
+        controller = open_controller(record, self.directory, spec, wait_s=_DATABASE_S)
+        stack.callback(controller.close)
+        own = Leader(controller, channel) if rank.size > 1 else controller
+        payloads = unseal_payloads(list(self._run(own, run_job, record, watch, **options)))
+        if self.detached and record.wandb and controller.completion() is not None:
+            states = [trial.state for trial in controller.trials()]
+            wandb_page.publish_summary_once(self.directory, record, states)
+        return payloads
 
-    def _follow(self, rank: Rank) -> list[tuple[int, Any]]:
-        """Run what rank 0 of this agent runs, which alone returns what came of it."""
+    def _follow(self, rank: Rank, stack: ExitStack) -> None:
+        """Run the trials that rank 0 of this agent runs."""
+        from wandbsweep.bridge.trial_job import log_as_rank
+
+        record, watch = LaunchRecord.load(self.directory), SignalWatch()
+        log_as_rank(rank.number)
+        follower = Follower(self._ranks_directory(), rank.number)
+        stack.callback(follower.close)
+        stack.enter_context(follower.outlive_leader())
+        stack.enter_context(set_variables(torch_environment(rank, follower.session)))
+        run_job = self._make_runner(record, watch, stack, rank)
+        if self.isolation == "none":
+            follower.end_with_leader()
+        for _ in self._run(follower, run_job, record, watch, poll_s=RANK_POLL_S):
+            pass
+
+    def _run(
+        self, controller: Controller, run_job: RunJob, record: LaunchRecord, watch: SignalWatch, **options: Any
+    ) -> Iterator[JobResult]:
         from wandbsweep.agent.loop import run_agent
-        from wandbsweep.bridge.trial_job import agent_number, log_as_rank
         from wandbsweep.sweep.directory import read_spec
 
-        plan = LaunchRecord.load(self.directory)
         spec = read_spec(self.directory)
-        watch = SignalWatch()
-        log_as_rank(rank.number)
-        with ExitStack() as stack:
-            self._show_devices(stack)
-            follower = Follower(ranks_directory(self.directory), rank.number)
-            stack.callback(follower.close)
-            stack.enter_context(follower.leaving_last())
-            stack.enter_context(set_variables(torch_environment(rank, follower.session)))
-            run_job = self._runner(plan, watch, stack, rank)
-            if self.isolation == "none":
-                follower.end_with_leader()
-            results = run_agent(
-                follower,
-                run_job,
-                name=str(agent_number()),
-                sweep_id=plan.sweep_id,
-                metric=spec.metric.name if spec.metric else None,
-                goal=spec.goal,
-                watch=watch,
-                separate=self.isolation == "process",
-                grace_s=self.grace_s,
-                look_s=POLL_S,
-            )
-            for _ in results:
-                pass
-        return []
-
-    def _show_devices(self, stack: ExitStack) -> None:
-        from wandbsweep.bridge.trial_job import agent_number
-
-        if self.devices:
-            stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[agent_number() % len(self.devices)]}))
-
-    def _runner(self, plan: LaunchRecord, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
-        from wandbsweep.bridge.trial_job import hydra_state, trial_log
-
-        warmed = _Warmed(self, plan, hydra_state(), rank)
-        if self.isolation == "none":
-            return Rejoining(warmed.job(self.task_function, self.callbacks))
-        import cloudpickle  # type: ignore[import-untyped]  # it has no types
-
-        from wandbsweep.agent.fork_server import WarmParent
-
-        task = cloudpickle.dumps(replace(warmed, agent=replace(self, packed=self._packed())))
-        warm = WarmParent(
-            task,
+        return run_agent(
+            controller,
+            run_job,
+            name=str(_read_number()),
+            sweep_id=record.sweep_id,
+            metric=spec.metric.name if spec.metric else None,
+            goal=spec.goal,
             watch=watch,
+            separate=self.isolation == "process",
             grace_s=self.grace_s,
-            log_of=lambda trial: trial_log(plan, self.directory, trial, rank.number),
-        )
-        stack.callback(warm.close)
-        return warm
-
-    def _job(self, plan: LaunchRecord, task_function: Callable[[Any], Any], callbacks: Any, **options: Any) -> TrialJob:
-        from wandbsweep.bridge.trial_job import TrialJob
-
-        return TrialJob(
-            plan,
-            self.directory,
-            task_function=task_function,
-            master=self.master,
-            callbacks=callbacks,
-            keep=self.keep,
             **options,
         )
 
-    def _packed(self) -> bytes:
+    def _make_runner(self, record: LaunchRecord, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
+        from wandbsweep.bridge.trial_job import hydra_state, trial_log
+
+        separate = self.isolation == "process"
+        factory = JobFactory(
+            record,
+            self.directory,
+            self.master,
+            keep=self.keep,
+            separate=separate,
+            hydra_state=hydra_state(),
+            rank=rank,
+            packed=self._pack() if separate else None,
+        )
+        if not separate:
+            return ResettingJob(factory.make(self.task_function, self.callbacks))
         import cloudpickle
 
-        if self.packed is not None:
-            return self.packed
-        packed: bytes = cloudpickle.dumps((self.task_function, self.callbacks))
-        return packed
+        from wandbsweep.agent.fork_server import ForkServer
+
+        server = ForkServer(
+            cloudpickle.dumps(factory),
+            watch=watch,
+            grace_s=self.grace_s,
+            find_log=lambda trial: trial_log(record, self.directory, trial, rank.number),
+        )
+        stack.callback(server.close)
+        return server
+
+    def _pack(self) -> bytes:
+        return self.packed if self.packed is not None else pack_application(self.task_function, self.callbacks)
+
+    def _ranks_directory(self) -> Path:
+        from wandbsweep.sweep.directory import AGENTS
+
+        return self.directory / AGENTS / str(_read_number()) / RANKS
 
 
-def ranks_directory(sweep: Path) -> Path:
-    """Where the ranks of the agent that runs in this process find each other."""
+def _read_number() -> int:
     from wandbsweep.bridge.trial_job import agent_number
-    from wandbsweep.sweep.directory import AGENTS
 
-    return sweep / AGENTS / str(agent_number()) / RANKS
-
-
-@dataclass(frozen=True)
-class _Warmed:
-    """What a warm parent loads: calling it does the task's imports, and gives what runs a trial."""
-
-    agent: AgentTask
-    plan: LaunchRecord
-    hydra_state: Any
-    rank: Rank = field(default_factory=Rank)
-
-    def __call__(self) -> RunJob:
-        from wandbsweep.bridge.trial_job import preload
-
-        task_function, callbacks = self._loaded()
-        preload(task_function)
-        return _Sealing(self.job(task_function, callbacks))
-
-    def job(self, task_function: Callable[[Any], Any], callbacks: Any) -> TrialJob:
-        """Runs trials in a process that has loaded the task; their training may start further ones."""
-        if self.rank.size > 1:
-            return self.agent._job(self.plan, task_function, callbacks, rank=self.rank.number)
-        agent = replace(self.agent, task_function=task_function, callbacks=callbacks)
-        return self.agent._job(self.plan, task_function, callbacks, around=_Offering(replace(self, agent=agent)))
-
-    def as_rank(self, rank: int) -> TrialJob:
-        """Runs trials in a further process, as ``rank``."""
-        task_function, callbacks = self._loaded()
-        return self.agent._job(self.plan, task_function, callbacks, rank=rank)
-
-    def _loaded(self) -> tuple[Callable[[Any], Any], Any]:
-        from wandbsweep.bridge.trial_job import restore_hydra
-
-        restore_hydra(self.hydra_state)
-        assert self.agent.packed is not None
-        loaded: tuple[Callable[[Any], Any], Any] = pickle.loads(self.agent.packed)
-        return loaded
-
-
-class _Offering:
-    """Lets the training of a trial start further processes, which run the same trial."""
-
-    def __init__(self, warmed: _Warmed) -> None:
-        self._warmed = warmed
-        self._separate = warmed.agent.isolation == "process"
-        if self._separate:
-            _ = self.task  # once in the warm parent, and not in each trial's process
-
-    def __call__(self, trial: Trial, overrides: Sequence[str]) -> AbstractContextManager[None]:
-        return offered(self.task, trial, overrides, separate=self._separate)
-
-    @cached_property
-    def task(self) -> bytes:
-        try:
-            import cloudpickle
-
-            agent = replace(self._warmed.agent, isolation="process", packed=self._warmed.agent._packed())
-            task: bytes = cloudpickle.dumps(replace(self._warmed, agent=agent).as_rank)
-        except Exception as error:  # whatever the application's objects raise; it matters only where there is a rank 1
-            task = pickle.dumps(partial(_unknown, f"{type(error).__name__}: {error}"))
-        return task
-
-
-def _unknown(reason: str, rank: int) -> RunJob:
-    raise SweepError(f"Rank {rank} cannot be told what to run, since the task cannot be pickled: {reason}")
-
-
-@dataclass(frozen=True)
-class _Sealing:
-    """Pickles what a trial's job returned in the trial's process: the agent need not load what it is made of."""
-
-    run_job: TrialJob
-
-    def rehearse(self, trial: Trial) -> None:
-        self.run_job.compose(trial)
-
-    def __call__(self, trial: Trial) -> JobResult:
-        result = self.run_job(trial)
-        return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
-
-
-def _payloads(results: Sequence[JobResult]) -> list[tuple[int, Any]]:
-    payloads = [result.payload for result in results if result.payload is not None]
-    return [pickle.loads(payload) if isinstance(payload, bytes) else payload for payload in payloads]
+    return agent_number()

@@ -13,40 +13,42 @@ from wandbsweep.launchers import read_deadline
 USEFUL = 0.5
 """The part of a usual trial that must fit in: with less, starting and saving cost more than is gained."""
 _RESERVE_S = 30.0
-_RESERVE = 0.1
+_RESERVE = 0.1  # of a short job
 
 log = logging.getLogger(__name__)
 
 
-def worth_starting(left_s: float, durations: Sequence[float]) -> bool:
-    """Whether a trial is worth starting with ``left_s`` seconds to go.
+def is_worth_starting(left_s: float, durations: Sequence[float]) -> bool:
+    """Return whether a trial is worth starting with ``left_s`` seconds left.
 
     It is if half of the median of ``durations``, those of this agent's earlier trials, fits in: a trial that is cut
-    off goes on elsewhere from its checkpoint, so it need not finish, but it must get somewhere. A first trial, of which
-    nothing is known, has as good as the whole job before it.
+    off continues elsewhere from its checkpoint, so it need not finish, but it must get somewhere. Before a first trial
+    nothing is known, and nearly the whole job is left.
     """
     return left_s > (USEFUL * statistics.median(durations) if durations else 0.0)
 
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Of this job; ``end`` is Unix time, None: it has none that we know."""
+    """When this agent's job ends."""
 
     end: float | None = None
+    """Unix time; None: no end is known."""
     reserve_s: float = 0.0
-    """What saving and requeueing take at the job's end."""
+    """How long saving and requeueing take at the job's end."""
 
     def worth_starting(self, durations: Sequence[float]) -> bool:
+        """Return whether another trial is worth starting, given how long this agent's earlier ones took."""
         if self.end is None:
             return True
         left_s = self.end - self.reserve_s - time.time()
-        worth = worth_starting(left_s, durations)
+        worth = is_worth_starting(left_s, durations)
         if not worth:
             log.info("This job ends in %.0f s: too soon to start another trial.", left_s + self.reserve_s)
         return worth
 
     @classmethod
     def of_job(cls) -> TimeLimit:
-        """Return the limit that the launcher's scheduler sets."""
+        """Return the limit that the scheduler of this process's job sets."""
         end = read_deadline()
         return cls() if end is None else cls(end, reserve_s=min(_RESERVE_S, _RESERVE * max(0.0, end - time.time())))

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from wandbsweep.bridge.overrides import CommandLine
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.settings import Settings
-from wandbsweep.spec.conditions import active
+from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.methods import find_method
@@ -182,7 +182,7 @@ def middle(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) -> dict[str
     """Some point of the space with the values ``chosen``, to try whether it composes."""
     point = {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
     repeated = {spec.repeats.parameter: spec.repeats.values[0]} if spec.repeats else {}
-    return {**active(spec.parameters, {**point, **(chosen or {})}), **repeated}
+    return {**select_active(spec.parameters, {**point, **(chosen or {})}), **repeated}
 
 
 def refuse_endless(spec: SweepSpec, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""``python -m wandbsweep.cli.main``."""
+"""``python -m wandbsweep.cli``."""
 
 import sys
 

@@ -15,24 +15,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData, has_goal
-from wandbsweep.results.sweep_results import open_sweep
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
 
-def make_leaderboard(results: SweepData) -> tuple[list[str], list[list[Any]]]:
+def make_leaderboard(data: SweepData) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and rows of the leaderboard: one trial a row, the best first.
 
     Parameters keep their own names; each of several metrics has a column; lists and mappings are JSON text.
     """
-    spec = results.spec
+    spec = data.spec
     metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
     names = [*spec.parameters, *([spec.repeats.parameter] if spec.repeats else [])]
     columns = ["trial", "state", *(f"metric {name}" if name in names else name for name in metrics)]
     columns += ["steps", "seconds", "attempts", *names]
     rows = []
-    for trial in results.ranked:
+    for trial in data.ranked:
         values = [trial.metrics.get(name) for name in metrics] if spec.metrics else [trial.value]
         facts = [trial.number, trial.state, *values, len(trial.reports), trial.duration_s, trial.attempts]
         rows.append([*facts, *(_format_cell(trial.params.get(name)) for name in names)])
@@ -47,9 +47,9 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
     from wandbsweep.controllers.hosted.create import create_hosted_sweep
     from wandbsweep.wandb_runs.auth import read_login
 
-    results = open_sweep(directory)
-    page = _read_page(results)
-    spec = load_sweep({"name": results.sweep_id, **results.spec.dump(), "controller": {"type": "local"}})
+    data = SweepReader(directory).read()
+    page = _read_page(data)
+    spec = load_sweep({"name": data.sweep_id, **data.spec.dump(), "controller": {"type": "local"}})
     login = read_login(entity=page.get("entity"), project=page.get("project"))
     return asdict(create_hosted_sweep(spec, login))
 
@@ -59,19 +59,19 @@ def conclude(directory: Path, mode: str) -> dict[str, Any]:
     from wandbsweep.results.report import write
     from wandbsweep.wandb_runs.summary_run import write_summary_run
 
-    results = open_sweep(directory)
+    data = SweepReader(directory).read()
     with tempfile.TemporaryDirectory() as place:
-        report = write(results, Path(place, "report.html"))
+        report = write(data, Path(place, "report.html"))
         written = write_summary_run(
-            results.sweep_id,
-            page=_read_page(results),
+            data.sweep_id,
+            page=_read_page(data),
             mode=mode,
             directory=directory,
-            config=results.spec.dump(),
-            leaderboard=make_leaderboard(results),
-            summary=_summarize(results),
-            files=[results.directory / "sweep.yaml", report],
-            metadata={"trials": len(results.trials)},
+            config=data.spec.dump(),
+            leaderboard=make_leaderboard(data),
+            summary=_summarize(data),
+            files=[data.directory / "sweep.yaml", report],
+            metadata={"trials": len(data.trials)},
         )
     end(directory, mode)
     return written
@@ -92,13 +92,13 @@ def end(directory: Path, mode: str) -> dict[str, Any]:
     return {}
 
 
-def _read_page(results: SweepData) -> Mapping[str, Any]:
-    return (results.launch_record.wandb if results.launch_record else None) or {}
+def _read_page(data: SweepData) -> Mapping[str, Any]:
+    return (data.launch_record.wandb if data.launch_record else None) or {}
 
 
-def _summarize(results: SweepData) -> dict[str, Any]:
-    best = results.best if has_goal(results.spec) else None
-    counts = {f"trials/{state}": count for state, count in results.counts.items()}
+def _summarize(data: SweepData) -> dict[str, Any]:
+    best = data.best if has_goal(data.spec) else None
+    counts = {f"trials/{state}": count for state, count in data.counts.items()}
     if best is None:
         return counts
     params = {f"best/{name}": _format_cell(value) for name, value in best.params.items()}

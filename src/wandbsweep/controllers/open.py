@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wandbsweep.controllers.base import Limits
 from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.search.make import PlainGrid
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import (
@@ -124,7 +124,7 @@ def open_controller(
         storage=record.controller.storage,
         seed=record.controller.seed,
         limits=limits,
-        axes=record.controller.plain_grid,
+        plain_grid=record.controller.plain_grid,
         wait_s=wait_s,
     )
 
@@ -137,7 +137,7 @@ def open_embedded(
     storage: str | None = None,
     seed: int | None = None,
     limits: Limits | None = None,
-    axes: Mapping[str, Sequence[Any]] | None = None,
+    plain_grid: PlainGrid | None = None,
     wait_s: float | None = None,
 ) -> EmbeddedController:
     """Open an embedded controller on a directory's journal, on a database, or in memory.
@@ -150,7 +150,7 @@ def open_embedded(
         storage: Optuna storage URL of the database.
         seed: Seed of the search.
         limits: When trials and the sweep are aborted. None: the defaults.
-        axes: Values of a plain comma-list grid, in the order of the command line.
+        plain_grid: Values of a plain comma-list grid, in the order of the command line.
         wait_s: Seconds to wait for a database that does not answer. None waits a few.
 
     Returns:
@@ -164,7 +164,7 @@ def open_embedded(
         open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
         study_name=study_name if storage is not None and study_name is not None else STUDY,
         seed=seed,
-        axes=axes,
+        plain_grid=plain_grid,
         directory=directory,
         limits=limits,
     )

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from wandbsweep.spec.sweep_spec import EarlyTerminate
+from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.stopping.base import TrialView
 from wandbsweep.storage.base import Storage
 from wandbsweep.storage.optuna_private import read_trial_id

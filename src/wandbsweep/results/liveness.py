@@ -39,10 +39,10 @@ def find_liveness(data: SweepData) -> Liveness | None:
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
-    from wandbsweep.controllers.embedded.control_requests import ORDER
+    from wandbsweep.controllers.embedded.control_requests import COMMAND
 
     record, stored = data.launch_record, data.stored
-    command = stored.attributes.get(ORDER, "running")
+    command = stored.attributes.get(COMMAND, "running")
     max_failures = record.controller.max_failures if record else None
     over = find_completion(
         stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap

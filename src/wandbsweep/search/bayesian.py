@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.search.random_draws import draw_parameters
-from wandbsweep.spec.conditions import active, is_conditional
+from wandbsweep.spec.conditions import is_conditional, select_active
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
@@ -55,16 +55,16 @@ def _suggest_active(
     Such a suggestion is added to the trials and the model is asked again, a few times; after that, configurations are
     drawn at random. If the space holds nothing new, the last suggestion is returned although it was tried before.
     """
-    tried = {grid_key(active(spec.parameters, trial.params)) for trial in trials}
+    tried = {grid_key(select_active(spec.parameters, trial.params)) for trial in trials}
     seen = list(trials)
     for _ in range(_MODEL_TRIES):
         suggested = suggest(spec, seen, rng=rng)
-        found = active(spec.parameters, suggested)
+        found = select_active(spec.parameters, suggested)
         if grid_key(found) not in tried:
             return found
         seen.append(TrialRecord(number=-1, state="running", params=suggested))
     for _ in range(_RANDOM_TRIES):
-        drawn = active(spec.parameters, draw_parameters(spec.parameters, rng))
+        drawn = select_active(spec.parameters, draw_parameters(spec.parameters, rng))
         if grid_key(drawn) not in tried:
             return drawn
     return found

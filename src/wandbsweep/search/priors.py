@@ -11,7 +11,7 @@ from typing import Any
 
 from wandbsweep.search.base import Search
 from wandbsweep.search.random_draws import RandomSearch
-from wandbsweep.spec.conditions import active
+from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -38,7 +38,7 @@ class PriorSearch:
         if number >= len(self.configurations):
             return self.inner.draw(number)
         drawn = RandomSearch(self.spec, self.seed).draw_all(number)
-        return active(self.spec.parameters, {**drawn, **self.configurations[number]})
+        return select_active(self.spec.parameters, {**drawn, **self.configurations[number]})
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         return self.inner.propose(number, [*self.known, *trials], without_model)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.spec.conditions import active
+from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
@@ -24,7 +24,7 @@ class RandomSearch:
     size: None = None
 
     def draw(self, number: int) -> dict[str, Any]:
-        return active(self.spec.parameters, self.draw_all(number))
+        return select_active(self.spec.parameters, self.draw_all(number))
 
     def draw_all(self, number: int) -> dict[str, Any]:
         """Return the draw of every parameter, including those whose conditions are not met."""

@@ -1,7 +1,7 @@
-"""Conditional parameters: what was chosen for one decides whether another exists.
+"""Conditional parameters: the value of one parameter decides whether another exists.
 
-An extension of W&B's format, asked for since 2020 (wandb#3865, hydra#2433): ``when`` beside a parameter's bounds names
-other parameters and the values under which it exists. ::
+An extension of W&B's format, requested since 2020 (wandb#3865, hydra#2433): ``when``, next to a parameter's bounds,
+names other parameters and the values with which it exists. ::
 
     optimizer: {values: [adamw, sgd]}
     optimizer.momentum: {min: 0.0, max: 0.99, when: {optimizer: sgd}}
@@ -10,22 +10,44 @@ other parameters and the values under which it exists. ::
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.spec.distributions import Parameter, grid_key
-
-GRID_LIMIT = 1_000_000
-"""A conditional grid with more points than this is refused: its points are listed."""
+from wandbsweep.spec.distributions import GRID_LIMIT, Parameter, grid_key
+from wandbsweep.spec.findings import Findings, check_mapping
 
 
-def active(parameters: Mapping[str, Parameter], params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` without the parameters whose conditions it does not meet, or whose conditions' own are not there."""
+def read_when(findings: Findings, path: str, raw: Any, parameter: Parameter | None) -> Parameter | None:
+    """Return ``parameter`` with its condition: ``{other: value}``, or a list of values.
+
+    Args:
+        findings: Collects the violations.
+        path: The parameter's path.
+        raw: The condition.
+        parameter: The parameter without it; None: it could not be read.
+    """
+    if not check_mapping(findings, f"{path}.when", raw, "{optimizer: sgd}") or parameter is None:
+        return parameter
+    if not raw:
+        findings.refuse(f"{path}.when", "is empty, but must name another parameter and its values")
+    for name, values in raw.items():
+        if values == []:
+            findings.refuse(f"{path}.when.{name}", "is an empty list, so the condition could never be met")
+    when = tuple((str(name), tuple(v if isinstance(v, list) else [v])) for name, v in raw.items())
+    return dataclasses.replace(parameter, when=when)
+
+
+def select_active(parameters: Mapping[str, Parameter], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``params`` without the parameters whose conditions are not met.
+
+    A condition on a parameter that is itself not active is not met.
+    """
     kept: dict[str, Any] = {}
-    for name in _parents_first(parameters):
-        if name in params and _holds(parameters[name], kept):
+    for name in _sort_parents_first(parameters):
+        if name in params and _is_met(parameters[name], kept):
             kept[name] = params[name]
     return {name: kept[name] for name in params if name in kept}
 
@@ -35,68 +57,74 @@ def is_conditional(parameters: Mapping[str, Parameter]) -> bool:
 
 
 def grid_points(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
-    """The points of a grid with conditions, each once, in the order of the grid without."""
+    """Return the points of a grid with conditional parameters, each once.
+
+    They have the order in which the grid without conditions has them.
+
+    Raises:
+        SweepConfigError: There are more than ``GRID_LIMIT``: all points are listed in memory.
+    """
     axes = {name: parameter.grid() for name, parameter in parameters.items()}
-    points: list[dict[str, int]] = [{}]  # what is there, by its place on its axis
-    for name in _parents_first(parameters):
-        holds = [
-            _holds(parameters[name], {parent: axes[parent][index] for parent, index in point.items()})
+    points: list[dict[str, int]] = [{}]  # the active parameters of each point, as positions on their axes
+    for name in _sort_parents_first(parameters):
+        met = [
+            _is_met(parameters[name], {parent: axes[parent][index] for parent, index in point.items()})
             for point in points
         ]
-        if len(points) + sum(holds) * (len(axes[name]) - 1) > GRID_LIMIT:
+        if len(points) + sum(met) * (len(axes[name]) - 1) > GRID_LIMIT:
             raise SweepConfigError([f"parameters: a grid with conditions may have {GRID_LIMIT:,} points at most"])
         points = [
-            {**point, name: index} if held else point
-            for point, held in zip(points, holds, strict=True)
-            for index in (range(len(axes[name])) if held else [0])
+            {**point, name: index} if is_active else point
+            for point, is_active in zip(points, met, strict=True)
+            for index in (range(len(axes[name])) if is_active else [0])
         ]
-    # In a grid without conditions, what is not there would be at its first value when the point first comes up.
+    # The grid without conditions first reaches such a point with every inactive parameter at its first value.
     points.sort(key=lambda point: [point.get(name, 0) for name in axes])
     return [{name: copy.deepcopy(axes[name][point[name]]) for name in axes if name in point} for point in points]
 
 
-def faults(parameters: Mapping[str, Parameter], unreadable: Collection[str] = ()) -> list[str]:
-    """What is wrong with the conditions, each with its key path; of those on ``unreadable`` ones nothing is known."""
+def find_condition_violations(parameters: Mapping[str, Parameter], unreadable: Collection[str] = ()) -> list[str]:
+    """Return what is wrong with the conditions; those on ``unreadable`` parameters are not checked."""
     found = []
     for name, parameter in parameters.items():
         for parent, values in parameter.when:
             if parent not in unreadable:
-                found.extend(_faults(name, parent, values, parameters))
+                found.extend(_check_condition(name, parent, values, parameters))
     if not found:
         try:
-            _parents_first(parameters)
+            _sort_parents_first(parameters)
         except CycleError as error:
             cycle = " → ".join(error.args[1])
-            found.append(f"parameters: the conditions go in a circle ({cycle}), so none of them could ever be met")
+            found.append(f"parameters: the conditions form a cycle ({cycle}), so none of them could ever be met")
     return found
 
 
-def _faults(name: str, parent: str, values: tuple[Any, ...], parameters: Mapping[str, Parameter]) -> list[str]:
+def _check_condition(name: str, parent: str, values: tuple[Any, ...], parameters: Mapping[str, Parameter]) -> list[str]:
     path = f"parameters.{name}.when.{parent}"
     if parent not in parameters:
         others = ", ".join(other for other in parameters if other != name)
         return [f"{path}: is no parameter of this sweep; the others are {others}"]
-    law = parameters[parent]
-    if law.distribution == "int_uniform":
-        known, shown = range(law.ppf(0.0), law.ppf(1.0) + 1), f"the integers from {law.min} to {law.max}"
-        unknown = [value for value in values if isinstance(value, bool | str) or value not in known]
-    elif (listed := [law.value] if law.distribution == "constant" else law.values) is not None:
+    known = parameters[parent]
+    if known.distribution == "int_uniform":
+        integers, shown = range(known.ppf(0.0), known.ppf(1.0) + 1), f"the integers from {known.min} to {known.max}"
+        unknown = [value for value in values if isinstance(value, bool | str) or value not in integers]
+    elif (listed := [known.value] if known.distribution == "constant" else known.values) is not None:
         keys, shown = {grid_key(value) for value in listed}, ", ".join(map(str, listed))
         unknown = [value for value in values if grid_key(value) not in keys]
     else:
         return [
-            f"{path}: {parent} has no listed values ({law.distribution}), so no condition can rest on one; those "
-            "with value, values or int_uniform have"
+            f"{path}: {parent} has no listed values ({known.distribution}), so no condition can depend on it; "
+            "parameters with value, values or int_uniform have"
         ]
     return [f"{path}: {value!r} is no value of {parent}; its values are {shown}" for value in unknown]
 
 
-def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
+def _sort_parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
     graph = {name: [parent for parent, _ in parameter.when] for name, parameter in parameters.items()}
     return list(TopologicalSorter(graph).static_order())
 
 
-def _holds(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
+def _is_met(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
     return all(
         parent in chosen and grid_key(chosen[parent]) in {grid_key(value) for value in values}
         for parent, values in parameter.when

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from itertools import accumulate
 from typing import Any
 
 from wandbsweep.errors import SweepConfigError
+
+HYDRA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/-]*")
+"""What a parameter may be called: a dotted key, or a config group with ``/`` or ``@``."""
 
 GRID_LIMIT = 1_000_000
 """A parameter with more grid points than this is refused: they would fill the memory first."""
@@ -28,7 +32,7 @@ class Parameter:
     name: str
     """Flat: the dotted Hydra key that it overrides."""
     distribution: str
-    """W&B's name, a key of ``LAWS``."""
+    """W&B's name, a key of ``DISTRIBUTIONS``."""
     value: Any = None
     values: tuple[Any, ...] | None = None
     probabilities: tuple[float, ...] | None = None
@@ -50,7 +54,7 @@ class Parameter:
         u = float(u)
         if not 0.0 <= u <= 1.0:
             raise ValueError(f"The value of `u` is {u}, but must be in [0, 1]")
-        return LAWS[self.distribution].ppf(self, u)
+        return DISTRIBUTIONS[self.distribution].ppf(self, u)
 
     def cdf(self, value: Any) -> float:
         """The probability of a value up to and including ``value``: its coordinate in [0, 1], ppf's inverse.
@@ -58,11 +62,11 @@ class Parameter:
         Listed values count in the order of their list; one that is not listed raises ValueError. A constant
         is at 0.
         """
-        return LAWS[self.distribution].cdf(self, value)
+        return DISTRIBUTIONS[self.distribution].cdf(self, value)
 
     def grid(self) -> list[Any]:
         """The values that a grid search tries, in order, each once; SweepConfigError where there are none."""
-        points = LAWS[self.distribution].grid
+        points = DISTRIBUTIONS[self.distribution].grid
         if points is None or self.grid_fault:
             raise SweepConfigError([f"parameters.{self.name}: {self.grid_fault}"])
         return list({grid_key(value): copy.deepcopy(value) for value in points(self)}.values())
@@ -70,8 +74,8 @@ class Parameter:
     @property
     def grid_fault(self) -> str:
         """Why there is no grid; empty where there is one."""
-        if LAWS[self.distribution].grid is None:
-            have = ", ".join(name for name, law in LAWS.items() if law.grid)
+        if DISTRIBUTIONS[self.distribution].grid is None:
+            have = ", ".join(name for name, known in DISTRIBUTIONS.items() if known.grid)
             return f"{self.distribution} has no grid; the distributions that have one are {have}"
         if self.min is not None and self.max is not None and self.max - self.min > GRID_LIMIT * (self.q or 1):
             return f"{self.min} to {self.max} is a grid of more than {GRID_LIMIT:,} points"
@@ -80,12 +84,12 @@ class Parameter:
     @property
     def continuous(self) -> bool:
         """Whether the values fill an interval: neither listed, nor integers, nor quantised."""
-        return LAWS[self.distribution].continuous
+        return DISTRIBUTIONS[self.distribution].continuous
 
     @property
     def config(self) -> dict[str, Any]:
         """The W&B mapping that this parameter stands for, its distribution and defaults spelled out."""
-        spelled = {key: getattr(self, key) for key in LAWS[self.distribution].keys}
+        spelled = {key: getattr(self, key) for key in DISTRIBUTIONS[self.distribution].keys}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in spelled.items()}
         condition = {"when": {parent: list(values) for parent, values in self.when}} if self.when else {}
         return {"distribution": self.distribution, **copy.deepcopy(plain), **copy.deepcopy(condition)}
@@ -93,21 +97,21 @@ class Parameter:
 
 def grid_key(value: Any) -> Hashable:
     """What makes two values one grid point: 1 and 1.0 have one key; 1, True and "1" have three."""
-    return _frozen(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return _freeze(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-def _frozen(value: Any) -> Hashable:
+def _freeze(value: Any) -> Hashable:
     if isinstance(value, Mapping):
-        return "mapping", frozenset((_frozen(key), _frozen(item)) for key, item in value.items())
+        return "mapping", frozenset((_freeze(key), _freeze(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "list", tuple(map(_frozen, value))
+        return "list", tuple(map(_freeze, value))
     return type(value).__name__, repr(value)
 
 
 # -- Values that are listed ------------------------------------------------------------------------
 
 
-def _constant(p: Parameter, u: float) -> Any:
+def _constant_ppf(p: Parameter, u: float) -> Any:
     return copy.deepcopy(p.value)
 
 
@@ -119,46 +123,46 @@ def _constant_grid(p: Parameter) -> list[Any]:
     return [p.value]
 
 
-def _listed(p: Parameter) -> tuple[Any, ...]:
+def _listed_values(p: Parameter) -> tuple[Any, ...]:
     assert p.values
     return p.values
 
 
-def _position(p: Parameter, value: Any) -> int:
-    keys = [grid_key(listed) for listed in _listed(p)]
+def _find_position(p: Parameter, value: Any) -> int:
+    keys = [grid_key(listed) for listed in _listed_values(p)]
     key = grid_key(value)
     if key not in keys:
-        raise ValueError(f"{value!r} is no value of {p.name}; its values are {list(_listed(p))}")
+        raise ValueError(f"{value!r} is no value of {p.name}; its values are {list(_listed_values(p))}")
     return keys.index(key)
 
 
-def _categorical(p: Parameter, u: float) -> Any:
-    values = _listed(p)
-    return copy.deepcopy(values[_equal_mass(u, len(values))])
+def _categorical_ppf(p: Parameter, u: float) -> Any:
+    values = _listed_values(p)
+    return copy.deepcopy(values[_find_slice(u, len(values))])
 
 
 def _categorical_cdf(p: Parameter, value: Any) -> float:
-    return (_position(p, value) + 1) / len(_listed(p))
+    return (_find_position(p, value) + 1) / len(_listed_values(p))
 
 
-def _weighted(p: Parameter, u: float) -> Any:
+def _weighted_ppf(p: Parameter, u: float) -> Any:
     assert p.probabilities
     last = max(i for i, probability in enumerate(p.probabilities) if probability > 0)
     index = bisect_right(list(accumulate(p.probabilities)), u)
-    return copy.deepcopy(_listed(p)[min(index, last)])
+    return copy.deepcopy(_listed_values(p)[min(index, last)])
 
 
 def _weighted_cdf(p: Parameter, value: Any) -> float:
     # ppf takes the first index with u < sum, so the sum itself would already be the next value.
     assert p.probabilities
-    total = list(accumulate(p.probabilities))[_position(p, value)]
+    total = list(accumulate(p.probabilities))[_find_position(p, value)]
     return max(0.0, math.nextafter(min(total, 1.0), 0.0))
 
 
 # -- Integers --------------------------------------------------------------------------------------
 
 
-def _equal_mass(u: float, count: int) -> int:
+def _find_slice(u: float, count: int) -> int:
     """Which of ``count`` equal slices of [0, 1] holds ``u``: its upper end included, and 0 in the first."""
     if count > 2**53:
         numerator, denominator = u.as_integer_ratio()
@@ -176,9 +180,9 @@ def _integer_bounds(p: Parameter) -> tuple[int, int]:
     return p.min, p.max
 
 
-def _int_uniform(p: Parameter, u: float) -> int:
+def _int_uniform_ppf(p: Parameter, u: float) -> int:
     low, high = _integer_bounds(p)
-    return low + _equal_mass(u, high - low + 1)
+    return low + _find_slice(u, high - low + 1)
 
 
 def _int_uniform_cdf(p: Parameter, value: Any) -> float:
@@ -196,13 +200,13 @@ def _int_uniform_grid(p: Parameter) -> range:
 # -- Continuous values -----------------------------------------------------------------------------
 
 
-def _linear(low: float, high: float, u: float) -> float:
+def _interpolate(low: float, high: float, u: float) -> float:
     span = high - low
     value = low + u * span if math.isfinite(span) else low * (1 - u) + high * u
     return min(max(value, low), high)
 
 
-def _linear_cdf(low: float, high: float, value: float) -> float:
+def _interpolate_inverse(low: float, high: float, value: float) -> float:
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
@@ -228,37 +232,37 @@ def _log_bounds(p: Parameter) -> tuple[float, float]:
     return math.log(low), math.log(high)
 
 
-def _uniform(p: Parameter, u: float) -> float:
-    return _linear(*_bounds(p), u)
+def _uniform_ppf(p: Parameter, u: float) -> float:
+    return _interpolate(*_bounds(p), u)
 
 
 def _uniform_cdf(p: Parameter, value: float) -> float:
-    return _linear_cdf(*_bounds(p), value)
+    return _interpolate_inverse(*_bounds(p), value)
 
 
-def _log_uniform(p: Parameter, u: float) -> float:
-    return _exp(_linear(*_bounds(p), u))
+def _log_uniform_ppf(p: Parameter, u: float) -> float:
+    return _exp(_interpolate(*_bounds(p), u))
 
 
 def _log_uniform_cdf(p: Parameter, value: float) -> float:
-    return _linear_cdf(*_bounds(p), _log(value))
+    return _interpolate_inverse(*_bounds(p), _log(value))
 
 
-def _log_uniform_values(p: Parameter, u: float) -> float:
+def _log_uniform_values_ppf(p: Parameter, u: float) -> float:
     low, high = _bounds(p)
-    return min(max(_exp(_linear(*_log_bounds(p), u)), low), high)
+    return min(max(_exp(_interpolate(*_log_bounds(p), u)), low), high)
 
 
 def _log_uniform_values_cdf(p: Parameter, value: float) -> float:
-    return _linear_cdf(*_log_bounds(p), _log(value))
+    return _interpolate_inverse(*_log_bounds(p), _log(value))
 
 
-def _inv_log_uniform(p: Parameter, u: float) -> float:
-    return _exp(-_linear(*_bounds(p), 1 - u))
+def _inv_log_uniform_ppf(p: Parameter, u: float) -> float:
+    return _exp(-_interpolate(*_bounds(p), 1 - u))
 
 
 def _inv_log_uniform_cdf(p: Parameter, value: float) -> float:
-    return 1 - _linear_cdf(*_bounds(p), -_log(value))
+    return 1 - _interpolate_inverse(*_bounds(p), -_log(value))
 
 
 def _moments(p: Parameter) -> tuple[float, float]:
@@ -267,7 +271,7 @@ def _moments(p: Parameter) -> tuple[float, float]:
     return float(p.mu), float(p.sigma)
 
 
-def _normal(p: Parameter, u: float) -> float:
+def _normal_ppf(p: Parameter, u: float) -> float:
     from scipy.special import ndtri
 
     mu, sigma = _moments(p)
@@ -279,8 +283,8 @@ def _normal_cdf(p: Parameter, value: float) -> float:
     return math.erfc((mu - value) / sigma / math.sqrt(2)) / 2
 
 
-def _log_normal(p: Parameter, u: float) -> float:
-    return _exp(_normal(p, u))
+def _log_normal_ppf(p: Parameter, u: float) -> float:
+    return _exp(_normal_ppf(p, u))
 
 
 def _log_normal_cdf(p: Parameter, value: float) -> float:
@@ -293,7 +297,7 @@ def _shape(p: Parameter) -> tuple[float, float]:
     return float(p.a), float(p.b)
 
 
-def _beta(p: Parameter, u: float) -> float:
+def _beta_ppf(p: Parameter, u: float) -> float:
     from scipy.special import betaincinv
 
     return float(betaincinv(*_shape(p), u))
@@ -308,16 +312,16 @@ def _beta_cdf(p: Parameter, value: float) -> float:
 # -- Quantised values ------------------------------------------------------------------------------
 
 
-def _quantised(ppf: Ppf) -> Ppf:
+def _quantise(ppf: Ppf) -> Ppf:
     """Round half to even, to multiples of q. Bounds do not clip: a value may lie past them by up to q / 2."""
 
-    def quantised(p: Parameter, u: float) -> int | float:
+    def quantised_ppf(p: Parameter, u: float) -> int | float:
         assert p.q is not None
         value: float = ppf(p, u)
         steps = value / p.q
         return round(steps) * p.q if math.isfinite(steps) else value
 
-    return quantised
+    return quantised_ppf
 
 
 def _q_uniform_grid(p: Parameter) -> Iterable[int | float]:
@@ -338,7 +342,7 @@ Grid = Callable[[Parameter], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class Distribution:
     """What W&B calls a distribution: its keys in a sweep configuration, and its functions."""
 
     ppf: Ppf
@@ -353,33 +357,33 @@ class Law:
         return *self.required, *self.defaults
 
 
-def _interval(ppf: Ppf, cdf: Cdf) -> Law:
-    return Law(ppf, cdf, ("min", "max"), continuous=True)
+def _make_interval(ppf: Ppf, cdf: Cdf) -> Distribution:
+    return Distribution(ppf, cdf, ("min", "max"), continuous=True)
 
 
-def _q_interval(ppf: Ppf, cdf: Cdf, grid: Grid | None = None) -> Law:
-    return Law(_quantised(ppf), cdf, ("min", "max"), {"q": 1.0}, grid)
+def _make_quantised_interval(ppf: Ppf, cdf: Cdf, grid: Grid | None = None) -> Distribution:
+    return Distribution(_quantise(ppf), cdf, ("min", "max"), {"q": 1.0}, grid)
 
 
-LAWS: Mapping[str, Law] = {
-    "constant": Law(_constant, _constant_cdf, ("value",), grid=_constant_grid),
-    "categorical": Law(_categorical, _categorical_cdf, ("values",), grid=_listed),
-    "categorical_w_probabilities": Law(_weighted, _weighted_cdf, ("values", "probabilities")),
-    "int_uniform": Law(_int_uniform, _int_uniform_cdf, ("min", "max"), grid=_int_uniform_grid),
-    "uniform": _interval(_uniform, _uniform_cdf),
-    "log_uniform": _interval(_log_uniform, _log_uniform_cdf),
-    "log_uniform_values": _interval(_log_uniform_values, _log_uniform_values_cdf),
-    "inv_log_uniform": _interval(_inv_log_uniform, _inv_log_uniform_cdf),
-    # Despite its name W&B gives it the law of log_uniform_values: inverted twice.
-    "inv_log_uniform_values": _interval(_log_uniform_values, _log_uniform_values_cdf),
-    "normal": Law(_normal, _normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
-    "log_normal": Law(_log_normal, _log_normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
-    "beta": Law(_beta, _beta_cdf, (), {"a": 1, "b": 1}, continuous=True),
-    "q_uniform": _q_interval(_uniform, _uniform_cdf, _q_uniform_grid),
-    "q_log_uniform": _q_interval(_log_uniform, _log_uniform_cdf),
-    "q_log_uniform_values": _q_interval(_log_uniform_values, _log_uniform_values_cdf),
-    "q_normal": Law(_quantised(_normal), _normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
-    "q_log_normal": Law(_quantised(_log_normal), _log_normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
-    "q_beta": Law(_quantised(_beta), _beta_cdf, (), {"a": 1, "b": 1, "q": 1.0}),
+DISTRIBUTIONS: Mapping[str, Distribution] = {
+    "constant": Distribution(_constant_ppf, _constant_cdf, ("value",), grid=_constant_grid),
+    "categorical": Distribution(_categorical_ppf, _categorical_cdf, ("values",), grid=_listed_values),
+    "categorical_w_probabilities": Distribution(_weighted_ppf, _weighted_cdf, ("values", "probabilities")),
+    "int_uniform": Distribution(_int_uniform_ppf, _int_uniform_cdf, ("min", "max"), grid=_int_uniform_grid),
+    "uniform": _make_interval(_uniform_ppf, _uniform_cdf),
+    "log_uniform": _make_interval(_log_uniform_ppf, _log_uniform_cdf),
+    "log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
+    "inv_log_uniform": _make_interval(_inv_log_uniform_ppf, _inv_log_uniform_cdf),
+    # Despite its name W&B gives it the distribution of log_uniform_values: inverted twice.
+    "inv_log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
+    "normal": Distribution(_normal_ppf, _normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
+    "log_normal": Distribution(_log_normal_ppf, _log_normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
+    "beta": Distribution(_beta_ppf, _beta_cdf, (), {"a": 1, "b": 1}, continuous=True),
+    "q_uniform": _make_quantised_interval(_uniform_ppf, _uniform_cdf, _q_uniform_grid),
+    "q_log_uniform": _make_quantised_interval(_log_uniform_ppf, _log_uniform_cdf),
+    "q_log_uniform_values": _make_quantised_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
+    "q_normal": Distribution(_quantise(_normal_ppf), _normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
+    "q_log_normal": Distribution(_quantise(_log_normal_ppf), _log_normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
+    "q_beta": Distribution(_quantise(_beta_ppf), _beta_cdf, (), {"a": 1, "b": 1, "q": 1.0}),
 }
 """By W&B's name of the distribution."""

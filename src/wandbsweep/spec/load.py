@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.errors import SweepConfigError
+from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.sweep_file import read_file
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import Reader
+from wandbsweep.spec.validate import read_sweep
 
 
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
@@ -21,15 +22,16 @@ def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     in a mapping, which does not tell what was quoted, this form in ``value`` and in ``values`` that all are
     numbers then.
     """
+    findings = Findings()
     if isinstance(source, Mapping):
-        reader, raw, where = Reader(), source, None
+        where = None
+        spec = read_sweep(source, findings)
     else:
         where = os.fspath(source)
-        raw, notes = read_file(where)
-        reader = Reader(quotes_seen=True, notes=notes)
-    spec = reader.sweep(raw)
-    if spec is None or reader.violations:
-        raise SweepConfigError(reader.violations, source=where)
-    for note in reader.notes:
+        raw, findings.notes = read_file(where)
+        spec = read_sweep(raw, findings, quotes_seen=True)
+    if spec is None:
+        raise SweepConfigError(findings.violations, source=where)
+    for note in findings.notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     return spec

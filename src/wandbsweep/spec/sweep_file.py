@@ -1,4 +1,4 @@
-"""A sweep file: YAML read as OmegaConf reads it, and written so that it is read the same."""
+"""Sweep files: YAML is read as OmegaConf reads it, and written so that it reads the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.text import suggest_matches
 
-# What YAML 1.2, OmegaConf and people read as a number, and PyYAML, so `wandb sweep`, as text.
+# YAML 1.2, OmegaConf and people read this as a number; PyYAML, and so `wandb sweep`, as text.
 EXPONENT_FORM = r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+"
 
 
@@ -30,15 +30,15 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
     def construct_exponent_form(self, node: yaml.ScalarNode) -> float:
-        number = exponent_form(node.value)
+        number = parse_exponent_form(node.value)
         line, column = node.start_mark.line + 1, node.start_mark.column
-        self.notes.append(((line, column), text_note(f"line {line}", node.value, number)))
+        self.notes.append(((line, column), describe_text_number(f"line {line}", node.value, number)))
         return number
 
 
@@ -58,17 +58,21 @@ for _class in (_Loader, _Dumper):
 _Loader.add_constructor("!exponent", _Loader.construct_exponent_form)
 
 
-def written(config: Mapping[str, Any]) -> str:
-    """The YAML of a sweep configuration."""
+def dump_yaml(config: Mapping[str, Any]) -> str:
+    """Return the YAML of a sweep configuration."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def read_file(path: str) -> tuple[Any, list[str]]:
-    """What a sweep file holds, and a note on each number that W&B takes for text; SweepConfigError if nothing."""
+    """Return what a sweep file holds, and a note on each number that W&B takes for text.
+
+    Raises:
+        SweepConfigError: The file cannot be read, or is no YAML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise SweepConfigError([f"no such file{_beside(Path(path))}"], source=path) from error
+        raise SweepConfigError([f"no such file{_suggest_files(Path(path))}"], source=path) from error
     except (OSError, UnicodeError, ValueError) as error:
         raise SweepConfigError([f"the file cannot be read: {error}"], source=path) from error
     try:
@@ -83,7 +87,7 @@ def read_file(path: str) -> tuple[Any, list[str]]:
         raise SweepConfigError([f"no valid YAML: {reason}"], source=path) from error
 
 
-def _beside(path: Path) -> str:
+def _suggest_files(path: Path) -> str:
     try:
         names = sorted(p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"})
     except OSError:
@@ -95,12 +99,13 @@ def is_exponent_form(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(EXPONENT_FORM, value) is not None
 
 
-def exponent_form(text: str) -> float:
+def parse_exponent_form(text: str) -> float:
     return float(text.replace("_", ""))
 
 
-def text_note(path: str, text: str, number: int | float) -> str:
-    written = repr(number)
-    if "e" in written and "." not in written:
-        written = written.replace("e", ".0e")
-    return f"{path}: {text} is text to W&B; it is read as a number here: write {written}"
+def describe_text_number(path: str, text: str, number: int | float) -> str:
+    """Return the note on a number that W&B takes for text, with the form that both read as a number."""
+    form = repr(number)
+    if "e" in form and "." not in form:
+        form = form.replace("e", ".0e")
+    return f"{path}: {text} is text to W&B; it is read as a number here: write {form}"

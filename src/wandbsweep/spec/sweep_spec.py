@@ -11,13 +11,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from wandbsweep.spec.distributions import Parameter
+from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.methods import METHODS, MethodInfo
-from wandbsweep.spec.sweep_file import written
+from wandbsweep.spec.sweep_file import dump_yaml
 
 Goal = Literal["minimize", "maximize"]
 
 WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-HYDRA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +32,6 @@ class Metric:
     """What bayes takes for a trial that failed."""
     impute_while_running: Literal[False, "worst", "best", "latest"] = False
     """What bayes takes for a trial that is running."""
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyTerminate:
-    """Hyperband's settings: ``s`` bands downwards from ``max_iter``, else bands upwards from ``min_iter``.
-
-    Every type but hyperband is an extension: ``auto`` (``foresight.py``), which has no settings, and Optuna's pruners
-    (``controllers/pruners.py``).
-    """
-
-    type: Literal["hyperband", "auto", "median", "asha", "wilcoxon"] = "hyperband"
-    min_iter: int | None = None
-    max_iter: int | None = None
-    s: int | None = None
-    eta: int | float = 3
-    strict: bool = True
-    startup: int | None = None
-    """How many trials (median) or steps (wilcoxon) there have to be before anything is stopped."""
-    p: int | float | None = None
-    """The p-value under which wilcoxon stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +123,7 @@ class SweepSpec:
 
     def to_yaml(self) -> str:
         """The sweep file; ``load_sweep`` of it is equal to this spec."""
-        return written(self.config)
+        return dump_yaml(self.config)
 
 
 def _abridged(text: str, *, length: int = 200) -> str:

@@ -14,7 +14,8 @@ from itertools import accumulate, islice, repeat, takewhile
 from operator import mul, truediv
 from typing import TypeVar
 
-from wandbsweep.spec.sweep_spec import EarlyTerminate, Goal
+from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.spec.sweep_spec import Goal
 from wandbsweep.stopping.base import TrialView
 from wandbsweep.stopping.history import as_history, format_apart, is_worse, pick_best
 

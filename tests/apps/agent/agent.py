@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandbsweep import create_sweep, current_trial, load_sweep
-from wandbsweep.agent.fork_server import WarmParent
+from wandbsweep.agent.fork_server import ForkServer
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.trial import JobResult, Trial
@@ -80,7 +80,7 @@ def pretend_to_be_submitit() -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["agent"] = sys.modules["__main__"]  # so that the warm parent finds it
+    sys.modules["agent"] = sys.modules["__main__"]  # so that the fork server finds it
     Make.__module__ = Task.__module__ = "agent"
     said: dict[str, Any] = json.loads(sys.argv[1])
     if said.get("submitit"):
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     run_job: Any = Task(said["act"])
     if said["isolation"] == "process":
         task = pickle.dumps(Make(said["act"]))
-        run_job = WarmParent(task, watch=watch, grace_s=said.get("grace_s", 10))
+        run_job = ForkServer(task, watch=watch, grace_s=said.get("grace_s", 10))
     with closing(create_sweep(load_sweep(CONFIG), said["sweep"], seed=0)) as controller:
         agent = run_agent(
             controller,

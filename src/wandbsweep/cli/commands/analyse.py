@@ -1,13 +1,11 @@
-"""``wandbsweep analyse``: what matters, whether to go on, and what early termination saved, in a terminal."""
+"""``wandbsweep analyse``: importance, convergence and the savings of early termination, in a terminal."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.commands import Command, opened
+from wandbsweep.cli.command import Command, finite_or_none, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.results.analysis.convergence import Convergence
@@ -16,103 +14,120 @@ if TYPE_CHECKING:
     from wandbsweep.results.analysis.savings import Savings
 
 
-def add(command: Command) -> None:
-    parser = command("analyse", run, "Which parameters matter, whether to go on, and what stopping early saved.")
-    parser.add_argument("--metric", metavar="NAME", help="another metric than the sweep's own")
-    parser.add_argument("--method", metavar="METHOD", help="of importance: fanova, ped-anova or optuna-fanova")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metric", metavar="NAME", help="analyse this metric (default: the sweep's own)")
+    parser.add_argument(
+        "--method",
+        metavar="METHOD",
+        help="how to compute importance: fanova, ped-anova or optuna-fanova (default: fanova if scikit-learn is "
+        "installed, else ped-anova)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from wandbsweep.results.analysis.convergence import assess_convergence
+    from wandbsweep.results.analysis.correlation import compute_correlation
+    from wandbsweep.results.analysis.importance import compute_importance
+    from wandbsweep.results.analysis.savings import compute_savings
+    from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
 
-    results = opened(options)
-    important = results.importance(options.metric, method=options.method)
-    correlated = results.correlation(options.metric)
-    verdict = assess_convergence(results, important=important if options.metric is None else None)
-    saved = results.savings()
+    data = read_sweep(options)
+    matrix = build_trial_matrix(data, options.metric)
+    importance = compute_importance(matrix, method=options.method)
+    correlation = compute_correlation(matrix)
+    convergence = assess_convergence(data, important=importance if options.metric is None else None)
+    savings = compute_savings(data)
     if options.json:
-        print(json.dumps(_as_json(important, correlated, verdict, saved), indent=2, ensure_ascii=False))
+        print_json(_format_json(importance, correlation, convergence, savings))
     else:
-        print("\n".join(_lines(important, correlated, verdict, saved)))
+        print("\n".join(_format_lines(importance, correlation, convergence, savings)))
     return 0
 
 
-def _as_json(important: Importance, correlated: Correlation, verdict: Convergence, saved: Savings) -> dict[str, Any]:
+def _format_json(
+    importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
+) -> dict[str, Any]:
     return {
-        "metric": important.metric,
-        "trials": important.trials,
-        "warning": important.warning,
-        "method": important.method,
+        "metric": importance.metric,
+        "trials": importance.trials,
+        "warning": importance.warning,
+        "method": importance.method,
         "importance": {
-            name: {"share": _number(share), "interval": list(map(_number, important.intervals[name]))}
-            for name, share in important.items()
+            name: {"share": finite_or_none(share), "interval": list(map(finite_or_none, importance.intervals[name]))}
+            for name, share in importance.items()
         },
         "correlation": {
             name: {
                 "kind": a.kind,
-                "linear": _number(a.linear),
-                "linear_interval": list(map(_number, a.linear_interval)),
-                "rank": _number(a.rank),
-                "rank_interval": list(map(_number, a.rank_interval)),
+                "linear": finite_or_none(a.linear),
+                "linear_interval": list(map(finite_or_none, a.linear_interval)),
+                "rank": finite_or_none(a.rank),
+                "rank_interval": list(map(finite_or_none, a.rank_interval)),
             }
-            for name, a in correlated.items()
+            for name, a in correlation.items()
         },
-        "converged": verdict.converged,
-        "stalled": verdict.stalled,
-        "concentrated": verdict.concentrated,
-        "trials_since_best": verdict.trials_since_best,
-        "concentration": _number(verdict.concentration),
+        "converged": convergence.converged,
+        "stalled": convergence.stalled,
+        "concentrated": convergence.concentrated,
+        "trials_since_best": convergence.trials_since_best,
+        "concentration": finite_or_none(convergence.concentration),
         "gain": None
-        if verdict.gain is None
+        if convergence.gain is None
         else {
-            "trials": verdict.gain.more,
-            "chance": _number(verdict.gain.chance),
-            "expected": _number(verdict.gain.expected),
+            "trials": convergence.gain.more,
+            "chance": finite_or_none(convergence.gain.chance),
+            "expected": finite_or_none(convergence.gain.expected),
         },
-        "reasons": list(verdict.reasons),
-        "stopped": saved.stopped,
-        "steps_saved": saved.steps_saved,
-        "share_saved": _number(saved.share_saved),
-        "seconds_saved": _number(saved.seconds_saved),
-        "doubtful": saved.doubtful,
+        "reasons": list(convergence.reasons),
+        "stopped": savings.stopped,
+        "steps_saved": savings.steps_saved,
+        "share_saved": finite_or_none(savings.share_saved),
+        "seconds_saved": finite_or_none(savings.seconds_saved),
+        "doubtful": savings.doubtful,
     }
 
 
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _lines(important: Importance, correlated: Correlation, verdict: Convergence, saved: Savings) -> list[str]:
-    lines = [important.warning] if important.warning else []
-    if important:
-        width = max(map(len, important))
-        lines.append(f"{'parameter':<{width}}  importance (90 %)   correlation by rank (95 %) with {important.metric}")
-        for name, share in important.items():
-            low, high = important.intervals[name]
+def _format_lines(
+    importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
+) -> list[str]:
+    lines = [importance.warning] if importance.warning else []
+    if importance:
+        width = max(map(len, importance))
+        lines.append(f"{'parameter':<{width}}  importance (90 %)   correlation by rank (95 %) with {importance.metric}")
+        for name, share in importance.items():
+            low, high = importance.intervals[name]
             shown = f"{share:4.0%} ({low:.0%} to {high:.0%})"
-            lines.append(f"{name:<{width}}  {shown:<18}  {_association(correlated, name)}".rstrip())
-        lines.append(f"importance: {important.method}, of {important.trials} trials")
-    answer = "Time to stop" if verdict.converged else "Go on"
-    lines += ["", f"{answer}:", *(f"  - {reason}" for reason in verdict.reasons)]
-    if saved.stopped and saved.whole is not None:
+            lines.append(f"{name:<{width}}  {shown:<18}  {_format_association(correlation, name)}".rstrip())
+        lines.append(f"importance: {importance.method}, of {importance.trials} trials")
+    answer = "Time to stop" if convergence.converged else "Continue"
+    lines += ["", f"{answer}:", *(f"  - {reason}" for reason in convergence.reasons)]
+    if savings.stopped and savings.whole is not None:
         lines += [
             "",
-            f"Stopping {saved.stopped} trials early saved {saved.steps_saved} steps ({saved.share_saved:.0%}),",
+            f"Stopping {savings.stopped} trials early saved {savings.steps_saved} steps ({savings.share_saved:.0%}),",
         ]
-        lines[-1] += f" about {saved.seconds_saved:.1f} s."
-        if saved.doubtful:
-            shown = ", ".join(f"{n} ({saved.chances[n]:.0%})" for n in saved.doubtful[:5])
+        lines[-1] += f" about {savings.seconds_saved:.1f} s."
+        if savings.doubtful:
+            shown = ", ".join(f"{n} ({savings.chances[n]:.0%})" for n in savings.doubtful[:5])
             lines.append(f"These might have become the best: {shown}.")
-        elif saved.chances:
+        elif savings.chances:
             lines.append("None of them was likely to become the best.")
     return lines
 
 
-def _association(correlated: Correlation, name: str) -> str:
-    if name not in correlated:
+def _format_association(correlation: Correlation, name: str) -> str:
+    if name not in correlation:
         return "-"
-    a = correlated[name]
+    a = correlation[name]
     low, high = a.rank_interval
     if a.kind == "correlation ratio":
         return f" {a.rank:.2f} ({low:.2f} to {high:.2f}), a ratio without sign"
     return f"{a.rank:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+COMMAND = Command(
+    "analyse",
+    "Show which parameters matter, whether to continue, and what early termination saved.",
+    run,
+    add_arguments,
+)

@@ -1,42 +1,43 @@
-"""``wandbsweep evaluate``: the best configuration trained anew with several seeds, and what may be reported of it."""
+"""``wandbsweep evaluate``: train the best configurations again with several seeds, for numbers to publish."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.commands import Command, opened
+from wandbsweep.cli.command import Command, print_json, read_sweep
 
 if TYPE_CHECKING:
-    from wandbsweep.cli.commands.reruns import Evaluated
+    from wandbsweep.cli.evaluation.report import EvaluationReport
+    from wandbsweep.results.analysis.evaluation import Summary
 
 
-def add(command: Command) -> None:
-    parser = command(
-        "evaluate",
-        run,
-        "Train the best configuration again with several seeds: mean, deviation, and confidence of a held-out metric.",
-    )
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="how many runs; default: 5")
-    parser.add_argument("--seed-key", metavar="KEY", help="the configuration's key of the seed; default: seed")
-    parser.add_argument("--metric", metavar="NAME", help="what to report; default: the sweep's, of the test split")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per configuration (default: 5)")
+    parser.add_argument("--seed-key", metavar="KEY", help="the configuration's key of the seed (default: seed)")
     parser.add_argument(
-        "--top", type=int, default=1, metavar="K", help="so many of the best configurations; default: 1"
+        "--metric", metavar="NAME", help="the metric to report (default: the sweep's metric on the test split)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands instead")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="train the best K configurations (default: 1)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands instead of running them")
     parser.add_argument(
-        "--with", dest="extra", action="append", default=[], metavar="OVERRIDE", help="a Hydra override for these runs"
+        "--with",
+        dest="extra",
+        action="append",
+        default=[],
+        metavar="OVERRIDE",
+        help="a Hydra override for these runs; may be repeated",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    from wandbsweep.cli.commands.reruns import plan_evaluation
+    from wandbsweep.cli.evaluation.plan import plan_evaluation
+    from wandbsweep.cli.evaluation.runs import run_evaluation
 
-    planned = plan_evaluation(
-        opened(options),
+    plan = plan_evaluation(
+        read_sweep(options),
         seeds=options.seeds,
         seed_key=options.seed_key,
         metric=options.metric,
@@ -44,26 +45,27 @@ def run(options: argparse.Namespace) -> int:
         extra=options.extra,
     )
     if options.dry_run:
-        for job in planned.jobs:
-            print(job.shown)
+        for runs in plan.candidates:
+            print(runs.command_line)
         return 0
-    found = planned.run()
+    report = run_evaluation(plan)
     if options.json:
-        print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+        print_json(_format_json(report))
     else:
-        print("\n".join(_lines(found)))
-    for warning in found.warnings:
+        print("\n".join(_format_lines(report)))
+    for warning in report.warnings:
         print(warning, file=sys.stderr)
-    return 0 if found.configurations[0].summary is not None else 1
+    return 0 if report.candidates[0].summary is not None else 1
 
 
-def _as_json(found: Evaluated) -> dict[str, Any]:
+def _format_json(report: EvaluationReport) -> dict[str, Any]:
+    best = report.candidates[0]
     return {
-        "metric": found.metric,
-        "goal": found.goal,
-        "seed_key": found.seed_key,
-        "directory": str(found.directory),
-        "optimistic": {"metric": found.sweep_metric, "value": found.configurations[0].sweep_value},
+        "metric": report.metric,
+        "goal": report.goal,
+        "seed_key": report.seed_key,
+        "directory": str(report.directory),
+        "optimistic": {"metric": report.sweep_metric, "value": best.sweep_value},
         "configurations": [
             {
                 "number": c.number,
@@ -74,11 +76,11 @@ def _as_json(found: Evaluated) -> dict[str, Any]:
                 "std": c.summary.deviation if c.summary else None,
                 "interval": c.summary.interval if c.summary else None,
             }
-            for c in found.configurations
+            for c in report.candidates
         ],
         "comparisons": [
             {
-                "first": found.configurations[0].number,
+                "first": best.number,
                 "second": number,
                 "pairs": c.pairs,
                 "difference": c.difference,
@@ -86,22 +88,22 @@ def _as_json(found: Evaluated) -> dict[str, Any]:
                 "p": c.p,
                 "distinguishable": c.distinguishable,
             }
-            for number, c in found.comparisons.items()
+            for number, c in report.comparisons.items()
         ],
-        "warnings": found.warnings,
+        "warnings": list(report.warnings),
     }
 
 
-def _lines(found: Evaluated) -> list[str]:
+def _format_lines(report: EvaluationReport) -> list[str]:
     lines = []
-    for c in found.configurations:
-        lines.append(f"Trial {c.number}: {found.metric} {_summary(c.summary)}")
-        lines += [f"  {found.seed_key}={seed}: {value:.5g}" for seed, value in c.values.items()]
-        lines += [f"  {found.seed_key}={seed}: failed: {reason}" for seed, reason in c.failed.items()]
-    best = found.configurations[0]
-    for number, pair in found.comparisons.items():
+    for c in report.candidates:
+        lines.append(f"Trial {c.number}: {report.metric} {_format_summary(c.summary)}")
+        lines += [f"  {report.seed_key}={seed}: {value:.5g}" for seed, value in c.values.items()]
+        lines += [f"  {report.seed_key}={seed}: failed: {reason}" for seed, reason in c.failed.items()]
+    best = report.candidates[0]
+    for number, pair in report.comparisons.items():
         p = "p unknown" if pair.p is None else f"p = {pair.p:.2g}"
-        first_wins = (pair.difference > 0) == (found.goal == "maximize")
+        first_wins = (pair.difference > 0) == (report.goal == "maximize")
         better = best.number if first_wins else number
         verdict = f"can be told apart, {better} is better" if pair.distinguishable else "cannot be told apart"
         lines.append(
@@ -110,19 +112,27 @@ def _lines(found: Evaluated) -> list[str]:
         )
     if best.sweep_value is not None and math.isfinite(best.sweep_value):
         lines.append(
-            f"The sweep's own {found.sweep_metric} of {best.sweep_value:.5g} is the best of {found.trials} and so too "
-            "good to be reported; what stands above may be."
+            f"The sweep's own {report.sweep_metric} of {best.sweep_value:.5g} is the best of {report.sweep_trials} "
+            "trials and therefore too good to be reported; report the values above."
         )
-    return [*lines, f"Runs: {found.directory}"]
+    return [*lines, f"Runs: {report.directory}"]
 
 
-def _summary(summary: Any) -> str:
+def _format_summary(summary: Summary | None) -> str:
     if summary is None:
         return "was not measured"
-    if summary.deviation is None:
+    if summary.deviation is None or summary.interval is None:
         return f"{summary.mean:.5g} (one run)"
     low, high = summary.interval
     return (
         f"{summary.mean:.5g} ± {summary.deviation:.2g} (standard deviation of {summary.count} runs; "
         f"95 % confidence of the mean: {low:.5g} to {high:.5g})"
     )
+
+
+COMMAND = Command(
+    "evaluate",
+    "Train the best configuration again with several seeds, and show the mean, deviation and confidence of a metric.",
+    run,
+    add_arguments,
+)

@@ -1,25 +1,33 @@
-"""``wandbsweep export``: the trials, or what they reported, as a file for other programs."""
+"""``wandbsweep export``: the trials, or their reports, as a file for other programs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from wandbsweep.cli.commands import Command, opened
+from wandbsweep.cli.command import Command, read_sweep
 
 
-def add(command: Command) -> None:
-    parser = command("export", run, "Write its trials to a .csv, .jsonl or .parquet file, a row per trial.")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the suffix says the format")
-    parser.add_argument("--histories", action="store_true", help="a row per report instead: number, step, value")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="a .csv, .jsonl or .parquet file, by its suffix"
+    )
+    parser.add_argument(
+        "--histories", action="store_true", help="write one row per report (number, step, value) instead of per trial"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    results = opened(options)
-    path = results.export(options.output, histories=options.histories)
-    rows = len(results.histories if options.histories else results.trials)
+    from wandbsweep.results.frames import build_history_frame, build_trial_frame, export_frame
+
+    data = read_sweep(options)
+    frame = build_history_frame(data) if options.histories else build_trial_frame(data)
+    path = export_frame(frame, options.output)
     if options.json:
-        print(json.dumps({"file": str(path), "rows": rows}))
+        print(json.dumps({"file": str(path), "rows": len(frame)}))
     else:
-        print(f"{path}: {rows} rows")
+        print(f"{path}: {len(frame)} rows")
     return 0
+
+
+COMMAND = Command("export", "Write the trials to a .csv, .jsonl or .parquet file, one row each.", run, add_arguments)

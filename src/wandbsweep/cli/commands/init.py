@@ -1,4 +1,4 @@
-"""``wandbsweep init``: a project of one's own, to be changed from there."""
+"""``wandbsweep init``: a new project with a small training and its first sweep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from wandbsweep.cli.commands import Command
+from wandbsweep.cli.command import Command
 
 FILES = {
     "train.py.template": "train.py",
@@ -16,27 +16,28 @@ FILES = {
     "conf/sweep/first.yaml": "conf/sweep/first.yaml",
     "gitignore": ".gitignore",
 }
-"""By their names in the template: what they are in the project."""
+"""File of the template -> file of the project."""
 
 
-def add(command: Command) -> None:
-    parser = command("init", run, "Start a project: a training to replace by yours, and its first sweep.", sweep=False)
-    parser.add_argument("directory", nargs="?", default=".", metavar="DIRECTORY", help="default: this one")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "directory", nargs="?", default=".", metavar="DIRECTORY", help="where to create it (default: here)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from wandbsweep.errors import SweepError
 
     directory = Path(options.directory)
-    there = [name for name in FILES.values() if name != ".gitignore" and (directory / name).exists()]
-    if there:
-        raise SweepError(f"{directory.absolute()} has {', '.join(there)} already; nothing was written.")
+    existing = [name for name in FILES.values() if name != ".gitignore" and (directory / name).exists()]
+    if existing:
+        raise SweepError(f"{directory.absolute()} has {', '.join(existing)} already; nothing was written.")
     template = files("wandbsweep.cli.commands") / "template"
     written = []
     try:
-        for name, own in FILES.items():
-            path = directory / own
-            if path.exists():  # a .gitignore
+        for name, target in FILES.items():
+            path = directory / target
+            if path.exists():  # only a .gitignore may exist
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(template.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
@@ -47,7 +48,16 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"directory": str(directory.absolute()), "files": written}))
         return 0
     print("\n".join(written))
-    place = "" if directory.resolve() == Path.cwd() else f"cd {os.path.relpath(directory)} && "
-    print(f"Run it:    {place}python train.py")
-    print(f"Sweep it:  {place}python train.py -m hydra/sweeper=wandbsweep")
+    prefix = "" if directory.resolve() == Path.cwd() else f"cd {os.path.relpath(directory)} && "
+    print(f"Run it:    {prefix}python train.py")
+    print(f"Sweep it:  {prefix}python train.py -m hydra/sweeper=wandbsweep")
     return 0
+
+
+COMMAND = Command(
+    "init",
+    "Create a project: a small training, to be replaced by yours, and its first sweep.",
+    run,
+    add_arguments,
+    takes_sweep=False,
+)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wandbsweep.cli.commands import Command, opened
+from wandbsweep.cli.command import Command, print_json, read_sweep
+
+if TYPE_CHECKING:
+    from wandbsweep.results.narrowing.narrow import Narrowing
 
 
-def add(command: Command) -> None:
-    parser = command("narrow", run, "Write the next sweep file: ranges narrowed to where the best trials are.")
-    parser.add_argument("-o", "--output", metavar="FILE", help="default: print it")
-    parser.add_argument("--top", type=float, default=0.2, metavar="SHARE", help="of the trials that count as best: 0.2")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE (default: print it)")
+    parser.add_argument(
+        "--top", type=float, default=0.2, metavar="SHARE", help="the share of trials that count as best (default: 0.2)"
+    )
     parser.add_argument(
         "--fork",
         action="store_true",
-        help="let it learn from this sweep's trials: best after bayes, which starts anew otherwise (not W&B's format)",
+        help="let the next sweep learn from this one's trials; useful with method bayes, which starts from nothing "
+        "otherwise (an extension of W&B's format)",
     )
-    parser.add_argument("--force", action="store_true", help="write over FILE where it exists")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it exists")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,23 +33,16 @@ def run(options: argparse.Namespace) -> int:
     from wandbsweep.results.narrowing.narrow import narrow
     from wandbsweep.results.narrowing.sweep_writer import sweep_file
 
-    results = opened(options)
-    found = narrow(results, top=options.top, fork=options.fork)
-    text = sweep_file(results, found)
+    data = read_sweep(options)
+    found = narrow(data, top=options.top, fork=options.fork)
+    text = sweep_file(data, found)
     if options.output is not None:
         path = Path(options.output)
         if path.exists() and not options.force:
-            raise SweepError(f"{path} is there already; give another name, or --force to write over it.")
+            raise SweepError(f"{path} exists already; give another name, or --force to overwrite it.")
         write_atomically(path, text)
     if options.json:
-        changes = {
-            name: {"kind": c.kind, "why": c.why, "reasons": dict(c.reasons)} for name, c in found.changes.items()
-        }
-        print(
-            json.dumps(
-                {"config": found.spec.dump(), "changes": changes, "notes": found.notes}, indent=2, ensure_ascii=False
-            )
-        )
+        _print_narrowing_json(found)
     elif options.output is None:
         print(text, end="")
     else:
@@ -54,3 +52,13 @@ def run(options: argparse.Namespace) -> int:
         for note in found.notes:
             print(note, file=sys.stderr)
     return 0
+
+
+def _print_narrowing_json(found: Narrowing) -> None:
+    changes = {name: {"kind": c.kind, "why": c.why, "reasons": dict(c.reasons)} for name, c in found.changes.items()}
+    print_json({"config": found.spec.dump(), "changes": changes, "notes": found.notes})
+
+
+COMMAND = Command(
+    "narrow", "Write the next sweep file, with ranges narrowed to where the best trials are.", run, add_arguments
+)

@@ -1,46 +1,46 @@
-"""A bad node that fails everything (wandb#5088): its agent must not burn through the sweep's trials.
+"""Recognizes a bad node that fails everything (wandb#5088), so that its agent does not use up the sweep's trials.
 
-While an agent has brought no trial to its end, a trial that fails on it within seconds proves little where other
-agents are at work: it is given to one of those, and failed for good only where it fails there too. An agent of which
-three trials were doubted in this way stops asking as soon as others are seen to do better, and asks ever less often
-until then.
+As long as an agent has completed no trial, a trial that fails on it within seconds proves little if other agents are at
+work. Such a trial is given to another agent, and is failed for good only if it fails there too. An agent with three
+suspect trials gets no more as soon as other agents are seen to do better. Until then it asks less and less often.
 """
 
 from __future__ import annotations
 
+from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 
-STRIKES = 3
+MAX_SUSPECTS = 3
+"""How many suspect trials make an agent's node a bad one, if other agents do better."""
 _QUICK_S = 30.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 
 
-def is_doubtful(ledger: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool:
-    """Whether the failure of ``entry``'s newest attempt, after ``lasted_s`` seconds, may be its agent's fault."""
-    agent = entry.agent
-    if (
-        agent in ledger.healthy
-        or lasted_s > _QUICK_S
-        or any(entry.number in failed for failed in ledger.suspects.values())
-    ):
+def is_suspect(table: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool:
+    """Whether the failure of the newest attempt, after ``lasted_s`` seconds, may be the fault of its agent's node."""
+    if entry.agent in table.healthy or lasted_s > _QUICK_S:
         return False
-    return bool(ledger.healthy) or any(other.agent != agent for other in ledger.running)
+    if any(entry.number in failed for failed in table.suspects.values()):
+        return False
+    return bool(table.healthy) or any(other.agent != entry.agent for other in table.running)
 
 
-def is_bad(ledger: TrialTable, agent: str) -> bool:
-    """Whether ``agent`` is to ask no more: it fails what others can do."""
-    strikes = len(ledger.suspects.get(agent, ()))
-    return agent not in ledger.healthy and strikes >= STRIKES and _others_do_well(ledger, agent)
+def find_bad_node(table: TrialTable, agent: str) -> Completion | None:
+    """Return why ``agent`` gets no more trials: it fails what other agents can run. None: it gets more."""
+    suspects = len(table.suspects.get(agent, ()))
+    if agent in table.healthy or suspects < MAX_SUSPECTS or not _do_others_succeed(table, agent):
+        return None
+    return Completion(f"agent {agent} failed {MAX_SUSPECTS} trials while others do well")
 
 
-def wait_s(ledger: TrialTable, agent: str) -> float:
-    """How long ``agent`` should wait before it asks again, in seconds."""
-    strikes = len(ledger.suspects.get(agent, ()))
-    if not strikes or agent in ledger.healthy or _others_do_well(ledger, agent):
+def compute_wait_s(table: TrialTable, agent: str) -> float:
+    """Return how many seconds ``agent`` should wait before it asks again."""
+    suspects = len(table.suspects.get(agent, ()))
+    if not suspects or agent in table.healthy or _do_others_succeed(table, agent):
         return 0.0
-    return float(min(_FIRST_WAIT_S * 2 ** (strikes - 1), _LONGEST_WAIT_S))
+    return float(min(_FIRST_WAIT_S * 2 ** (suspects - 1), _MAX_WAIT_S))
 
 
-def _others_do_well(ledger: TrialTable, agent: str) -> bool:
-    running = (entry for entry in ledger.running if entry.agent != agent)
-    return bool(ledger.healthy - {agent}) or any(ledger.record(entry).value is not None for entry in running)
+def _do_others_succeed(table: TrialTable, agent: str) -> bool:
+    running = (entry for entry in table.running if entry.agent != agent)
+    return bool(table.healthy - {agent}) or any(table.record(entry).value is not None for entry in running)

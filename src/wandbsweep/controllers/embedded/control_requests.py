@@ -1,42 +1,42 @@
-"""What somebody orders a sweep from outside: to pause, to go on, to stop, to cancel what runs."""
+"""The commands that users give to a running sweep: pause, resume, stop, cancel."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wandbsweep.storage.open import Store
+from wandbsweep.storage.base import Storage
 
-ORDER = "wandbsweep:order"
-"""The study's attribute that says which of ``ORDERS`` stands; none: ``running``."""
-ORDERS = ("running", "paused", "stopped", "cancelled")
+COMMAND = "wandbsweep:order"
+"""The study's attribute that holds the last command; if there is none, it is ``running``."""
+COMMANDS = ("running", "paused", "stopped", "cancelled")
 
-_AGE_S = 1.0  # of what is still new enough for a trial that reports
+_MAX_AGE_S = 1.0
+"""How old a command may be that a trial which reports obeys."""
 
 
-class Orders:
-    """Those of one study."""
+class ControlRequests:
+    """The commands given to one study."""
 
-    def __init__(self, storage: Store, study: int) -> None:
+    def __init__(self, storage: Storage, study: int) -> None:
         self._storage = storage
         self._study = study
         self.last = "running"
-        """What stood when it was last read."""
+        """The command when it was last read."""
         self._read_at = -math.inf
 
     def read(self) -> str:
-        self.last = self._storage.study_attributes(self._study, ORDER).get(ORDER, "running")
+        self.last = self._storage.read_study_attributes(self._study, COMMAND).get(COMMAND, "running")
         self._read_at = time.monotonic()
         return self.last
 
-    def recent(self) -> str:
-        """As it stood a second ago at most."""
-        return self.last if time.monotonic() - self._read_at < _AGE_S else self.read()
+    def read_recent(self) -> str:
+        """Return the command as it was at most a second ago."""
+        return self.last if time.monotonic() - self._read_at < _MAX_AGE_S else self.read()
 
-    def give(self, order: str) -> None:
-        if order not in ORDERS:
-            raise ValueError(f"The order is {order!r}, but must be one of {', '.join(ORDERS)}")
-        self._storage.set_study_system_attr(self._study, ORDER, order)
+    def give(self, command: str) -> None:
+        """Give a command to all agents. Raises ValueError if it is not one of ``COMMANDS``."""
+        if command not in COMMANDS:
+            raise ValueError(f"The command is {command!r}, but must be one of {', '.join(COMMANDS)}")
+        self._storage.set_study_attribute(self._study, COMMAND, command)
         self._read_at = -math.inf

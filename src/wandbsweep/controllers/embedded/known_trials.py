@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.spec.conditions import active
-from wandbsweep.spec.extensions import outside
+from wandbsweep.spec.conditions import select_active
+from wandbsweep.spec.extensions import explain_misfit
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.json_codec import decode_json, encode_json
-from wandbsweep.storage.open import open_storage, read_ledger
+from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import TrialRecord
@@ -77,13 +78,17 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
     directory = find_sweep(ref)
     spec = read_spec(directory)
     url, study = locate_storage(directory, LaunchRecord.load_if_exists(directory))
-    return spec, read_ledger(open_storage(directory, url), study, spec.goal).records()
+    table = TrialTable(spec.goal)
+    table.update(open_reader(directory, study, url).changes())
+    return spec, table.records()
 
 
 def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
     """Whether ``trial`` could belong to this sweep: it has every parameter that it needs, with a possible value."""
-    needed = active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
-    return all(name in trial.params and not outside(spec.parameters[name], trial.params[name]) for name in needed)
+    needed = select_active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
+    return all(
+        name in trial.params and not explain_misfit(spec.parameters[name], trial.params[name]) for name in needed
+    )
 
 
 def _describe_objectives(spec: SweepSpec) -> str:

@@ -1,11 +1,12 @@
-"""How a trial gets its parameters, and where they are stored.
+"""Proposes the parameters of trials, and stores them.
 
-What follows from a trial's number alone (grid, random) needs no choice. bayes chooses in the order of the numbers, so
-that each choice sees those before: two agents that chose from the same trials would choose the same point. But a
-choice takes a tenth of a second, or one where a thousand trials have ended, and of hundreds of agents that ask at once
-the last would wait for minutes. So an agent that waits longer than two seconds, or is far behind, does without the
-model: it takes one of the best trials and draws some of its parameters anew (``bayes.vary``). Where that may come to
-what another chose at the same moment, it looks again after it has stored its choice, and may store another one.
+If parameters follow from a trial's number alone (grid, random), nothing has to be decided. With bayes, proposals are
+made in the order of the trials' numbers, so that each one knows those before: two agents that propose from the same
+trials would propose the same point. But a proposal takes a tenth of a second, or a second if a thousand trials have
+ended, and the last of hundreds of agents that ask at once would wait for minutes. So an agent that waits longer than
+two seconds, or has many others before it, does without the model: it takes one of the best trials and draws some of its
+parameters again (``search.bayes.model.vary``). If that may give what another agent proposes at the same moment, the
+agent looks again after it has stored its proposal, and may replace it.
 """
 
 from __future__ import annotations
@@ -15,147 +16,151 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from optuna.distributions import BaseDistribution
-
+from wandbsweep.controllers.embedded.snapshot import Snapshot
 from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.change_feed import View
-from wandbsweep.storage.json_codec import decode_json, encode_json
-from wandbsweep.storage.open import Store
-from wandbsweep.storage.optuna_params import Mirror
+from wandbsweep.storage.base import Storage, StoredParam
+from wandbsweep.storage.json_codec import encode_json
+from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.trial import TrialRecord
 
 PATIENCE_S = 2.0
-"""How long an ask may take before it does without the model, where others ask at the same moment."""
-QUEUE = 8
-"""Whoever has more before it need not wait that long to know."""
-CROWD = 3 * QUEUE
-"""Where so many seemed to be before it a moment ago, it need not even look again."""
+"""How long an ask may take before it does without the model, if other agents ask at the same moment."""
+QUEUE_LIMIT = 8
+"""An agent with more others before it does without the model at once."""
+LONG_QUEUE = 3 * QUEUE_LIMIT
+"""If there were this many a moment ago, the agent need not even count again."""
 DEAD_S = 30.0
-"""An agent that died while it chose must not hold up the others for longer than this, taken together."""
+"""For how long an agent that died before it proposed may hold up the others, all of them together."""
 
-_AGAIN = 10
-"""So often one chooses anew at most: a space may have nothing else left."""
-_POLL_S, _LONGEST_POLL_S = 0.05, 0.5
+_MAX_PROPOSALS = 10
+"""How often a proposal is replaced that another agent has made too: a space may have nothing else left."""
+_POLL_S, _MAX_POLL_S = 0.05, 0.5
 
 
-class Chooser:
-    """Chooses for the agents of one process, from what ``view`` shows."""
+class Proposals:
+    """Proposes the parameters of the trials that this process claims."""
 
-    def __init__(self, spec: SweepSpec, search: Search, storage: Store, view: View) -> None:
+    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: Snapshot) -> None:
         self._spec = spec
         self._search = search
         self._storage = storage
-        self._view = view
-        self._mirror = Mirror(spec.parameters)
-        self._turns = Turns()
+        self._snapshot = snapshot
+        self._optuna_params = OptunaParams(spec.parameters)
+        self._queue = ProposalQueue(snapshot)
 
     @property
     def size(self) -> int | None:
-        """How many trials there are to give out; None: no end."""
+        """How many trials there are in all; None: there is no end."""
         return self._search.size
 
     def draw(self, number: int) -> dict[str, Any] | None:
-        """The parameters of trial ``number``, where they follow from the number; else None."""
+        """Return the parameters of trial ``number`` if they follow from the number; otherwise None."""
         return self._search.draw(number)
 
-    def mirrored(self, stored: StoredParams) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-        """What is stored as Optuna's values, and their distributions."""
-        return self._mirror.of(decode_json(stored["values"]))
+    def encode_for_optuna(self, params: Mapping[str, Any]) -> dict[str, StoredParam]:
+        return self._optuna_params.encode(params)
 
-    def choose(self, key: int, number: int, asked: float) -> dict[str, Any]:
-        """The parameters of trial ``number``, stored in its attempt ``key``; ``asked``: since when (monotonic) an agent
-        waits for them."""
+    def propose(self, key: int, number: int, asked_at: float) -> dict[str, Any]:
+        """Propose and store the parameters of a trial.
+
+        Args:
+            key: Its attempt.
+            number: Its number.
+            asked_at: Since when its agent waits for it (monotonic).
+        """
         params = self._search.draw(number)
         if params is not None:
             self._store(key, number, params)
             return params
-        without_model = self._await_turn(number, asked + PATIENCE_S)
+        without_model = self._queue.await_turn(number, asked_at + PATIENCE_S)
         if not without_model:  # a model takes its time
-            self._storage.let_go()
-        with self._view.last() as ledger:  # as it was when the turn came
-            known = _others(ledger, number)
+            self._storage.release_connection()
+        with self._snapshot.last() as table:  # as it was when the turn came
+            known = _list_others(table, number)
         params = self._search.propose(number, known, without_model)
         self._store(key, number, params)
-        return (
-            self._unlike_others(key, number, params, known, without_model) if self._may_come_again(params) else params
-        )
+        return self._replace_duplicate(key, number, params, known, without_model) if self._can_recur(params) else params
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
-        values, distributions = self._mirror.of(params)
-        mirror = {name: (of.to_internal_repr(values[name]), of) for name, of in distributions.items()}
-        self._storage.choose(key, {PARAMS: stored_params(number, params)}, mirror)
+        self._storage.set_params(key, {PARAMS: encode_params(number, params)}, self.encode_for_optuna(params))
 
-    def _unlike_others(
+    def _replace_duplicate(
         self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], without_model: bool
     ) -> dict[str, Any]:
-        """Choose anew while another, that was not ``known``, came to the same. Of two that chose at the same moment one
-        sees the other at least, as each looks after it has stored its own."""
-        for _ in range(_AGAIN):
-            before = set(map(_key, known))
-            with self._view.now() as ledger:
-                known = _others(ledger, number)
-            if _key(params) not in set(map(_key, known)) - before:
+        """Propose again while another agent, whose trial was not in ``known``, proposed the same.
+
+        Of two agents that propose at the same moment at least one sees the other's proposal, because each looks after
+        it has stored its own.
+        """
+        for _ in range(_MAX_PROPOSALS):
+            before = set(map(_make_key, known))
+            with self._snapshot.refresh() as table:
+                known = _list_others(table, number)
+            if _make_key(params) not in set(map(_make_key, known)) - before:
                 break
             params = self._search.propose(number, known, without_model)
             self._store(key, number, params)
         return params
 
-    def _may_come_again(self, params: Mapping[str, Any]) -> bool:
-        """Whether two that choose at the same moment may come to the same: of listed values, or of the seeds of one
-        configuration."""
+    def _can_recur(self, params: Mapping[str, Any]) -> bool:
+        """Whether two agents may propose the same: from listed values, or for the seeds of one configuration."""
         space = self._spec.parameters
         return bool(self._spec.repeats) or not any(space[name].continuous for name in params if name in space)
 
-    def _await_turn(self, number: int, patient_until: float) -> bool:
-        """Wait until no trial before ``number`` is without parameters, or that takes too long; returns whether to do
-        without the model, since there are others that choose and this one is late already, or would be."""
-        choosing = self._choosing(self._view.last(), number)  # of whom some may have chosen since
-        if 0 < sum(other < number for other in choosing) <= CROWD:
-            choosing = self._choosing(self._view.now(), number)
-        while ahead := sum(other < number for other in choosing):
-            if ahead > QUEUE or time.monotonic() > patient_until:
-                return True
-            time.sleep(min(_POLL_S * ahead, _LONGEST_POLL_S))  # so short that connections are kept
-            choosing = self._choosing(self._view.now(), number)
-        return bool(choosing) and time.monotonic() > patient_until
 
-    def _choosing(self, view: AbstractContextManager[TrialTable], number: int) -> list[int]:
-        """The other trials that have no parameters yet."""
-        with view as ledger:
-            without = [entry.number for entry in ledger.running if entry.number != number and not entry.has_params]
-            return self._turns.alive(without)
+class ProposalQueue:
+    """The running trials without parameters, whose agents propose in the order of their numbers."""
 
-
-class Turns:
-    """Who still chooses, as one process sees it."""
-
-    def __init__(self) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self._dead: set[int] = set()
+        """The trials that are no longer waited for."""
         self._first = -1
-        self._since = 0.0
+        self._first_since = 0.0
 
-    def alive(self, choosing: Sequence[int]) -> list[int]:
-        """Those of the trials ``choosing``, in order, that are not given up."""
-        alive = [number for number in choosing if number not in self._dead]
+    def await_turn(self, number: int, patient_until: float) -> bool:
+        """Wait until no trial before ``number`` is without parameters.
+
+        Returns:
+            Whether to propose without the model, because other agents propose and this one is late, or would be.
+        """
+        waiting = self._list(self._snapshot.last(), number)  # some of them may have proposed since
+        if 0 < sum(other < number for other in waiting) <= LONG_QUEUE:
+            waiting = self._list(self._snapshot.refresh(), number)
+        while ahead := sum(other < number for other in waiting):
+            if ahead > QUEUE_LIMIT or time.monotonic() > patient_until:
+                return True
+            time.sleep(min(_POLL_S * ahead, _MAX_POLL_S))  # so short that connections are kept
+            waiting = self._list(self._snapshot.refresh(), number)
+        return bool(waiting) and time.monotonic() > patient_until
+
+    def _list(self, reading: AbstractContextManager[TrialTable], number: int) -> list[int]:
+        """Return the other trials that have no parameters yet, without those whose agents died."""
+        with reading as table:
+            return self.drop_dead([e.number for e in table.running if e.number != number and not e.has_params])
+
+    def drop_dead(self, waiting: Sequence[int]) -> list[int]:
+        """Return ``waiting``, in order, without the trials that held up the others for too long."""
+        alive = [number for number in waiting if number not in self._dead]
         if alive and alive[0] != self._first:
-            self._first, self._since = alive[0], time.monotonic()
-        elif alive and time.monotonic() - self._since > DEAD_S:
+            self._first, self._first_since = alive[0], time.monotonic()
+        elif alive and time.monotonic() - self._first_since > DEAD_S:
             self._dead.add(alive.pop(0))
         return alive
 
 
-def stored_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
-    """The attribute that holds ``params``, chosen for trial ``number``; None: they are still to be chosen."""
+def encode_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
+    """Return the attribute that holds the parameters of trial ``number``; None: they are not proposed yet."""
     return None if params is None else StoredParams(number=number, values=encode_json(params))
 
 
-def _others(ledger: TrialTable, number: int) -> list[TrialRecord]:
-    return [trial for trial in ledger.records() if trial.number != number]
+def _list_others(table: TrialTable, number: int) -> list[TrialRecord]:
+    return [trial for trial in table.records() if trial.number != number]
 
 
-def _key(trial: TrialRecord | Mapping[str, Any]) -> Any:
-    """What two of the same configuration have in common."""
+def _make_key(trial: TrialRecord | Mapping[str, Any]) -> Any:
+    """Return what two proposals of one configuration have in common."""
     return grid_key(trial.params if isinstance(trial, TrialRecord) else trial)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from wandbsweep.optuna_tools.pruners import PrunerRule
-from wandbsweep.spec.sweep_spec import EarlyTerminate, SweepSpec
+from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.adaptive_halving import AdaptiveHalving
 from wandbsweep.stopping.base import StoppingRule
 from wandbsweep.stopping.successive_halving import SuccessiveHalving

@@ -32,9 +32,10 @@ from wandbsweep.controllers.trial_table import (
     TrialTable,
 )
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.append_log import AppendLog, LockedLog, parse_lines
+from wandbsweep.storage.append_log import Appendable, AppendLog, Log, Tail
 from wandbsweep.storage.base import AttemptState, StoredAttempt
 from wandbsweep.storage.json_codec import encode_json
+from wandbsweep.storage.memory import MemoryLog
 from wandbsweep.trial import TrialRecord
 
 HOSTED_LOG = "wandb.jsonl"
@@ -83,7 +84,8 @@ class HostedLog:
     """
 
     def __init__(self, path: Path | None, spec: SweepSpec) -> None:
-        self._file = None if path is None else AppendLog(path)
+        self._file: Log = AppendLog(path) if path else MemoryLog()
+        self._tail = Tail(self._file, self._file.path)
         self._metric = spec.metric.name if spec.metric else None
         self._table = TrialTable(spec.goal)
         self._attempts: list[StoredAttempt] = []
@@ -92,8 +94,6 @@ class HostedLog:
         """By id, in the order of their trials' numbers."""
         self._changed: set[int] = set()
         """The keys of the attempts that the table does not have as they are."""
-        self._offset = self._lines = 0
-        """How many bytes and lines of the file were read."""
         self._lock = threading.RLock()
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -102,8 +102,7 @@ class HostedLog:
     def reading(self) -> Iterator[TrialTable]:
         """Yield the trials as they are now. Other threads wait during the ``with`` block."""
         with self._lock:
-            if self._file is not None:
-                self._take(self._file.read(self._offset))
+            self._apply_all(self._tail.read_new())
             yield self._table
 
     def entries(self) -> list[TrialEntry]:
@@ -208,30 +207,18 @@ class HostedLog:
     def _update(self, action: Callable[[Write], T]) -> T:
         """Call ``action`` with a function that appends a line, while no other process or thread writes."""
         with self._lock:
-            if self._file is None:
-                return action(lambda line: self._apply_all([json.loads(json.dumps(line))]))
-            return self._file.update(lambda file: self._update_file(file, action))
+            return self._file.update(lambda file: self._update_locked(file, action))
 
-    def _update_file(self, file: LockedLog, action: Callable[[Write], T]) -> T:
-        self._take(file.read(self._offset))
+    def _update_locked(self, file: Appendable, action: Callable[[Write], T]) -> T:
+        self._apply_all(self._tail.read_new(file))
 
         def write(line: Mapping[str, Any]) -> None:
-            data = json.dumps(line).encode() + b"\n"
-            file.append(data)
-            self._take(data)
+            file.append(json.dumps(line).encode() + b"\n")
+            self._apply_all(self._tail.read_new(file))
 
         return action(write)
 
     # -- lines --------------------------------------------------------------------------------------------------
-
-    def _take(self, data: bytes) -> None:
-        """Apply complete lines that follow those read so far."""
-        if not data or self._file is None:
-            return
-        lines = list(parse_lines(data, self._file.path, before=self._lines))
-        self._apply_all(lines)
-        self._offset += len(data)
-        self._lines += len(lines)
 
     def _apply_all(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from wandbsweep.results.analysis.trial_matrix import TrialMatrix, squarable
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from wandbsweep.optuna_tools.importance import ParamColumn
 
 Method = Literal["fanova", "ped-anova", "optuna-fanova"]
 METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
@@ -174,57 +176,32 @@ def _mean(effects: NDArray[np.float64], count: int) -> NDArray[np.float64]:
 
 
 def _by_best(matrix: TrialMatrix, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
-    shares = _ped_anova(matrix, names, np.arange(len(matrix)))
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(matrix), size=(_RESAMPLES, len(matrix)))
-    low, high = np.percentile(np.array([_ped_anova(matrix, names, draw) for draw in draws]), _INTERVAL, axis=0)
+    from wandbsweep.optuna_tools.importance import evaluate_ped_anova
+
+    def evaluate(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        return evaluate_ped_anova(
+            [replace(column, values=column.values[chosen]) for column in columns], matrix.losses[chosen]
+        )
+
+    columns = _param_columns(matrix, names)
+    shares = evaluate(np.arange(len(matrix)))
+    draws = np.random.default_rng(seed).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
+    low, high = np.percentile(np.array([evaluate(draw) for draw in draws]), _INTERVAL, axis=0)
     return shares, low, high
 
 
-def _ped_anova(matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    from optuna.importance import PedAnovaImportanceEvaluator
-
-    found = _evaluated(PedAnovaImportanceEvaluator(), matrix, names, chosen)
-    total = found.sum()
-    return found / total if total > 0 else np.zeros(len(names))
-
-
 def _by_optuna(matrix: TrialMatrix, names: list[str], seed: int) -> NDArray[np.float64]:
-    from optuna.importance import FanovaImportanceEvaluator
+    from wandbsweep.optuna_tools.importance import evaluate_fanova
 
-    return _evaluated(FanovaImportanceEvaluator(seed=seed), matrix, names, np.arange(len(matrix)))
+    return evaluate_fanova(_param_columns(matrix, names), matrix.losses, seed)
 
 
-def _evaluated(evaluator: Any, matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What one of Optuna's evaluators says of a study in memory, whose parameters are our coordinates."""
-    import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+def _param_columns(matrix: TrialMatrix, names: list[str]) -> list[ParamColumn]:
+    from wandbsweep.optuna_tools.importance import ParamColumn
 
-    laws: dict[str, BaseDistribution] = {}
-    values: dict[str, list[Any]] = {}
-    for name in names:
-        if matrix.is_ordered(name):
-            laws[name] = FloatDistribution(0.0, 1.0)
-            values[name] = [float(v) for v in np.nan_to_num(matrix.coordinates(name), nan=0.5)]
-        else:
-            laws[name] = CategoricalDistribution([-1, *range(len(matrix.parameters[name].values or ()))])
-            values[name] = [int(v) for v in matrix.codes(name)]
-    losses = matrix.losses
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of experimental features
-            study = optuna.create_study()
-            study.add_trials(
-                [
-                    optuna.trial.create_trial(
-                        params={name: values[name][i] for name in names}, distributions=laws, value=float(losses[i])
-                    )
-                    for i in map(int, chosen)
-                ]
-            )
-            found = evaluator.evaluate(study)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    return np.array([float(found.get(name, 0.0)) for name in names])
+    return [
+        ParamColumn(name, np.nan_to_num(matrix.coordinates(name), nan=0.5))
+        if matrix.is_ordered(name)
+        else ParamColumn(name, matrix.codes(name).astype(int), choices=len(matrix.parameters[name].values or ()))
+        for name in names
+    ]

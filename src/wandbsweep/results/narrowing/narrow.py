@@ -18,7 +18,7 @@ from wandbsweep.results.analysis.convergence import best_positions, spread_of
 from wandbsweep.results.analysis.importance import Importance, compute_importance
 from wandbsweep.results.analysis.trial_matrix import FEW, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrowed_range
-from wandbsweep.spec.distributions import LAWS, Parameter, grid_key
+from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.text import join_words
@@ -234,7 +234,7 @@ def _config(data: SweepData, changes: Mapping[str, Change], fork: bool) -> tuple
                 notes.append("run_cap is new: bayes has no end of its own")
         config["prior"] = {"sweeps": [str(data.directory)]}
     elif data.spec.method_info.finite:
-        lost = [n for n, c in changes.items() if "min" in c.config and LAWS[_law(c.config)].grid is None]
+        lost = [n for n, c in changes.items() if "min" in c.config and DISTRIBUTIONS[_law(c.config)].grid is None]
         if lost:
             raise SweepError(f"The grid has no values of {', '.join(lost)} any more.")
     return config, notes

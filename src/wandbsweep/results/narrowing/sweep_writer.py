@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from wandbsweep.spec.sweep_file import written
+from wandbsweep.spec.sweep_file import dump_yaml
 
 if TYPE_CHECKING:
     from wandbsweep.results.narrowing.narrow import Change, Narrowing
@@ -32,7 +32,7 @@ def sweep_file(data: SweepData, found: Narrowing) -> str:
             for parameter in value:
                 lines += _parameter(parameter, value[parameter], found.changes[parameter])
         else:
-            block = written({key: value}).rstrip("\n").split("\n")
+            block = dump_yaml({key: value}).rstrip("\n").split("\n")
             comment = _about(key, data, found)
             lines += [_commented(block[0], comment), *block[1:]]
     return "\n".join(lines) + "\n"
@@ -49,7 +49,7 @@ def _about(key: str, data: SweepData, found: Narrowing) -> str:
 
 
 def _parameter(name: str, config: dict[str, Any], change: Change) -> list[str]:
-    first, *block = written({name: config}).rstrip("\n").split("\n")
+    first, *block = dump_yaml({name: config}).rstrip("\n").split("\n")
     lines = [_commented(f"  {first}", change.why)]
     for line in block:
         key = line.strip().partition(":")[0]
@@ -64,7 +64,7 @@ def _parameter(name: str, config: dict[str, Any], change: Change) -> list[str]:
 
 def _reads_as(text: str, config: dict[str, Any]) -> bool:
     try:
-        return bool(yaml.safe_load(text) == yaml.safe_load(written(config)))
+        return bool(yaml.safe_load(text) == yaml.safe_load(dump_yaml(config)))
     except yaml.YAMLError:
         return False
 

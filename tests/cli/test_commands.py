@@ -1,7 +1,6 @@
 """``wandbsweep analyse``, ``export``, ``report``, ``narrow``, ``dashboard`` and ``completion``."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -26,61 +25,59 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture
-def said(sweep, monkeypatch, capsys, tmp_path):
-    """What a command printed, run where the sweep is the newest one."""
+def run_command(run_command, sweep, monkeypatch):
+    """Run a command where the sweep is the newest one."""
     monkeypatch.chdir(sweep.directory.parents[1])
-
-    def said(*arguments, status=0):
-        assert cli.main([str(argument) for argument in arguments]) == status
-        captured = capsys.readouterr()
-        return captured.err if status else captured.out
-
-    return said
+    return run_command
 
 
 class TestAnalyse:
-    def test_in_a_terminal(self, said):
-        text = said("analyse")
+    def test_in_a_terminal(self, run_command):
+        text = run_command("analyse")
         assert text.splitlines()[1].startswith("optimizer.lr")
-        assert "Go on:" in text or "Time to stop:" in text
+        assert "Continue:" in text or "Time to stop:" in text
         assert "trials early saved" in text
 
-    def test_json(self, said, sweep):
-        found = json.loads(said("analyse", "--json"), parse_constant=pytest.fail)
+    def test_json(self, run_command, sweep):
+        found = json.loads(run_command("analyse", "--json"), parse_constant=pytest.fail)
         assert max(found["importance"], key=lambda name: found["importance"][name]["share"]) == "optimizer.lr"
         assert found["correlation"]["model"]["kind"] == "correlation ratio"
         assert found["trials_since_best"] == sweep.converged().trials_since_best
         assert found["stopped"] == sweep.counts["stopped"]
 
-    def test_another_metric_and_method(self, said):
-        found = json.loads(said("analyse", "abcd1234", "--metric", "val/accuracy", "--method", "ped-anova", "--json"))
+    def test_another_metric_and_method(self, run_command):
+        found = json.loads(
+            run_command("analyse", "abcd1234", "--metric", "val/accuracy", "--method", "ped-anova", "--json")
+        )
         assert (found["metric"], found["method"]) == ("val/accuracy", "ped-anova")
 
-    def test_bad_input(self, said):
-        assert "No trial has a value of 'loss'" in said("analyse", "--metric", "loss", status=2)
-        assert "the choices are fanova" in said("analyse", "--method", "shap", status=2)
+    def test_bad_input(self, run_command):
+        assert "No trial has a value of 'loss'" in run_command("analyse", "--metric", "loss", status=2)
+        assert "the choices are fanova" in run_command("analyse", "--method", "shap", status=2)
 
 
 class TestExport:
     @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-    def test_files(self, said, tmp_path, suffix):
-        assert said("export", "-o", tmp_path / f"all.{suffix}").endswith(f"all.{suffix}: 40 rows\n")
-        found = json.loads(said("export", "--histories", "--json", "-o", tmp_path / f"curves.{suffix}"))
+    def test_files(self, run_command, tmp_path, suffix):
+        assert run_command("export", "-o", tmp_path / f"all.{suffix}").endswith(f"all.{suffix}: 40 rows\n")
+        found = json.loads(run_command("export", "--histories", "--json", "-o", tmp_path / f"curves.{suffix}"))
         assert found["rows"] > 100
         assert Path(found["file"]).stat().st_size > 100
 
-    def test_bad_input(self, said, tmp_path):
-        assert "the choices are .csv, .jsonl, .parquet" in said("export", "-o", tmp_path / "all.xlsx", status=2)
+    def test_bad_input(self, run_command, tmp_path):
+        assert "the choices are .csv, .jsonl, .parquet" in run_command("export", "-o", tmp_path / "all.xlsx", status=2)
 
 
 class TestReport:
-    def test_where_it_is_written(self, said, sweep, tmp_path):
-        assert said("report") == f"{sweep.directory / 'report.html'}\n"
-        assert json.loads(said("report", "--json", "-o", tmp_path / "own.html")) == {"file": str(tmp_path / "own.html")}
+    def test_where_it_is_written(self, run_command, sweep, tmp_path):
+        assert run_command("report") == f"{sweep.directory / 'report.html'}\n"
+        assert json.loads(run_command("report", "--json", "-o", tmp_path / "own.html")) == {
+            "file": str(tmp_path / "own.html")
+        }
         assert (tmp_path / "own.html").read_text().startswith("<!DOCTYPE html>")
 
-    def test_where_it_cannot_be_written(self, said, tmp_path):
-        assert "No such file or directory" in said("report", "-o", tmp_path / "nowhere" / "own.html", status=2)
+    def test_where_it_cannot_be_written(self, run_command, tmp_path):
+        assert "No such file or directory" in run_command("report", "-o", tmp_path / "nowhere" / "own.html", status=2)
 
     def test_served(self, sweep):
         command = [sys.executable, "-m", "wandbsweep.cli.main", "report", str(sweep.directory), "--watch"]
@@ -117,26 +114,28 @@ class TestReport:
 
 
 class TestNarrow:
-    def test_written(self, said, tmp_path, sweep):
+    def test_written(self, run_command, tmp_path, sweep):
         file = tmp_path / "next.yaml"
-        assert re.fullmatch(rf"{file}: \d+ narrowed, .*\n", said("narrow", "-o", file))
+        assert re.fullmatch(rf"{file}: \d+ narrowed, .*\n", run_command("narrow", "-o", file))
         assert load_sweep(file) == sweep.narrow()
-        assert "is there already" in said("narrow", "-o", file, status=2)
-        assert said("narrow", "--force", "-o", file)
+        assert "exists already" in run_command("narrow", "-o", file, status=2)
+        assert run_command("narrow", "--force", "-o", file)
 
-    def test_printed(self, said, sweep):
-        assert said("narrow").startswith("# Follows abcd1234: where the best 8 of its 39 trials are, by val/loss.\n")
-        found = json.loads(said("narrow", "--top", "0.5", "--json"))
+    def test_printed(self, run_command, sweep):
+        assert run_command("narrow").startswith(
+            "# Follows abcd1234: where the best 8 of its 39 trials are, by val/loss.\n"
+        )
+        found = json.loads(run_command("narrow", "--top", "0.5", "--json"))
         assert {change["kind"] for change in found["changes"].values()} <= {"narrowed", "fixed", "kept"}
         assert load_sweep(found["config"]) == sweep.narrow(0.5)
-        assert "prior:" in said("narrow", "--fork")
+        assert "prior:" in run_command("narrow", "--fork")
 
-    def test_bad_input(self, said):
-        assert "at most 1" in said("narrow", "--top", "20", status=2)
+    def test_bad_input(self, run_command):
+        assert "at most 1" in run_command("narrow", "--top", "20", status=2)
 
 
-def test_evaluate_needs_a_command(said):
-    assert "was not started by Hydra" in said("evaluate", status=2)
+def test_evaluate_needs_a_command(run_command):
+    assert "was not started by Hydra" in run_command("evaluate", status=2)
 
 
 def test_nothing_yet(tmp_path, monkeypatch, capsys):
@@ -188,37 +187,65 @@ def answer(port, path):
 class TestCompletion:
     @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
     @pytest.mark.parametrize(
-        ("words", "wanted"),
+        ("words", "completions"),
         [
             (["wandbsweep", "na"], ["narrow"]),
             (["wandbsweep", "report", "--wa"], ["--watch"]),
             (["wandbsweep", "best", "abc"], ["abcd1234"]),
         ],
     )
-    def test_bash(self, said, sweep, words, wanted):
-        script = said("completion", "bash")
-        asked = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _wandbsweep; echo ${{COMPREPLY[@]}}"
-        program = f"{script}\n{asked}"
+    def test_bash(self, run_command, sweep, words, completions):
+        script = run_command("completion", "bash")
+        (function,) = re.findall(r"complete .*-F (\w+) wandbsweep", script)
+        query = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; {function}; echo ${{COMPREPLY[@]}}"
+        program = f"{script}\n{query}"
         done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=sweep.directory.parents[1])
-        assert (done.stdout.split(), done.stderr) == (wanted, "")
+        assert (done.stdout.split(), done.stderr) == (completions, "")
 
     @pytest.mark.parametrize("shell", ["zsh", "fish"])
-    def test_others_name_every_command(self, said, shell):
-        script = said("completion", shell)
-        assert all(name in script for name in cli.commands())
+    def test_others_name_every_command(self, run_command, shell):
+        script = run_command("completion", shell)
+        assert all(command.name in script for command in cli.load_commands())
         if shutil.which(shell):
             done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True)
             assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_command_says_what_it_is_about():
-    assert all(about.endswith(".") for about, _ in cli.commands().values())
+def test_every_module_of_a_command_is_named():
+    modules = Path(cli.__file__).with_name("commands").glob("[!_]*.py")
+    assert {module.stem for module in modules} == set(cli.MODULES)
 
 
-def test_nothing_heavy_is_imported_for_a_command_line(tmp_path):
-    program = (
-        "import sys; from wandbsweep import cli; cli.commands(); "
-        "print(*[m for m in ('pandas', 'sklearn', 'optuna', 'scipy.stats', 'http.server') if m in sys.modules])"
+def test_every_command_says_what_it_does():
+    for command in cli.load_commands():
+        assert re.fullmatch(r"[A-Z].*\.", command.about), command
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["table"], ["best"], ["table", "--json"]])
+def test_reading_commands_import_nothing_heavy(sweep, arguments):
+    heavy = (
+        "hydra",
+        "omegaconf",
+        "antlr4",
+        "optuna",
+        "pandas",
+        "sklearn",
+        "scipy.stats",
+        "torch",
+        "wandb",
+        "http.server",
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
-    assert done.stdout.split() == []
+    program = f"""
+import sys
+from wandbsweep.cli.main import main
+try:
+    status = main({arguments!r})
+except SystemExit as exit:
+    status = exit.code
+assert not status
+print(*[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=sweep.directory.parents[1], check=True)
+    assert done.stdout
+    assert done.stderr.split() == []

@@ -1,22 +1,23 @@
-"""A Hydra callback that notes down what a run measured, outside of any sweep: what it returned and reported."""
+"""The Hydra callback that records what an evaluation run returned and reported."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 FILE = "evaluation.json"
+"""In the run's output directory: ``{"returned": number, "reported": {name: last value}}``."""
 
 
-class Recorder:
-    """Makes a run one that no sweep watches, but that is listened to.
+class EvaluationCallback:
+    """Records the reports of a run that belongs to no sweep.
 
-    ``current_trial()`` is a null object in it, as in a plain run, so that what is forbidden to a search (a test split)
-    is allowed; its reports are kept. A launcher pickles callbacks to wherever its jobs run.
+    ``current_trial()`` is false in the run, as in any run outside a sweep, so that the training may use its test split,
+    which is forbidden to a search. Launchers pickle callbacks to the machines where jobs run, before any of them
+    starts.
     """
 
     def __init__(self) -> None:
@@ -31,28 +32,26 @@ class Recorder:
 
         self._reported = {}
         self._stack = ExitStack()
-        self._stack.enter_context(running(CurrentTrial(send=self._note)))
+        self._stack.enter_context(running(CurrentTrial(send=self._record)))
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
+        from wandbsweep.cli.command import finite_or_none
         from wandbsweep.trial import as_number
 
         if self._stack is not None:
             self._stack.close()
         returned = as_number(getattr(job_return, "_return_value", None))
-        found = {"returned": _finite(returned), "reported": {n: _finite(v) for n, v in self._reported.items()}}
+        reported = {name: finite_or_none(value) for name, value in self._reported.items()}
+        found = {"returned": finite_or_none(returned), "reported": reported}
         Path(config.hydra.runtime.output_dir, FILE).write_text(json.dumps(found), encoding="utf-8")
 
-    def _note(self, step: int, metrics: Mapping[str, float]) -> Any:
+    def _record(self, step: int, metrics: Mapping[str, float]) -> Any:
         from wandbsweep.trial import CONTINUE
 
         self._reported.update(metrics)
         return CONTINUE
 
-    def _nothing(self, **_: Any) -> None:
-        """Hydra calls every one of its events."""
+    def _ignore(self, **_: Any) -> None:
+        """Hydra calls a callback for every event."""
 
-    on_run_start = on_run_end = on_multirun_start = on_multirun_end = on_compose_config = _nothing
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    on_run_start = on_run_end = on_multirun_start = on_multirun_end = on_compose_config = _ignore

@@ -1,4 +1,4 @@
-"""The whole way of a new user: an empty folder, ``init``, a sweep, a report, the next sweep file, the final numbers."""
+"""A new user's path: an empty folder, ``init``, a sweep, a report, the next sweep file, the final numbers."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Project:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project made by ``init``, with a sweep of its own."""
     project = Project(tmp_path_factory.mktemp("project"))
-    said = project.wandbsweep("init")
-    assert "python train.py -m hydra/sweeper=wandbsweep" in said
+    output = project.wandbsweep("init")
+    assert "python train.py -m hydra/sweeper=wandbsweep" in output
     project.run("python", "train.py", "-m", "hydra/sweeper=wandbsweep", *SMALL)
     return project
 
@@ -51,8 +51,8 @@ def test_what_is_written(project: Project) -> None:
 
 
 def test_elsewhere(tmp_path: Path) -> None:
-    said = Project(tmp_path).wandbsweep("init", "new/one")
-    assert "cd new/one && python train.py" in said
+    output = Project(tmp_path).wandbsweep("init", "new/one")
+    assert "cd new/one && python train.py" in output
     assert (tmp_path / "new" / "one" / "train.py").exists()
 
 
@@ -82,8 +82,8 @@ def test_the_next_sweep(project: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def evaluated(project: Project) -> dict:
-    # What is edited after the sweep changes nothing in what is evaluated.
+def evaluation(project: Project) -> dict:
+    # An edit after the sweep does not change what is evaluated.
     config = project.directory / "conf" / "config.yaml"
     text = config.read_text()
     config.write_text(text.replace("batch_size: 50", "batch_size: broken"))
@@ -132,10 +132,10 @@ def test_an_existing_project(tmp_path: Path) -> None:
 
 
 class TestEvaluate:
-    def test_the_runs(self, evaluated: dict, project: Project) -> None:
+    def test_the_runs(self, evaluation: dict, project: Project) -> None:
         (sweep,) = (file.parent for file in (project.directory / "outputs").glob("*/sweep.yaml"))
-        assert evaluated["metric"] == "test/loss"
-        best, second = evaluated["configurations"]
+        assert evaluation["metric"] == "test/loss"
+        best, second = evaluation["configurations"]
         assert best["number"] == open_sweep(sweep).best.number
         assert best["values"].keys() == second["values"].keys() == {"1", "2", "3"}  # 0 is the sweep's own
         assert len(set(best["values"].values())) == 3
@@ -143,41 +143,41 @@ class TestEvaluate:
         assert best["interval"][0] < best["mean"] < best["interval"][1]
         assert best["failed"] == {}
 
-    def test_the_comparison(self, evaluated: dict) -> None:
-        (pair,) = evaluated["comparisons"]
+    def test_the_comparison(self, evaluation: dict) -> None:
+        (pair,) = evaluation["comparisons"]
         assert pair["pairs"] == 3
         assert 0 <= pair["p"] <= 1
 
-    def test_a_run_is_what_the_command_gives(self, evaluated: dict, project: Project) -> None:
+    def test_a_run_records_what_it_reported(self, evaluation: dict, project: Project) -> None:
         """The value of seed 2, from the training itself."""
-        best = evaluated["configurations"][0]
+        best = evaluation["configurations"][0]
         recorded = json.loads(
-            (Path(evaluated["directory"]) / str(best["number"]) / "1" / "evaluation.json").read_text()
+            (Path(evaluation["directory"]) / str(best["number"]) / "1" / "evaluation.json").read_text()
         )
         assert recorded["reported"]["test/loss"] == best["values"]["2"]
         assert set(recorded["reported"]) == {"val/loss", "val/accuracy", "test/loss", "test/accuracy"}
 
-    def test_it_is_no_sweep_of_its_own(self, evaluated: dict, project: Project) -> None:
+    def test_its_runs_are_not_the_newest_sweep(self, evaluation: dict, project: Project) -> None:
         """The newest sweep is still the one that was evaluated."""
         assert json.loads(project.wandbsweep("status", "--json"))["trials"] == 8
 
     def test_in_a_terminal(self, project: Project) -> None:
-        said = project.wandbsweep("evaluate", "--seeds", "2", "--metric", "test/accuracy")
-        assert re.search(r"Trial \d+: test/accuracy 0\.\d+ ± ", said)
-        assert "too good to be reported" in said
+        output = project.wandbsweep("evaluate", "--seeds", "2", "--metric", "test/accuracy")
+        assert re.search(r"Trial \d+: test/accuracy 0\.\d+ ± ", output)
+        assert "too good to be reported" in output
 
     def test_dry_run(self, project: Project) -> None:
-        said = project.wandbsweep("evaluate", "--seeds", "2", "--top", "3", "--dry-run", "--with", "epochs=1")
-        assert len(said.splitlines()) == 3
-        assert all("seed=1,2 test=true epochs=1" in line for line in said.splitlines())
+        output = project.wandbsweep("evaluate", "--seeds", "2", "--top", "3", "--dry-run", "--with", "epochs=1")
+        assert len(output.splitlines()) == 3
+        assert all("seed=1,2 test=true epochs=1" in line for line in output.splitlines())
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "message"),
         [
             (["--seeds", "0"], "The value of --seeds is 0, but must be >= 1."),
             (["--top", "-1"], "The value of --top is -1, but must be >= 1."),
             (["--metric", "nonesuch", "--seeds", "1", "--with", "epochs=x"], "No run gave a value of 'nonesuch'"),
         ],
     )
-    def test_bad_input(self, project: Project, arguments: list[str], told: str) -> None:
-        assert told in project.wandbsweep("evaluate", *arguments, status=2)
+    def test_bad_input(self, project: Project, arguments: list[str], message: str) -> None:
+        assert message in project.wandbsweep("evaluate", *arguments, status=2)

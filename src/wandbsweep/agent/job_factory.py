@@ -1,0 +1,142 @@
+"""Makes what runs trials, in whichever process they run: the agent, its fork server, or a further rank."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.agent.lightning_ranks import offer_trial
+from wandbsweep.errors import SweepError
+from wandbsweep.launchers import Rank
+from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.trial import JobResult, RunJob, Trial
+
+if TYPE_CHECKING:
+    from wandbsweep.bridge.trial_job import TrialJob
+
+TaskFunction = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class JobFactory:
+    """All that a process needs to run trials of a sweep, picklable.
+
+    The application's own objects are in it as bytes: who unpickles the factory does not import the application yet.
+    """
+
+    record: LaunchRecord
+    directory: Path
+    master: Any
+    """The launching command's configuration (omegaconf.DictConfig)."""
+    keep: bool
+    """Whether results carry Hydra's JobReturns whole."""
+    separate: bool
+    """Whether each trial runs in its own process."""
+    hydra_state: Any
+    rank: Rank
+    packed: bytes | None = None
+    """``pack_application``'s bytes; None: the application does not leave this process."""
+
+    def __call__(self) -> SealingJob:
+        """Import the application, in the fork server, and return what runs a trial in what it forks."""
+        from wandbsweep.bridge.trial_job import preload
+
+        task_function, callbacks = self._load_application()
+        preload(task_function)
+        return SealingJob(self.make(task_function, callbacks))
+
+    def make(self, task_function: TaskFunction, callbacks: Any) -> TrialJob:
+        """Return what runs trials in this process or its forks; their training may start further ranks.
+
+        If the launcher has started the ranks (``rank.size > 1``), the training starts none.
+        """
+        if self.rank.size > 1:
+            return self._make(task_function, callbacks, rank=self.rank.number)
+        return self._make(task_function, callbacks, around=_RankOffers(self, task_function, callbacks))
+
+    def make_for_rank(self, rank: int) -> TrialJob:
+        """Return what runs trials as ``rank``, in a process that a trial's training has started."""
+        return self._make(*self._load_application(), rank=rank)
+
+    def _make(self, task_function: TaskFunction, callbacks: Any, **options: Any) -> TrialJob:
+        from wandbsweep.bridge.trial_job import TrialJob
+
+        return TrialJob(
+            self.record,
+            self.directory,
+            task_function=task_function,
+            master=self.master,
+            callbacks=callbacks,
+            keep=self.keep,
+            **options,
+        )
+
+    def _load_application(self) -> tuple[TaskFunction, Any]:
+        from wandbsweep.bridge.trial_job import restore_hydra
+
+        # First: the application's imports may register resolvers, or ask for configurations.
+        restore_hydra(self.hydra_state)
+        assert self.packed is not None
+        loaded: tuple[TaskFunction, Any] = pickle.loads(self.packed)
+        return loaded
+
+
+def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
+    """Pickle the application's objects, those of its ``__main__`` by value."""
+    import cloudpickle
+
+    packed: bytes = cloudpickle.dumps((task_function, callbacks))
+    return packed
+
+
+class _RankOffers:
+    """Offers each trial to the processes that its training may start, which then run the same trial."""
+
+    def __init__(self, factory: JobFactory, task_function: TaskFunction, callbacks: Any) -> None:
+        self._factory = factory
+        self._application = task_function, callbacks
+        if factory.separate:
+            _ = self._task  # pickle it once, in the fork server, and not in each trial's process
+
+    def __call__(self, trial: Trial, overrides: Sequence[str]) -> AbstractContextManager[None]:
+        return offer_trial(self._task, trial, overrides, separate=self._factory.separate)
+
+    @cached_property
+    def _task(self) -> bytes:
+        try:
+            import cloudpickle
+
+            packed = self._factory.packed or pack_application(*self._application)
+            task: bytes = cloudpickle.dumps(replace(self._factory, packed=packed).make_for_rank)
+        except Exception as error:  # whatever the application's objects raise; it matters only if a rank 1 is started
+            task = pickle.dumps(partial(_refuse_rank, f"{type(error).__name__}: {error}"))
+        return task
+
+
+def _refuse_rank(reason: str, rank: int) -> RunJob:
+    raise SweepError(f"Rank {rank} cannot run the trial, since its task cannot be pickled: {reason}")
+
+
+@dataclass(frozen=True)
+class SealingJob:
+    """Pickles a job's payload in the trial's process, so that the agent need not import what it is made of."""
+
+    run_job: TrialJob
+
+    def rehearse(self, trial: Trial) -> None:
+        self.run_job.compose(trial)
+
+    def __call__(self, trial: Trial) -> JobResult:
+        result = self.run_job(trial)
+        return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
+
+
+def unseal_payloads(results: Sequence[JobResult]) -> list[tuple[int, Any]]:
+    """Return (number, Hydra's JobReturn) of each result that has one."""
+    payloads = [result.payload for result in results if result.payload is not None]
+    return [pickle.loads(payload) if isinstance(payload, bytes) else payload for payload in payloads]

@@ -1,0 +1,58 @@
+"""What a command of ``wandbsweep`` is, and how it finds the sweep that it is about."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wandbsweep.results.sweep_data import SweepData
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. Its module imports nothing heavy before ``run``, so that the command line starts quickly."""
+
+    name: str
+    about: str
+    """One sentence for ``--help``."""
+    run: Callable[[argparse.Namespace], int]
+    """Takes the parsed options and returns the exit status."""
+    add_arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+    """Adds options of the command's own; ``--json`` is there already."""
+    takes_sweep: bool = True
+    """Whether the first argument names a sweep."""
+
+
+def read_sweep(options: argparse.Namespace) -> SweepData:
+    """Read the sweep that the command names."""
+    from wandbsweep.results.reader import SweepReader
+
+    return SweepReader(locate_sweep(options)).read()
+
+
+def locate_sweep(options: argparse.Namespace) -> str | Path:
+    """Return the sweep that the command names, by default the newest one in ``outputs/``."""
+    from wandbsweep.errors import SweepDirectoryError
+    from wandbsweep.sweep.directory import OUTPUTS, list_sweeps
+
+    if options.sweep is not None:
+        return str(options.sweep)
+    newest = next(iter(list_sweeps()), None)
+    if newest is None:
+        raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
+    return newest
+
+
+def print_json(data: Any, *, indent: int | None = 2) -> None:
+    print(json.dumps(data, indent=indent, ensure_ascii=False), flush=True)
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """Return ``value``, or None if JSON cannot represent it (NaN, infinities)."""
+    return value if value is not None and math.isfinite(value) else None

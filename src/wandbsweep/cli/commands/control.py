@@ -1,0 +1,49 @@
+"""``wandbsweep pause``, ``resume``, ``stop`` and ``cancel``: every agent of a sweep obeys within seconds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+
+from wandbsweep.cli.command import Command, read_sweep
+
+
+def run(options: argparse.Namespace, *, state: str) -> int:
+    """Set the sweep to ``state``. A sweep that was stopped or cancelled is not resumed: exit status 1."""
+    from wandbsweep.controllers.open import open_controller
+    from wandbsweep.sweep.resume import join_command
+    from wandbsweep.text import pluralize
+
+    data = read_sweep(options)
+    controller = open_controller(data.launch_record, data.directory, data.spec)
+    before = controller.command
+    refused = state == "running" and before in ("stopped", "cancelled")
+    if not refused:
+        controller.command = state
+    controller.close()
+    running = data.counts.get("running", 0)
+    if options.json:
+        now = before if refused else state
+        print(json.dumps({"sweep_id": data.sweep_id, "order": now, "before": before, "running": running}))
+    elif refused:
+        command = join_command(data.launch_record, data.directory) if data.launch_record else ""
+        print(f"{data.sweep_id} was {before}, not paused.", f"Resume with:\n  {command}" if command else "")
+    else:
+        finishing = state in ("paused", "stopped") and running
+        print(f"{data.sweep_id}: {state}" + (f"; {pluralize(running, 'trial')} still to finish" if finishing else ""))
+    return int(refused)
+
+
+COMMANDS = (
+    Command(
+        "pause",
+        "Start no new trials until `wandbsweep resume`; running trials continue.",
+        partial(run, state="paused"),
+    ),
+    Command("resume", "Resume a paused sweep.", partial(run, state="running")),
+    Command("stop", "Start no new trials, finish the running ones, and end the sweep.", partial(run, state="stopped")),
+    Command(
+        "cancel", "Stop the running trials at their next report, and end the sweep.", partial(run, state="cancelled")
+    ),
+)

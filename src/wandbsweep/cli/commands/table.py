@@ -1,0 +1,43 @@
+"""``wandbsweep table``: the trials, the best first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from wandbsweep.cli.command import Command, print_json, read_sweep
+
+_TERMINAL_TOP = 50
+"""How many trials a terminal shows by default."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--top",
+        type=_parse_count,
+        metavar="N",
+        help=f"show only the best N trials; 0: all (default: {_TERMINAL_TOP} in a terminal, all in a pipe)",
+    )
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"the value is {text!r}, but must be a whole number >= 0")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    data = read_sweep(options)
+    if options.json:
+        from wandbsweep.results.trial_json import format_trial_json
+
+        print_json([format_trial_json(data, trial) for trial in data.ranked[: options.top or None]])
+        return 0
+    from wandbsweep.results.terminal.tables import make_console, print_leaderboard
+
+    top = options.top if options.top is not None or not sys.stdout.isatty() else _TERMINAL_TOP
+    print_leaderboard(data, make_console(), top=top or None, hint="; --top 0 for all" if options.top is None else "")
+    return 0
+
+
+COMMAND = Command("table", "List the trials, the best first.", run, add_arguments)

@@ -1,0 +1,1 @@
+"""``wandbsweep evaluate``: a sweep's best configurations, trained again with other seeds."""

@@ -1,0 +1,236 @@
+"""Plan an evaluation: which configurations to train again, with which seeds, by which commands.
+
+Each configuration is a multirun of the sweep's command over the seeds, a plain grid, so that it uses the launcher of
+the sweep with as many agents. Its configuration is composed from the snapshot that the sweep made of ``conf/``, and its
+runs belong to no sweep (see ``callback``), so that the training may use its test split.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wandbsweep.errors import SweepError
+from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
+from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
+from wandbsweep.trial import TrialRecord
+
+_CALLBACK = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.evaluation.callback.EvaluationCallback"
+# Of the sweeper's settings, keep those that say how trials run, and drop those that say which.
+_KEPT = "agents|count|gpus_per_agent|isolation|lease_s|max_attempts"
+_DROPPED = re.compile(rf"[+~]*hydra(/sweeper|\.mode|\.sweep\.|\.sweeper\.(?!({_KEPT})\b))")
+
+
+@dataclass(frozen=True)
+class CandidateRuns:
+    """The multirun that trains one configuration with every seed."""
+
+    trial: TrialRecord
+    command: Sequence[str]
+    directory: Path
+
+    @property
+    def command_line(self) -> str:
+        return shlex.join(self.command)
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What an evaluation runs and measures."""
+
+    data: SweepData
+    cwd: Path
+    """Where the commands run."""
+    metric: str
+    seed_key: str
+    seeds: Sequence[int]
+    directory: Path
+    candidates: Sequence[CandidateRuns]
+    """The sweep's best first."""
+    warnings: Sequence[str]
+
+
+def plan_evaluation(
+    data: SweepData,
+    *,
+    seeds: int,
+    seed_key: str | None,
+    metric: str | None,
+    top: int,
+    extra: Sequence[str] = (),
+) -> EvaluationPlan:
+    """Plan to train the best configurations again.
+
+    Args:
+        data: The sweep.
+        seeds: How many runs each configuration gets. Seeds that the sweep used are left out.
+        seed_key: The configuration key of the seed; None: that of ``repeats``, else ``seed``.
+        metric: What to measure; None: the sweep's metric on the test split if the training has one.
+        top: How many of the best configurations.
+        extra: Hydra overrides for these runs.
+
+    Raises:
+        SweepError: The sweep has no best trial or no command, or an argument is out of range.
+    """
+    for name, value in (("--seeds", seeds), ("--top", top)):
+        if value < 1:
+            raise SweepError(f"The value of {name} is {value}, but must be >= 1.")
+    record = data.launch_record
+    if record is None:
+        raise SweepError(f"{data.directory} was not started by Hydra, so there is no command to run again.")
+    config = _read_config(data.directory)
+    key = _choose_seed_key(data, config, seed_key)
+    used = _find_used_seeds(data, config, key)
+    chosen = [seed for seed in range(1, seeds + len(used) + 1) if seed not in used][:seeds]
+    seeding = f"{key}={','.join(map(str, chosen))}"
+    measured = metric or _choose_metric(data, config)
+    directory = _find_free_directory(data.directory / "evaluate")
+    candidates = []
+    for trial in _find_winners(data, top):
+        place = directory / str(trial.number)
+        command = [
+            *_find_program(record, data.directory),
+            "-m",
+            *_select_hydra_overrides(record),
+            *(line for line in data.overrides(trial) if _parse_key(line) != key),
+            seeding,
+            *_select_own_overrides(config, measured),
+            *extra,
+            f"hydra.sweep.dir={format_value(str(place))}",
+            _CALLBACK,
+        ]
+        candidates.append(CandidateRuns(trial, command, place))
+    warnings = []
+    if measured == _name_sweep_metric(data):
+        warnings.append(f"The sweep chose its trials by {measured}: with --metric, name one of data it never saw.")
+    return EvaluationPlan(data, Path(record.application.cwd), measured, key, chosen, directory, candidates, warnings)
+
+
+def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
+    """Return one trial of each of the best ``top`` configurations, the best first."""
+    winners: list[TrialRecord] = []
+    if data.spec.repeats:
+        winners = [c.first for c in data.configurations if c.mean is not None]
+    elif data.best is not None:
+        ended = [t for t in data.ranked if t.state in ("finished", "stopped") and (t.value is not None or t.metrics)]
+        distinct: dict[str, TrialRecord] = {}
+        for trial in ended:
+            distinct.setdefault(repr(sorted(trial.params.items())), trial)
+        winners = list(distinct.values())
+    if not winners:
+        raise SweepError(f"The sweep {data.sweep_id} has no best trial yet.")
+    return winners[:top]
+
+
+# -- the metric -----------------------------------------------------------------------------------------------------
+
+
+def _name_sweep_metric(data: SweepData) -> str:
+    spec = data.spec
+    return spec.metric.name if spec.metric else spec.metrics[0].name if spec.metrics else "value"
+
+
+def _choose_metric(data: SweepData, config: Mapping[str, Any]) -> str:
+    own = _name_sweep_metric(data)
+    return f"test/{own.rpartition('/')[2]}" if _has_test_switch(config) else own
+
+
+def _select_own_overrides(config: Mapping[str, Any], metric: str) -> list[str]:
+    """Return the overrides that make the training measure ``metric``, by the convention of common templates.
+
+    A boolean key ``test`` switches the test split on, and a text key ``metric`` names the metric.
+    """
+    overrides = ["test=true"] if _has_test_switch(config) else []
+    return overrides + ([f"metric={format_value(metric)}"] if isinstance(config.get("metric"), str) else [])
+
+
+def _has_test_switch(config: Mapping[str, Any]) -> bool:
+    return isinstance(config.get("test"), bool)
+
+
+# -- the seeds ------------------------------------------------------------------------------------------------------
+
+
+def _choose_seed_key(data: SweepData, config: Mapping[str, Any], seed_key: str | None) -> str:
+    if seed_key:
+        return seed_key
+    if data.spec.repeats:
+        return data.spec.repeats.parameter
+    if "seed" not in config and "seed" not in data.spec.parameters:
+        known = ", ".join(sorted(k for k in config if "seed" in str(k).lower())) or "none has 'seed' in its name"
+        raise SweepError(
+            f"The configuration has no key 'seed'; name the key of the training's seed with --seed-key KEY "
+            f"(top-level keys: {known})."
+        )
+    return "seed"
+
+
+def _find_used_seeds(data: SweepData, config: Mapping[str, Any], key: str) -> set[int]:
+    """Return the seeds of the sweep's own trials: the winner was chosen by them, so they would flatter it."""
+    found = {trial.params[key] for trial in data.trials if key in trial.params} or {_get(config, key)}
+    return {seed for seed in found if isinstance(seed, int)}
+
+
+def _get(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+# -- the command ----------------------------------------------------------------------------------------------------
+
+
+def _find_program(record: LaunchRecord, directory: Path) -> list[str]:
+    """Return the words that start the application, with its configuration as the sweep found it."""
+    first, *rest = record.application.command
+    if re.fullmatch(r"python[\d.]*", Path(first).name) and (shutil.which(first) is None or first == "python"):
+        first = sys.executable
+    return [first, *_point_to_snapshot(rest, record, directory)]
+
+
+def _point_to_snapshot(words: list[str], record: LaunchRecord, directory: Path) -> list[str]:
+    """Return the command's words with the snapshot as ``--config-path``, so that later edits of conf/ do not count."""
+    main = next((path for provider, path in record.snapshot.search_path if provider == "main"), "")
+    copy = main.removeprefix("snapshot://")
+    if main == copy or not (directory / SNAPSHOT / copy).is_dir():
+        return words
+    if "--config-path" in words:
+        at = words.index("--config-path")
+        words = [*words[:at], *words[at + 2 :]]
+    return [*words, "--config-path", str(directory / SNAPSHOT / copy)]
+
+
+def _select_hydra_overrides(record: LaunchRecord) -> list[str]:
+    kept = [line for line in record.overrides.hydra if not _DROPPED.match(line)]
+    return [
+        "hydra/sweeper=wandbsweep",
+        *kept,
+        *([f"~{SWEEP_KEY}"] if SWEEP_KEY in record.overrides.stripped_keys else []),
+    ]
+
+
+def _parse_key(line: str) -> str:
+    return line.lstrip("+~").partition("=")[0]
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load((directory / "multirun.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _find_free_directory(parent: Path) -> Path:
+    """Return the first unused numbered directory in ``parent``."""
+    taken = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
+    return parent / str(max(taken, default=-1) + 1)

@@ -1,0 +1,125 @@
+"""Closes attempts: those of this process, and those of agents that vanished."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from wandbsweep.controllers.base import Limits
+from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
+from wandbsweep.controllers.trial_table import OUTCOME
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.base import AttemptClosedError, AttemptState, Storage
+from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
+
+_ATTEMPT_STATES: Mapping[State, AttemptState] = {
+    "finished": AttemptState.COMPLETE,
+    "stopped": AttemptState.PRUNED,
+    "failed": AttemptState.FAIL,
+    "crashed": AttemptState.FAIL,
+    "queued": AttemptState.FAIL,
+}
+
+log = logging.getLogger(__name__)
+
+
+class Closer:
+    """Stores the outcomes of attempts and closes them.
+
+    An outcome is stored first, and then its attempt is closed. Closing is what counts, and succeeds once: everybody
+    takes the outcome that is stored at that moment. If this process is killed between the two, the attempt stays open
+    until its lease expires. The agent that takes the trial over then finds an outcome, and closes the attempt with it.
+    """
+
+    def __init__(self, storage: Storage, spec: SweepSpec, limits: Limits) -> None:
+        self._storage = storage
+        self._spec = spec
+        self._limits = limits
+        self._warned = False
+        self.open: set[int] = set()
+        """The attempts that this process claimed and has not closed."""
+        self.metrics: dict[int, dict[str, float]] = {}
+        """By attempt, the last value of each metric that it reported to this process."""
+
+    def complete(self, trial: Trial, outcome: Outcome) -> None:
+        """Close an attempt whose task has ended."""
+        metrics = self.metrics.get(trial.key, {})
+        reports = self._storage.read_reports(trial.key)
+        if find_best_value(reports, self._spec.goal) is None and is_number(as_number(outcome.returned)):
+            self._warn_of_other_metrics(metrics, reported=bool(reports))
+        self._close(trial.key, compute_outcome(self._spec, outcome, reports=reports, metrics=metrics))
+
+    def release(self, key: int, reason: str, *, suspect: bool = False) -> None:
+        """Close an attempt of this process whose trial is to be continued by another one."""
+        self._close(key, StoredOutcome("queued", reason, metrics=self.metrics.get(key, {}), suspect=suspect))
+
+    def crash(self, key: int, reason: str, *, lost: int) -> None:
+        """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
+        outcome = compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, metrics=self.metrics.get(key))
+        if outcome.state == "crashed":
+            value = find_best_value(self._storage.read_reports(key), self._spec.goal)
+            outcome = replace(outcome, value=value)
+        self._close(key, outcome)
+
+    def close_expired(self, key: int, agent: str, *, lost: int, final: bool = False) -> None:
+        """Close the attempt of an agent that vanished, unless it is closed by now.
+
+        If the agent stored an outcome before it vanished, the attempt is closed with that outcome. If the agent comes
+        back and closes the attempt after all, its own outcome counts as well: whichever is stored when the attempt is
+        closed is what all agents read.
+
+        Args:
+            key: The attempt.
+            agent: Its agent.
+            lost: How many attempts of its trial were lost, with this one.
+            final: Whether no agent takes the trial over.
+        """
+        reason = f"agent {agent} was not heard of for {self._limits.lease_s:g} s"
+        outcome = compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, final=final)
+        with suppress(AttemptClosedError):
+            if OUTCOME not in self._storage.read_attempt(key).attributes:
+                self._storage.set_attribute(key, OUTCOME, outcome.encode())
+            self._storage.close_attempt(key, AttemptState.FAIL)
+
+    def close_void(self, key: int) -> None:
+        """Close an attempt of this process that won no trial. It has no outcome, and no agent reads it."""
+        with suppress(AttemptClosedError):
+            self._storage.close_attempt(key, AttemptState.FAIL)
+        self.open.discard(key)
+
+    def _close(self, key: int, outcome: StoredOutcome) -> None:
+        state, values = _describe_to_optuna(self._spec, outcome)
+        try:
+            self._storage.set_attribute(key, OUTCOME, outcome.encode())
+            self._storage.close_attempt(key, state, values)
+        except AttemptClosedError:
+            log.warning("A trial was closed by another agent before this one could say that it %s.", outcome.state)
+        self.metrics.pop(key, None)
+        self.open.discard(key)
+
+    def _warn_of_other_metrics(self, metrics: Mapping[str, float], *, reported: bool) -> None:
+        """Warn once if a task reports other metrics than the sweep's, so that the number that it returns counts."""
+        if self._warned or self._spec.metric is None or reported or not metrics:
+            return
+        self._warned = True
+        log.warning(
+            "%r was never reported (reported: %s); the number that the task returned is taken for it.",
+            self._spec.metric.name,
+            ", ".join(sorted(metrics)),
+        )
+
+
+def _describe_to_optuna(spec: SweepSpec, outcome: StoredOutcome) -> tuple[AttemptState, list[float] | None]:
+    """Return the state and the objective values with which an attempt is closed, for Optuna's tools to read."""
+    state, values = _ATTEMPT_STATES[outcome.state], None
+    if spec.metrics:
+        found = [outcome.metrics.get(metric.name, math.nan) for metric in spec.metrics]
+        values = found if all(map(is_number, found)) else None
+    elif outcome.value is not None:
+        values = [outcome.value]
+    if values is None and state == AttemptState.COMPLETE:
+        state = AttemptState.FAIL  # Optuna knows no complete trial without a value
+    return state, values
