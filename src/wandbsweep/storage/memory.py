@@ -22,7 +22,7 @@ class MemoryLog(AppendLog):
     def __init__(self) -> None:
         super().__init__(Path("memory"))
         self._file = io.BytesIO()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def read(self, offset: int = 0) -> bytes:
         with self.locked() as file:
