@@ -11,7 +11,6 @@ import yaml
 
 from tests.hosted.parts import controller_of
 from wandbsweep import load_sweep
-from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.param_file import read_params, write_params
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
@@ -35,7 +34,6 @@ import json, sys
 import hydra
 from omegaconf import OmegaConf
 import wandb
-from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -46,7 +44,7 @@ def main(cfg):
         run.summary["seen"] = json.dumps(cfg)
         run.summary["swept"] = json.dumps({name: run.config[name] for name in json.loads(cfg["names"])})
 
-sys.argv[1:] = restore_overrides(sys.argv[1:], format_value)
+sys.argv[1:] = restore_overrides(sys.argv[1:])
 main()
 """
 
@@ -101,7 +99,7 @@ def test_a_function(server, python):
 
 
 def test_the_command_line_is_left_alone_outside_of_a_sweep():
-    assert restore_overrides(["a=None", "b=1"], format_value) == ["a=None", "b=1"]
+    assert restore_overrides(["a=None", "b=1"]) == ["a=None", "b=1"]
 
 
 @pytest.mark.parametrize("written", ["a=None", "++a=None", "+a=None", "--a=None"])
@@ -110,7 +108,7 @@ def test_what_the_agent_wrote_is_written_again(tmp_path, written):
     write_params(path, {"a": {"value": None}, "b": {"value": [1, "x y"]}})
     named = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_SWEEP_PARAM_PATH": str(path)}
     with apply_environment(named):
-        found = restore_overrides([written, "c=3"], format_value)
+        found = restore_overrides([written, "c=3"])
     prefix = "" if written.startswith("--") else written.partition("a")[0]
     assert found == [f"{prefix}a=null", "c=3", "b=[1,'x y']"]
 

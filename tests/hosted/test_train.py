@@ -83,12 +83,11 @@ import wandb
 from hydra import compose, initialize_config_dir
 from classifier.training import train
 from train import drop_sweep
-from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
 
 def trial():
     with initialize_config_dir({str(ROOT / "conf")!r}, version_base="1.3"):
-        cfg = compose("config", overrides=restore_overrides([*{QUICK!r}, "output_dir={home}"], format_value))
+        cfg = compose("config", overrides=restore_overrides([*{QUICK!r}, "output_dir={home}"]))
     train(drop_sweep(cfg))
 
 wandb.agent({sweep_id!r}, function=trial, count=1, project="digits")
