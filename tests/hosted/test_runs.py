@@ -46,8 +46,8 @@ threads = [threading.Thread(target=agent, args=(name,)) for name in "ab"]
 local = [(t.number, t.state, t.value, len(t.reports), t.params) for t in controller.trials()]
 controller.close()
 
-from wandbsweep.results.hosted import read_wandb_sweep
-results = read_wandb_sweep(f"wandb:{controller.path}")
+from wandbsweep import open_sweep
+results = open_sweep(f"wandb:{controller.path}")
 remote = [(t.number, t.state, t.value, len(t.reports), t.params) for t in results.trials]
 frame = results.frame[["number", "state", "metric", "steps", "params.model.dim"]].values.tolist()
 best = results.best
@@ -95,8 +95,8 @@ while trial := controller.ask("a"):
     controller.complete(trial, Outcome.stopped("by hand") if trial.number == 2 else Outcome.finished())
 controller.close()
 assert not [name for name in os.environ if name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_RESUME")]
-from wandbsweep.results.hosted import read_wandb_sweep
-results = read_wandb_sweep(f"wandb:{{controller.path}}")
+from wandbsweep import open_sweep
+results = open_sweep(f"wandb:{{controller.path}}")
 states = [[t.state for t in trials] for trials in (results.trials, controller.trials())]
 assert states == [["finished", "finished", "stopped"]] * 2, states
 assert results.trials[2].reason == "by hand"
