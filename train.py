@@ -33,10 +33,9 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
-        from wandbsweep.sweep.override_strings import format_value
         from wandbsweep.wandb_runs.stock_agent import exit_on_signals, restore_overrides
 
-        sys.argv[1:] = restore_overrides(sys.argv[1:], format_value)
+        sys.argv[1:] = restore_overrides(sys.argv[1:])
         with exit_on_signals():
             main()
     else:

@@ -1,4 +1,4 @@
-"""What a trial of a W&B sweep costs before it trains: our agent beside ``wandb agent``, a process per run.
+"""What a trial of a W&B sweep costs before it trains: our agent against ``wandb agent``, a process per run.
 
 Both run the same sweep of short digits trials against the tests' loopback server, one after the other. A trial's
 overhead is the time from the server's command to the first epoch's metrics (by wandb's own time stamps), which holds
@@ -19,11 +19,11 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
-# From the tests, which are no package that is installed: only now is their directory on the path.
-from hosted.parts import environment  # noqa: E402
-from hosted.server import WandbServer  # noqa: E402
+# The tests are not installed; only now can they be imported.
+from tests.hosted.parts import make_environment  # noqa: E402
+from tests.hosted.server import WandbServer  # noqa: E402
 
 SWEEP = {
     "program": "train.py",
@@ -57,7 +57,7 @@ def measure(trials, run, name, *options) -> float:
         home = Path(folder)
         for own in [key for key in os.environ if key.startswith(("WANDB_", "SLURM_"))]:
             del os.environ[own]  # the user's, such as WANDB_MODE
-        os.environ.update(environment(server, home) | {"OMP_NUM_THREADS": "1"})
+        os.environ.update(make_environment(server, home) | {"OMP_NUM_THREADS": "1"})
         start = time.monotonic()
         run(server, home, trials, *options)
         each = (time.monotonic() - start) / trials

@@ -1,4 +1,4 @@
-"""Installed from a built wheel, and editable: Hydra finds the sweeper from any working directory, and it sweeps."""
+"""Hydra finds the sweeper, and runs a sweep, from any working directory: from a built wheel and from the checkout."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of the sources, without the network."""
+    """The wheel, built from a copy of the sources, without the network."""
     sources: Path = tmp_path_factory.mktemp("sources")
     for name in ("src", "hydra_plugins"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -41,30 +41,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has the wheel, and what it depends on, but nothing of this repository."""
+    """The Python of an environment with the wheel and its dependencies, but nothing of this repository."""
     place: Path = tmp_path_factory.mktemp("venv")
     venv.create(place, symlinks=True, with_pip=False)
     python = place / "bin" / "python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).strip())
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    # A directory that a .pth file names is searched, but the .pth files in it, such as an editable install's, are not
-    # read. What the editable install has there itself is its metadata, of the same name as the wheel's.
+    # Python searches a directory that a .pth file names, but does not read the .pth files in it, such as that of our
+    # editable installation. Only the metadata of that installation is found, which has the name of the wheel's.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return python
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    plugin = {f"hydra_plugins/wandbsweep/{name}" for name in ("__init__.py", "config.py", "sweeper.py", "py.typed")}
-    assert names >= plugin | {"wandbsweep/__init__.py", "wandbsweep/py.typed", "classifier/py.typed"}
-    assert "hydra_plugins/__init__.py" not in names  # would hide all other plugins
-    assert not [name for name in names if name.startswith(("tests/", "conf/", "src/"))]
-    modules = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "wandbsweep").rglob("*.py")}
-    assert modules <= names
-    places = [ROOT / "src" / "wandbsweep" / name for name in ("results/report", "commands/template")]
-    data = {str(file.relative_to(ROOT / "src")) for place in places for file in place.rglob("*") if file.is_file()}
-    assert {name for name in data if "__pycache__" not in name} <= names
+    files = [file for root in (ROOT / "src" / "wandbsweep", ROOT / "hydra_plugins") for file in root.rglob("*")]
+    packaged = {file.relative_to(ROOT).as_posix().removeprefix("src/") for file in files if file.is_file()}
+    packaged = {name for name in packaged if "__pycache__" not in name}
+    assert packaged >= {
+        "wandbsweep/py.typed",
+        "wandbsweep/results/report/page.html",
+        "hydra_plugins/wandbsweep/py.typed",
+    }
+    assert packaged == {name for name in names if ".dist-info/" not in name}  # no tests, and not the example classifier
+    assert "hydra_plugins/__init__.py" not in names  # it would hide all other plugins
 
 
 def test_from_the_wheel(clean: Path, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_from_the_wheel(clean: Path, tmp_path: Path) -> None:
 
 
 def test_from_the_wheel_on_another_process(clean: Path, tmp_path: Path) -> None:
-    """Agents that are unpickled find the plugin as well."""
+    """Agents, which are unpickled in another process, find the plugin too."""
     app = tmp_path / "elsewhere"
     shutil.copytree(TINY, app)
     run(clean, "app.py", *SWEEP, "hydra/launcher=submitit_local", cwd=app)

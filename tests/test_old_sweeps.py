@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.applications import App, copy_app
-from tests.hosted.parts import QUICK_CLIENT, environment
+from tests.hosted.parts import QUICK_CLIENT, make_environment
 from tests.hosted.server import Run, Sweep, WandbServer
 from wandbsweep import open_sweep
 from wandbsweep.cli.main import main
@@ -123,7 +123,7 @@ def test_resumes_with_a_model_to_the_end(tmp_path: Path) -> None:
 def test_resumes_at_wandb_to_the_end(tmp_path: Path, server: WandbServer) -> None:
     answers, home = read_answers("hosted"), tmp_path / "home"
     home.mkdir()
-    user = {**environment(server, home), **QUICK_CLIENT, "WANDB_MODE": "online", "no_proxy": "127.0.0.1"}
+    user = {**make_environment(server, home), **QUICK_CLIENT, "WANDB_MODE": "online", "no_proxy": "127.0.0.1"}
     resume(restore("hosted", tmp_path / "tiny"), answers, "hydra.sweeper.controller=wandb", **user)
     runs = [(run.name, run.state, run.params, run.values("loss")) for run in server.runs.values()]
     assert runs == [(run["name"], run["state"], run["params"], run["loss"]) for run in answers["runs"]]

@@ -13,11 +13,7 @@ Send = Callable[[int, Mapping[str, float]], Decision]
 
 
 # Module-level functions, not lambdas: a current trial is pickled for the processes that run it.
-def _accept(step: int, metrics: Mapping[str, float]) -> Decision:
-    return CONTINUE
-
-
-def _decide_nothing() -> Decision:
+def _continue(*_: object) -> Decision:
     return CONTINUE
 
 
@@ -43,9 +39,9 @@ class CurrentTrial:
     """The name of the metric that the sweep optimises."""
     goal: str = "minimize"
     """Whether to ``minimize`` or ``maximize`` that metric."""
-    send: Send = field(default=_accept, repr=False)
+    send: Send = field(default=_continue, repr=False)
     """Passes a report to the controller and returns its decision."""
-    poll: Callable[[], Decision] = field(default=_decide_nothing, repr=False)
+    poll: Callable[[], Decision] = field(default=_continue, repr=False)
     """Returns what was decided since the last report: a stop if the trial was cancelled or taken over."""
     is_owner: Callable[[], bool] = field(default=_own, repr=False)
     """Returns whether the trial is still this agent's."""

@@ -1,4 +1,4 @@
-"""A server that takes artifacts and files besides: ``server.artifacts`` and ``server.stored`` are what came."""
+"""A server that also accepts artifacts (``server.artifacts``) and files (``server.stored``)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tests.hosted.server import WandbServer
 
 
 class ArtifactServer(WandbServer):
-    """Uploads go to addresses of its own, and are kept in memory by path."""
+    """Keeps uploads in memory, by path."""
 
     def __init__(self) -> None:
         super().__init__()
         self.artifacts: dict[str, dict[str, Any]] = {}
         self.stored: dict[str, bytes] = {}
         self._numbers = itertools.count()
-        self._http.RequestHandlerClass.do_PUT = _put(self)
+        self._http.RequestHandlerClass.do_PUT = _make_put(self)
 
-    def of_type(self, kind: str) -> list[dict[str, Any]]:
+    def list_artifacts(self, kind: str) -> list[dict[str, Any]]:
         return [artifact for artifact in self.artifacts.values() if artifact["artifactTypeName"] == kind]
 
-    def file(self, artifact: dict[str, Any], name: str) -> bytes:
+    def read_file(self, artifact: dict[str, Any], name: str) -> bytes:
         return self.stored[f"{artifact['id']}/{name}"]
 
     def on_CreateRunFiles(self, run: str, files: list[str], **_: Any) -> Any:
-        told = [{"name": name, "uploadUrl": self._address(f"{run}/{name}")} for name in files]
-        return {"createRunFiles": {"runID": f"bucket-{run}", "uploadHeaders": [], "files": told}}
+        reply = [{"name": name, "uploadUrl": self._address(f"{run}/{name}")} for name in files]
+        return {"createRunFiles": {"runID": f"bucket-{run}", "uploadHeaders": [], "files": reply}}
 
     def on_CreateArtifact(self, input: dict[str, Any]) -> Any:
         found = f"artifact-{next(self._numbers)}"
@@ -37,8 +37,8 @@ class ArtifactServer(WandbServer):
             if (other["artifactTypeName"], other["artifactCollectionName"]) == self._name(input):
                 other["aliases"] = [alias for alias in other["aliases"] if alias not in aliases]
         self.artifacts[found] = {**input, "id": found, "aliases": aliases, "committed": False}
-        told = {"id": found, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
-        return {"createArtifact": {"artifact": told}}
+        reply = {"id": found, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        return {"createArtifact": {"artifact": reply}}
 
     def _name(self, artifact: dict[str, Any]) -> tuple[str, str]:
         names = artifact.get("artifactCollectionNames") or [artifact.get("artifactCollectionName")]
@@ -60,8 +60,8 @@ class ArtifactServer(WandbServer):
 
     def _place(self, spec: dict[str, Any]) -> dict[str, Any]:
         path = f"{spec['artifactID']}/{spec['name']}"
-        told = {"storagePath": path, "uploadUrl": self._address(path), "uploadHeaders": []}
-        return {**told, "uploadMultipartUrls": None, "artifact": {"id": spec["artifactID"]}}
+        reply = {"storagePath": path, "uploadUrl": self._address(path), "uploadHeaders": []}
+        return {**reply, "uploadMultipartUrls": None, "artifact": {"id": spec["artifactID"]}}
 
     def on_CommitArtifact(self, artifactID: str) -> Any:
         artifact = self.artifacts[artifactID]
@@ -72,7 +72,7 @@ class ArtifactServer(WandbServer):
         return f"{self.url}/upload/{path}"
 
 
-def _put(server: ArtifactServer) -> Any:
+def _make_put(server: ArtifactServer) -> Any:
     def do_PUT(self: Any) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         with server.lock:
@@ -82,5 +82,5 @@ def _put(server: ArtifactServer) -> Any:
     return do_PUT
 
 
-def metadata(artifact: dict[str, Any]) -> dict[str, Any]:
+def read_metadata(artifact: dict[str, Any]) -> dict[str, Any]:
     return json.loads(artifact["metadata"])

@@ -1,4 +1,4 @@
-"""A W&B of one's own for each test, and nothing of the user's."""
+"""A W&B server for each test, and an environment without the user's own settings."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.hosted.parts import environment
+from tests.hosted.parts import make_environment
 from tests.hosted.server import WandbServer
 
 
@@ -20,10 +20,10 @@ def server():
 
 @pytest.fixture
 def home(server, tmp_path, monkeypatch):
-    """The environment of a user of ``server``, whose home and working directory this is."""
+    """The home and working directory of a user of ``server``, whose environment is set."""
     for name in [name for name in os.environ if name.startswith(("WANDB_", "SLURM_"))]:
         monkeypatch.delenv(name)
-    for name, value in environment(server, tmp_path).items():
+    for name, value in make_environment(server, tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def home(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def python(home):
-    """Run a program in a process of its own: wandb keeps what it read first for the whole process."""
+    """Run a program in a new process: wandb reads its settings once per process."""
     return partial(run_python, cwd=home)
 
 

@@ -1,4 +1,4 @@
-"""What several tests of hosted sweeps use."""
+"""Helpers of the tests of hosted sweeps."""
 
 import base64
 import json
@@ -15,9 +15,9 @@ from wandbsweep.wandb_runs.auth import Login
 ALL_BUT_THE_NEEDED = (
     "(?!(Viewer|UpsertSweep|CreateAgent|Heartbeat|UpsertBucket|file_stream|GetSweep|SweepWithRuns|Runs)$).*"
 )
-"""What a server may refuse that satisfies wandb's client."""
+"""Operations that wandb's client can do without: a server may refuse them."""
 QUICK_CLIENT = dict.fromkeys(["WANDB_X_DISABLE_META", "WANDB_X_DISABLE_STATS"], "true")
-"""wandb looks at the machine, for seconds."""
+"""By default wandb inspects the machine, which takes seconds."""
 QUICK = replace(BACKOFF, total_s=10.0, first_s=0.01, longest_s=0.05)
 
 
@@ -40,23 +40,23 @@ class ServerWriter:
         self._server.stream(self._run.run_id, body)
 
 
-def new_sweep(server, config):
-    """A sweep made as ``wandb.sweep`` would; its id."""
+def add_sweep(server, config):
+    """Add a sweep to the server, as ``wandb.sweep`` would; return its id."""
     sweep = Sweep(f"s{len(server.sweeps):07}", "digits", json.loads(json.dumps(config)))
     server.sweeps[sweep.name] = sweep
     return sweep.name
 
 
-def controller_of(server, config, sweep_id=None, **options):
+def make_controller(server, config, sweep_id=None, **options):
     login = Login(server.url, API_KEY, ENTITY, "digits")
     given = {"heartbeat_s": 0.05, "backoff": QUICK, "make_writer": lambda run, place: ServerWriter(server, run)}
     return HostedController(
-        load_sweep(config), sweep_id or new_sweep(server, config), login=login, **{**given, **options}
+        load_sweep(config), sweep_id or add_sweep(server, config), login=login, **{**given, **options}
     )
 
 
-def environment(server, home):
-    """What clients need so as to find ``server``, and nothing of the user's own."""
+def make_environment(server, home):
+    """Return the environment in which clients find ``server`` and none of the user's own settings."""
     places = {name: str(home / name) for name in ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR")}
     for place in places.values():
         Path(place).mkdir(exist_ok=True)
@@ -64,23 +64,23 @@ def environment(server, home):
     return {**places, **login, "HOME": str(home), "NETRC": str(home / "netrc"), "WANDB_DATA_DIR": str(home)}
 
 
-def until(condition, *, within_s=10.0):
-    """Wait for what another thread or process does."""
+def wait_until(condition, *, within_s=10.0):
+    """Wait until another thread or process has made ``condition()`` true; return its value."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.01)
     return found
 
 
-def written_below(directory):
+def list_files(directory):
     return [path for path in Path(directory).rglob("*") if path.is_file()]
 
 
-def keys_in(directory, *texts):
-    """Where the marked key stands: of the files below ``directory``, and of ``texts`` (by their places)."""
+def find_key(directory, *texts):
+    """Return the files below ``directory``, and the positions in ``texts``, that contain the marked API key."""
     marks = [API_KEY.encode(), API_KEY[:20].encode(), base64.b64encode(f"api:{API_KEY}".encode())]
-    written = {str(path): path.read_bytes() for path in written_below(directory)}
+    written = {str(path): path.read_bytes() for path in list_files(directory)}
     written |= {f"text {i}": text.encode() for i, text in enumerate(texts)}
     assert len(written) > 5
     return [name for name, text in written.items() if any(mark in text for mark in marks)]

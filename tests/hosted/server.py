@@ -1,7 +1,7 @@
-"""A loopback server that speaks as much of W&B's wire as sweeps need, and fails on demand.
+"""A loopback server that speaks the part of W&B's protocol that sweeps need, and fails on demand.
 
-``with WandbServer() as server:`` serves from a thread; ``server.sweeps`` and ``server.runs`` are what it knows,
-``server.requests`` what it was asked.
+``with WandbServer() as server:`` serves from a thread; ``server.sweeps`` and ``server.runs`` are its
+state, ``server.requests`` the operations that it received.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ALWAYS: dict[str, Any] = {
 
 @dataclass
 class Run:
-    """One run, in the words of the wire."""
+    """One run, with the names of W&B's protocol."""
 
     name: str
     project: str
@@ -68,10 +68,10 @@ class Run:
         return {name: arg["value"] for name, arg in self.args.items()}
 
     def node(self) -> dict[str, Any]:
-        told = {key: self.facts.get(key) for key in ("displayName", "jobType", "notes", "description")}
+        reply = {key: self.facts.get(key) for key in ("displayName", "jobType", "notes", "description")}
         # fmt: off
         return {
-            **told, "id": f"bucket-{self.name}", "name": self.name, "projectId": "1", "sweepName": self.sweep,
+            **reply, "id": f"bucket-{self.name}", "name": self.name, "projectId": "1", "sweepName": self.sweep,
             "state": self.state, "config": json.dumps(self.config or self.args), "commit": None, "readOnly": False,
             "summaryMetrics": json.dumps(self.summary), "systemMetrics": "{}", "events": [], "exitcode": self.exitcode,
             "historyKeys": {"lastStep": self.history[-1].get("_step", 0) if self.history else -1, "keys": {}},
@@ -105,11 +105,11 @@ class Sweep:
 
 @dataclass
 class Fault:
-    """What happens instead of the reply to the next ``times`` requests whose operation matches ``operation``."""
+    """Replaces the reply to the next ``times`` requests whose operation matches the pattern ``operation``."""
 
     operation: str
     status: int | None = None
-    drop: bool = False  # do what was asked, then close the connection without a word
+    drop: bool = False  # execute the operation, then close the connection without a reply
     reply: Any = field(default_factory=lambda: {"errors": [{"message": "injected"}]})  # with ``status``
     delay_s: float = 0.0
     times: int = 1
@@ -121,7 +121,7 @@ _NO_FAULT = Fault("")
 
 
 class _Refused(Exception):
-    """An HTTP status, and why, in place of data."""
+    """Refuse the operation with an HTTP status and a reason."""
 
 
 class _Http(ThreadingHTTPServer):
@@ -129,11 +129,11 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """wandb-core drops sockets that were kept alive."""
+        """Print nothing: wandb-core drops connections that were kept alive."""
 
 
 class WandbServer:
-    """The state of the world, and the threads that serve it."""
+    """The state of W&B, and the threads that serve it."""
 
     def __init__(self) -> None:
         self.sweeps: dict[str, Sweep] = {}
@@ -157,17 +157,17 @@ class WandbServer:
         self._http.server_close()
         self._thread.join()
 
-    # -- what tests do and see ------------------------------------------------------------------------------------
+    # -- for tests ------------------------------------------------------------------------------------------------
 
     def fail(self, operation: str, **how: Any) -> Fault:
         fault = Fault(operation, **how)
         self.faults.append(fault)
         return fault
 
-    def asked(self, operation: str) -> list[dict[str, Any]]:
+    def find_requests(self, operation: str) -> list[dict[str, Any]]:
         return [variables for name, variables in self.requests if name == operation]
 
-    def of_sweep(self, sweep: str) -> list[Run]:
+    def list_runs(self, sweep: str) -> list[Run]:
         return [run for run in self.runs.values() if run.sweep == sweep]
 
     # -- the operations -------------------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ class WandbServer:
             project = more.get("projectName") or "uncategorized"
             sweep = Sweep(f"s{next(self._ids):07}", project, yaml.safe_load(config))
             self.sweeps[sweep.name] = sweep
-        told = {"name": sweep.name, "project": _place(sweep.project)}
-        return {"upsertSweep": {"sweep": told, "configValidationWarnings": []}}
+        reply = {"name": sweep.name, "project": _place(sweep.project)}
+        return {"upsertSweep": {"sweep": reply, "configValidationWarnings": []}}
 
     def on_GetSweep(self, **names: Any) -> Any:
         sweep = self.sweeps.get(names.get("name") or names["sweep"])
@@ -203,7 +203,7 @@ class WandbServer:
     on_GetSweepState = on_SweepWithRuns = on_GetSweep
 
     def _sweep(self, sweep: Sweep) -> dict[str, Any]:
-        runs = [{"node": run.node()} for run in self.of_sweep(sweep.name)]
+        runs = [{"node": run.node()} for run in self.list_runs(sweep.name)]
         empty = dict.fromkeys(["displayName", "description", "bestLoss", "controller", "scheduler"])
         return {
             **empty, "__typename": "Sweep", "id": f"sweep-{sweep.name}", "name": sweep.name,
@@ -283,13 +283,13 @@ class WandbServer:
         if sweep.state in ("FINISHED", "CANCELED") or self._target_reached(sweep):
             return [{"type": "exit"}]
         program = {"program": sweep.config.get("program")}
-        preempted = next((run for run in self.of_sweep(sweep.name) if run.state == "preempted"), None)
+        preempted = next((run for run in self.list_runs(sweep.name) if run.state == "preempted"), None)
         if preempted is not None:
             preempted.state, preempted.agent = "pending", agent
             again = {**preempted.args, "_wandb": {"value": {}}}
             return [{"type": "resume", "run_id": preempted.name, "args": again, **program}]
         if sweep.size is not None and sweep.given >= sweep.size:
-            waiting = any(run.state in ("running", "pending") for run in self.of_sweep(sweep.name))
+            waiting = any(run.state in ("running", "pending") for run in self.list_runs(sweep.name))
             sweep.state = sweep.state if waiting else "FINISHED"
             return [{"type": "exit"}]
         drawn = sweep.search.draw(sweep.given) or {}
@@ -301,13 +301,13 @@ class WandbServer:
 
     def _target_reached(self, sweep: Sweep) -> bool:
         metric = sweep.spec.metric
-        values = [value for run in self.of_sweep(sweep.name) for value in run.values(metric.name if metric else "")]
+        values = [value for run in self.list_runs(sweep.name) for value in run.values(metric.name if metric else "")]
         target, sign = (metric.target, -1 if metric.goal == "maximize" else 1) if metric else (None, 1)
         return target is not None and any(sign * value <= sign * target for value in values)
 
     def _judge(self, sweep: Sweep, live: list[Run]) -> None:
         if sweep.spec.metric and sweep.spec.early_terminate:
-            histories = {run.name: run.values(sweep.spec.metric.name) for run in self.of_sweep(sweep.name)}
+            histories = {run.name: run.values(sweep.spec.metric.name) for run in self.list_runs(sweep.name)}
             for name in hyperband(sweep.spec.early_terminate, sweep.spec.goal, histories, [run.name for run in live]):
                 self.runs[name].stop = True
 

@@ -1,4 +1,4 @@
-"""The hosted controller keeps the promises of every controller, but for those that W&B's servers keep or break.
+"""The hosted controller keeps the promises of every controller that are not up to W&B's servers.
 
 Left out, and why:
 
@@ -12,7 +12,7 @@ Left out, and why:
 import pytest
 
 from tests.controllers.conformance import ControllerTestCase
-from tests.hosted.parts import controller_of
+from tests.hosted.parts import make_controller
 
 
 class TestHosted(ControllerTestCase):
@@ -36,6 +36,6 @@ class TestHosted(ControllerTestCase):
         return controller
 
     def again(self, seed=None, **options):
-        controller = controller_of(self.server, **self.made, **options)
+        controller = make_controller(self.server, **self.made, **options)
         self.controllers.append(controller)
         return controller

@@ -1,4 +1,4 @@
-"""What W&B and the network do to a sweep: afterwards runs and trials are the same on both sides."""
+"""Faults of W&B and the network: afterwards, runs at W&B and trials here still match."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.configurations import GRID, RANDOM
-from tests.hosted.parts import QUICK, controller_of, until
+from tests.hosted.parts import QUICK, make_controller, wait_until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome, load_sweep
 from wandbsweep.controllers.base import Limits
@@ -18,7 +18,7 @@ from wandbsweep.wandb_runs.auth import Login
 
 
 def run_all(controller, agents="ab", steps=2):
-    """Two agents run the sweep to its end."""
+    """Run the sweep to its end with two agents."""
 
     def agent(name):
         while trial := controller.ask(name):
@@ -31,8 +31,8 @@ def run_all(controller, agents="ab", steps=2):
 
 
 def assert_same(server, controller, *, trials):
-    """Runs and trials match one to one, with their parameters, histories and states."""
-    runs = {run.name: run for run in server.of_sweep(controller.sweep_id)}
+    """Assert that runs and trials match one to one, with their parameters, histories and states."""
+    runs = {run.name: run for run in server.list_runs(controller.sweep_id)}
     entries = controller.log.entries()
     assert len(entries) == trials
     assert {read_run(entry).run_id for entry in entries} == set(runs)
@@ -47,14 +47,14 @@ def assert_same(server, controller, *, trials):
 
 @pytest.fixture
 def grid(server):
-    controller = controller_of(server, {**GRID, "metric": {"name": "loss"}})
+    controller = make_controller(server, {**GRID, "metric": {"name": "loss"}})
     yield controller
     controller.close()
 
 
 @pytest.fixture
 def endless(server):
-    controller = controller_of(server, RANDOM)
+    controller = make_controller(server, RANDOM)
     yield controller
     controller.close()
 
@@ -81,68 +81,68 @@ def test_a_sweep_survives(server, grid, operation, how):
     assert_same(server, grid, trials=3)
 
 
-def test_a_lost_reply_leaves_no_run_behind_where_the_server_knows_no_agents_runs(server, grid, monkeypatch):
+def test_a_lost_reply_leaves_no_run_behind_if_the_server_lists_no_runs_of_agents(server, grid, monkeypatch):
     monkeypatch.delattr(type(server), "on_GetAgentRuns")
     server.fail("Heartbeat", drop=True, times=2)
     run_all(grid)
     assert_same(server, grid, trials=3)
 
 
-def test_a_request_that_is_done_after_one_gave_up_leaves_no_run_behind(server, grid):
+def test_a_request_that_is_executed_late_leaves_no_run_behind(server, grid):
     grid._client.transport.timeout_s = 0.2
     fault = server.fail("Heartbeat", delay_s=0.5)
     trial = grid.ask("a")
-    until(lambda: len(server.of_sweep(grid.sweep_id)) == 2)  # the late one, too
+    wait_until(lambda: len(server.list_runs(grid.sweep_id)) == 2)  # the late one, too
     assert fault.met
     grid.complete(trial, Outcome.finished(0.0))
     run_all(grid)
-    runs, entries = server.of_sweep(grid.sweep_id), grid.log.entries()
+    runs, entries = server.list_runs(grid.sweep_id), grid.log.entries()
     assert len(runs) == len(entries) == 3
     assert all(run.state == "finished" for run in runs)
 
 
-def test_what_a_lost_reply_gave_to_an_agent_that_ended_is_left_to_the_others(server, tmp_path):
-    first = controller_of(server, RANDOM | {"run_cap": 2}, directory=tmp_path)
+def test_a_run_that_a_lost_reply_gave_to_an_ended_agent_is_taken_over(server, tmp_path):
+    first = make_controller(server, RANDOM | {"run_cap": 2}, directory=tmp_path)
     first._client.transport.timeout_s = 0.2
     server.fail("Heartbeat", delay_s=0.5)
-    first.complete(first.ask("a"), Outcome.finished(0.0))  # its count is reached
-    until(lambda: len(server.of_sweep(first.sweep_id)) == 2)
+    first.complete(first.ask("a"), Outcome.finished(0.0))  # it runs only one trial
+    wait_until(lambda: len(server.list_runs(first.sweep_id)) == 2)
     first.close()
-    second = controller_of(server, RANDOM | {"run_cap": 2}, first.sweep_id, directory=tmp_path)
+    second = make_controller(server, RANDOM | {"run_cap": 2}, first.sweep_id, directory=tmp_path)
     run_all(second)
     second.close()
-    assert {run.state for run in server.of_sweep(first.sweep_id)} == {"finished"}
+    assert {run.state for run in server.list_runs(first.sweep_id)} == {"finished"}
     assert [trial.state for trial in second.trials()] == ["finished"] * 2
 
 
-def test_retry_after_is_waited_for(server, grid):
+def test_retry_after_is_respected(server, grid):
     server.fail("CreateAgent", status=429, headers={"Retry-After": "0.4"})
     start = time.monotonic()
     grid.ask("a")
     assert time.monotonic() - start >= 0.4
 
 
-def test_patience_ends(server):
-    controller = controller_of(server, GRID, backoff=replace(QUICK, total_s=0.2))
+def test_retries_end(server):
+    controller = make_controller(server, GRID, backoff=replace(QUICK, total_s=0.2))
     server.fail("Heartbeat", status=500, times=10_000)
     with pytest.raises(WandbError, match="500"):
         controller.ask("a")
 
 
-def test_an_idle_agent_asks_for_nothing(server, endless):
+def test_an_idle_agent_sends_no_heartbeat(server, endless):
     trial = endless.ask("a")
     endless.complete(trial, Outcome.finished(0.0))
-    count = len(server.asked("Heartbeat"))
+    count = len(server.find_requests("Heartbeat"))
     time.sleep(0.3)  # six heartbeats
-    assert len(server.asked("Heartbeat")) == count
-    assert len(server.of_sweep(endless.sweep_id)) == 1
+    assert len(server.find_requests("Heartbeat")) == count
+    assert len(server.list_runs(endless.sweep_id)) == 1
 
 
 def test_a_stop_reaches_the_trial_within_a_heartbeat(server, endless):
     trial, other = endless.ask("a"), endless.ask("b")
     endless.report(trial, 0, {"loss": 0.5})
     server.runs[read_run(endless.log.find_open(trial.key)).run_id].stop = True
-    until(lambda: endless.check(trial).stop)
+    wait_until(lambda: endless.check(trial).stop)
     decision = endless.report(trial, 1, {"loss": 0.4})
     assert decision.stop
     assert decision.reason == "W&B stopped the run"
@@ -154,7 +154,7 @@ def test_a_stop_reaches_the_trial_within_a_heartbeat(server, endless):
 
 
 def test_a_stop_of_hyperband(server):
-    controller = controller_of(server, RANDOM | {"early_terminate": {"type": "hyperband", "min_iter": 2}})
+    controller = make_controller(server, RANDOM | {"early_terminate": {"type": "hyperband", "min_iter": 2}})
     for loss in (0.3, 0.2, 0.1):
         trial = controller.ask("a")
         for step in range(2):
@@ -163,7 +163,7 @@ def test_a_stop_of_hyperband(server):
     trial = controller.ask("a")
     for step in range(2):
         controller.report(trial, step, {"loss": 0.9})
-    until(lambda: controller.check(trial).stop)
+    wait_until(lambda: controller.check(trial).stop)
     controller.close()
 
 
@@ -172,28 +172,28 @@ def test_a_paused_sweep_gives_nothing_until_it_is_resumed(server, endless):
     assert not endless.ready("a")
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(endless.ask, "a")
-        until(lambda: len(server.asked("Heartbeat")) >= 3)
+        wait_until(lambda: len(server.find_requests("Heartbeat")) >= 3)
         assert not asked.done()
         server.sweeps[endless.sweep_id].state = "RUNNING"
         assert asked.result(timeout=5).number == 0
 
 
-def test_a_server_that_tells_little(server, monkeypatch):
-    """All but registering and heartbeats may be refused: then trials run, and lost replies are not made good."""
+def test_a_server_that_refuses_most_queries(server, monkeypatch):
+    """Everything but registration and heartbeats may be refused: trials run, but lost replies are not recovered."""
     for name in ("GetAgentRuns", "GetSweep", "Runs"):
         monkeypatch.delattr(type(server), f"on_{name}")
-    controller = controller_of(server, {**GRID, "metric": {"name": "loss"}}, make_writer=None)
+    controller = make_controller(server, {**GRID, "metric": {"name": "loss"}}, make_writer=None)
     assert controller.ready("a")
     assert controller.completion() is None
     run_all(controller)
     controller.close()
     assert [trial.state for trial in controller.trials()] == ["finished"] * 3
     server.sweeps[controller.sweep_id].state = "FINISHED"
-    again = controller_of(server, GRID, controller.sweep_id)
+    again = make_controller(server, GRID, controller.sweep_id)
     assert again.ask("a") is None
 
 
-def test_closing_ends_the_waiting(server, endless):
+def test_closing_ends_a_waiting_ask(server, endless):
     server.sweeps[endless.sweep_id].state = "PAUSED"
     threading.Timer(0.2, endless.close).start()
     assert endless.ask("a") is None
@@ -206,8 +206,8 @@ def test_a_trial_outlives_its_sweep(server, endless, way):
         gone = server.sweeps.pop(endless.sweep_id)
     else:
         server.sweeps[endless.sweep_id].state = way
-    count = len(server.asked("Heartbeat"))
-    until(lambda: len(server.asked("Heartbeat")) > count + (way != "deleted"))
+    count = len(server.find_requests("Heartbeat"))
+    wait_until(lambda: len(server.find_requests("Heartbeat")) > count + (way != "deleted"))
     assert not endless.report(trial, 0, {"loss": 0.5}).stop
     endless.complete(trial, Outcome.finished())
     assert endless.ask("a") is None
@@ -216,19 +216,19 @@ def test_a_trial_outlives_its_sweep(server, endless, way):
     assert way == "FINISHED" or gone.given == 1
 
 
-def test_cancelling_stops_what_runs(server, endless):
+def test_cancelling_stops_running_trials(server, endless):
     trial = endless.ask("a")
     server.sweeps[endless.sweep_id].state = "CANCELED"
-    until(lambda: endless.check(trial).stop)
+    wait_until(lambda: endless.check(trial).stop)
     endless.complete(trial, Outcome.stopped("cancelled"))
     assert endless.ask("a") is None
 
 
-def test_a_wrong_key_is_told_without_the_key(server):
+def test_the_error_of_a_wrong_key_does_not_show_it(server):
     transport = Transport(Login(server.url, "wrong" * 10, ENTITY, "digits"), QUICK)
-    with pytest.raises(WandbError, match="wandb login --relogin") as told:
+    with pytest.raises(WandbError, match="wandb login --relogin") as caught:
         transport.call("Viewer", "query Viewer { viewer { id } }", {})
-    assert "wrong" not in str(told.value)
+    assert "wrong" not in str(caught.value)
 
 
 def test_a_redirect_is_not_followed_with_the_key(server):
@@ -238,29 +238,29 @@ def test_a_redirect_is_not_followed_with_the_key(server):
         transport.call("Viewer", "query Viewer { viewer { id } }", {})
 
 
-def test_what_is_no_graphql_is_told(server):
+def test_an_address_that_is_not_graphql(server):
     transport = Transport(Login(f"{server.url}/elsewhere", API_KEY, ENTITY, "digits"), QUICK)
     with pytest.raises(WandbError, match="404"):
         transport.call("Viewer", "query Viewer { viewer { id } }", {})
 
 
-def test_a_dead_agents_trial_is_run_again_as_the_same_run(server, tmp_path, monkeypatch):
-    controller = controller_of(server, RANDOM, directory=tmp_path)
+def test_the_trial_of_a_dead_agent_continues_in_the_same_run(server, tmp_path, monkeypatch):
+    controller = make_controller(server, RANDOM, directory=tmp_path)
     trial = controller.ask("a")
     controller.report(trial, 0, {"loss": 0.5})
-    controller.close()  # and its process dies
+    controller.close()  # as if its process died
     monkeypatch.setattr("wandbsweep.controllers.hosted.controller.is_dead", lambda process: True)
-    second = controller_of(server, RANDOM, controller.sweep_id, directory=tmp_path)
+    second = make_controller(server, RANDOM, controller.sweep_id, directory=tmp_path)
     again = second.ask("a")
     assert (again.number, again.params, again.attempt) == (0, trial.params, 2)
     second.report(again, 1, {"loss": 0.4})
     second.complete(again, Outcome.finished())
     second.close()
-    (run,) = server.of_sweep(second.sweep_id)
+    (run,) = server.list_runs(second.sweep_id)
     assert (run.state, run.values("loss")) == ("finished", [0.5, 0.4])
 
 
-def test_a_crashed_trial_is_run_again_until_its_attempts_are_spent(server, endless):
+def test_a_crashed_trial_is_repeated_up_to_max_attempts(server, endless):
     for attempt in (1, 2, 3):
         trial = endless.ask("a")
         assert (trial.number, trial.attempt) == (0, attempt)
@@ -272,8 +272,8 @@ def test_a_crashed_trial_is_run_again_until_its_attempts_are_spent(server, endle
 
 
 def test_agents_on_several_machines_share_numbers(server, tmp_path):
-    first = controller_of(server, RANDOM | {"run_cap": 20}, directory=tmp_path)
-    others = [controller_of(server, RANDOM, first.sweep_id, directory=tmp_path) for _ in range(3)]
+    first = make_controller(server, RANDOM | {"run_cap": 20}, directory=tmp_path)
+    others = [make_controller(server, RANDOM, first.sweep_id, directory=tmp_path) for _ in range(3)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run_all, [first, *others]))
     assert_same(server, first, trials=20)
@@ -290,15 +290,15 @@ def test_a_torn_line_is_cut_off(tmp_path):
     assert [r.reports for r in HostedLog(tmp_path / "log", load_sweep(RANDOM)).records()] == [{0: 0.5}]
 
 
-def test_orders_go_to_wandb(server, endless):
+def test_commands_set_the_state_at_wandb(server, endless):
     for order, state in [("paused", "PAUSED"), ("running", "RUNNING"), ("stopped", "FINISHED")]:
         endless.command = order
         assert (server.sweeps[endless.sweep_id].state, endless.command) == (state, order)
     assert endless.completion().reason == "the sweep is finished at W&B"
 
 
-def test_a_broken_script_is_given_up(server):
-    controller = controller_of(server, RANDOM, limits=Limits(max_failures=2))
+def test_a_broken_script_aborts_the_sweep(server):
+    controller = make_controller(server, RANDOM, limits=Limits(max_failures=2))
     for _ in range(2):
         assert controller.completion() is None
         controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
@@ -307,7 +307,7 @@ def test_a_broken_script_is_given_up(server):
     controller.close()
 
 
-def test_who_attends_the_sweep(server, endless, monkeypatch):
+def test_live_agents_and_orphans(server, endless, monkeypatch):
     assert not endless.has_live_agents()
     trial = endless.ask("a")
     assert endless.has_live_agents()

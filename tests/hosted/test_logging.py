@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hosted.artifacts import ArtifactServer, metadata
-from tests.hosted.parts import QUICK_CLIENT, keys_in
+from tests.hosted.artifacts import ArtifactServer, read_metadata
+from tests.hosted.parts import QUICK_CLIENT, find_key
 from tests.hosted.server import API_KEY
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.sweep.launch_record import Application, LaunchRecord, TrialOverrides
@@ -48,18 +48,18 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _quick(home, monkeypatch):
-    """wandb looks at the machine, for seconds."""
+    """By default wandb inspects the machine, which takes seconds."""
     for name, value in QUICK_CLIENT.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
-def swept(home):
-    """Runs train.py's multirun of a grid of two; the logger is W&B."""
+def run_sweep(home):
+    """Run train.py's multirun of a grid of two; the logger is W&B."""
     (home / "own" / "sweep").mkdir(parents=True)
     (home / "own" / "sweep" / "two.yaml").write_text(SWEEP)
 
-    def swept(*options):
+    def run_sweep(*options):
         place = [f"hydra.sweep.dir={home / 'sweep'}", f"hydra.searchpath=[file://{home / 'own'}]"]
         command = [sys.executable, ROOT / "train.py", "-m", *OPTIONS, *place, *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -67,16 +67,16 @@ def swept(home):
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout, done.stderr
 
-    return swept
+    return run_sweep
 
 
-def trials_of(server):
+def list_trial_runs(server):
     return sorted((run for run in server.runs.values() if run.facts["jobType"] == "train"), key=lambda run: run.name)
 
 
-def test_online(server, home, swept):
-    out, err = swept("logger.log_model=best", "logger.wandb_sweep=true")
-    runs, (summary,) = trials_of(server), [run for run in server.runs.values() if run.facts["jobType"] == "sweep"]
+def test_online(server, home, run_sweep):
+    out, err = run_sweep("logger.log_model=best", "logger.wandb_sweep=true")
+    runs, (summary,) = list_trial_runs(server), [run for run in server.runs.values() if run.facts["jobType"] == "sweep"]
     sweep_id = summary.facts["groupName"]
     assert [(run.name, run.state) for run in runs] == [(f"{sweep_id}-0", "finished"), (f"{sweep_id}-1", "finished")]
     for run, lr in zip(runs, (0.01, 0.001), strict=True):
@@ -84,41 +84,41 @@ def test_online(server, home, swept):
         assert run.config["optimizer.lr"]["value"] == lr
         assert run.config["config"]["value"]["optimizer"]["lr"] == lr
         assert len(run.values("val/accuracy")) == 2
-    _the_best_checkpoint_of_each(server, runs)
-    _the_summary(server, home, summary, runs, out)
+    _check_best_checkpoints(server, runs)
+    _check_summary(server, home, summary, runs, out)
     ((name, sweep),) = server.sweeps.items()
     assert (sweep.state, sweep.config["controller"]) == ("FINISHED", {"type": "local"})
     assert [run.sweep for run in runs] == [name, name]
     assert "Warning" not in err
-    assert keys_in(home, out, err) == []
+    assert find_key(home, out, err) == []
 
 
-def _the_best_checkpoint_of_each(server, runs):
-    models = {artifact["artifactCollectionName"]: artifact for artifact in server.of_type("model")}
+def _check_best_checkpoints(server, runs):
+    models = {artifact["artifactCollectionName"]: artifact for artifact in server.list_artifacts("model")}
     assert sorted(models) == [f"model-{run.name}" for run in runs]
     for run in runs:
         model = models[f"model-{run.name}"]
         assert (model["committed"], sorted(model["aliases"])) == (True, ["best", "latest"])
-        assert metadata(model)["score"] == pytest.approx(max(run.values("val/accuracy")))
-        assert zipfile.is_zipfile(BytesIO(server.file(model, "model.ckpt")))
+        assert read_metadata(model)["score"] == pytest.approx(max(run.values("val/accuracy")))
+        assert zipfile.is_zipfile(BytesIO(server.read_file(model, "model.ckpt")))
 
 
-def _the_summary(server, home, summary, runs, out):
+def _check_summary(server, home, summary, runs, out):
     best = max(runs, key=lambda run: max(run.values("val/accuracy")))
     assert summary.summary["best/value"] == pytest.approx(max(best.values("val/accuracy")))
     assert summary.config["sweep"]["value"]["method"] == "grid"
     assert f"Leaderboard and report at W&B: {server.url}" in out
-    (table,) = server.of_type("run_table")
-    leaderboard = json.loads(server.file(table, "leaderboard.table.json"))
+    (table,) = server.list_artifacts("run_table")
+    leaderboard = json.loads(server.read_file(table, "leaderboard.table.json"))
     assert leaderboard["columns"] == [
         "trial", "state", "val/accuracy", "steps", "seconds", "attempts", "optimizer.lr"
     ]  # fmt: skip
     assert next((row[0], row[1], row[3]) for row in leaderboard["data"]) == (runs.index(best), "finished", 2)
-    (artifact,) = server.of_type("sweep")
-    assert yaml.safe_load(server.file(artifact, "sweep.yaml")) == yaml.safe_load(
+    (artifact,) = server.list_artifacts("sweep")
+    assert yaml.safe_load(server.read_file(artifact, "sweep.yaml")) == yaml.safe_load(
         (home / "sweep/sweep.yaml").read_text()
     )
-    assert b"<html" in server.file(artifact, "report.html")
+    assert b"<html" in server.read_file(artifact, "report.html")
 
 
 TRAIN = f"""
@@ -141,8 +141,8 @@ def attempt(number, *options, resumed=False, until=None):
 """
 
 
-def test_a_preempted_trial_goes_on_in_the_same_run_and_an_offline_one_syncs(server, home, python):
-    """The checkpoint that the first attempt found to be the best is there in the second, which logs it."""
+def test_a_preempted_trial_continues_in_the_same_run_and_an_offline_one_syncs(server, home, python):
+    """The second attempt logs the best checkpoint of the first."""
     python(
         TRAIN
         + """
@@ -160,15 +160,15 @@ attempt(1, "logger.log_model=all")
     assert (run.name, run.state, run.begun, run.facts["groupName"]) == ("abcd1234-0", "finished", 2, "abcd1234")
     losses = run.values("val/loss")
     assert len(losses) == 3
-    (model,) = server.of_type("model")
-    assert (metadata(model)["score"], sorted(model["aliases"])) == (pytest.approx(min(losses)), ["best", "latest"])
-    assert metadata(model)["mode"] == "min"
+    (model,) = server.list_artifacts("model")
+    assert (read_metadata(model)["score"], sorted(model["aliases"])) == (pytest.approx(min(losses)), ["best", "latest"])
+    assert read_metadata(model)["mode"] == "min"
     sync(home / "1" / "wandb")
-    synced, versions = server.runs["abcd1234-1"], server.of_type("model")[1:]
+    synced, versions = server.runs["abcd1234-1"], server.list_artifacts("model")[1:]
     assert (synced.state, len(synced.values("val/loss"))) == ("finished", 3)
-    assert [metadata(version)["score"] for version in versions] == pytest.approx(synced.values("val/loss"))
+    assert [read_metadata(version)["score"] for version in versions] == pytest.approx(synced.values("val/loss"))
     assert ["latest" in version["aliases"] for version in versions] == [False, False, True]
-    best = min(versions, key=lambda version: metadata(version)["score"])
+    best = min(versions, key=lambda version: read_metadata(version)["score"])
     assert [version["id"] for version in versions if "best" in version["aliases"]] == [best["id"]]
 
 
@@ -179,8 +179,8 @@ def sync(directory):
 
 
 @pytest.fixture
-def concluded(home):
-    """A sweep without Hydra that is over, in a directory, as ``prepare`` leaves one whose logger is W&B."""
+def finished_sweep(home):
+    """A finished sweep whose logger is W&B, made without Hydra."""
     spec = load_sweep({**yaml.safe_load(SWEEP), "parameters": {"words": {"values": [["a", 1], None]}}})
     controller = create_sweep(spec, home / "done")
     while trial := controller.ask("a"):
@@ -192,8 +192,8 @@ def concluded(home):
     )
 
 
-def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):
-    directory, plan = concluded
+def test_the_summary_offline(server, home, finished_sweep, capfd, monkeypatch):
+    directory, plan = finished_sweep
     plan(wandb={"summary": True, "project": "digits", "group": "mine"}).save(directory)
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb_page.publish_summary(directory, LaunchRecord.load(directory))
@@ -202,13 +202,13 @@ def test_the_summary_offline(server, home, concluded, capfd, monkeypatch):
     sync(directory / "wandb")
     (run,) = server.runs.values()
     assert (run.name, run.state, run.facts["groupName"]) == ("done-sweep", "finished", "mine")
-    (table,) = server.of_type("run_table")
-    rows = json.loads(server.file(table, "leaderboard.table.json"))["data"]
+    (table,) = server.list_artifacts("run_table")
+    rows = json.loads(server.read_file(table, "leaderboard.table.json"))["data"]
     assert [(row[0], row[2], row[-1]) for row in rows] == [(1, 0.6, None), (0, 0.5, '["a", 1]')]
 
 
-def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd, caplog, monkeypatch):
-    directory, plan = concluded
+def test_a_failure_of_wandb_is_one_warning(server, finished_sweep, capfd, caplog, monkeypatch):
+    directory, plan = finished_sweep
     server.fail("UpsertBucket", status=403, times=99)
     plan(wandb={"summary": None, "project": "digits"}).save(directory)
     wandb_page.publish_summary(directory, LaunchRecord.load(directory))
@@ -232,13 +232,13 @@ def test_where_wandb_fails_the_sweep_is_none_the_worse(server, concluded, capfd,
         ({"summary": False, "wandb_sweep": True}, {"summary": False, "wandb_sweep": True}),
     ],
 )
-def test_what_the_logger_asks_for(logger, asked):
+def test_page_settings(logger, asked):
     assert wandb_page.read_page_settings(logger) == asked
 
 
-def test_offline_nothing_is_made_at_wandb_unasked(server, concluded, monkeypatch, caplog):
-    """No process is started, so that a sweep without W&B ends as fast as ever."""
-    directory, plan = concluded
+def test_offline_nothing_is_published_unasked(server, finished_sweep, monkeypatch, caplog):
+    """No process is started, so that a sweep without W&B ends quickly."""
+    directory, plan = finished_sweep
     monkeypatch.setattr(wandb_page, "_publish", lambda *_: pytest.fail("W&B was called"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb_page.publish_summary(directory, plan(wandb={"summary": None}))

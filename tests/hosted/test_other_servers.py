@@ -1,4 +1,4 @@
-"""Servers that keep to the wire and use its freedoms otherwise than ours: what they may answer is survived."""
+"""Servers that follow the protocol but answer differently from ours: agents must cope with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.configurations import GRID, RANDOM
-from tests.hosted.parts import QUICK, ServerWriter, controller_of, until
+from tests.hosted.parts import QUICK, ServerWriter, make_controller, wait_until
 from tests.hosted.server import API_KEY, ENTITY, WandbServer
 from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome
@@ -39,7 +39,7 @@ def make(server: WandbServer) -> Iterator[Make]:
     made: list[HostedController] = []
 
     def make(config: dict[str, Any], **options: Any) -> HostedController:
-        made.append(controller_of(server, config, **options))
+        made.append(make_controller(server, config, **options))
         return made[-1]
 
     yield make
@@ -52,16 +52,16 @@ def grid(make: Make) -> HostedController:
     return make({**GRID, "metric": {"name": "loss"}})
 
 
-def refused(message: str, **more: Any) -> dict[str, Any]:
-    """How GraphQL refuses, with status 200."""
+def make_refusal(message: str, **more: Any) -> dict[str, Any]:
+    """Return the body with which GraphQL refuses a request, with status 200."""
     return {"errors": [{"message": message, **more}], "data": None}
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        refused("internal error"),
-        refused("slow down", extensions={"code": 429}),
+        make_refusal("internal error"),
+        make_refusal("slow down", extensions={"code": 429}),
         {"data": {"agentHeartbeat": None}},
         {"data": {"agentHeartbeat": {"agent": {"id": "a"}, "commands": None}}},
         {"data": {"agentHeartbeat": {"agent": {"id": "a"}, "commands": ""}}},
@@ -73,41 +73,39 @@ def refused(message: str, **more: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_what_a_heartbeat_may_be_answered(server: WandbServer, grid: HostedController, reply: Any) -> None:
-    """A finished sweep is told by its state, and a deleted one by 404; all else passes, as for W&B's own agent."""
+def test_odd_replies_to_a_heartbeat(server: WandbServer, grid: HostedController, reply: Any) -> None:
+    """Only the sweep's state or a 404 ends an agent; other replies do not, as for W&B's own agent."""
     fault = server.fail("Heartbeat", status=200, times=4, reply=reply)
     run_all(grid)
     assert fault.met == 4
     assert_same(server, grid, trials=3)
 
 
-def test_heartbeats_that_fail_do_not_keep_a_stop_from_a_trial(server: WandbServer, make: Make) -> None:
+def test_a_stop_arrives_after_failed_heartbeats(server: WandbServer, make: Make) -> None:
     controller = make(RANDOM)
     trial = controller.ask("a")
     assert trial is not None
     fault = server.fail("Heartbeat", status=400, times=3)
-    until(lambda: fault.met == 3)
+    wait_until(lambda: fault.met == 3)
     (run,) = server.runs.values()
     run.stop = True
-    until(lambda: controller.check(trial).stop)
+    wait_until(lambda: controller.check(trial).stop)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_sweep_that_is_over_refuses_heartbeats(server: WandbServer, grid: HostedController, told: bool) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_sweep_that_is_over_refuses_heartbeats(server: WandbServer, grid: HostedController, known: bool) -> None:
     trial = grid.ask("a")
     assert trial is not None
     grid.complete(trial, Outcome.finished(0.5))
     server.fail("Heartbeat", status=400, times=10_000)
-    if told:
+    if known:
         server.sweeps[grid.sweep_id].state = "FINISHED"
     else:
         server.fail("GetSweep", status=200, times=10_000)
     assert grid.ask("a") is None
 
 
-def test_commands_that_are_no_text(
-    server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_as_a_list(server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch) -> None:
     original = WandbServer.on_Heartbeat
 
     def listed(self: WandbServer, **given: Any) -> Any:
@@ -120,38 +118,38 @@ def test_commands_that_are_no_text(
     assert_same(server, grid, trials=3)
 
 
-def test_a_run_that_is_given_out_until_it_is_begun(
+def test_a_run_that_is_given_out_until_it_starts(
     server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is W&B asked without a pause while it repeats what somebody has."""
+    """While W&B repeats a run that an agent has, it is not asked without a pause."""
     original = WandbServer._commands
 
     def again(self: WandbServer, agent: str, sweep: Any, live: Any) -> Any:
-        known = [run for run in self.of_sweep(sweep.name) if run.agent == agent and not live]
-        if known and len(self.asked("Heartbeat")) % 4:
+        known = [run for run in self.list_runs(sweep.name) if run.agent == agent and not live]
+        if known and len(self.find_requests("Heartbeat")) % 4:
             return [{"type": "run", "run_id": known[0].name, "args": known[0].args}]
         return original(self, agent, sweep, live)
 
     monkeypatch.setattr(type(server), "_commands", again)
     run_all(grid, agents="a")
     assert_same(server, grid, trials=3)
-    assert len(server.asked("Heartbeat")) < 60
+    assert len(server.find_requests("Heartbeat")) < 60
 
 
-def test_a_trial_is_stopped_though_the_client_pressed_ctrl_c(server: WandbServer, make: Make) -> None:
-    """W&B's client does so to a training that is slower to report than the run's stream is to be answered."""
+def test_a_trial_whose_client_pressed_ctrl_c_is_stopped(server: WandbServer, make: Make) -> None:
+    """W&B's client does so if the run's file stream is answered before the training reports."""
     controller = make(RANDOM)
     trial = controller.ask("a")
     assert trial is not None
     (run,) = server.runs.values()
     run.stop = True
-    until(lambda: controller.check(trial).stop)
+    wait_until(lambda: controller.check(trial).stop)
     controller.release(trial, "its process was asked to end")
     assert [(t.state, t.reason) for t in controller.trials()] == [("stopped", "W&B stopped the run")]
     assert run.state == "finished"
 
 
-def test_a_training_whose_client_is_told_to_stop_hears_of_it_at_its_next_report() -> None:
+def test_a_stop_from_the_client_is_returned_by_the_next_report() -> None:
     trial = CurrentTrial(0, {})
     with running(trial):
         trial.stop("W&B stopped the run")
@@ -161,10 +159,10 @@ def test_a_training_whose_client_is_told_to_stop_hears_of_it_at_its_next_report(
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_a_run_goes_on_where_the_server_can_tell_what_it_holds(
+def test_a_run_is_resumed_if_the_server_supports_it(
     server: WandbServer, make: Make, monkeypatch: pytest.MonkeyPatch, knows: bool
 ) -> None:
-    """wandb's client asks for that first where it is to resume, and gives up if it is refused."""
+    """wandb's client asks first whether it can resume, and gives up if the server refuses the query."""
     if not knows:
         server.fail("RunResumeStatus", status=200, times=10)
     seen = []
@@ -184,8 +182,8 @@ def test_a_run_goes_on_where_the_server_can_tell_what_it_holds(
     assert len(server.runs) == 1
 
 
-def test_a_run_that_was_begun_elsewhere_goes_on(server: WandbServer, make: Make) -> None:
-    """Preempted on another machine, whose directory is not here."""
+def test_a_run_from_another_machine_is_resumed(server: WandbServer, make: Make) -> None:
+    """It was preempted there, and its directory is not here."""
     seen = []
 
     def writer(run: Any, place: Any) -> Any:
@@ -208,7 +206,7 @@ def test_a_run_that_was_begun_elsewhere_goes_on(server: WandbServer, make: Make)
     assert seen == [(1, True)]
 
 
-def test_a_server_that_knows_no_filter_by_name(
+def test_a_server_without_a_filter_by_name(
     server: WandbServer, grid: HostedController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = WandbServer.on_Runs
@@ -224,25 +222,25 @@ def test_a_server_that_knows_no_filter_by_name(
     assert grid._client.fetch_run_state(read_run(grid.log.entries()[0]).run_id) == "finished"
 
 
-def test_constants_that_are_not_repeated() -> None:
+def test_constants_that_the_server_leaves_out() -> None:
     spec = convert_hosted_config({"method": "grid", "parameters": {"a": {"value": [1]}, "b": {"values": [2]}}})
     assert decode_params(spec.parameters, {"b": 2.0}) == {"a": [1], "b": 2}
 
 
 @pytest.mark.parametrize("state", ["finished", "Canceled", "CANCELLED"])
-def test_how_a_state_may_be_spelt(server: WandbServer, grid: HostedController, state: str) -> None:
+def test_spellings_of_a_state(server: WandbServer, grid: HostedController, state: str) -> None:
     server.sweeps[grid.sweep_id].state = state
     ending = grid.completion()
     assert ending is not None
     assert ending.reason in ("the sweep is finished at W&B", "the sweep was cancelled at W&B")
 
 
-def test_a_server_in_trouble_when_a_sweep_starts(server: WandbServer, home: Any) -> None:
-    """The check before a hosted sweep does not give up at once."""
+def test_a_failing_server_when_a_sweep_starts(server: WandbServer, home: Any) -> None:
+    """The check before a hosted sweep retries."""
     for how in ({"status": 503}, {"drop": True}, {"status": 429, "headers": {"Retry-After": "0.1"}}):
         server.fail("Viewer", **how)
     require_healthy_setup(None)
-    assert len(server.asked("Viewer")) == 2  # the dropped one, and the last
+    assert len(server.find_requests("Viewer")) == 2  # the dropped one, and the last
 
 
 def test_the_account_names_the_entity(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,13 +256,13 @@ def test_the_account_names_the_entity(server: WandbServer, monkeypatch: pytest.M
 def test_places_with_spaces_and_other_letters(server: WandbServer) -> None:
     client = SweepClient(Transport(Login(server.url, API_KEY, "große Gruppe", "my project"), QUICK), "s0")
     assert client.fetch_state() is None
-    (asked,) = server.asked("GetSweep")
+    (asked,) = server.find_requests("GetSweep")
     assert (asked["entity"], asked["project"]) == ("große Gruppe", "my project")
     assert parse_ref("wandb:große Gruppe/my project/s0") == ("große Gruppe", "my project", "s0")
 
 
-def test_a_proxy_is_not_asked_for_this_machine(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by wandb's own client; one that is not there would be the end of it."""
+def test_no_proxy_is_used_for_this_machine(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in wandb's own client. The proxy does not exist, so that using it would fail."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
@@ -291,21 +289,21 @@ def test_retry_after_as_a_date() -> None:
     assert math.isclose(parse_retry_after(date) or 0.0, 30.0, abs_tol=2.0)
 
 
-def test_where_a_server_has_gone_is_told_without_what_is_secret(server: WandbServer) -> None:
+def test_the_error_of_a_redirect_hides_secrets(server: WandbServer) -> None:
     server.fail("Viewer", status=301, headers={"Location": "https://me:secret@new.example/base?token=secret"})
-    with pytest.raises(WandbError, match=r"moved to https://new\.example/base; set WANDB_BASE_URL") as told:
+    with pytest.raises(WandbError, match=r"moved to https://new\.example/base; set WANDB_BASE_URL") as caught:
         Transport(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(caught.value)
 
 
-def test_what_a_server_never_does_is_asked_once(server: WandbServer) -> None:
+def test_an_operation_that_is_not_implemented_is_not_retried(server: WandbServer) -> None:
     fault = server.fail("Viewer", status=501, times=10)
     with pytest.raises(WandbError, match="501"):
         Transport(Login(server.url, API_KEY), QUICK).call("Viewer", "query Viewer { viewer { id } }", {})
     assert fault.met == 1
 
 
-def test_a_configuration_as_servers_give_it_back() -> None:
+def test_a_configuration_from_a_server() -> None:
     text = yaml.safe_dump(
         {
             "method": "bayes",
@@ -320,7 +318,7 @@ def test_a_configuration_as_servers_give_it_back() -> None:
     assert (spec.method, sorted(spec.parameters), spec.parameters["a"].value) == ("bayes", ["a", "lr"], None)
 
 
-def test_a_hosted_sweep_starts_in_the_accounts_own_place(
+def test_a_hosted_sweep_starts_in_the_accounts_default_project(
     server: WandbServer, home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("WANDB_ENTITY", "WANDB_PROJECT"):
@@ -329,15 +327,15 @@ def test_a_hosted_sweep_starts_in_the_accounts_own_place(
     wandb = SimpleNamespace(sweep=lambda config, **place: created.append(place) or "s1", Error=RuntimeError)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with pytest.warns(UserWarning, match="uncategorized"):
-        sweep = start_hosted_sweep(convert_hosted_config({**GRID, "metric": {"name": "loss"}}))
+        path = start_hosted_sweep(convert_hosted_config({**GRID, "metric": {"name": "loss"}}))
     assert created == [{"entity": ENTITY, "project": "uncategorized"}]
-    assert sweep.path == f"{ENTITY}/uncategorized/s1"
+    assert str(path) == f"{ENTITY}/uncategorized/s1"
 
 
-def test_two_agents_may_be_told_of_one_pending_run(server: WandbServer, make: Make) -> None:
-    """Where the server does not say whose it is, each finds it; one of them has it."""
+def test_two_agents_may_find_the_same_pending_run(server: WandbServer, make: Make) -> None:
+    """If the server does not say whose it is, each finds it, and one of them gets it."""
     controller = make({**GRID, "metric": {"name": "loss"}})
-    server.fail("GetAgentRuns", status=200, times=10_000, reply=refused("unknown"))
+    server.fail("GetAgentRuns", status=200, times=10_000, reply=make_refusal("unknown"))
     server.fail("Heartbeat", drop=True, times=2)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(controller.ask, "ab")
@@ -348,5 +346,5 @@ def test_two_agents_may_be_told_of_one_pending_run(server: WandbServer, make: Ma
         controller.report(trial, 0, {"loss": 0.1})
         controller.complete(trial, Outcome.finished())
     run_all(controller)
-    assert {run.state for run in server.of_sweep(controller.sweep_id)} == {"finished"}
-    assert len(server.of_sweep(controller.sweep_id)) == len(controller.trials()) == 3
+    assert {run.state for run in server.list_runs(controller.sweep_id)} == {"finished"}
+    assert len(server.list_runs(controller.sweep_id)) == len(controller.trials()) == 3

@@ -1,4 +1,4 @@
-"""Hosted sweeps wherever agents run: submitit's jobs, several ranks, another machine; and those that were left."""
+"""Hosted sweeps with agents in submitit's jobs, several ranks and another machine; and detached sweeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from subprocess import PIPE, Popen
 import pytest
 
 from tests.hosted.artifacts import ArtifactServer
-from tests.hosted.parts import QUICK_CLIENT, keys_in, new_sweep, until
+from tests.hosted.parts import QUICK_CLIENT, add_sweep, find_key, wait_until
 from tests.hosted.server import WandbServer
 from wandbsweep import open_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -39,24 +39,24 @@ def _quick(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def started(app: str, place: Path, *arguments: str) -> Popen[str]:
-    """A copy of the application in ``place``, running."""
+def start_app(app: str, place: Path, *arguments: str) -> Popen[str]:
+    """Start a copy of the application in ``place``."""
     shutil.copytree(APPS / app, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     return Popen([sys.executable, "app.py", *arguments], cwd=place, stdout=PIPE, stderr=PIPE, text=True)
 
 
 def run(app: str, place: Path, *arguments: str) -> str:
-    process = started(app, place, *arguments)
+    process = start_app(app, place, *arguments)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err[-3000:]
     return out + err
 
 
 def test_agents_that_are_jobs_of_submitit(server: WandbServer, home: Path) -> None:
-    """Their pickles, logs and environments hold no key either."""
-    said = run("tiny", home / "tiny", *HOSTED, "sweep=macros", *TWO_AGENTS)
+    """Their pickles, logs and environments do not contain the API key."""
+    output = run("tiny", home / "tiny", *HOSTED, "sweep=macros", *TWO_AGENTS)
     (sweep_id,) = server.sweeps
-    runs = server.of_sweep(sweep_id)
+    runs = server.list_runs(sweep_id)
     results = open_sweep(home / "tiny" / "outputs" / sweep_id)
     assert results.counts == {"finished": 2}
     by_number = {run.facts["displayName"]: run for run in runs}
@@ -66,18 +66,18 @@ def test_agents_that_are_jobs_of_submitit(server: WandbServer, home: Path) -> No
         assert (run_there.state, run_there.exitcode, run_there.params) == ("finished", 0, trial.params)
         assert run_there.values("loss") == list(trial.reports.values())
     assert list((results.directory / ".submitit").rglob("*submitted.pkl"))
-    assert keys_in(home, said) == []
+    assert find_key(home, output) == []
 
 
 def test_a_stop_reaches_both_ranks_of_a_trial_at_the_same_step(server: WandbServer, home: Path) -> None:
     """Two tasks of a job, one run at W&B."""
     trial = home / "ddp" / "sweep" / "0"
-    process = started(
+    process = start_app(
         "ddp", home / "ddp", *HOSTED, "sweep=grid", "+sweep.run_cap=1", *TWO_TASKS,
         "hydra.sweep.dir=sweep", "act=wait", "epochs=40", "~sweep.early_terminate",
     )  # fmt: skip
     try:
-        until(lambda: all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)), within_s=60)
+        wait_until(lambda: all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)), within_s=60)
         (only,) = server.runs.values()
         only.stop = True
         _, err = process.communicate(timeout=60)
@@ -91,12 +91,12 @@ def test_a_stop_reaches_both_ranks_of_a_trial_at_the_same_step(server: WandbServ
     steps = [json.loads((trial / f"rank{rank}.jsonl").read_text().splitlines()[-1])["ended"] for rank in (0, 1)]
     assert steps == [4 * len(reports)] * 2
     assert steps[0] < 160
-    assert keys_in(home, err) == []
+    assert find_key(home, err) == []
 
 
-def test_a_sweep_is_joined_from_where_nothing_is_known_of_it(server: WandbServer, home: Path) -> None:
-    """As by ``wandb agent``: what it searches stands at W&B, all else is this checkout's."""
-    sweep_id = new_sweep(server, {**GRID, "program": "app.py", "name": None})
+def test_joining_a_sweep_from_another_machine(server: WandbServer, home: Path) -> None:
+    """As with ``wandb agent``, the search space comes from W&B, and everything else from this checkout."""
+    sweep_id = add_sweep(server, {**GRID, "program": "app.py", "name": None})
     path = f"hydra.sweeper.sweep_id=team/digits/{sweep_id}"
     here = run("tiny", home / "here", *HOSTED, path, "hydra.sweeper.count=1", "seed=3")
     there = run("tiny", home / "there", *HOSTED, path)
@@ -109,7 +109,7 @@ def test_a_sweep_is_joined_from_where_nothing_is_known_of_it(server: WandbServer
         first = json.loads((results.directory / "0" / "result.json").read_text())
         seeds.append(first["cfg"]["seed"])
     assert (counted, seeds) == ([{"finished": 1}, {"finished": 2}], [3, 0])
-    runs = server.of_sweep(sweep_id)
+    runs = server.list_runs(sweep_id)
     assert sorted(run.params["lr"] for run in runs) == [0.1, 0.2, 0.3]
     assert [(run.state, run.facts["displayName"]) for run in runs] == [("finished", run.name) for run in runs]
     assert "Nothing" not in there
@@ -117,17 +117,17 @@ def test_a_sweep_is_joined_from_where_nothing_is_known_of_it(server: WandbServer
     assert [trial.value for trial in results.ranked] == pytest.approx([0.2, 0.4, 0.6])
 
 
-def test_who_joins_and_finds_all_given_out_has_not_failed(server: WandbServer, home: Path) -> None:
-    sweep_id = new_sweep(server, {**GRID, "program": "app.py", "name": None})
+def test_joining_late_is_no_failure(server: WandbServer, home: Path) -> None:
+    sweep_id = add_sweep(server, {**GRID, "program": "app.py", "name": None})
     other = server.on_CreateAgent("other", sweep_id)["createAgent"]["agent"]["id"]
     for _ in range(3):
         server.on_Heartbeat(other)
-    told = run("tiny", home / "late", *HOSTED, f"hydra.sweeper.sweep_id=team/digits/{sweep_id}")
-    assert "No trial was left for this machine" in told
+    message = run("tiny", home / "late", *HOSTED, f"hydra.sweeper.sweep_id=team/digits/{sweep_id}")
+    assert "No trial was left for this machine" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["hydra.sweeper.sweep_id=team/digits/nothing"], "W&B has no sweep team/digits/nothing"),
         (["hydra.sweeper.sweep_id=a/b/c/d"], "must be wandb:ENTITY/PROJECT/ID"),
@@ -136,24 +136,24 @@ def test_who_joins_and_finds_all_given_out_has_not_failed(server: WandbServer, h
         (["hydra.sweeper.sweep_id=over"], "The sweep team/digits/over is finished at W&B; `wandb sweep --resume"),
     ],
 )
-def test_what_cannot_be_joined(server: WandbServer, home: Path, arguments: list[str], told: str) -> None:
-    new_sweep(server, GRID)
+def test_joining_is_refused(server: WandbServer, home: Path, arguments: list[str], message: str) -> None:
+    add_sweep(server, GRID)
     server.sweeps["over"] = type(server.sweeps["s0000000"])("over", "digits", GRID, state="FINISHED")
-    process = started("tiny", home / "tiny", *HOSTED, *arguments)
+    process = start_app("tiny", home / "tiny", *HOSTED, *arguments)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert told in err
+    assert message in err
     assert "Traceback" not in err
     assert not (home / "tiny" / "outputs").exists()
 
 
-def test_the_last_agent_of_a_sweep_that_was_left_writes_its_summary(server: WandbServer, home: Path) -> None:
+def test_the_last_agent_of_a_detached_sweep_writes_the_summary(server: WandbServer, home: Path) -> None:
     overrides = [*TWO_AGENTS, "hydra.sweeper.detach=true", "+logger.summary=true"]
     run("tiny", home / "tiny", *SWEEPER, "sweep=macros", *overrides, "hydra.sweep.dir=sweep")
     directory = home / "tiny" / "sweep"
     sweep_id = LaunchRecord.load(directory).sweep_id
     concluded = directory / ".sweep" / "concluded"
-    until(lambda: concluded.exists() and concluded.read_text(), within_s=60)
+    wait_until(lambda: concluded.exists() and concluded.read_text(), within_s=60)
     assert [trial.state in ENDED for trial in open_sweep(directory).trials] == [True] * 2
     (summary,) = server.runs.values()
     assert (summary.name, summary.state, summary.begun) == (f"{sweep_id}-sweep", "finished", 1)

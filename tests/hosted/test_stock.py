@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hosted.parts import controller_of
+from tests.hosted.parts import make_controller
 from wandbsweep import load_sweep
-from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.param_file import read_params, write_params
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
@@ -35,7 +34,6 @@ import json, sys
 import hydra
 from omegaconf import OmegaConf
 import wandb
-from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -46,7 +44,7 @@ def main(cfg):
         run.summary["seen"] = json.dumps(cfg)
         run.summary["swept"] = json.dumps({name: run.config[name] for name in json.loads(cfg["names"])})
 
-sys.argv[1:] = restore_overrides(sys.argv[1:], format_value)
+sys.argv[1:] = restore_overrides(sys.argv[1:])
 main()
 """
 
@@ -69,12 +67,12 @@ def application(home):
     return home
 
 
-def test_every_value_arrives_as_it_was_meant(server, application, monkeypatch):
+def test_every_value_arrives_with_its_type(server, application, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     wandb_command("sweep", "sweep.yaml", cwd=application)
     (sweep_id,) = server.sweeps
     wandb_command("agent", "--count", "1", f"team/digits/{sweep_id}", cwd=application)
-    (run,) = server.of_sweep(sweep_id)
+    (run,) = server.list_runs(sweep_id)
     assert (run.state, run.exitcode, run.values("loss")) == ("finished", 0, [0.5])
     seen = json.loads(run.summary["seen"])
     assert {**{k: seen[k] for k in VALUES if "." not in k}, "deep.lr": seen["deep"]["lr"]} == VALUES
@@ -100,22 +98,22 @@ def test_a_function(server, python):
     assert (run.state, run.params, run.values("loss")) == ("finished", {"lr": 0.1}, [0.0, 0.1, 0.2])
 
 
-def test_the_command_line_is_left_alone_outside_of_a_sweep():
-    assert restore_overrides(["a=None", "b=1"], format_value) == ["a=None", "b=1"]
+def test_the_command_line_is_unchanged_outside_a_sweep():
+    assert restore_overrides(["a=None", "b=1"]) == ["a=None", "b=1"]
 
 
 @pytest.mark.parametrize("written", ["a=None", "++a=None", "+a=None", "--a=None"])
-def test_what_the_agent_wrote_is_written_again(tmp_path, written):
+def test_the_agents_values_are_restored(tmp_path, written):
     path = tmp_path / "params.yaml"
     write_params(path, {"a": {"value": None}, "b": {"value": [1, "x y"]}})
     named = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_SWEEP_PARAM_PATH": str(path)}
     with apply_environment(named):
-        found = restore_overrides([written, "c=3"], format_value)
+        found = restore_overrides([written, "c=3"])
     prefix = "" if written.startswith("--") else written.partition("a")[0]
     assert found == [f"{prefix}a=null", "c=3", "b=[1,'x y']"]
 
 
-def test_the_parameter_file_is_wandbs(tmp_path):
+def test_the_parameter_file_has_wandbs_format(tmp_path):
     path = tmp_path / "deep" / "params.yaml"
     write_params(path, {"model.dim": {"value": 3}, "name": {"value": "ä"}})
     assert yaml.safe_load(path.read_text()) == {"wandb_version": 1, "model.dim": {"value": 3}, "name": {"value": "ä"}}
@@ -127,7 +125,7 @@ def test_the_parameter_file_is_wandbs(tmp_path):
 def test_nested_parameters_become_dotted_ones(server):
     nested = {"model": {"parameters": {"dim": {"values": [1]}, "kind": {"value": {"a": {"b": 1}}}}}}
     config = {"method": "grid", "parameters": nested}
-    controller = controller_of(server, config)
+    controller = make_controller(server, config)
     sweep = server.sweeps[controller.sweep_id]
     sweep.search = type(
         "Nested", (), {"size": 1, "draw": lambda _, n: {"model": {"dim": 1.0, "kind": {"a": {"b": 1}}}}}

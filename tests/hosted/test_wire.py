@@ -1,4 +1,4 @@
-"""What we send is what the installed wandb sends: if its wire changes, this says so."""
+"""Our requests are those of the installed wandb; these tests fail if its protocol changes."""
 
 import re
 from importlib.metadata import version
@@ -19,8 +19,8 @@ CHANGED = (
 )
 
 
-def shape(document):
-    """Operation, variables with types, and what is passed on, whatever the layout."""
+def parse_document(document):
+    """Return kind, name, variables with types, field and arguments of a GraphQL document, whatever its layout."""
     text = re.sub(r"[{]{2}", "{", re.sub(r"[}]{2}", "}", document))
     kind, name = re.search(r"(query|mutation)\s+(\w+)", text).groups()
     variables = dict(re.findall(r"\$(\w+)\s*:\s*([\[\]\w!]+)", text))
@@ -29,7 +29,7 @@ def shape(document):
     return kind, name, variables, field, passed
 
 
-def wandbs(name):
+def find_document(name):
     """The document of that name in wandb's source text."""
     found = re.search(rf"(?:query|mutation)\s+{name}\b.*?(?:\"\"\"|\Z)", TEXT, re.DOTALL)
     assert found, CHANGED
@@ -38,13 +38,13 @@ def wandbs(name):
 
 @pytest.mark.parametrize("document", [queries.CREATE_AGENT, queries.HEARTBEAT, queries.SWEEP])
 def test_our_documents_are_wandbs(document):
-    ours, theirs = shape(document), shape(wandbs(shape(document)[1]))
+    ours, theirs = parse_document(document), parse_document(find_document(parse_document(document)[1]))
     assert ours == theirs, CHANGED
 
 
 @pytest.mark.parametrize("document", [queries.RUNS, queries.AGENT_RUNS])
 def test_our_queries_ask_for_less_than_wandbs(document):
-    ours, theirs = shape(document), shape(wandbs(shape(document)[1]))
+    ours, theirs = parse_document(document), parse_document(find_document(parse_document(document)[1]))
     assert ours[:2] == theirs[:2]
     assert ours[2].items() <= theirs[2].items(), CHANGED
     assert ours[4] <= theirs[4], CHANGED

@@ -4,7 +4,7 @@ import pytest
 
 from tests.configurations import RANDOM, UNIT
 from wandbsweep import TrialRecord, load_sweep
-from wandbsweep.results.analysis.advice import Adviser, advice
+from wandbsweep.results.analysis.advice import Adviser, collect_advice
 
 LOG = {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}
 
@@ -23,16 +23,16 @@ def test_a_sound_sweep_hears_nothing():
     trials = [
         trial(i, [5 + i, 4 + i, 3 + i, 2 + i, 1 + i], **{"optimizer.lr": 1e-3, "dropout": 0.5}) for i in range(30)
     ]
-    assert advice(spec) == advice(spec, trials) == []
+    assert collect_advice(spec) == collect_advice(spec, trials) == []
 
 
 def test_too_many_parameters():
     space = {f"p{i}": UNIT for i in range(8)}
-    (line,) = advice(sweep(space))
+    (line,) = collect_advice(sweep(space))
     assert line.startswith("30 trials can hardly cover 8 continuous parameters")
     assert "80" in line
-    assert advice(sweep(space, run_cap=60)) == []
-    assert advice(sweep({f"p{i}": {"values": [1, 2]} for i in range(8)})) == []
+    assert collect_advice(sweep(space, run_cap=60)) == []
+    assert collect_advice(sweep({f"p{i}": {"values": [1, 2]} for i in range(8)})) == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_too_many_parameters():
     ],
 )
 def test_a_learning_rate_on_a_linear_scale(name, law, told):
-    found = advice(sweep({name: law}))
+    found = collect_advice(sweep({name: law}))
     assert len(found) == told
     if told:
         assert name in found[0]
@@ -57,53 +57,53 @@ def test_a_learning_rate_on_a_linear_scale(name, law, told):
 
 def test_a_metric_reported_only_at_the_end():
     spec = sweep(early_terminate={"type": "hyperband", "min_iter": 3})
-    (line,) = advice(spec, [trial(0), trial(1)])
+    (line,) = collect_advice(spec, [trial(0), trial(1)])
     assert line == "loss is reported once a trial, so early_terminate can stop nothing: report it every epoch."
-    assert advice(spec, [trial(0)]) == []
-    assert advice(sweep(), [trial(0), trial(1)]) == []
+    assert collect_advice(spec, [trial(0)]) == []
+    assert collect_advice(sweep(), [trial(0), trial(1)]) == []
 
 
 def test_min_iter_before_curves_can_tell():
     spec = sweep(early_terminate={"type": "hyperband", "min_iter": 1})
     crossing = [trial(i, [float(i), 5.0, 10.0 - i - 9]) for i in range(10)]
-    (line,) = advice(spec, crossing)
+    (line,) = collect_advice(spec, crossing)
     assert line.startswith("After 1 report, where")
     assert "raise min_iter" in line
-    assert advice(spec, [trial(i, [i + 2.0, i + 1.0]) for i in range(10)]) == []
+    assert collect_advice(spec, [trial(i, [i + 2.0, i + 1.0]) for i in range(10)]) == []
 
 
 @pytest.mark.parametrize(("at", "side"), [(0.01, "lower"), (0.99, "upper")])
 def test_the_best_at_an_edge(at, side):
     trials = [trial(i, [float(i)], x=at if i < 8 else 0.5) for i in range(30)]
-    (line,) = advice(sweep(), trials)
+    (line,) = collect_advice(sweep(), trials)
     assert f"have x at its {side} end" in line
-    assert advice(sweep(), trials[:15]) == []
+    assert collect_advice(sweep(), trials[:15]) == []
 
 
 def test_the_best_within_the_noise():
     noisy = [1.0, 0.5, 0.9, 0.52, 0.95, 0.51, 0.9]
     trials = [trial(0, noisy), *(trial(i, [0.5 + i / 100]) for i in range(1, 25))]
-    (line,) = advice(sweep(), trials)
+    (line,) = collect_advice(sweep(), trials)
     assert "evaluate --seeds 5" in line
     clear = [trial(0, [5.0, 0.13, 0.12, 0.11, 0.105, 0.1]), *trials[1:]]
-    assert advice(sweep(), clear) == []
+    assert collect_advice(sweep(), clear) == []
 
 
 def test_everything_once(monkeypatch):
     monkeypatch.delenv("WANDBSWEEP_ADVICE", raising=False)
     spec, adviser = sweep(early_terminate={"type": "hyperband", "min_iter": 3}), Adviser()
-    assert len(adviser.fresh(spec, [trial(0), trial(1)])) == 1
-    assert adviser.fresh(spec, [trial(0), trial(1), trial(2)]) == []
+    assert len(adviser.list_new(spec, [trial(0), trial(1)])) == 1
+    assert adviser.list_new(spec, [trial(0), trial(1), trial(2)]) == []
 
 
 @pytest.mark.parametrize("text", ["0", "off", "No"])
 def test_silence(monkeypatch, text):
     monkeypatch.setenv("WANDBSWEEP_ADVICE", text)
-    assert Adviser().fresh(sweep({"lr": {"min": 0.0, "max": 1.0}}), []) == []
+    assert Adviser().list_new(sweep({"lr": {"min": 0.0, "max": 1.0}}), []) == []
 
 
 def test_one_line_each():
     trials = [trial(i, [1.0, 0.5, 0.9, 0.5, 0.9, 0.5, 0.9], x=0.0) for i in range(30)]
-    lines = advice(sweep(early_terminate={"type": "hyperband", "min_iter": 1}), trials)
+    lines = collect_advice(sweep(early_terminate={"type": "hyperband", "min_iter": 1}), trials)
     assert lines
     assert not any("\n" in line for line in lines)

@@ -11,7 +11,7 @@ from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.analysis import importance as analysis
 from wandbsweep.results.analysis.correlation import compute_correlation
-from wandbsweep.results.analysis.fanova import Axis, tree_effects
+from wandbsweep.results.analysis.fanova import Axis, compute_tree_effects
 from wandbsweep.results.analysis.gain import compute_gain
 from wandbsweep.results.analysis.importance import compute_importance
 from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
@@ -76,7 +76,7 @@ class TestImportance:
         for tree in forest.estimators_:
             theirs = _FanovaTree(tree.tree_, np.array([[0.0, 1.0]] * 3))
             wanted = [theirs.get_marginal_variance(np.array([k])) / theirs.variance for k in range(3)]
-            ours = tree_effects(tree.tree_, [Axis([k], listed=False) for k in range(3)])
+            ours = compute_tree_effects(tree.tree_, [Axis([k], is_categorical=False) for k in range(3)])
             assert ours == pytest.approx(wanted, rel=1e-6)
 
     @pytest.mark.parametrize("method", ["ped-anova", "optuna-fanova"])
@@ -289,7 +289,7 @@ class TestSavings:
 
     def test_steps(self, tmp_path):
         found = self.trained(tmp_path, *self.whole(0, 1, 2, 3), ([9.0, 8.0], True), ([9.0], True))
-        assert (found.stopped, found.whole, found.steps_saved) == (2, 5, 7)
+        assert (found.stopped, found.full_steps, found.steps_saved) == (2, 5, 7)
         assert found.share_saved == pytest.approx(7 / 30)
         assert found.doubtful == []
         assert found.expected_mistakes == 0
@@ -313,7 +313,7 @@ class TestSavings:
     def test_nothing_to_judge_by(self, tmp_path):
         assert self.trained(tmp_path / "a", *self.whole(0)).notes == ("no trial was stopped",)
         found = self.trained(tmp_path / "b", ([9.0], True))
-        assert found.whole is None
+        assert found.full_steps is None
         assert "no trial finished" in found.notes[0]
 
 

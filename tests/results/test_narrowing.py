@@ -9,8 +9,8 @@ from tests.configurations import LOG, UNIT
 from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.narrowing.narrow import narrow
-from wandbsweep.results.narrowing.ranges import narrowed_range
-from wandbsweep.results.narrowing.sweep_writer import sweep_file
+from wandbsweep.results.narrowing.ranges import narrow_range
+from wandbsweep.results.narrowing.sweep_writer import format_sweep_file
 from wandbsweep.spec.distributions import DISTRIBUTIONS
 
 
@@ -48,7 +48,7 @@ def test_fewer_trials_are_less_evidence():
     law = load_sweep({"method": "random", "parameters": {"a": UNIT}}).parameters["a"]
     widths = []
     for count in (5, 10, 20, 40):
-        config, _, _ = narrowed_range(law, [0.4 + 0.2 * i / (count - 1) for i in range(count)])
+        config, _, _ = narrow_range(law, [0.4 + 0.2 * i / (count - 1) for i in range(count)])
         widths.append(config["max"] - config["min"])
     assert widths == sorted(widths, reverse=True)
     assert widths[0] == pytest.approx(0.2 * 2.92, abs=0.01)
@@ -59,13 +59,13 @@ def test_the_confidence_by_simulation():
     """How often the range of a uniform law that 12 draws came from is no longer than what is made of them."""
     import random
 
-    from wandbsweep.results.narrowing.ranges import _widened
+    from wandbsweep.results.narrowing.ranges import _widen
 
     chance = random.Random(0)
     covered = 0
     for _ in range(2000):
         draws = [0.4 + 0.2 * chance.random() for _ in range(12)]
-        low, high = _widened(min(draws), max(draws), 12)
+        low, high = _widen(min(draws), max(draws), 12)
         covered += high - low >= 0.2
     assert covered / 2000 == pytest.approx(0.95, abs=0.02)
 
@@ -75,18 +75,18 @@ def test_what_was_hardly_tried_is_not_left_out():
     law = load_sweep({"method": "bayes", "metric": {"name": "loss"}, "parameters": {"a": UNIT}}).parameters["a"]
     best = [0.58, 0.59, 0.6, 0.61, 0.62]
     dwelling = [*best, *(0.5 + i / 200 for i in range(20)), *(0.7 + i / 40 for i in range(12))]
-    config, reasons, _ = narrowed_range(law, best, dwelling)
+    config, reasons, _ = narrow_range(law, best, dwelling)
     assert config["min"] == 0.0
     assert "too little was tried below to tell" in reasons["min"]
     assert config["max"] < 0.7
     everywhere = [*best, *(i / 40 for i in range(40))]
-    config, _, _ = narrowed_range(law, best, everywhere)
+    config, _, _ = narrow_range(law, best, everywhere)
     assert config["min"] > 0.5
 
 
 def test_equal_values_are_not_taken_for_certainty():
     law = load_sweep({"method": "random", "parameters": {"a": UNIT}}).parameters["a"]
-    config, _, _ = narrowed_range(law, [0.5] * 30)
+    config, _, _ = narrow_range(law, [0.5] * 30)
     assert config["max"] - config["min"] >= 0.1
 
 
@@ -112,7 +112,7 @@ def test_equal_values_are_not_taken_for_certainty():
 def test_every_distribution(law, wanted):
     parameter = load_sweep({"method": "random", "parameters": {"a": law}}).parameters["a"]
     best = [parameter.ppf(u) for u in (0.4, 0.42, 0.45, 0.5, 0.5, 0.52, 0.55, 0.57, 0.6, 0.6)]
-    config, reasons, kept = narrowed_range(parameter, best)
+    config, reasons, kept = narrow_range(parameter, best)
     assert (config["distribution"], kept) == (wanted, False)
     narrower = load_sweep({"method": "random", "parameters": {"a": config}}).parameters["a"]
     low, high = narrower.ppf(0.0), narrower.ppf(1.0)
@@ -211,7 +211,7 @@ def test_a_fork_learns_from_the_sweep(tmp_path):
     assert "fixed" not in {change.kind for change in found.changes.values()}
     created = create_sweep(found.spec, tmp_path / "new", seed=0)  # which reads the old one's trials
     assert created.ask("a") is not None
-    assert "W&B refuses this file" in sweep_file(results, found)
+    assert "W&B refuses this file" in format_sweep_file(results, found)
 
 
 def test_bad_input(tmp_path):
@@ -234,12 +234,12 @@ class TestFile:
 
     def test_it_loads_as_the_narrowed_sweep(self, found, tmp_path):
         file = tmp_path / "next.yaml"
-        file.write_text(sweep_file(*found))
+        file.write_text(format_sweep_file(*found))
         assert load_sweep(file) == found[1].spec
 
     def test_wandb_reads_the_same(self, found):
         """Which reads YAML as PyYAML does, and knows these keys alone."""
-        config = yaml.safe_load(sweep_file(*found))
+        config = yaml.safe_load(format_sweep_file(*found))
         assert config == found[1].spec.config
         assert config.keys() <= WANDB_KEYS
         for parameter in config["parameters"].values():
@@ -248,7 +248,7 @@ class TestFile:
             assert all(isinstance(parameter[key], int | float) for key in ("min", "max") if key in parameter)
 
     def test_every_parameter_says_why(self, found):
-        lines = sweep_file(*found).splitlines()
+        lines = format_sweep_file(*found).splitlines()
         for name in SPACE:
             (line,) = (line for line in lines if line.startswith(f"  {name}:"))
             assert "importance" in line.partition("#")[2]
@@ -261,4 +261,4 @@ class TestFile:
         }
         results = planted(tmp_path, space, lambda p: p["data.size"], 30)
         found = narrow(results)
-        assert load_sweep(yaml.safe_load(sweep_file(results, found))) == found.spec
+        assert load_sweep(yaml.safe_load(format_sweep_file(results, found))) == found.spec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosted.parts import QUICK_CLIENT, environment, keys_in
+from tests.hosted.parts import QUICK_CLIENT, find_key, make_environment
 from tests.hosted.server import WandbServer
 from tests.slurm.conftest import Sweeper
 
@@ -19,11 +19,11 @@ def server() -> Iterator[WandbServer]:
 
 
 def test_trials_are_runs_of_the_sweep(tiny: Sweeper, server: WandbServer, tmp_path: Path) -> None:
-    there = {**environment(server, tmp_path), **QUICK_CLIENT, "WANDB_MODE": "online"}
+    there = {**make_environment(server, tmp_path), **QUICK_CLIENT, "WANDB_MODE": "online"}
     results = tiny.run("hydra.sweeper.controller=wandb", "++sweep.run_cap=2", "hydra.sweeper.agents=2", **there)
     ((sweep_id, _),) = server.sweeps.items()
     assert results.counts == {"finished": 2}
-    runs = {run.facts["displayName"]: run for run in server.of_sweep(sweep_id)}
+    runs = {run.facts["displayName"]: run for run in server.list_runs(sweep_id)}
     assert sorted(runs) == [f"{sweep_id}-{trial.number}" for trial in results.trials]
     for trial in results.trials:
         run = runs[f"{sweep_id}-{trial.number}"]
@@ -31,4 +31,4 @@ def test_trials_are_runs_of_the_sweep(tiny: Sweeper, server: WandbServer, tmp_pa
         assert run.values("loss") == list(trial.reports.values())
         assert tiny.watched(trial.number)[0]["SLURM_JOB_ID"]
     assert list(results.directory.glob(".submitit/*/*_submission.sh"))
-    assert keys_in(tmp_path) == []
+    assert find_key(tmp_path) == []

@@ -79,17 +79,12 @@ class TrialProcess:
     """What it exited with; negative: the signal that killed it; None: it lives."""
     death: str = ""
     """How the fork server died, if that ended the process."""
-    deadline: float | None = None
+    deadline: float = math.inf
     """When it is killed if it has not ended by then, on the monotonic clock."""
     next_poll: float = 0.0
 
     def advance(self, state: ProcessState) -> None:
         self.state = max(self.state, state)
-
-    def find_patience(self, poll_s: float) -> float:
-        """Return for how many seconds nothing needs to be done unless something happens."""
-        until = self.deadline if self.deadline is not None else math.inf
-        return max(0.0, min(until - time.monotonic(), poll_s))
 
     def send_signal(self, signum: signal.Signals) -> None:
         # The fork server keeps the process as a zombie until Reaped, so the number cannot be another process's.
@@ -139,7 +134,9 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         with Connection(ours.detach()) as channel, theirs:
             try:
-                self._control.send(_make_request(current, trial))
+                self._control.send(
+                    Request(trial, current.copy_for_process(), dict(os.environ), os.getcwd(), list(sys.argv))
+                )
                 socket.send_fds(self._socket, [b"\0"], [theirs.fileno()])
             except OSError:
                 return JobResult(crashed=self._describe_server_death())
@@ -197,7 +194,7 @@ class ForkServer:
         sources: list[Any] = [self._control, self._watch.wake_fd]
         if not process.channel_closed:
             sources.append(process.channel)
-        ready = wait(sources, process.find_patience(self._poll_s))
+        ready = wait(sources, max(0.0, min(process.deadline - time.monotonic(), self._poll_s)))
         self._watch.drain()
         if process.channel in ready:
             self._receive(process)
@@ -257,13 +254,12 @@ class ForkServer:
         if self._watch.received:
             self._request_stop(process, self._watch.received)
         unborn = self._watch.received and process.pid is None
-        overdue = process.deadline is not None and now >= process.deadline
-        if unborn or overdue or process.state == ProcessState.LOST:
+        if unborn or now >= process.deadline or process.state == ProcessState.LOST:
             self._kill(process)
 
     def _request_stop(self, process: TrialProcess, signum: signal.Signals) -> None:
-        if process.deadline is None:
-            process.deadline = time.monotonic() + self._grace_s
+        if process.state < ProcessState.RETURNED:
+            process.deadline = min(process.deadline, time.monotonic() + self._grace_s)
         # While it starts, it ignores signals: this is called again when it is ready. One signal is enough.
         if process.state == ProcessState.RUNNING:
             process.advance(ProcessState.STOP_REQUESTED)
@@ -301,16 +297,6 @@ class ForkServer:
 
     def _describe_server_death(self) -> str:
         return f"the fork server, which starts the trials, {_describe_status(self._server.wait())}"
-
-
-def _make_request(current: CurrentTrial, trial: Trial) -> Request:
-    return Request(
-        trial=trial,
-        current=current.copy_for_process(),
-        environment=dict(os.environ),
-        cwd=os.getcwd(),
-        argv=list(sys.argv),
-    )
 
 
 def _describe_status(status: int) -> str:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import cloudpickle
 
 from wandbsweep.agent.lightning_ranks import offer_trial
+from wandbsweep.bridge.trial_job import TrialJob, preload, restore_hydra
 from wandbsweep.errors import SweepError
-from wandbsweep.launchers import Rank
+from wandbsweep.launchers import Isolation, Rank
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import JobResult, RunJob, Trial
-
-if TYPE_CHECKING:
-    from wandbsweep.bridge.trial_job import TrialJob
 
 TaskFunction = Callable[[Any], Any]
 
@@ -26,7 +25,7 @@ TaskFunction = Callable[[Any], Any]
 class JobFactory:
     """All that a process needs to run trials of a sweep, picklable.
 
-    The application's own objects are in it as bytes: who unpickles the factory does not import the application yet.
+    It holds the application's own objects as bytes: unpickling the factory does not import the application.
     """
 
     record: LaunchRecord
@@ -35,8 +34,7 @@ class JobFactory:
     """The launching command's configuration (omegaconf.DictConfig)."""
     keep: bool
     """Whether results carry Hydra's JobReturns whole."""
-    separate: bool
-    """Whether each trial runs in its own process."""
+    isolation: Isolation
     hydra_state: Any
     rank: Rank
     packed: bytes | None = None
@@ -44,28 +42,28 @@ class JobFactory:
 
     def __call__(self) -> SealingJob:
         """Import the application, in the fork server, and return what runs a trial in what it forks."""
-        from wandbsweep.bridge.trial_job import preload
-
         task_function, callbacks = self._load_application()
         preload(task_function)
         return SealingJob(self.make(task_function, callbacks))
 
     def make(self, task_function: TaskFunction, callbacks: Any) -> TrialJob:
-        """Return what runs trials in this process or its forks; their training may start further ranks.
+        """Return what runs trials in this process or its forks.
 
-        If the launcher has started the ranks (``rank.size > 1``), the training starts none.
+        Their training may start further ranks, which are offered the same trial. If the launcher has started the ranks,
+        the training starts none.
         """
         if self.rank.size > 1:
             return self._make(task_function, callbacks, rank=self.rank.number)
-        return self._make(task_function, callbacks, around=_RankOffers(self, task_function, callbacks))
+        # Pickled here once, and not in each trial's process.
+        task = self._pack_rank_task(task_function, callbacks)
+        offer = partial(offer_trial, task, separate=self.isolation == "process")
+        return self._make(task_function, callbacks, around=offer)
 
     def make_for_rank(self, rank: int) -> TrialJob:
         """Return what runs trials as ``rank``, in a process that a trial's training has started."""
         return self._make(*self._load_application(), rank=rank)
 
     def _make(self, task_function: TaskFunction, callbacks: Any, **options: Any) -> TrialJob:
-        from wandbsweep.bridge.trial_job import TrialJob
-
         return TrialJob(
             self.record,
             self.directory,
@@ -77,42 +75,15 @@ class JobFactory:
         )
 
     def _load_application(self) -> tuple[TaskFunction, Any]:
-        from wandbsweep.bridge.trial_job import restore_hydra
-
-        # First: the application's imports may register resolvers, or ask for configurations.
-        restore_hydra(self.hydra_state)
+        restore_hydra(self.hydra_state)  # first: the application's imports may use Hydra's registries
         assert self.packed is not None
         loaded: tuple[TaskFunction, Any] = pickle.loads(self.packed)
         return loaded
 
-
-def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
-    """Pickle the application's objects, those of its ``__main__`` by value."""
-    import cloudpickle
-
-    packed: bytes = cloudpickle.dumps((task_function, callbacks))
-    return packed
-
-
-class _RankOffers:
-    """Offers each trial to the processes that its training may start, which then run the same trial."""
-
-    def __init__(self, factory: JobFactory, task_function: TaskFunction, callbacks: Any) -> None:
-        self._factory = factory
-        self._application = task_function, callbacks
-        if factory.separate:
-            _ = self._task  # pickle it once, in the fork server, and not in each trial's process
-
-    def __call__(self, trial: Trial, overrides: Sequence[str]) -> AbstractContextManager[None]:
-        return offer_trial(self._task, trial, overrides, separate=self._factory.separate)
-
-    @cached_property
-    def _task(self) -> bytes:
+    def _pack_rank_task(self, task_function: TaskFunction, callbacks: Any) -> bytes:
         try:
-            import cloudpickle
-
-            packed = self._factory.packed or pack_application(*self._application)
-            task: bytes = cloudpickle.dumps(replace(self._factory, packed=packed).make_for_rank)
+            packed = self.packed or pack_application(task_function, callbacks)
+            task: bytes = cloudpickle.dumps(replace(self, packed=packed).make_for_rank)
         except Exception as error:  # whatever the application's objects raise; it matters only if a rank 1 is started
             task = pickle.dumps(partial(_refuse_rank, f"{type(error).__name__}: {error}"))
         return task
@@ -120,6 +91,12 @@ class _RankOffers:
 
 def _refuse_rank(reason: str, rank: int) -> RunJob:
     raise SweepError(f"Rank {rank} cannot run the trial, since its task cannot be pickled: {reason}")
+
+
+def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
+    """Pickle the application's objects, those of its ``__main__`` by value."""
+    packed: bytes = cloudpickle.dumps((task_function, callbacks))
+    return packed
 
 
 @dataclass(frozen=True)
@@ -136,7 +113,7 @@ class SealingJob:
         return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
 
 
-def unseal_payloads(results: Sequence[JobResult]) -> list[tuple[int, Any]]:
-    """Return (number, Hydra's JobReturn) of each result that has one."""
+def unseal_payloads(results: Iterable[JobResult]) -> list[tuple[int, Any]]:
+    """Wait for all results; return (number, Hydra's JobReturn) of each that has one."""
     payloads = [result.payload for result in results if result.payload is not None]
     return [pickle.loads(payload) if isinstance(payload, bytes) else payload for payload in payloads]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from wandbsweep.agent.signals import GRACE_S, GraceDeadline, Signalled, SignalWatch, end_by_signal
+from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
 from wandbsweep.trial import CONTINUE, Decision, JobResult, Outcome, RunJob, Trial
@@ -78,7 +78,7 @@ def run_agent(
                 # What a separate trial raises here is the controller's error, and not its task's.
                 run = run_job if separate else partial(run_catching, run_job)
                 abandon = partial(_abandon, controller, trial, watch)
-                deadline = nullcontext() if separate else GraceDeadline(watch, grace_s, abandon)
+                deadline = nullcontext() if separate else enforce_grace(watch, grace_s, abandon)
                 result = _run_and_close(controller, run, trial, current, watch, deadline)
                 durations.append(time.monotonic() - began)
                 watch.release_hold()

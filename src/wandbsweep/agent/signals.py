@@ -77,7 +77,7 @@ class SignalWatch:
             handlers = {signum: signal.getsignal(signum) for signum in WATCHED}
             self._outer = {s: h for s, h in handlers.items() if h is not None and h != signal.SIG_IGN}
             # Python runs handlers between bytecodes only. While the main thread is in foreign code (a CUDA kernel, a
-            # collective call), the interpreter still writes the signal's number here, and ``GraceDeadline`` reads it.
+            # collective call), the interpreter still writes the signal's number here, and ``enforce_grace`` reads it.
             outer_fd = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
             self.install()
         try:
@@ -185,38 +185,36 @@ def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
     os._exit(128 + signum)
 
 
-class GraceDeadline:
-    """Ends a trial that runs in this very process and ignores a signal: from a thread, after the grace.
+@contextmanager
+def enforce_grace(watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call ``abandon`` from a thread if the ``with`` block, a trial in this very process, outlives a signal's grace.
 
-    It reads ``wake_fd`` itself, since the main thread may never run Python's handler again: it may hang in a collective
-    call. Ctrl-C has no deadline, for the user can press it again.
+    The thread reads ``wake_fd`` itself, since the main thread may never run Python's handler again: it may hang in a
+    collective call. Ctrl-C has no deadline, for the user can press it again.
     """
+    over = threading.Event()
+    reader, writer = os.pipe()
 
-    def __init__(self, watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]) -> None:
-        self._watch, self._grace_s, self._abandon = watch, grace_s, abandon
-        self._over = threading.Event()
-        self._reader, self._writer = os.pipe()
-
-    def __enter__(self) -> None:
-        self._thread = threading.Thread(target=self._wait, name="wandbsweep-deadline", daemon=True)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        os.write(self._writer, b"\0")
-        self._thread.join()
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _wait(self) -> None:
-        while not self._over.is_set():
-            ready, _, _ = select.select([self._watch.wake_fd, self._reader], [], [])
-            if self._watch.wake_fd not in ready:
+    def wait() -> None:
+        while not over.is_set():
+            ready, _, _ = select.select([watch.wake_fd, reader], [], [])
+            if watch.wake_fd not in ready:
                 continue
-            numbers = _read_available(self._watch.wake_fd)
-            received = [s for s in (signal.SIGTERM, *PREEMPTION_SIGNALS) if s in numbers or self._watch.received == s]
-            if received and not self._over.wait(self._grace_s):
-                self._abandon(received[0])
+            numbers = _read_available(watch.wake_fd)
+            received = [s for s in (signal.SIGTERM, *PREEMPTION_SIGNALS) if s in numbers or watch.received == s]
+            if received and not over.wait(grace_s):
+                abandon(received[0])
+
+    thread = threading.Thread(target=wait, name="wandbsweep-grace", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        os.write(writer, b"\0")
+        thread.join()
+        os.close(reader)
+        os.close(writer)
 
 
 def _read_available(descriptor: int) -> bytes:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cloudpickle
+
+from wandbsweep.agent.fork_server import ForkServer
 from wandbsweep.agent.job_factory import JobFactory, pack_application, unseal_payloads
+from wandbsweep.agent.loop import POLL_S, run_agent
 from wandbsweep.agent.ranks.channel import POLL_S as RANK_POLL_S
-from wandbsweep.agent.ranks.channel import RANKS
+from wandbsweep.agent.ranks.channel import RANKS, RankChannel
 from wandbsweep.agent.ranks.follower import Follower
 from wandbsweep.agent.ranks.leader import Leader, open_channel
-from wandbsweep.agent.ranks.rank import ResettingJob, torch_environment
+from wandbsweep.agent.ranks.rank import run_resetting, torch_environment
 from wandbsweep.agent.signals import GRACE_S, SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
+from wandbsweep.bridge.trial_job import agent_number, hydra_state, log_as_rank, trial_log
+from wandbsweep.controllers.base import Controller
+from wandbsweep.controllers.open import open_controller
 from wandbsweep.environment import set_variables
 from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
+from wandbsweep.sweep.directory import AGENTS, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.trial import RunJob
 from wandbsweep.wandb_runs import page as wandb_page
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from wandbsweep.controllers.base import Controller
-    from wandbsweep.trial import JobResult, RunJob
 
 _DATABASE_S = 300.0  # as long as an agent that has trials waits for a database that is away
 
@@ -60,97 +64,70 @@ class AgentTask:
         return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._pack()}
 
     def __call__(self, config: Any) -> list[tuple[int, Any]]:
-        """Run until the sweep is over; return (number, Hydra's JobReturn) of each trial that ran here."""
-        rank = read_rank()
+        """Run until the sweep is over; return (number, Hydra's JobReturn) of each trial that ran here.
+
+        If the launcher runs this in several tasks, rank 0 runs the controller's trials and returns their results, and
+        the other ranks run what rank 0 runs.
+        """
+        record, spec = LaunchRecord.load(self.directory), read_spec(self.directory)
+        rank, watch = read_rank(), SignalWatch()
         with ExitStack() as stack:
             if self.devices:
-                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[_read_number() % len(self.devices)]}))
+                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[agent_number() % len(self.devices)]}))
+            channel = self._join_ranks(rank, stack) if rank.size > 1 else None
+            # Before the controller is opened: the fork server imports the task meanwhile, which takes seconds.
+            run_job = self._make_runner(record, rank, watch, stack)
+            controller: Controller
+            limits: dict[str, Any] = {}
+            if isinstance(channel, Follower):
+                controller = channel
+                if self.isolation == "none":
+                    channel.end_with_leader()
+            else:
+                stored = open_controller(record, self.directory, spec, wait_s=_DATABASE_S)
+                stack.callback(stored.close)
+                controller = Leader(stored, channel) if channel else stored
+                limits = {"count": self.count, "worth_starting": TimeLimit.of_job().worth_starting}
+            results = run_agent(
+                controller,
+                run_job,
+                name=str(agent_number()),
+                sweep_id=record.sweep_id,
+                metric=spec.metric.name if spec.metric else None,
+                goal=spec.goal,
+                watch=watch,
+                separate=self.isolation == "process",
+                grace_s=self.grace_s,
+                poll_s=RANK_POLL_S if channel else POLL_S,
+                **limits,
+            )
+            payloads = unseal_payloads(results)
             if rank.number:
-                self._follow(rank, stack)
-                return []  # rank 0 returns the results
-            return self._lead(rank, stack)
+                return []
+            if self.detached and record.wandb and stored.completion() is not None:
+                wandb_page.publish_summary_once(self.directory, record, [trial.state for trial in stored.trials()])
+            return payloads
 
-    def _lead(self, rank: Rank, stack: ExitStack) -> list[tuple[int, Any]]:
-        """Run the controller's trials: as an agent of one process, or as rank 0 of several."""
-        from wandbsweep.controllers.open import open_controller
-        from wandbsweep.sweep.directory import read_spec
+    def _join_ranks(self, rank: Rank, stack: ExitStack) -> RankChannel | Follower:
+        """Join the other ranks of this agent, and tell torch where they are."""
+        place = self.directory / AGENTS / str(agent_number()) / RANKS
+        channel: RankChannel | Follower
+        if rank.number:
+            log_as_rank(rank.number)
+            channel = Follower(place, rank.number)
+            stack.callback(channel.close)
+            stack.enter_context(channel.outlive_leader())
+        else:
+            channel = stack.enter_context(open_channel(place, rank))
+        stack.enter_context(set_variables(torch_environment(rank, channel.session)))
+        return channel
 
-        limit = TimeLimit.of_job()
-        record, spec, watch = LaunchRecord.load(self.directory), read_spec(self.directory), SignalWatch()
-        options: dict[str, Any] = {"count": self.count, "worth_starting": limit.worth_starting}
-        if rank.size > 1:
-            channel = stack.enter_context(open_channel(self._ranks_directory(), rank))
-            stack.enter_context(set_variables(torch_environment(rank, channel.session)))
-            options["poll_s"] = RANK_POLL_S
-        # The fork server first: its imports take seconds, and the storage's can be done meanwhile.
-        run_job = self._make_runner(record, watch, stack, rank)
-        controller = open_controller(record, self.directory, spec, wait_s=_DATABASE_S)
-        stack.callback(controller.close)
-        own = Leader(controller, channel) if rank.size > 1 else controller
-        payloads = unseal_payloads(list(self._run(own, run_job, record, watch, **options)))
-        if self.detached and record.wandb and controller.completion() is not None:
-            states = [trial.state for trial in controller.trials()]
-            wandb_page.publish_summary_once(self.directory, record, states)
-        return payloads
-
-    def _follow(self, rank: Rank, stack: ExitStack) -> None:
-        """Run the trials that rank 0 of this agent runs."""
-        from wandbsweep.bridge.trial_job import log_as_rank
-
-        record, watch = LaunchRecord.load(self.directory), SignalWatch()
-        log_as_rank(rank.number)
-        follower = Follower(self._ranks_directory(), rank.number)
-        stack.callback(follower.close)
-        stack.enter_context(follower.outlive_leader())
-        stack.enter_context(set_variables(torch_environment(rank, follower.session)))
-        run_job = self._make_runner(record, watch, stack, rank)
+    def _make_runner(self, record: LaunchRecord, rank: Rank, watch: SignalWatch, stack: ExitStack) -> RunJob:
+        factory = JobFactory(record, self.directory, self.master, self.keep, self.isolation, hydra_state(), rank)
         if self.isolation == "none":
-            follower.end_with_leader()
-        for _ in self._run(follower, run_job, record, watch, poll_s=RANK_POLL_S):
-            pass
-
-    def _run(
-        self, controller: Controller, run_job: RunJob, record: LaunchRecord, watch: SignalWatch, **options: Any
-    ) -> Iterator[JobResult]:
-        from wandbsweep.agent.loop import run_agent
-        from wandbsweep.sweep.directory import read_spec
-
-        spec = read_spec(self.directory)
-        return run_agent(
-            controller,
-            run_job,
-            name=str(_read_number()),
-            sweep_id=record.sweep_id,
-            metric=spec.metric.name if spec.metric else None,
-            goal=spec.goal,
-            watch=watch,
-            separate=self.isolation == "process",
-            grace_s=self.grace_s,
-            **options,
-        )
-
-    def _make_runner(self, record: LaunchRecord, watch: SignalWatch, stack: ExitStack, rank: Rank) -> RunJob:
-        from wandbsweep.bridge.trial_job import hydra_state, trial_log
-
-        separate = self.isolation == "process"
-        factory = JobFactory(
-            record,
-            self.directory,
-            self.master,
-            keep=self.keep,
-            separate=separate,
-            hydra_state=hydra_state(),
-            rank=rank,
-            packed=self._pack() if separate else None,
-        )
-        if not separate:
-            return ResettingJob(factory.make(self.task_function, self.callbacks))
-        import cloudpickle
-
-        from wandbsweep.agent.fork_server import ForkServer
-
+            return partial(run_resetting, factory.make(self.task_function, self.callbacks))
         server = ForkServer(
-            cloudpickle.dumps(factory),
+            cloudpickle.dumps(replace(factory, packed=self._pack())),
             watch=watch,
             grace_s=self.grace_s,
             find_log=lambda trial: trial_log(record, self.directory, trial, rank.number),
@@ -160,14 +137,3 @@ class AgentTask:
 
     def _pack(self) -> bytes:
         return self.packed if self.packed is not None else pack_application(self.task_function, self.callbacks)
-
-    def _ranks_directory(self) -> Path:
-        from wandbsweep.sweep.directory import AGENTS
-
-        return self.directory / AGENTS / str(_read_number()) / RANKS
-
-
-def _read_number() -> int:
-    from wandbsweep.bridge.trial_job import agent_number
-
-    return agent_number()

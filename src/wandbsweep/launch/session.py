@@ -124,7 +124,7 @@ class Session:
 
     def _notes(self, results: SweepData) -> list[str]:
         """Advice that was not given yet; a plain grid is the user's own affair."""
-        return [] if self.prepared.plain else self._adviser.fresh(results.spec, results.trials)
+        return [] if self.prepared.plain else self._adviser.list_new(results.spec, results.trials)
 
     def _standing(self, results: SweepData) -> list[str]:
         """What the picture says besides."""
@@ -218,7 +218,7 @@ class Session:
         print(f"{'Joined' if prepared.joined else 'Created'} sweep {prepared.plan.sweep_id}: {_summary(prepared)}")
         print(f"Directory: {prepared.directory}")
         print(f"Join it from another terminal or machine: {self._join_command()}", flush=True)
-        for note in self._adviser.fresh(prepared.spec, []):
+        for note in self._adviser.list_new(prepared.spec, []):
             print(f"Note: {note}", file=sys.stderr, flush=True)
 
     def _join_command(self) -> str:

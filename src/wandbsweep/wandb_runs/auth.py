@@ -1,7 +1,7 @@
-"""Who one is at W&B: server, key, entity and project, found where wandb finds them.
+"""The W&B login: server, API key, entity and project, read from where wandb reads them.
 
-Read from the environment, the netrc file and wandb's settings files, without importing wandb: its settings are read
-once per process, and an agent's processes outlive many runs.
+These are the environment, the netrc file and wandb's settings files. wandb itself is not imported: it reads its
+settings once per process, while an agent's process outlives many runs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ _OLD_NAME = "api.wandb.ai"
 
 
 class LoginError(SweepError):
-    """No way to log in at W&B: the message says what to set."""
+    """There is no way to log in at W&B; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """A W&B account. The key shows in no ``repr`` and is in no pickle: where one is loaded, it is read anew."""
+    """A W&B account.
+
+    ``repr`` does not show the key, and pickles do not hold it: unpickling reads it from the machine's own login.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
@@ -37,83 +40,83 @@ class Login:
     project: str | None = None
 
     def __reduce__(self) -> tuple[object, tuple[str | None, ...]]:
-        return _again, (self.base_url, self.entity, self.project)
+        return _unpickle_login, (self.base_url, self.entity, self.project)
 
 
 def read_login(
     *, base_url: str | None = None, entity: str | None = None, project: str | None = None, need_key: bool = True
 ) -> Login:
-    """The login that wandb would use, with what is given in place of what it would find.
+    """Return the login that wandb would use.
 
-    Raises LoginError where there is no API key, unless ``need_key`` is false (the key is empty then).
+    Args:
+        base_url: Replaces the server that wandb would use.
+        entity: Replaces the entity that wandb would use.
+        project: Replaces the project that wandb would use.
+        need_key: Whether a missing API key is an error; if not, the key may be empty.
+
+    Raises:
+        LoginError: There is no API key.
     """
-    settings = _settings_files(os.environ)
+    settings = _read_settings_files(os.environ)
 
-    def found(name: str, given: str | None = None) -> str | None:
+    def choose(name: str, given: str | None = None) -> str | None:
         return given or os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) or None
 
-    url = (found("base_url", base_url) or DEFAULT_URL).rstrip("/")
-    if urlsplit(url).hostname == _FORGE:  # the address of the web pages' proxy
+    url = (choose("base_url", base_url) or DEFAULT_URL).rstrip("/")
+    if urlsplit(url).hostname == _FORGE:  # the address of the web pages, not of the API
         url = DEFAULT_URL
-    if "@" in (place := urlsplit(url).netloc):  # a password, which neither requests nor messages are to hold
+    if "@" in (place := urlsplit(url).netloc):  # drop a password, which would show in requests and messages
         url = url.replace(place, place.rpartition("@")[2], 1)
-    key = os.environ.get("WANDB_API_KEY") or _netrc_key(url) or settings.get("api_key") or ""
+    key = os.environ.get("WANDB_API_KEY") or _read_netrc_key(url) or settings.get("api_key") or ""
     if need_key and not key:
-        raise LoginError(_no_key(url))
-    return Login(url, key.strip(), found("entity", entity), found("project", project))
+        raise LoginError(_explain_missing_key(url))
+    return Login(url, key.strip(), choose("entity", entity), choose("project", project))
 
 
-def _again(base_url: str, entity: str | None, project: str | None) -> Login:
+def read_stored_mode() -> str | None:
+    """Return the mode that ``wandb offline`` or ``wandb disabled`` has stored here, if they were run."""
+    return _read_settings_files(os.environ).get("mode")
+
+
+def _unpickle_login(base_url: str, entity: str | None, project: str | None) -> Login:
     return read_login(base_url=base_url, entity=entity, project=project)
 
 
-def _no_key(url: str) -> str:
+def _explain_missing_key(url: str) -> str:
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return "WANDB_IDENTITY_TOKEN_FILE is set, but sweeps at W&B need an API key: set WANDB_API_KEY instead."
     return f"There is no API key for {url}: run `wandb login`, or set WANDB_API_KEY."
 
 
-def _netrc_key(url: str) -> str | None:
-    path = netrc_path()
+def _read_netrc_key(url: str) -> str | None:
     try:
-        stored = netrc.netrc(path)
-    except (OSError, netrc.NetrcParseError):  # missing or unreadable, for W&B as well
+        stored = netrc.netrc(_find_netrc())
+    except (OSError, netrc.NetrcParseError):  # wandb ignores such a file, too
         return None
-    for host in hosts(url):
-        if entry := stored.authenticators(host):
+    host = urlsplit(url).netloc
+    for name in [host, _OLD_NAME] if host.endswith(_FORGE) else [host]:
+        if entry := stored.authenticators(name):
             return entry[2] or None
     return None
 
 
-def netrc_path() -> Path:
+def _find_netrc() -> Path:
     if given := os.environ.get("NETRC"):
         return Path(given).expanduser()
     candidates = [Path(name).expanduser() for name in ("~/.netrc", "~/_netrc")]
     return next((path for path in candidates if path.exists()), candidates[0])
 
 
-def hosts(url: str) -> list[str]:
-    """The names, with port, under which wandb looks for a login."""
-    host = urlsplit(url).netloc
-    return [host, _OLD_NAME] if host.endswith(_FORGE) else [host]
-
-
-def read_stored_mode() -> str | None:
-    """What ``wandb offline`` and ``wandb disabled`` have written here, if they were run."""
-    return _settings_files(os.environ).get("mode")
-
-
-def _settings_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """What stands in wandb's settings files: the user's, and over it the working directory's."""
+def _read_settings_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the contents of wandb's settings files; the working directory's file overrides the user's."""
     config = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
     local = Path(environ.get("WANDB_DIR") or ".")
-    places = [config / "settings", local / "wandb" / "settings"]
     found: dict[str, str] = {}
-    for place in places:
+    for path in (config / "settings", local / "wandb" / "settings"):
         parser = configparser.ConfigParser(interpolation=None)
         try:
-            parser.read(place)
-        except (OSError, configparser.Error, UnicodeError):  # unreadable for W&B, too
+            parser.read(path)
+        except (OSError, configparser.Error, UnicodeError):  # wandb ignores such a file, too
             continue
         if parser.has_section("default"):
             found.update(parser.items("default"))

@@ -6,26 +6,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
+from wandbsweep.sweep.override_strings import format_value
 from wandbsweep.wandb_runs.param_file import read_params
 from wandbsweep.wandb_runs.sweep_run import PARAM_PATH, RUN_ID, SWEEP_ID
 
 
-def restore_overrides(arguments: list[str], format_value: Callable[[Any], str]) -> list[str]:
-    """Return the command line that ``wandb agent`` gave to a Hydra application with every value restored.
+def restore_overrides(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that ``wandb agent`` gave to a Hydra application, with every value restored.
 
     W&B's agent writes values with Python's ``str``: null becomes the text None, and text stays unquoted. The parameter
-    file keeps them as they are, so each ``name=…`` of a parameter (also after ``++`` or ``--``) is written again with
-    ``format_value`` (``sweep.override_strings``), and the parameters that the command left out are added.
+    file keeps them as they are, so each ``name=…`` of a parameter (also after ``++`` or ``--``) is written again in
+    Hydra's grammar, and the parameters that the command left out are added. Outside W&B's agents, nothing changes.
     """
     path = os.environ.get(PARAM_PATH)
     in_sweep = os.environ.get(SWEEP_ID) and os.environ.get(RUN_ID)
     if not path or not in_sweep or not os.path.exists(path):
-        return arguments
+        return list(arguments)
     remaining = read_params(path)
     found = []
     for argument in arguments:

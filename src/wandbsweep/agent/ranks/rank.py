@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from wandbsweep.agent.ranks.channel import RankSession
@@ -51,18 +50,13 @@ def torch_environment(rank: Rank, session: RankSession) -> dict[str, str]:
     return {**variables, "MASTER_ADDR": session.host, "MASTER_PORT": str(session.port)}
 
 
-@dataclass(frozen=True)
-class ResettingJob:
-    """Runs trials in this very process, and leaves the process group of each, so that the next can form its own."""
-
-    run_job: RunJob
-
-    def __call__(self, trial: Trial) -> JobResult:
-        with restore_variables(_RENDEZVOUS):
-            try:
-                return self.run_job(trial)
-            finally:
-                _reset_process_group()
+def run_resetting(run_job: RunJob, trial: Trial) -> JobResult:
+    """Run ``trial`` in this very process, and leave its process group, so that the next trial can form its own."""
+    with restore_variables(_RENDEZVOUS):
+        try:
+            return run_job(trial)
+        finally:
+            _reset_process_group()
 
 
 def _reset_process_group() -> None:

@@ -101,7 +101,7 @@ def _format_lines(
         lines.append(f"importance: {importance.method}, of {importance.trials} trials")
     answer = "Time to stop" if convergence.converged else "Continue"
     lines += ["", f"{answer}:", *(f"  - {reason}" for reason in convergence.reasons)]
-    if savings.stopped and savings.whole is not None:
+    if savings.stopped and savings.full_steps is not None:
         lines += [
             "",
             f"Stopping {savings.stopped} trials early saved {savings.steps_saved} steps ({savings.share_saved:.0%}),",

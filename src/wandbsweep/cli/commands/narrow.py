@@ -31,11 +31,11 @@ def run(options: argparse.Namespace) -> int:
     from wandbsweep.errors import SweepError
     from wandbsweep.files import write_atomically
     from wandbsweep.results.narrowing.narrow import narrow
-    from wandbsweep.results.narrowing.sweep_writer import sweep_file
+    from wandbsweep.results.narrowing.sweep_writer import format_sweep_file
 
     data = read_sweep(options)
     found = narrow(data, top=options.top, fork=options.fork)
-    text = sweep_file(data, found)
+    text = format_sweep_file(data, found)
     if options.output is not None:
         path = Path(options.output)
         if path.exists() and not options.force:

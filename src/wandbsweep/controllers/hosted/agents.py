@@ -153,7 +153,7 @@ class AgentPool:
                     return session.backlog.popleft()
                 if session.over or session.agent_id is None:
                     return None
-                self._accept(session, self._client.send_heartbeat(session.agent_id, ()))
+                self._handle_commands(session, self._client.send_heartbeat(session.agent_id, ()))
             except WandbError as error:
                 refusals += error.status == 400
                 if self._means_over(error, refusals):
@@ -198,7 +198,7 @@ class AgentPool:
                 log.warning("W&B gave out run %s in a reply that was lost; this agent takes it.", run.run_id)
                 session.backlog.append(AgentCommand("run", run.run_id, run.args))
 
-    def _accept(self, session: AgentSession, commands: list[AgentCommand]) -> None:
+    def _handle_commands(self, session: AgentSession, commands: list[AgentCommand]) -> None:
         for command in commands:
             if command.type in ("run", "resume"):
                 session.backlog.append(command)
@@ -238,5 +238,5 @@ class AgentPool:
                 return None
             session.late_checks = session.late_checks or int(not error.had_no_effect)
             return error
-        self._accept(session, commands)
+        self._handle_commands(session, commands)
         return None

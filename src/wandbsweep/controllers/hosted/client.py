@@ -152,7 +152,7 @@ class SweepClient:
         if time.monotonic() - self._pause_checked > _PAUSE_CHECK_S:
             self._pause_checked = time.monotonic()
             try:
-                sweep = _read_sweep(self.transport.call_once("GetSweep", SWEEP, self._name_sweep()).data)
+                sweep = _find_sweep(self.transport.call_once("GetSweep", SWEEP, self._name_sweep()).data)
                 self._paused = sweep is not None and _read_state(sweep) == "PAUSED"
             except WandbError as error:
                 log.info("%s", error)
@@ -170,7 +170,7 @@ class SweepClient:
         self._pause_checked = -math.inf
 
     def _fetch_sweep(self) -> Mapping[str, Any] | None:
-        return _read_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()))
+        return _find_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()))
 
     def _name_sweep(self) -> dict[str, Any]:
         return {"name": self.sweep_id, **self._place}
@@ -225,7 +225,7 @@ def read_values(args: Mapping[str, Any]) -> dict[str, Any]:
     return {name: arg["value"] if isinstance(arg, dict) and "value" in arg else arg for name, arg in args.items()}
 
 
-def _read_sweep(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _find_sweep(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return (data.get("project") or {}).get("sweep")
 
 

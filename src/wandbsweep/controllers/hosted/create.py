@@ -16,19 +16,18 @@ from wandbsweep.wandb_runs.auth import Login, read_login
 
 
 @dataclass(frozen=True)
-class HostedSweep:
-    """The place of a sweep at W&B."""
+class SweepPath:
+    """What names a sweep at W&B."""
 
     sweep_id: str
     entity: str
     project: str
 
-    @property
-    def path(self) -> str:
+    def __str__(self) -> str:
         return f"{self.entity}/{self.project}/{self.sweep_id}"
 
 
-def start_hosted_sweep(spec: SweepSpec, *, entity: str | None = None, project: str | None = None) -> HostedSweep:
+def start_hosted_sweep(spec: SweepSpec, *, entity: str | None = None, project: str | None = None) -> SweepPath:
     """Check the setup as ``wandbsweep doctor`` does, then create the sweep.
 
     Args:
@@ -47,7 +46,7 @@ def start_hosted_sweep(spec: SweepSpec, *, entity: str | None = None, project: s
     return create_hosted_sweep(spec, read_login(entity=entity, project=project))
 
 
-def create_hosted_sweep(spec: SweepSpec, login: Login) -> HostedSweep:
+def create_hosted_sweep(spec: SweepSpec, login: Login) -> SweepPath:
     """Create the sweep with ``wandb.sweep``, whose output goes to standard error.
 
     Raises:
@@ -65,7 +64,7 @@ def create_hosted_sweep(spec: SweepSpec, login: Login) -> HostedSweep:
             sweep_id = str(wandb.sweep(_convert_config(spec), entity=login.entity, project=login.project))
     except (wandb.Error, ValueError) as error:
         raise WandbError(f"W&B refuses the sweep: {' '.join(str(error).split())}") from None
-    return HostedSweep(sweep_id, login.entity, login.project)
+    return SweepPath(sweep_id, login.entity, login.project)
 
 
 def _convert_config(spec: SweepSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.controllers.hosted.client import SweepClient, complete_login
-from wandbsweep.controllers.hosted.create import HostedSweep
+from wandbsweep.controllers.hosted.create import SweepPath
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
 from wandbsweep.controllers.hosted.transport import Transport
 from wandbsweep.errors import SweepDirectoryError
@@ -45,7 +45,7 @@ def _drop_nulls(value: Any) -> Any:
     return value
 
 
-def find_hosted_sweep(ref: str) -> tuple[HostedSweep, SweepSpec]:
+def find_hosted_sweep(ref: str) -> tuple[SweepPath, SweepSpec]:
     """Find the unfinished sweep that ``ref`` names (see ``parse_ref``), and what it searches.
 
     Raises:
@@ -58,15 +58,13 @@ def find_hosted_sweep(ref: str) -> tuple[HostedSweep, SweepSpec]:
     transport.login = login = complete_login(transport)
     assert login.entity is not None
     assert login.project is not None
-    sweep = HostedSweep(sweep_id, login.entity, login.project)
+    path = SweepPath(sweep_id, login.entity, login.project)
     client = SweepClient(transport, sweep_id)
     config = client.fetch_config()
     if config is None:
-        raise SweepDirectoryError(
-            f"W&B has no sweep {sweep.path}; name it as hydra.sweeper.sweep_id=ENTITY/PROJECT/ID."
-        )
+        raise SweepDirectoryError(f"W&B has no sweep {path}; name it as hydra.sweeper.sweep_id=ENTITY/PROJECT/ID.")
     if (state := client.fetch_state()) in _OVER:
         raise SweepDirectoryError(
-            f"The sweep {sweep.path} is {_OVER[state]} at W&B; `wandb sweep --resume {sweep.path}` opens it again."
+            f"The sweep {path} is {_OVER[state]} at W&B; `wandb sweep --resume {path}` opens it again."
         )
-    return sweep, convert_hosted_config(config)
+    return path, convert_hosted_config(config)

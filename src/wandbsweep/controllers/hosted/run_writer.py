@@ -39,6 +39,14 @@ class LiveRun:
 
     The first report decides who writes the run: if its training has not called ``wandb.init()`` by then, the agent
     does. The training may run in another process, so W&B is asked whether the run has started.
+
+    Args:
+        run: The run at W&B.
+        client: The sweep's client.
+        hosted_log: Records that the agent writes the run, for later attempts.
+        entry: The trial.
+        make_writer: Starts a writer; None: the agent never writes runs.
+        directory: Where a writer may leave files; None: the system's temporary directory.
     """
 
     def __init__(
@@ -50,14 +58,6 @@ class LiveRun:
         make_writer: MakeWriter | None,
         directory: Path | None,
     ) -> None:
-        """Args:
-        run: The run at W&B.
-        client: The sweep's client.
-        hosted_log: Records that the agent writes the run, for later attempts.
-        entry: The trial.
-        make_writer: Starts a writer; None: the agent never writes runs.
-        directory: Where a writer may leave files; None: the system's temporary directory.
-        """
         self.run = run
         self._client = client
         self._log = hosted_log

@@ -1,1 +1,1 @@
-"""What the trials of a sweep say."""
+"""What a sweep's trials say: functions of a ``SweepData`` that return values."""

@@ -1,4 +1,4 @@
-"""When to stop searching: whether the best still improves, and whether the best trials agree on where to look."""
+"""Convergence: whether the best value still improves, and whether the best trials agree on where to look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from wandbsweep.results.analysis.gain import Gain, compute_gain
 from wandbsweep.results.analysis.importance import Importance, compute_importance
-from wandbsweep.results.analysis.trial_matrix import FEW, TrialMatrix, build_trial_matrix
+from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, TrialMatrix, build_trial_matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,26 +19,31 @@ if TYPE_CHECKING:
     from wandbsweep.results.sweep_data import SweepData
 
 TOP = 0.2
-_LEAST_BEST = 5
-_CONCENTRATED = 0.5
-_SURE = 0.01
+"""The share of the trials that count as the best."""
+_MIN_BEST = 5
+"""At least this many trials count as the best, however few there are."""
+_MIN_SPREAD_TRIALS = 3
+_MAX_CONCENTRATION = 0.5
+_SIGNIFICANCE = 0.01
 _DRAWS = 2000
+_MAX_DISCRETE = 50
+"""Integers with fewer values than this are drawn as the discrete values they are, others as continuous ones."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How the best trials lie in one parameter's searched range."""
+    """How the best trials spread over one parameter's range."""
 
     ratio: float
-    """1: as scattered as random draws from the range; 0: all at one point."""
+    """Their spread over that of random draws from the range: 1 as scattered as these, 0 all at one point."""
     chance: float
-    """How often as many random draws lie as close together: small where it is no chance."""
+    """How often random draws lie as close together."""
     trials: int
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """Whether the search has found what it can find; in a boolean context the verdict."""
+    """Whether the search has found what it can find; its truth value is the verdict."""
 
     converged: bool
     stalled: bool
@@ -46,7 +51,7 @@ class Convergence:
     trials_since_best: int
     patience: int
     concentration: float | None
-    """The spreads' ratios, weighted by importance: 1 scattered over the searched space, 0 one point. None: unknown."""
+    """The spreads' ratios, weighted by importance: 1 scattered over the whole space, 0 one point. None: unknown."""
     spreads: Mapping[str, Spread]
     gain: Gain | None
     reasons: tuple[str, ...]
@@ -59,94 +64,103 @@ class Convergence:
 def assess_convergence(
     data: SweepData, *, patience: int = 20, top: float = TOP, important: Importance | None = None
 ) -> Convergence:
-    """The two stop signals of "How to Use W&B Sweeps for Hyperparameter Search", as numbers.
+    """Return whether it is time to stop searching, with the reasons.
 
-    1. "The best validation metric has stopped improving across the last 15-20 runs": trials since the best one, against
-       ``patience``.
-    2. "The best runs concentrating in a well-defined region rather than scattered across the full search space": of the
-       best ``top`` of the trials (5 at least), the standard deviation of each parameter's values on its own scale, over
-       that of random draws from its whole range (of a parameter without order, the entropies); a Monte Carlo test says
-       how often chance does as well. Parameters weigh by their importance, since those that matter to nothing scatter
-       for ever. Concentrated: 0.5 or less, and at least one parameter for which chance is below 1 % over all of them.
+    The verdict is yes if both stop signals of "How to Use W&B Sweeps for Hyperparameter Search" hold, and there are
+    enough trials (``RELIABLE_TRIALS``):
 
-    Both have to hold, and some 20 trials to be there. ``important``: the importance, if it is known already.
+    1. "The best validation metric has stopped improving across the last 15-20 runs": ``patience`` trials or more came
+       after the best one.
+    2. "The best runs concentrating in a well-defined region rather than scattered across the full search space": the
+       standard deviation of the best trials' values of each parameter, on its own scale, over that of random draws
+       from its range (the entropies, if the values have no order). The mean over the parameters, weighted by their
+       importance since an unimportant one always scatters, must be 0.5 or less. For at least one parameter a Monte
+       Carlo test must show that it is no chance (1 %, divided by the number of parameters).
+
+    Args:
+        data: The sweep.
+        patience: How many trials without progress count as a standstill.
+        top: The share of the trials that count as the best; at least 5 do.
+        important: The parameters' importance, if it is known already.
     """
     matrix = build_trial_matrix(data)
     if not len(matrix):
         return Convergence(
             False, False, False, 0, patience, None, {}, None, ("no trial has a value yet",), matrix.warning
         )
-    since = len(matrix) - 1 - int(matrix.order[0])
-    stalled = since >= patience
-    spreads = {name: s for name in matrix.parameters if (s := spread_of(matrix, name, top)) is not None}
-    weights = important if important is not None else compute_importance(matrix)
-    score = _weighted(spreads, weights)
-    sure = any(s.chance < _SURE / len(spreads) for s in spreads.values())
-    concentrated = score is not None and score <= _CONCENTRATED and sure
+    since_best = len(matrix) - 1 - int(matrix.order[0])
+    stalled = since_best >= patience
+    spreads = {name: s for name in matrix.parameters if (s := compute_spread(matrix, name, top)) is not None}
+    concentration = _weigh(spreads, important if important is not None else compute_importance(matrix))
+    is_significant = any(s.chance < _SIGNIFICANCE / len(spreads) for s in spreads.values())
+    concentrated = concentration is not None and concentration <= _MAX_CONCENTRATION and is_significant
     gain = compute_gain(matrix, learns=data.spec.method_info.learns)
-    reasons = (_of_stall(since, patience), *_of_spread(spreads, score, concentrated, top), *_of_gain(gain, matrix))
-    enough = len(matrix) >= FEW
     return Convergence(
-        stalled and concentrated and enough,
-        stalled,
-        concentrated,
-        since,
-        patience,
-        score,
-        spreads,
-        gain,
-        reasons,
-        matrix.warning,
+        converged=stalled and concentrated and len(matrix) >= RELIABLE_TRIALS,
+        stalled=stalled,
+        concentrated=concentrated,
+        trials_since_best=since_best,
+        patience=patience,
+        concentration=concentration,
+        spreads=spreads,
+        gain=gain,
+        reasons=(
+            _describe_stall(since_best, patience),
+            _describe_spread(spreads, concentration, concentrated, top),
+            _describe_gain(gain, matrix),
+        ),
+        warning=matrix.warning,
     )
 
 
-def best_positions(matrix: TrialMatrix, top: float) -> NDArray[np.int64]:
-    """The positions of the best ``top`` of the trials, five at least where there are as many."""
-    return matrix.order[: min(len(matrix), max(_LEAST_BEST, math.ceil(top * len(matrix))))]
+def find_best(matrix: TrialMatrix, top: float) -> NDArray[np.int64]:
+    """Return the positions of the best ``top`` of the trials, at least five if there are as many."""
+    return matrix.order[: min(len(matrix), max(_MIN_BEST, math.ceil(top * len(matrix))))]
 
 
-def spread_of(matrix: TrialMatrix, name: str, top: float) -> Spread | None:
-    """How the best ``top`` of the trials lie in a parameter's range; None: fewer than three of them have it."""
-    chosen = best_positions(matrix, top)
-    chosen = chosen[matrix.having(name)[chosen]]
-    if len(chosen) < 3:
+def compute_spread(matrix: TrialMatrix, name: str, top: float) -> Spread | None:
+    """Return how the best ``top`` of the trials spread over a parameter's range; None if fewer than three have it."""
+    chosen = find_best(matrix, top)
+    chosen = chosen[matrix.presence(name)[chosen]]
+    if len(chosen) < _MIN_SPREAD_TRIALS:
         return None
     rng = np.random.default_rng(0)
     shape = (_DRAWS, len(chosen))
     if matrix.is_ordered(name):
-        at = matrix.coordinates(name)[chosen]
-        places = _places(matrix, name)
-        drawn = rng.random(shape) if places is None else places[rng.integers(len(places), size=shape)]
-        measured, random = float(at.std()), drawn.std(axis=1)
+        points = _list_points(matrix, name)
+        drawn = rng.random(shape) if points is None else points[rng.integers(len(points), size=shape)]
+        measured, random = float(matrix.coordinates(name)[chosen].std()), drawn.std(axis=1)
     else:
         count = len(matrix.parameters[name].values or ())
-        measured = float(_entropy(matrix.codes(name)[chosen][None], count)[0])
-        random = _entropy(rng.integers(count, size=shape), count)
-    usual = float(np.mean(random))
-    return Spread(measured / usual if usual else 1.0, float(np.mean(random <= measured + 1e-12)), len(chosen))
+        measured = float(_compute_entropy(matrix.codes(name)[chosen][None], count)[0])
+        random = _compute_entropy(rng.integers(count, size=shape), count)
+    expected = float(np.mean(random))
+    return Spread(measured / expected if expected else 1.0, float(np.mean(random <= measured + 1e-12)), len(chosen))
 
 
-def _places(matrix: TrialMatrix, name: str) -> NDArray[np.float64] | None:
-    """Where the values of a list of numbers, or of few integers, lie; None: anywhere."""
+def _list_points(matrix: TrialMatrix, name: str) -> NDArray[np.float64] | None:
+    """Return the coordinates that listed numbers or a few integers can have; None if they are continuous."""
     parameter = matrix.parameters[name]
     if parameter.values is not None:
         count = len({float(value) for value in parameter.values})
-    elif parameter.distribution == "int_uniform" and parameter.ppf(1.0) - parameter.ppf(0.0) < 50:
+    elif parameter.distribution == "int_uniform" and parameter.ppf(1.0) - parameter.ppf(0.0) < _MAX_DISCRETE:
         count = parameter.ppf(1.0) - parameter.ppf(0.0) + 1
     else:
         return None
     return (np.arange(count) + 0.5) / count
 
 
-def _entropy(codes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+def _compute_entropy(codes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Return the entropy of the categories in each row."""
+    from scipy.special import entr
+
     shares = np.stack([(codes == k).mean(axis=1) for k in range(count)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(shares > 0, shares * np.log(shares), 0.0)
-    found: NDArray[np.float64] = -terms.sum(axis=0)
-    return found
+    entropy: NDArray[np.float64] = entr(shares).sum(axis=0)
+    return entropy
 
 
-def _weighted(spreads: Mapping[str, Spread], weights: Mapping[str, float]) -> float | None:
+def _weigh(spreads: Mapping[str, Spread], weights: Mapping[str, float]) -> float | None:
+    """Return the mean of the spreads' ratios; None if no parameter has a weight."""
     known = {name: weights.get(name, 0.0) for name in spreads}
     total = sum(known.values())
     if not known or total <= 0:
@@ -154,32 +168,30 @@ def _weighted(spreads: Mapping[str, Spread], weights: Mapping[str, float]) -> fl
     return sum(spreads[name].ratio * weight for name, weight in known.items()) / total
 
 
-def _of_stall(since: int, patience: int) -> str:
-    if since >= patience:
-        return f"the best has not improved in the last {since} trials ({patience} count as a standstill)"
-    ago = f"{since} trials ago" if since != 1 else "one trial ago"
-    return f"the best was found {ago if since else 'by the last trial'}; {patience} without progress are a standstill"
+def _describe_stall(since_best: int, patience: int) -> str:
+    if since_best >= patience:
+        return f"the best has not improved in the last {since_best} trials ({patience} count as a standstill)"
+    when = "one trial ago" if since_best == 1 else f"{since_best} trials ago" if since_best else "by the last trial"
+    return f"the best was found {when}; {patience} without progress are a standstill"
 
 
-def _of_spread(spreads: Mapping[str, Spread], score: float | None, concentrated: bool, top: float) -> list[str]:
-    if score is None:
-        return ["whether the best trials lie together cannot be told"]
+def _describe_spread(spreads: Mapping[str, Spread], concentration: float | None, concentrated: bool, top: float) -> str:
+    if concentration is None:
+        return "whether the best trials lie together is unknown"
     tightest = min(spreads, key=lambda name: (spreads[name].chance, spreads[name].ratio))
     if concentrated:
         verdict = "concentrate in a region"
-    elif score <= _CONCENTRATED:
-        verdict = "lie together, but not more surely than chance may put them"
+    elif concentration <= _MAX_CONCENTRATION:
+        verdict = "lie together, but chance may have put them there"
     else:
         verdict = "are still scattered"
-    return [
-        f"the best {top:.0%} of the trials {verdict}: they spread over {score:.0%} of what random ones do, weighted by "
-        f"importance ({_SHOWN_LIMIT}); tightest in {tightest}, {spreads[tightest].ratio:.0%}"
-    ]
+    return (
+        f"the best {top:.0%} of the trials {verdict}: they spread over {concentration:.0%} of what random ones do, "
+        f"weighted by importance ({_MAX_CONCENTRATION:.0%} or less is concentrated); tightest in {tightest}, "
+        f"{spreads[tightest].ratio:.0%}"
+    )
 
 
-_SHOWN_LIMIT = f"{_CONCENTRATED:.0%} or less is concentrated"
-
-
-def _of_gain(gain: Gain, matrix: TrialMatrix) -> list[str]:
+def _describe_gain(gain: Gain, matrix: TrialMatrix) -> str:
     amount = "" if gain.expected is None else f", expected to improve {matrix.metric} by {gain.expected:.3g} in all"
-    return [f"{gain.more} more trials beat the best with a chance of {gain.chance:.0%}{amount} ({gain.basis})"]
+    return f"{gain.more} more trials beat the best with a chance of {gain.chance:.0%}{amount} ({gain.basis})"

@@ -1,10 +1,11 @@
 """Functional ANOVA of a random forest: how much of a metric's variance each parameter explains by itself.
 
 F. Hutter, H. Hoos and K. Leyton-Brown, "An Efficient Approach for Assessing Hyperparameter Importance", ICML 2014. The
-variance of a tree's prediction over the whole space is split into each parameter's own part, which is that of the
-prediction averaged over all other parameters, and what only several explain together. Equal to Optuna's
-``FanovaImportanceEvaluator`` on the same forest (a test compares them), which visits leaves one by one in Python and
-takes half a minute for 1,000 trials; here a tree is a few products of matrices.
+variance of a tree's prediction over the whole space is the sum of each parameter's own part and of what only several
+parameters explain together. A parameter's own part is the variance of the prediction averaged over all the others.
+
+The results equal those of Optuna's ``FanovaImportanceEvaluator`` on the same forest (a test compares them). Optuna
+visits leaves one by one in Python, which takes half a minute for 1,000 trials; here a tree takes a few matrix products.
 """
 
 from __future__ import annotations
@@ -18,47 +19,63 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MAX_LEAVES = 200
+
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter as columns of a forest: one column in [0, 1], or a column for each of its values, 0 or 1."""
+    """One parameter as columns of a forest."""
 
     columns: Sequence[int]
-    listed: bool
+    """One column in [0, 1]; for a categorical parameter one per value, which is 1 if the trial has it, else 0."""
+    is_categorical: bool
 
 
-def main_effects(
+def compute_main_effects(
     x: NDArray[np.float64], y: NDArray[np.float64], axes: Sequence[Axis], *, trees: int, seed: int
 ) -> NDArray[np.float64]:
-    """Each axis's own share of the variance, in [0, 1], by tree: (trees, axes). NaN for a tree that is a constant."""
+    """Return each axis's own share of the variance, in [0, 1], as an array (trees, axes).
+
+    Args:
+        x: The trials' columns (trials, columns).
+        y: The trials' values (trials,).
+        axes: Which columns belong to each parameter.
+        trees: The number of trees in the forest.
+        seed: The seed of the forest.
+
+    Returns:
+        NaN for a tree that is a constant.
+    """
     from sklearn.ensemble import RandomForestRegressor
 
-    # Leaves no finer than some 200 for all: what lies below is noise, and takes the square of them in time.
-    forest = RandomForestRegressor(n_estimators=trees, min_samples_leaf=max(1, len(y) // 200), random_state=seed)
+    # About 200 leaves at most: finer ones fit noise, and the time grows with the square of their number.
+    leaf_size = max(1, len(y) // _MAX_LEAVES)
+    forest = RandomForestRegressor(n_estimators=trees, min_samples_leaf=leaf_size, random_state=seed)
     forest.fit(x, y)
-    return np.array([tree_effects(estimator.tree_, axes) for estimator in forest.estimators_])
+    return np.array([compute_tree_effects(estimator.tree_, axes) for estimator in forest.estimators_])
 
 
-def tree_effects(tree: Any, axes: Sequence[Axis]) -> NDArray[np.float64]:
-    """Each axis's own share of the variance of one fitted scikit-learn tree."""
-    lows, highs, values = _boxes(tree, columns=max(c for axis in axes for c in axis.columns) + 1)
-    # (leaves, cells): which cells of an axis a leaf reaches over; weights: how much of the axis a cell is.
-    reach, weights = zip(*(_cells(lows, highs, axis) for axis in axes), strict=True)
-    extent = np.array([r @ w for r, w in zip(reach, weights, strict=True)])  # (axes, leaves)
-    volume = extent.prod(axis=0)
-    mean = float(values @ volume)
-    total = float(np.square(values - mean) @ volume)
+def compute_tree_effects(tree: Any, axes: Sequence[Axis]) -> NDArray[np.float64]:
+    """Return each axis's own share of the variance of one fitted scikit-learn tree."""
+    lows, highs, values = _list_leaf_boxes(tree, columns=max(c for axis in axes for c in axis.columns) + 1)
+    # The leaves cut each axis into cells. reach (leaves, cells): which cells of its axis a leaf covers; weights
+    # (cells,): the share of the axis that a cell is.
+    reaches, weights = zip(*(_cut_axis(lows, highs, axis) for axis in axes), strict=True)
+    extents = np.array([reach @ w for reach, w in zip(reaches, weights, strict=True)])  # (axes, leaves)
+    volumes = extents.prod(axis=0)
+    mean = float(values @ volumes)
+    total = float(np.square(values - mean) @ volumes)
     if total <= 1e-12 * max(1.0, mean * mean):
         return np.full(len(axes), np.nan)
     own = []
-    for index, (r, w) in enumerate(zip(reach, weights, strict=True)):
-        others = np.delete(extent, index, axis=0).prod(axis=0)
-        own.append(float(np.square((values * others) @ r - mean) @ w))
+    for index, (reach, w) in enumerate(zip(reaches, weights, strict=True)):
+        others = np.delete(extents, index, axis=0).prod(axis=0)
+        own.append(float(np.square((values * others) @ reach - mean) @ w))
     return np.clip(np.array(own) / total, 0.0, 1.0)
 
 
-def _boxes(tree: Any, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The leaves: the box of each in the columns' unit cube, and its value."""
+def _list_leaf_boxes(tree: Any, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower and upper corner of each leaf in the columns' unit cube, and its value."""
     left, right = tree.children_left, tree.children_right
     low = np.zeros((tree.node_count, columns))
     high = np.ones((tree.node_count, columns))
@@ -74,12 +91,13 @@ def _boxes(tree: Any, columns: int) -> tuple[NDArray[np.float64], NDArray[np.flo
     return low[leaves], high[leaves], tree.value[leaves, 0, 0]
 
 
-def _cells(
+def _cut_axis(
     lows: NDArray[np.float64], highs: NDArray[np.float64], axis: Axis
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return which cells of the axis each leaf covers (leaves, cells), and each cell's share of the axis (cells,)."""
     columns = list(axis.columns)
-    if axis.listed:
-        # The value k is the corner where column k is 1 and the others are 0: which boxes hold it?
+    if axis.is_categorical:
+        # Value k is the corner where column k is 1 and the others are 0: a leaf covers it if its box holds the corner.
         holds_one, holds_zero = highs[:, columns] >= 1.0, lows[:, columns] <= 0.0
         count = len(columns)
         reach = np.stack(

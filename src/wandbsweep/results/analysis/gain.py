@@ -1,4 +1,4 @@
-"""What going on with a search is likely to bring: the statistics of records."""
+"""Gain: what more trials are likely to bring, by the statistics of records."""
 
 from __future__ import annotations
 
@@ -13,63 +13,71 @@ from wandbsweep.results.analysis.trial_matrix import TrialMatrix
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST = 8  # trials to expect anything of
+_MIN_TRIALS = 8
+"""With fewer trials, no amount is estimated."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What so many ``more`` trials would bring."""
+    """What ``more`` further trials are expected to bring."""
 
     more: int
     chance: float
-    """That one of them is better than the best so far."""
+    """The probability that one of them is better than the best so far."""
     expected: float | None
-    """By how much the best is expected to improve, in the metric's unit (0 where none is better); None: unknown."""
+    """By how much the best is expected to improve, in the metric's unit (0 if none is better); None if unknown."""
     basis: str
+    """What the estimate follows from, in words."""
 
 
 def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
-    """The expected improvement of the best value in ``more`` further trials.
+    """Return the expected improvement of the best value by ``more`` further trials.
 
-    Of independent draws each of n + m is equally likely to be the best, so m new ones beat n old ones with probability
+    Each of n + m independent draws is equally likely to be the best, so m new ones beat n old ones with probability
     m / (n + m), whatever the distribution (A. Renyi, 1962; N. Glick, "Breaking Records and Breaking Boards", American
-    Mathematical Monthly 85, 1978). By how much: the best of k of the n trials is known in expectation for every k up to
-    n (J. Dodge et al., "Show Your Work: Improved Reporting of Experimental Results", EMNLP 2019); what the last rise of
-    the budget by the factor (n + m) / n brought, from n^2 / (n + m) trials to n, the next one brings as well. That is
-    exact where tails are exponential, as most are beyond a high level (J. Pickands, Annals of Statistics 3, 1975), and
-    somewhat too much where the metric has a bound and the search is near it.
+    Mathematical Monthly 85, 1978). The amount follows from the expected best of k of the n trials, which is known for
+    every k up to n (J. Dodge et al., "Show Your Work: Improved Reporting of Experimental Results", EMNLP 2019): the
+    step from n^2 / (n + m) trials to n, by the factor (n + m) / n, brought as much as the next one by that factor will.
+    That is exact for exponential tails, as most are beyond a high level (J. Pickands, Annals of Statistics 3, 1975),
+    and too much if the metric has a bound and the search is near it.
 
-    A bayes search draws better as it learns, so that only its recent half counts as draws from what it would try next;
-    what these lack to the best so far, an exponential tail of the same mean has to bridge. That is an approximation.
+    A search that learns draws better with time, so only its recent half counts as draws from what it would try next.
+    What these lack to the best so far, an exponential tail of the same mean has to bridge. That is an approximation.
+
+    Args:
+        matrix: The trials.
+        learns: Whether the search method learns from its trials.
+        more: The number of further trials.
     """
     gains = -matrix.losses
     if learns:
-        window = max(_LEAST, math.ceil(len(gains) / 2))
+        window = max(_MIN_TRIALS, math.ceil(len(gains) / 2))
         recent, basis = gains[-window:], f"its last {min(window, len(gains))} trials as draws of what comes next"
     else:
         recent, basis = gains, f"its {len(gains)} trials as independent draws"
     n = len(recent)
     chance = more / (n + more)
-    if n < _LEAST:
+    if n < _MIN_TRIALS:
         return Gain(more, chance, None, f"{basis}; too few to say by how much")
-    gain = float(recent.max()) - _expected_best(recent, n * n / (n + more))
+    gain = float(recent.max()) - _interpolate_expected_best(recent, n * n / (n + more))
     lacking = float(gains.max() - recent.max())
-    # A record's own excess has the mean gain / chance.
+    # A record exceeds the best recent value by gain / chance on average.
     bridged = math.exp(-lacking * chance / gain) if gain > 0 else float(lacking == 0)
     return Gain(more, chance * bridged, gain * bridged, basis)
 
 
-def _expected_best(values: NDArray[np.float64], count: float) -> float:
-    """The expected best of ``count`` of the values, drawn without replacement; between whole counts, in between."""
+def _interpolate_expected_best(values: NDArray[np.float64], count: float) -> float:
+    """Return the expected best of ``count`` of the values, which may be no whole number."""
     low = math.floor(count)
     share = count - low
-    return (1 - share) * _best_of(values, low) + share * _best_of(values, low + 1)
+    return (1 - share) * _compute_expected_best(values, low) + share * _compute_expected_best(values, low + 1)
 
 
-def _best_of(values: NDArray[np.float64], count: int) -> float:
+def _compute_expected_best(values: NDArray[np.float64], count: int) -> float:
+    """Return the expected best of ``count`` of the values, drawn without replacement."""
     n = len(values)
     ordered = np.sort(values)
-    # The i-th smallest is the best where all the others are below it: C(i - 1, count - 1) / C(n, count).
+    # The i-th smallest is the best if all the others are below it: C(i - 1, count - 1) / C(n, count).
     chance, total = count / n, 0.0
     for i in range(n, count - 1, -1):
         total += chance * float(ordered[i - 1])

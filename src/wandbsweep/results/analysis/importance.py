@@ -1,18 +1,18 @@
-"""Importance: how much of a metric follows from each parameter, however crooked the dependence."""
+"""Importance: how much of a metric follows from each parameter, whatever the shape of the dependence."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from wandbsweep.errors import SweepError
-from wandbsweep.results.analysis.fanova import Axis, main_effects
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix, squarable
+from wandbsweep.results.analysis.fanova import Axis, compute_main_effects
+from wandbsweep.results.analysis.trial_matrix import TrialMatrix, rescale_to_square
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 Method = Literal["fanova", "ped-anova", "optuna-fanova"]
 METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
 
-_LEAST = 4  # trials; a forest of fewer says nothing
-_MOST = 2000  # trials for a forest; of more, some
+_MIN_TRIALS = 4
+"""A forest of fewer trials says nothing."""
+_MAX_TRIALS = 2000
+"""A forest of more trials takes too long; a random choice of them is used."""
 _TREES = 64
 _RESAMPLES = 24
-_RESAMPLE_TREES = 8
-_INTERVAL = (5.0, 95.0)
+_TREES_PER_RESAMPLE = 8
+_PERCENTILES = (5.0, 95.0)
+
+Shares = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
+"""Of each parameter: the share, and the low and high end of its interval."""
 
 
 @dataclass(frozen=True)
@@ -62,55 +67,62 @@ class Importance(Mapping[str, float]):
 
 
 def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: int = 0) -> Importance:
-    """How much of the metric's variation follows from each parameter.
+    """Return how much of the metric's variation follows from each parameter.
 
-    ``fanova`` (the default where scikit-learn is installed: ``pip install 'wandbsweep[analysis]'``): the share of the
-    variance that a parameter explains by itself (``fanova.py``; Hutter et al., 2014). The shares' sum is below 1 by
-    what only several parameters explain together, and by noise.
+    The methods are:
 
-    ``ped-anova`` (else; needs nothing more): how much the best trials' values of the parameter differ from all
-    trials', made to sum to 1. Optuna's ``PedAnovaImportanceEvaluator``: S. Watanabe, A. Bansal and F. Hutter,
-    "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces", IJCAI 2023.
+    - ``fanova``: the share of the variance that a parameter explains by itself (``fanova.py``; Hutter et al., 2014).
+      The shares sum to less than 1: the rest is explained by several parameters together, or is noise. It needs
+      scikit-learn (``pip install 'wandbsweep[analysis]'``).
+    - ``ped-anova``: how much the best trials' values of the parameter differ from all trials', scaled to sum to 1.
+      Optuna's evaluator: S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
+      Importance in Arbitrary Subspaces", IJCAI 2023. It needs nothing more.
+    - ``optuna-fanova``: Optuna's implementation of fanova. It takes half a minute for 1,000 trials, has no intervals,
+      and needs scikit-learn.
 
-    ``optuna-fanova``: Optuna's ``FanovaImportanceEvaluator``, with half a minute's patience for 1,000 trials; without
-    intervals. Needs scikit-learn.
+    A conditional parameter counts as at the middle of its range in trials that do not have it.
 
-    Parameters that exist under a condition count as at the middle of their range where they do not exist.
-    Raises SweepError for an unknown method, and where what it needs is not installed.
+    Args:
+        matrix: The trials.
+        method: By default ``fanova`` if scikit-learn is installed, else ``ped-anova``.
+        seed: The seed of the forests and of the resampling.
+
+    Raises:
+        SweepError: For an unknown method, and if what the method needs is not installed.
     """
-    chosen = _method(method)
+    chosen = _choose_method(method)
     names = list(matrix.parameters)
-    notes = ["conditional parameters count as at their middle where they are absent"] if _conditional(matrix) else []
-    if len(matrix) < _LEAST or not names or np.ptp(matrix.values) == 0:
-        why = matrix.warning or "All trials have the same value, so nothing depends on anything."
-        return Importance(chosen, matrix.metric, len(matrix), {}, {}, why, tuple(notes))
-    if chosen == "fanova":
-        shares, low, high = _by_forest(matrix, names, seed)
-    elif chosen == "ped-anova":
-        shares, low, high = _by_best(matrix, names, seed)
-    else:
-        shares = _by_optuna(matrix, names, seed)
-        low = high = np.full(len(names), np.nan)
+    is_conditional = any(name not in params for name in names for params in matrix.params)
+    notes = ("conditional parameters count as at their middle where they are absent",) if is_conditional else ()
+    if len(matrix) < _MIN_TRIALS or not names or np.ptp(matrix.values) == 0:
+        warning = matrix.warning or "All trials have the same value, so nothing depends on anything."
+        return Importance(chosen, matrix.metric, len(matrix), {}, {}, warning, notes)
+    compute: Mapping[Method, Callable[[TrialMatrix, list[str], int], Shares]] = {
+        "fanova": _compute_fanova,
+        "ped-anova": _compute_ped_anova,
+        "optuna-fanova": _compute_optuna_fanova,
+    }
+    shares, low, high = compute[chosen](matrix, names, seed)
     order = np.argsort(-shares, kind="stable")
     return Importance(
         chosen,
         matrix.metric,
         len(matrix),
         {names[i]: float(shares[i]) for i in order},
-        # A share that all trials give lies in its interval, though resampling blurs small ones.
+        # The share of all trials is always in the interval, though resampling blurs small shares.
         {names[i]: (float(min(low[i], shares[i])), float(max(high[i], shares[i]))) for i in order},
         matrix.warning,
-        tuple(notes),
+        notes,
     )
 
 
-def _method(method: str | None) -> Method:
-    there = find_spec("sklearn") is not None
+def _choose_method(method: str | None) -> Method:
+    has_sklearn = find_spec("sklearn") is not None
     if method is None:
-        return "fanova" if there else "ped-anova"
+        return "fanova" if has_sklearn else "ped-anova"
     for known in METHODS:
         if known == method:
-            if known != "ped-anova" and not there:
+            if known != "ped-anova" and not has_sklearn:
                 raise SweepError(
                     f"{method} needs scikit-learn, which is not installed: pip install 'wandbsweep[analysis]'. "
                     "ped-anova needs nothing more."
@@ -119,89 +131,91 @@ def _method(method: str | None) -> Method:
     raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(METHODS)}.")
 
 
-def _conditional(matrix: TrialMatrix) -> bool:
-    return any(name not in params for name in matrix.parameters for params in matrix.params)
+# -- fANOVA -----------------------------------------------------------------------------------------------------------
 
 
-def _columns(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
+def _compute_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
+    x, axes = _build_features(matrix, names)
+    y = _limit_outliers(matrix)
+    rng = np.random.default_rng(seed)
+    if len(y) > _MAX_TRIALS:
+        some = rng.choice(len(y), _MAX_TRIALS, replace=False)
+        x, y = x[some], y[some]
+    shares = _average_trees(compute_main_effects(x, y, axes, trees=_TREES, seed=seed))
+    resampled = []
+    for index in range(_RESAMPLES):
+        chosen = rng.integers(len(y), size=len(y))
+        own_seed = seed + 1 + index
+        effects = compute_main_effects(x[chosen], y[chosen], axes, trees=_TREES_PER_RESAMPLE, seed=own_seed)
+        resampled.append(_average_trees(effects))
+    low, high = np.percentile(np.array(resampled), _PERCENTILES, axis=0)
+    return shares, low, high
+
+
+def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
+    """Return the columns that a forest is fitted to, and which of them belong to each parameter."""
     columns: list[NDArray[np.float64]] = []
     axes = []
     for name in names:
         start = len(columns)
-        if matrix.is_ordered(name):
-            at = matrix.coordinates(name)
-            columns.append(np.where(np.isnan(at), 0.5, at))
+        is_ordered = matrix.is_ordered(name)
+        if is_ordered:
+            columns.append(np.nan_to_num(matrix.coordinates(name), nan=0.5))
         else:
-            count = len(matrix.parameters[name].values or ())
             codes = matrix.codes(name)
-            columns.extend((codes == k).astype(float) for k in range(count))
-        axes.append(Axis(range(start, len(columns)), listed=not matrix.is_ordered(name)))
+            columns.extend((codes == k).astype(float) for k in range(len(matrix.parameters[name].values or ())))
+        axes.append(Axis(range(start, len(columns)), is_categorical=not is_ordered))
     return np.stack(columns, axis=1), axes
 
 
-def _by_forest(matrix: TrialMatrix, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
-    x, axes = _columns(matrix, names)
-    y = _without_outliers(matrix)
-    rng = np.random.default_rng(seed)
-    if len(y) > _MOST:
-        some = rng.choice(len(y), _MOST, replace=False)
-        x, y = x[some], y[some]
-    shares = _mean(main_effects(x, y, axes, trees=_TREES, seed=seed), len(names))
-    found = []
-    for index in range(_RESAMPLES):
-        chosen = rng.integers(len(y), size=len(y))
-        effects = main_effects(x[chosen], y[chosen], axes, trees=_RESAMPLE_TREES, seed=seed + 1 + index)
-        found.append(_mean(effects, len(names)))
-    low, high = np.percentile(np.array(found), _INTERVAL, axis=0)
-    return shares, low, high
+def _limit_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
+    """Return the losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
 
-
-def _without_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
-    """The losses, those beyond Tukey's fence (1.5 interquartile ranges past the upper quartile, 1977) drawn in to it.
-
-    A few diverged trainings at a loss of 1e9 would else be all the variance there is.
+    Otherwise, a few diverged trainings with a loss of 1e9 would be all the variance there is.
     """
-    losses = squarable(matrix.losses)
+    losses = rescale_to_square(matrix.losses)
     low, high = np.percentile(losses, [25, 75])
     limit = high + 1.5 * (high - low) if high > low else np.inf
     return np.minimum(losses, limit)
 
 
-def _mean(effects: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _average_trees(effects: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the trees that are no constants; 0 if all are."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all trees are constants
-        mean = np.nanmean(effects, axis=0)
-    shares: NDArray[np.float64] = np.nan_to_num(mean.reshape(count))
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no trees
+        shares: NDArray[np.float64] = np.nan_to_num(np.nanmean(effects, axis=0))
     return shares
 
 
-def _by_best(matrix: TrialMatrix, names: list[str], seed: int) -> tuple[NDArray[np.float64], ...]:
+# -- Optuna's evaluators ----------------------------------------------------------------------------------------------
+
+
+def _compute_ped_anova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_ped_anova
 
     def evaluate(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-        return evaluate_ped_anova(
-            [replace(column, values=column.values[chosen]) for column in columns], matrix.losses[chosen]
-        )
+        return evaluate_ped_anova(_build_param_columns(matrix, names, chosen), matrix.losses[chosen])
 
-    columns = _param_columns(matrix, names)
-    shares = evaluate(np.arange(len(matrix)))
     draws = np.random.default_rng(seed).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
-    low, high = np.percentile(np.array([evaluate(draw) for draw in draws]), _INTERVAL, axis=0)
-    return shares, low, high
+    low, high = np.percentile(np.array([evaluate(draw) for draw in draws]), _PERCENTILES, axis=0)
+    return evaluate(np.arange(len(matrix))), low, high
 
 
-def _by_optuna(matrix: TrialMatrix, names: list[str], seed: int) -> NDArray[np.float64]:
+def _compute_optuna_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_fanova
 
-    return evaluate_fanova(_param_columns(matrix, names), matrix.losses, seed)
+    unknown = np.full(len(names), np.nan)
+    columns = _build_param_columns(matrix, names, np.arange(len(matrix)))
+    return evaluate_fanova(columns, matrix.losses, seed), unknown, unknown
 
 
-def _param_columns(matrix: TrialMatrix, names: list[str]) -> list[ParamColumn]:
+def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> list[ParamColumn]:
+    """Return the parameters of the trials at the positions ``chosen``, as Optuna's evaluators take them."""
     from wandbsweep.optuna_tools.importance import ParamColumn
 
     return [
-        ParamColumn(name, np.nan_to_num(matrix.coordinates(name), nan=0.5))
+        ParamColumn(name, np.nan_to_num(matrix.coordinates(name), nan=0.5)[chosen])
         if matrix.is_ordered(name)
-        else ParamColumn(name, matrix.codes(name).astype(int), choices=len(matrix.parameters[name].values or ()))
+        else ParamColumn(name, matrix.codes(name)[chosen], choices=len(matrix.parameters[name].values or ()))
         for name in names
     ]

@@ -1,4 +1,4 @@
-"""What early termination saved, and whether it stopped trials that it should not have."""
+"""Savings: what early termination saved, and whether it stopped trials that it should not have."""
 
 from __future__ import annotations
 
@@ -17,33 +17,36 @@ if TYPE_CHECKING:
 
     from wandbsweep.results.sweep_data import SweepData
 
-DOUBTFUL = 0.1
-_LEAST = 3  # finished trials to judge by
-_MOST = 1000  # curves of which every pair is compared
+DOUBTFUL_CHANCE = 0.1
+"""A stopped trial with at least this chance of becoming the best is doubtful."""
+_MIN_FINISHED = 3
+"""Finished trials that are needed to judge what was stopped."""
+_MAX_CURVES = 1000
+"""Of more curves than this, the first ones are compared."""
 
 
 @dataclass(frozen=True)
 class Savings:
-    """Of the trials that were stopped early."""
+    """What the trials that were stopped early saved, and may have cost."""
 
     stopped: int
-    whole: int | None
-    """Steps that a whole trial takes: the median of the finished ones; None: none finished."""
+    full_steps: int | None
+    """The number of steps of a whole trial: the median of the finished ones; None if none finished."""
     steps_saved: int
     share_saved: float
-    """Of the steps that all trials would have taken."""
+    """The share of the steps that all trials would have taken."""
     seconds_saved: float
     chances: Mapping[int, float]
-    """By trial: how often a finished trial improved by as much as this one was behind the best when it was stopped."""
+    """By trial, its chance of becoming the best: how often a finished trial improved by as much as this one lacked."""
     agreement: float | None
-    """Kendall's tau between the finished trials' values at the usual stopping step and their final ones: 1 where early
-    values already tell the order."""
+    """Kendall's tau between the finished trials' values at the usual stopping step and their final ones: 1 if the
+    early values already tell the order."""
     notes: tuple[str, ...]
 
     @property
     def doubtful(self) -> list[int]:
         """The trials that had a real chance of becoming the best, the likeliest first."""
-        found = [number for number, chance in self.chances.items() if chance >= DOUBTFUL]
+        found = [number for number, chance in self.chances.items() if chance >= DOUBTFUL_CHANCE]
         return sorted(found, key=lambda number: -self.chances[number])
 
     @property
@@ -52,44 +55,56 @@ class Savings:
 
 
 def compute_savings(data: SweepData) -> Savings:
-    """What the stopped trials did not cost, against finished ones, and what they might have become.
+    """Return what the stopped trials did not cost, compared with finished ones, and what they might have become.
 
-    A stopped trial's chance is a plug-in estimate from the finished trials' own curves: the share of them that improved
-    from the step at which it was stopped to their end by at least what it lacked to the best. Finished trials are the
-    ones that were not stopped, so better than it was, and had less left to improve: the chance is rather too low.
-    The agreement is Kendall's rank correlation (M. Kendall, Biometrika 30, 1938), the measure that K. Jamieson and
-    A. Talwalkar's successive halving (AISTATS 2016) rests on: that early ranks foretell late ones.
+    A stopped trial's chance is estimated from the finished trials' own curves: the share of them that improved, from
+    the step at which it was stopped to their end, by at least what it lacked to the best. The finished trials were not
+    stopped, so they were better than it was and had less left to improve: the chance is rather too low.
     """
     sign = -1.0 if data.spec.goal == "maximize" else 1.0
     finished = [t for t in data.trials if t.state == "finished" and t.reports]
     stopped = [t for t in data.trials if t.state == "stopped"]
     if not stopped or not finished:
-        note = "no trial was stopped" if not stopped else "no trial finished, so what a whole one takes is not known"
+        note = "no trial finished, so what a whole one takes is not known" if stopped else "no trial was stopped"
         return Savings(len(stopped), None, 0, 0.0, 0.0, {}, None, (note,))
-    whole = int(statistics.median_high([len(t.reports) for t in finished]))
-    saved = {t.number: max(0, whole - len(t.reports)) for t in stopped}
-    pace = _seconds_per_step(finished, stopped)
-    taken = sum(len(t.reports) for t in data.trials)
+    full_steps = int(statistics.median_high([len(t.reports) for t in finished]))
+    saved = [max(0, full_steps - len(t.reports)) for t in stopped]
+    steps_saved = sum(saved)
+    steps_taken = sum(len(t.reports) for t in data.trials)
+    pace = _compute_seconds_per_step(finished, stopped)
     curves = [sign * np.array(as_history(t.history)) for t in finished]
-    ended_early = {t.number: sign * np.array(as_history(t.history)) for t in stopped}
-    best = min((float(c.min()) for c in (*curves, *ended_early.values()) if len(c)), default=np.inf)
-    chances = _chances(ended_early, curves, best)
-    usual = int(statistics.median_low([len(t.reports) for t in stopped]))
-    steps = sum(saved.values())
+    stopped_curves = {t.number: sign * np.array(as_history(t.history)) for t in stopped}
+    too_few = f"only {len(finished)} finished: too few to judge what was stopped"
     return Savings(
-        len(stopped),
-        whole,
-        steps,
-        steps / (taken + steps) if taken + steps else 0.0,
-        sum(pace * n for n in saved.values()),
-        chances,
-        _agreement(curves, usual),
-        () if len(finished) >= _LEAST else (f"only {len(finished)} finished: too few to judge what was stopped",),
+        stopped=len(stopped),
+        full_steps=full_steps,
+        steps_saved=steps_saved,
+        share_saved=steps_saved / (steps_taken + steps_saved) if steps_taken + steps_saved else 0.0,
+        seconds_saved=sum(pace * steps for steps in saved),
+        chances=_compute_chances(stopped_curves, curves),
+        agreement=compute_agreement(curves, step=int(statistics.median_low([len(t.reports) for t in stopped]))),
+        notes=() if len(finished) >= _MIN_FINISHED else (too_few,),
     )
 
 
-def _seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRecord]) -> float:
-    """What a further step costs: starting a trial is paid for either way."""
+def compute_agreement(curves: Sequence[NDArray[np.float64]], step: int) -> float | None:
+    """Return how well the order of the curves after ``step`` values foretells the order of their best values.
+
+    It is Kendall's tau (M. Kendall, Biometrika 30, 1938). K. Jamieson and A. Talwalkar's successive halving (AISTATS
+    2016) relies on such an agreement of early and final ranks. None if too few curves are longer than ``step``, or all
+    their values are equal. Less is better in the curves.
+    """
+    from scipy.stats import kendalltau
+
+    longer = [curve for curve in curves if len(curve) > step >= 1][:_MAX_CURVES]
+    if len(longer) < _MIN_FINISHED + 2:
+        return None
+    tau = float(kendalltau([curve[step - 1] for curve in longer], [curve.min() for curve in longer]).statistic)
+    return None if np.isnan(tau) else tau
+
+
+def _compute_seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRecord]) -> float:
+    """Return what a further step costs: from the difference, since a stopped trial pays for its start as well."""
     whole, part = (
         [(len(t.reports), t.duration_s) for t in trials if t.duration_s is not None and t.reports and t.attempts == 1]
         for trials in (finished, stopped)
@@ -102,32 +117,22 @@ def _seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRe
     return float(max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps)
 
 
-def _chances(
-    stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]], best: float
+def _compute_chances(
+    stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]]
 ) -> dict[int, float]:
-    """By trial; of those with enough longer curves to compare with, and that are not the best as it is.
+    """Return the chance of each stopped trial that is not the best as it is, and has enough longer curves to compare.
 
-    Many trials are stopped after the same step.
+    Many trials are stopped after the same step, so the improvements from each step are computed once.
     """
-    improved: dict[int, NDArray[np.float64]] = {}
+    best = min((float(curve.min()) for curve in (*curves, *stopped.values()) if len(curve)), default=np.inf)
+    improvements: dict[int, NDArray[np.float64]] = {}
     found = {}
     for number, own in stopped.items():
-        at = len(own)
-        if not at or own.min() <= best:
+        step = len(own)
+        if not step or own.min() <= best:
             continue
-        if at not in improved:
-            improved[at] = np.array([curve[:at].min() - curve.min() for curve in curves if len(curve) > at])
-        if len(improved[at]) >= _LEAST:
-            found[number] = float(np.mean(improved[at] >= own.min() - best))
+        if step not in improvements:
+            improvements[step] = np.array([c[:step].min() - c.min() for c in curves if len(c) > step])
+        if len(improvements[step]) >= _MIN_FINISHED:
+            found[number] = float(np.mean(improvements[step] >= own.min() - best))
     return found
-
-
-def _agreement(curves: Sequence[NDArray[np.float64]], step: int) -> float | None:
-    longer = [curve for curve in curves if len(curve) > step >= 1][:_MOST]
-    if len(longer) < _LEAST + 2:
-        return None
-    early, late = np.array([c[step - 1] for c in longer]), np.array([c.min() for c in longer])
-    signs = np.sign(early[:, None] - early) * np.sign(late[:, None] - late)
-    above = np.triu_indices(len(longer), 1)
-    both = np.sqrt((early[:, None] != early)[above].sum() * (late[:, None] != late)[above].sum())
-    return float(signs[above].sum() / both) if both else None

@@ -1,9 +1,9 @@
-"""What a sweep's trials say about its parameters, as arrays: the common ground of all analyses."""
+"""``TrialMatrix``: the trials as arrays, which all analyses start from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,26 +22,30 @@ if TYPE_CHECKING:
 
     from wandbsweep.results.sweep_data import SweepData
 
-FEW = 20
-"""Below this many trials an analysis says that it is not to be trusted."""
+RELIABLE_TRIALS = 20
+"""With fewer trials, an analysis warns that its numbers are mostly chance."""
 
-_LISTED = ("categorical", "categorical_w_probabilities")
-_SQUARABLE = 1e100
-_MOST_VALUES = 40  # of a listed parameter without an order
+_CATEGORICAL = ("categorical", "categorical_w_probabilities")
+_SQUARE_LIMIT = 1e100
+"""Larger values are rescaled before they are squared, which would overflow."""
+_MAX_CATEGORIES = 40
+"""A categorical parameter with more values is not analysed: each value would have too few trials."""
+_MAXIMIZED = ("accuracy", "acc", "f1", "auc", "r2")
+"""Last parts of the names of metrics that are better the higher they are."""
 
 
 @dataclass(frozen=True)
 class TrialMatrix:
     """The trials that ended with a value of one metric, in the order of their numbers.
 
-    Stopped trials count with the best value that they reached: leaving them out would leave out most of what is bad.
-    With ``repeats`` a configuration counts once, with its mean.
+    A stopped trial counts with the best value that it reached: without the stopped trials, most of what is bad would
+    be missing. With ``repeats`` a configuration counts once, with the mean of its runs.
     """
 
     metric: str
     goal: Goal
     parameters: Mapping[str, Parameter]
-    """Those that the sweep varies, by name."""
+    """The parameters that the sweep varies, by name."""
     numbers: Sequence[int]
     params: Sequence[Mapping[str, Any]]
     values: NDArray[np.float64]
@@ -51,52 +55,56 @@ class TrialMatrix:
 
     @property
     def losses(self) -> NDArray[np.float64]:
-        """The values, less being better."""
+        """The values, with their sign changed if more is better."""
         return -self.values if self.goal == "maximize" else self.values
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """The positions of the trials, the best first; of equals the earlier one."""
+        """The positions of the trials, the best first; of equal ones, the earlier."""
         return np.argsort(self.losses, kind="stable")
 
     @property
     def warning(self) -> str:
-        """Why not to trust what follows from so few; empty where there are enough."""
-        if len(self) >= FEW:
+        """Why not to trust an analysis of so few trials; empty if there are enough."""
+        if len(self) >= RELIABLE_TRIALS:
             return ""
-        return f"Only {pluralize(len(self), 'trial')} with a value: below about {FEW} these numbers are mostly chance."
+        trials = pluralize(len(self), "trial")
+        return f"Only {trials} with a value: below about {RELIABLE_TRIALS} these numbers are mostly chance."
 
     def is_ordered(self, name: str) -> bool:
-        """Whether more and less mean something for a parameter: numbers, listed ones too."""
+        """Return whether a parameter's values have an order: numbers do, also listed ones."""
         parameter = self.parameters[name]
-        return parameter.distribution not in _LISTED or all(map(is_number, parameter.values or ()))
+        return parameter.distribution not in _CATEGORICAL or all(map(is_number, parameter.values or ()))
 
     def coordinates(self, name: str) -> NDArray[np.float64]:
-        """An ordered parameter's values as quantiles of its own distribution, in [0, 1]; NaN where a trial has none.
+        """Return an ordered parameter's values as quantiles of its distribution, in [0, 1]; NaN if a trial has none.
 
-        So each is on the scale that it was searched on: logarithmic where that is.
+        Every parameter is so on the scale that it was searched on: a logarithmic one on a logarithmic scale.
         """
         parameter = self.parameters[name]
-        return np.array([coordinate(parameter, p[name]) if name in p else math.nan for p in self.params], dtype=float)
+        return np.array([to_coordinate(parameter, p[name]) if name in p else math.nan for p in self.params], float)
 
     def codes(self, name: str) -> NDArray[np.int64]:
-        """An unordered parameter's values as positions in its list; -1 where a trial has none."""
+        """Return a categorical parameter's values as positions in its list; -1 if a trial has none."""
         keys = {grid_key(value): index for index, value in enumerate(self.parameters[name].values or ())}
         return np.array([keys.get(grid_key(p[name]), -1) if name in p else -1 for p in self.params], dtype=np.int64)
 
-    def having(self, name: str) -> NDArray[np.bool_]:
-        """Which trials have the parameter: a conditional one is not always there."""
+    def presence(self, name: str) -> NDArray[np.bool_]:
+        """Return which trials have a parameter: a conditional one can be absent."""
         return np.array([name in p for p in self.params], dtype=bool)
 
 
-def squarable(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``values``, divided by the largest where their squares would overflow: for what depends on no unit."""
+def rescale_to_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``values``, divided by the largest if their squares would overflow: for statistics without a unit."""
     largest = float(np.abs(values).max(initial=0.0))
-    return values / largest if largest > _SQUARABLE else values
+    return values / largest if largest > _SQUARE_LIMIT else values
 
 
-def coordinate(parameter: Parameter, value: Any) -> float:
-    """Where ``value`` lies in the distribution of an ordered parameter, in [0, 1]: the middle of its own slice."""
+def to_coordinate(parameter: Parameter, value: Any) -> float:
+    """Return where ``value`` lies in the distribution of an ordered parameter, in [0, 1].
+
+    A value that has a probability of its own, such as an integer, lies in the middle of its interval.
+    """
     if parameter.values is not None:
         ordered = sorted({float(v) for v in parameter.values})
         return (ordered.index(float(value)) + 0.5) / len(ordered) if float(value) in ordered else math.nan
@@ -108,57 +116,63 @@ def coordinate(parameter: Parameter, value: Any) -> float:
 
 
 def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatrix:
-    """The matrix on ``metric``; None: the sweep's own, of several the first. SweepError where there is none."""
+    """Return the trials that have a value of ``metric``, by default the sweep's own or the first of several.
+
+    Raises:
+        SweepError: If the sweep has no metric and none is named, or no trial has a value of the named one.
+    """
     spec = data.spec
-    wanted = spec.metrics[0].name if metric is None and spec.metrics else metric
     own = spec.metric.name if spec.metric else None
-    goal = find_goal(spec, wanted)
-    if wanted is None and own is None:
+    name = metric or (spec.metrics[0].name if spec.metrics else own)
+    reported = sorted({name for trial in data.trials for name in trial.metrics})
+    if name is None:
         raise SweepError(
             f"The sweep {data.sweep_id} has no metric, so nothing says what is better. Name one that it reported: "
-            f"{', '.join(sorted({name for t in data.trials for name in t.metrics})) or 'there is none'}."
+            f"{', '.join(reported) or 'there is none'}."
         )
-    parameters = {name: p for name, p in spec.parameters.items() if _varies(p)}
-    units = _units(data)
-    if wanted is None or wanted == own:
-        found = [(t, t.value) for t in units]
-    else:
-        found = [(t, t.metrics.get(wanted)) for t in units]
-    counted = [(t, float(v)) for t, v in found if v is not None and is_number(v)]
-    if not counted and metric is not None and metric != own:
-        known = sorted({name for t in data.trials for name in t.metrics})
-        raise SweepError(f"No trial has a value of {metric!r}. Reported were: {', '.join(known) or 'none'}.")
+    # The sweep's own metric has a best value, any other only the last one.
+    values = [(trial, trial.value if name == own else trial.metrics.get(name)) for trial in _list_units(data)]
+    found = [(trial, float(value)) for trial, value in values if value is not None and is_number(value)]
+    if not found and metric is not None and metric != own:
+        raise SweepError(f"No trial has a value of {metric!r}. Reported were: {', '.join(reported) or 'none'}.")
     return TrialMatrix(
-        wanted or str(own),
-        goal,
-        parameters,
-        [t.number for t, _ in counted],
-        [t.params for t, _ in counted],
-        np.array([v for _, v in counted], dtype=float),
+        metric=name,
+        goal=find_goal(spec, name),
+        parameters={name: parameter for name, parameter in spec.parameters.items() if _is_analysable(parameter)},
+        numbers=[trial.number for trial, _ in found],
+        params=[trial.params for trial, _ in found],
+        values=np.array([value for _, value in found], dtype=float),
     )
 
 
-def find_goal(spec: SweepSpec, metric: str | None) -> Goal:
-    """Which way ``metric`` is better: as the sweep says of it, or of one of the same end (test/loss, val/loss)."""
-    goals = {m.name: m.goal for m in ([spec.metric] if spec.metric else spec.metrics)}
-    ends = {name.rpartition("/")[2]: goal for name, goal in goals.items()}
-    if metric is None or metric in goals:
-        return goals.get(metric or "", spec.goal)
-    end = metric.rpartition("/")[2]
-    return ends.get(end, "maximize" if end in ("accuracy", "acc", "f1", "auc", "r2") else "minimize")
+def find_goal(spec: SweepSpec, metric: str) -> Goal:
+    """Return whether ``metric`` is to be minimized or maximized.
+
+    The sweep says so of its own metrics. Another one has the goal of a metric of the sweep with the same last part
+    (``test/loss`` that of ``val/loss``), else what its name suggests.
+    """
+    goals: dict[str, Goal] = {m.name: m.goal for m in ([spec.metric] if spec.metric else spec.metrics)}
+    if metric in goals:
+        return goals[metric]
+    ending = metric.rpartition("/")[2]
+    by_ending = {name.rpartition("/")[2]: goal for name, goal in goals.items()}
+    return by_ending.get(ending, "maximize" if ending in _MAXIMIZED else "minimize")
 
 
-def _units(data: SweepData) -> list[TrialRecord]:
+def _list_units(data: SweepData) -> Iterator[TrialRecord]:
+    """Yield what counts as one trial, by number: with ``repeats`` a configuration, else a trial."""
     units = [merged(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
-    ended = (t for t in units if t.state in ("finished", "stopped") and t.params)
-    return sorted(ended, key=lambda trial: trial.number)
+    for trial in sorted(units, key=lambda trial: trial.number):
+        if trial.state in ("finished", "stopped") and trial.params:
+            yield trial
 
 
-def _varies(parameter: Parameter) -> bool:
+def _is_analysable(parameter: Parameter) -> bool:
+    """Return whether a parameter varies, and is no categorical one with too many values."""
     if parameter.distribution == "constant":
         return False
-    if parameter.values is not None:
-        return 1 < len({grid_key(value) for value in parameter.values}) <= _MOST_VALUES or (
-            len(parameter.values) > 1 and all(map(is_number, parameter.values))
-        )
-    return bool(parameter.ppf(0.01) != parameter.ppf(0.99))
+    if parameter.values is None:
+        return bool(parameter.ppf(0.01) != parameter.ppf(0.99))
+    if all(map(is_number, parameter.values)):
+        return len(parameter.values) > 1
+    return 1 < len({grid_key(value) for value in parameter.values}) <= _MAX_CATEGORIES

@@ -1,1 +1,1 @@
-"""The next sweep's space, from this one's trials."""
+"""The next sweep: the search space narrowed to where the best trials are."""

@@ -1,4 +1,4 @@
-"""The sweep file of a narrowing, with a comment at each line that says why."""
+"""The sweep file of a narrowing, with a comment on each line that says why."""
 
 from __future__ import annotations
 
@@ -12,63 +12,73 @@ if TYPE_CHECKING:
     from wandbsweep.results.narrowing.narrow import Change, Narrowing
     from wandbsweep.results.sweep_data import SweepData
 
-_COLUMN = 44
+_COMMENT_COLUMN = 44
+_UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats")
 
 
-def sweep_file(data: SweepData, found: Narrowing) -> str:
-    """YAML that loads as ``found.spec``; valid for W&B wherever the old sweep was, and nothing is forked."""
-    metric = data.spec.metric.name if data.spec.metric else (data.spec.metrics or [None])[0]
-    name = metric if isinstance(metric, str) or metric is None else metric.name
+def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:
+    """Return YAML that loads as ``narrowing.spec``.
+
+    W&B takes it if it took the old sweep's file, unless the new sweep is a fork.
+    """
+    metrics = [data.spec.metric] if data.spec.metric else data.spec.metrics
+    metric = metrics[0].name if metrics else None
+    best = f"the best {narrowing.best} of its {narrowing.trials} trials"
     lines = [
-        f"# Follows {data.sweep_id}: where the best {found.best} of its {found.trials} trials are, by {name}.",
-        *(f"# {note}" for note in found.notes),
+        f"# Follows {data.sweep_id}: where {best} are, by {metric}.",
+        *(f"# {note}" for note in narrowing.notes),
     ]
-    if found.fork:
+    if narrowing.fork:
         lines.append("# prior is wandbsweep's own key, so W&B refuses this file; without --fork it takes it.")
-    lines += [f"# {name} is gone: it {why}." for name, why in found.dropped.items()]
-    for key, value in found.spec.config.items():
+    lines += [f"# {name} is gone: it {why}." for name, why in narrowing.dropped.items()]
+    for key, value in narrowing.spec.config.items():
         if key == "parameters":
             lines.append("parameters:")
             for parameter in value:
-                lines += _parameter(parameter, value[parameter], found.changes[parameter])
+                lines += _format_parameter(parameter, value[parameter], narrowing.changes[parameter])
         else:
-            block = dump_yaml({key: value}).rstrip("\n").split("\n")
-            comment = _about(key, data, found)
-            lines += [_commented(block[0], comment), *block[1:]]
+            first, *block = _list_yaml_lines({key: value})
+            lines += [_add_comment(first, _explain_key(key, data, narrowing)), *block]
     return "\n".join(lines) + "\n"
 
 
-def _about(key: str, data: SweepData, found: Narrowing) -> str:
+def _explain_key(key: str, data: SweepData, narrowing: Narrowing) -> str:
+    """Return the comment on a key of the sweep file; empty for keys that say nothing about the search."""
     if key == "prior":
         return "learns from that sweep's trials that lie in this space"
-    if key == "method" and found.spec.method != data.spec.method:
+    if key == "method" and narrowing.spec.method != data.spec.method:
         return f"was {data.spec.method}, which learns nothing"
     if key == "run_cap":
-        return "as before" if found.spec.run_cap == data.spec.run_cap else "new: bayes has no end of its own"
-    return "as before" if key in ("method", "metric", "metrics", "early_terminate", "repeats") else ""
+        return "as before" if narrowing.spec.run_cap == data.spec.run_cap else "new: bayes does not end by itself"
+    return "as before" if key in _UNCHANGED_KEYS else ""
 
 
-def _parameter(name: str, config: dict[str, Any], change: Change) -> list[str]:
-    first, *block = dump_yaml({name: config}).rstrip("\n").split("\n")
-    lines = [_commented(f"  {first}", change.why)]
+def _format_parameter(name: str, config: dict[str, Any], change: Change) -> list[str]:
+    """Return a parameter's lines, with the reason of each key on its own line."""
+    first, *block = _list_yaml_lines({name: config})
+    lines = [_add_comment(f"  {first}", change.why)]
     for line in block:
         key = line.strip().partition(":")[0]
-        own_key = line.startswith("  ") and not line.startswith("   ")
-        lines.append(_commented(f"  {line}", change.reasons.get(key, "") if own_key else ""))
-    if _reads_as("\n".join(lines), {name: config}):
+        is_own_key = line.startswith("  ") and not line.startswith("   ")
+        lines.append(_add_comment(f"  {line}", change.reasons.get(key, "") if is_own_key else ""))
+    if _loads_as("\n".join(lines), {name: config}):
         return lines
-    # Text over several lines, into which a comment would fall.
+    # A text over several lines would swallow the comments, so they go above.
     above = [f"  # {' '.join(text.split())}" for text in (change.why, *change.reasons.values()) if text]
     return [*above, *(f"  {line}" for line in (first, *block))]
 
 
-def _reads_as(text: str, config: dict[str, Any]) -> bool:
+def _list_yaml_lines(config: dict[str, Any]) -> list[str]:
+    return dump_yaml(config).rstrip("\n").split("\n")
+
+
+def _loads_as(text: str, config: dict[str, Any]) -> bool:
     try:
         return bool(yaml.safe_load(text) == yaml.safe_load(dump_yaml(config)))
     except yaml.YAMLError:
         return False
 
 
-def _commented(line: str, comment: str) -> str:
-    text = " ".join(comment.split())  # a value may hold line breaks
-    return f"{line:<{_COLUMN}}  # {text}" if text else line
+def _add_comment(line: str, comment: str) -> str:
+    text = " ".join(comment.split())  # a value in it may hold line breaks
+    return f"{line:<{_COMMENT_COLUMN}}  # {text}" if text else line

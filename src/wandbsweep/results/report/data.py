@@ -217,7 +217,7 @@ def _savings(data: SweepData) -> dict[str, Any] | None:
         return None
     return {
         "stopped": saved.stopped,
-        "whole": saved.whole,
+        "whole": saved.full_steps,
         "steps": saved.steps_saved,
         "share": number(saved.share_saved),
         "seconds": number(saved.seconds_saved),
