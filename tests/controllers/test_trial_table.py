@@ -120,7 +120,7 @@ def test_what_ended_is_counted_once_however_often_it_is_read():
     for key, value in zip(keys, [3.0, 1.0, 2.0], strict=False):
         study.close(key, "finished", value)
         study.read()
-        study.table.update(study.storage.read_attempts(study.key))
+        study.table.update(study.storage.open_change_feed(study.key).changes())
     assert (study.table.ended, study.table.best) == ({"finished": 3}, 1.0)
     assert [entry.number for entry in study.table.running] == [3]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services.fixtures import Database
-from tests.storage.conformance import Open, StorageTestCase, create, disturb, same
+from tests.storage.conformance import Open, StorageTestCase, create, disturb, read_all, same
 from wandbsweep.storage.base import Storage, StoredAttempt
 from wandbsweep.storage.open import open_reader, open_storage
 
@@ -56,7 +56,7 @@ def test_a_reader_sees_what_the_storage_has(server: str, request: pytest.Fixture
         for at in range(15):
             disturb(rng, storage, [study], keys, at)
         known |= {attempt.key: attempt for attempt in reader.changes()}
-        stored = storage.read_attempts(study)
+        stored = read_all(storage, study)
         assert len(stored) == len(known)
         assert all(same(attempt, known[attempt.key]) for attempt in stored)
         assert reader.attributes == storage.read_study_attributes(study)

@@ -39,11 +39,11 @@ def test_one_is_kept_for_any_thread_and_closed_when_nobody_uses_it(
     engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "IDLE_S", 0.5)
-    with pool.sharing():
+    with share_connections():
         first = backend(engine)
         pool.release()  # does not, since the server has many
         assert backend(engine) == first
-    with ThreadPoolExecutor(1) as thread, pool.sharing():
+    with ThreadPoolExecutor(1) as thread, share_connections():
         assert thread.submit(backend, engine).result() == first
     until = time.monotonic() + 10
     while pool._idle and time.monotonic() < until:
@@ -56,7 +56,7 @@ def test_none_is_kept_where_the_server_has_few(
     engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdaptivePool, "_HAS_SPARE", "SELECT false")
-    with pool.sharing():
+    with share_connections():
         first = backend(engine)
         assert backend(engine) == first
         pool.release()
@@ -69,7 +69,7 @@ def test_a_server_that_cannot_tell_has_none_to_spare(
     engine: sa.Engine, pool: AdaptivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdaptivePool, "_HAS_SPARE", "SELECT from_another_database()")
-    with pool.sharing():
+    with share_connections():
         first = backend(engine)
     assert backend(engine) != first
 

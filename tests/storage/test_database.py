@@ -14,7 +14,7 @@ from tests.storage.conformance import Open, StorageTestCase, create
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.storage.base import AttemptState, Storage
 from wandbsweep.storage.database import DatabaseStorage
-from wandbsweep.storage.database_connections import ReleasingPool
+from wandbsweep.storage.database_connections import ReleasingPool, share_connections
 from wandbsweep.storage.open import open_storage
 
 
@@ -94,8 +94,8 @@ def count_connections(pool: ReleasingPool, times: int) -> int:
 
 def test_connections_are_shared_inside_a_block_only_and_by_its_thread(pool: ReleasingPool) -> None:
     assert count_connections(pool, 3) == 3
-    with pool.sharing():
-        with pool.sharing():
+    with share_connections():
+        with share_connections():
             assert count_connections(pool, 3) == 1
         assert count_connections(pool, 3) == 0
         others: list[int] = []

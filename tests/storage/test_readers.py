@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.conformance import create, disturb, same
+from tests.storage.conformance import create, disturb, read_all, same
 from wandbsweep import SweepDirectoryError
 from wandbsweep.storage.base import Reader, Storage, StoredAttempt
 from wandbsweep.storage.database_reader import DatabaseReader
@@ -45,7 +45,7 @@ def test_a_reader_sees_what_the_storage_has(opened: Opened, seed: int) -> None:
             disturb(rng, storage, list(studies.values()), keys, at)
         for name, study in studies.items():
             known[name] |= {attempt.key: attempt for attempt in readers[name].changes()}
-            stored = storage.read_attempts(study)
+            stored = read_all(storage, study)
             assert len(stored) == len(known[name])
             assert all(same(attempt, known[name][attempt.key]) for attempt in stored)
             assert readers[name].attributes == storage.read_study_attributes(study)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.retry import Backoff, retry
@@ -110,44 +110,22 @@ class LockedLog:
             raise
 
 
-class Readable(Protocol):
-    def read(self, offset: int = 0) -> bytes:
-        """Return the complete lines from the byte ``offset`` on."""
-
-
-class Appendable(Readable, Protocol):
-    def append(self, lines: bytes) -> None:
-        """Append complete lines in one piece."""
-
-
-class Log(Appendable, Protocol):
-    """Lines that can be read and appended to: see ``AppendLog``."""
-
-    path: Path
-    """For messages."""
-
-    def update(self, action: Callable[[Any], T]) -> T:
-        """Call ``action`` with an ``Appendable`` while other writers wait."""
-
-
 class Tail:
     """The lines of a log of JSON objects that were not read yet."""
 
-    def __init__(self, log: Readable, path: Path) -> None:
-        """``path`` names the log in error messages."""
+    def __init__(self, log: AppendLog) -> None:
         self.offset = 0
         """Of the first of these lines, in bytes."""
         self._log = log
-        self._path = path
         self._lines_read = 0
 
-    def read_new(self, log: Readable | None = None) -> list[dict[str, Any]]:
-        """Return what was appended since the last call. ``log``: the log while it is locked, if it is.
+    def read_new(self) -> list[dict[str, Any]]:
+        """Return what was appended since the last call.
 
         Raises SweepDirectoryError, and reads nothing, if a line is no JSON object.
         """
-        lines = (log or self._log).read(self.offset)
-        parsed = list(parse_lines(lines, self._path, before=self._lines_read))
+        lines = self._log.read(self.offset)
+        parsed = list(parse_lines(lines, self._log.path, before=self._lines_read))
         self.offset += len(lines)
         self._lines_read += len(parsed)
         return parsed

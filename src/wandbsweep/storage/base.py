@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from copy import copy
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
@@ -60,10 +59,7 @@ class StoredAttempt:
         return self.state in _CLOSED
 
     def copy(self) -> StoredAttempt:
-        other = copy(self)
-        other.attributes = dict(self.attributes)
-        other.reports = dict(self.reports)
-        return other
+        return StoredAttempt(self.key, self.state, self.started, self.ended, dict(self.attributes), dict(self.reports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +188,6 @@ class Storage(Protocol):
         """
 
     def read_attempt(self, attempt: int) -> StoredAttempt: ...
-
-    def read_attempts(self, study: int) -> Sequence[StoredAttempt]:
-        """Return all attempts of a study, by key."""
 
     def read_reports(self, attempt: int) -> Sequence[float]:
         """Return the values that an attempt reported, in any order."""

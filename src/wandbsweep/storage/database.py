@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -79,30 +79,16 @@ def _connect_optuna(url: str) -> RDBStorage:
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it announces each study
     options = make_engine_options(url, adaptive=True)
     if not url.startswith("sqlite"):  # which has few agents, and raises the same error for other reasons
-        with suppress(_NoTablesError):
-            with _recognize_missing_tables():
-                storage = RDBStorage(
-                    url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True
-                )
+        try:
+            storage = RDBStorage(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
             with storage.engine.connect() as connection:
                 created_by = connection.execute(sa.select(define_tables()["version_info"].c.library_version)).scalar()
             if created_by == version("optuna"):
                 return storage
+        except StorageInternalError as error:
+            if not isinstance(error.__cause__, ProgrammingError):
+                raise  # else there are no tables yet
     return RDBStorage(url, engine_kwargs=options)
-
-
-class _NoTablesError(Exception):
-    """The database has no tables of Optuna's yet."""
-
-
-@contextmanager
-def _recognize_missing_tables() -> Iterator[None]:
-    try:
-        yield
-    except StorageInternalError as error:
-        if isinstance(error.__cause__, ProgrammingError):
-            raise _NoTablesError from None
-        raise
 
 
 class DatabaseStorage:
@@ -158,9 +144,6 @@ class DatabaseStorage:
     def read_attempt(self, attempt: int) -> StoredAttempt:
         return self.read(partial(queries.read_attempt, attempt=attempt))
 
-    def read_attempts(self, study: int) -> list[StoredAttempt]:
-        return self.read(queries.AttemptQueries(study).read_changes)
-
     def read_reports(self, attempt: int) -> list[float]:
         return self.read(partial(queries.read_reports, attempt=attempt))
 
@@ -177,8 +160,7 @@ class DatabaseStorage:
         return retry_unreachable(action, PATIENCE_S)
 
     def connected(self) -> AbstractContextManager[None]:
-        pool = self._engine.pool
-        return pool.sharing() if isinstance(pool, ReleasingPool) else nullcontext()
+        return share_connections()
 
     def release_connection(self) -> None:
         if isinstance(self._engine.pool, ReleasingPool):

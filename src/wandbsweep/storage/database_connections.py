@@ -79,84 +79,58 @@ def connect_for_statements(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-@contextmanager
-def share_connections() -> Iterator[None]:
-    """Do what ``ReleasingPool.sharing`` does for all pools of this thread, including those created in the block."""
-    _sharing.depth += 1
-    try:
-        yield
-    finally:
-        _sharing.depth -= 1
-        if not _sharing.depth:
-            pools, _sharing.pools = _sharing.pools, []
-            for pool in pools:
-                pool.return_shared()
-
-
 class _Shared(threading.local):
-    """The connection that one thread shares among its operations, and how deep it is in ``ReleasingPool.sharing``."""
-
-    depth = 0
-    entry: ConnectionPoolEntry | None = None
-
-
-class _Sharing(threading.local):
-    """How deep one thread is in ``share_connections``, and the pools that it used there."""
+    """The connections that one thread shares among its operations, and how deep it is in ``share_connections``."""
 
     depth = 0
 
     def __init__(self) -> None:
-        self.pools: list[ReleasingPool] = []
+        self.entries: dict[ReleasingPool, ConnectionPoolEntry] = {}
 
 
-_sharing = _Sharing()
+_shared = _Shared()
+
+
+@contextmanager
+def share_connections() -> Iterator[None]:
+    """Let this thread's operations on a database in a ``with`` block share one connection."""
+    _shared.depth += 1
+    try:
+        yield
+    finally:
+        _shared.depth -= 1
+        if not _shared.depth:
+            for pool in list(_shared.entries):
+                pool.return_shared()
 
 
 class ReleasingPool(NullPool):
-    """Opens a connection for each operation; inside ``sharing`` the operations of a thread share one."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._shared = _Shared()
-
-    @contextmanager
-    def sharing(self) -> Iterator[None]:
-        self._shared.depth += 1
-        try:
-            yield
-        finally:
-            self._shared.depth -= 1
-            if not self._shared.depth and not _sharing.depth:
-                self.return_shared()
+    """Opens a connection for each operation; inside ``share_connections`` the operations of a thread share one."""
 
     def release(self) -> None:
         """Close the connection that this thread shares."""
-        entry, self._shared.entry = self._shared.entry, None
-        if entry is not None:
+        if (entry := _shared.entries.pop(self, None)) is not None:
             entry.close()
 
     def return_shared(self) -> None:
-        """Give up this thread's connection at the end of ``sharing``."""
+        """Give up this thread's connection at the end of ``share_connections``."""
         self.release()
 
     def _do_get(self) -> ConnectionPoolEntry:
-        entry, self._shared.entry = self._shared.entry, None
-        return entry or self._open()
+        return _shared.entries.pop(self, None) or self._open()
 
     def _open(self) -> ConnectionPoolEntry:
         return super()._do_get()
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        if (self._shared.depth or _sharing.depth) and self._shared.entry is None:
-            self._shared.entry = record
-            if _sharing.depth:
-                _sharing.pools.append(self)
+        if _shared.depth and self not in _shared.entries:
+            _shared.entries[self] = record
         else:
             super()._do_return_conn(record)
 
 
 class AdaptivePool(ReleasingPool):
-    """Keeps for ``IDLE_S`` what was used inside ``sharing``, for any thread, if the server has connections to spare.
+    """Keeps a shared connection for ``IDLE_S``, for any thread, if the server has connections to spare.
 
     It has if a quarter of them is left to others. For PostgreSQL.
     """
@@ -188,14 +162,14 @@ class AdaptivePool(ReleasingPool):
 
     def release(self) -> None:
         """Close the connection that this thread shares, if the server has none to spare."""
-        if not self._is_spare(self._shared.entry):
+        if not self._is_spare(_shared.entries.get(self)):
             super().release()
 
     def return_shared(self) -> None:
-        entry = self._shared.entry
+        entry = _shared.entries.get(self)
         if entry is None or not self._is_spare(entry):
             return super().release()
-        self._shared.entry = None
+        del _shared.entries[self]
         with self._lock:
             self._idle.append((time.monotonic(), entry))
             self._schedule_cleanup(IDLE_S)

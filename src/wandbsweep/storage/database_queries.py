@@ -132,11 +132,11 @@ def _build_selection(table: str, which: Literal["new", "named", "both"]) -> sa.S
     new = rows.c.trial_id > sa.bindparam("last", type_=sa.Integer())
     named = rows.c.trial_id.in_(sa.bindparam("again", expanding=True, type_=sa.Integer()))
     if table == "trials":
-        columns = (trials.c.trial_id, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete)
-        statement = _select(*columns).order_by(trials.c.trial_id)
+        times = trials.c.datetime_start, trials.c.datetime_complete
+        statement = _select(trials.c.trial_id, trials.c.state, *times).order_by(trials.c.trial_id)
     else:
-        values = [column for column in rows.c if not column.primary_key]
-        statement = _select(*values).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
+        columns = [column for column in rows.c if not column.primary_key]
+        statement = _select(*columns).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
     wanted = {"new": new, "named": named, "both": new | named}[which]
     return statement.where(trials.c.study_id == sa.bindparam("study", type_=sa.Integer()), wanted)
 

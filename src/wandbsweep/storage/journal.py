@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wandbsweep.spec.sweep_spec import Goal
-from wandbsweep.storage import journal_records as records
-from wandbsweep.storage.append_log import Appendable, AppendLog, Log, Tail
+from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail
 from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, Reader, StoredAttempt, StoredParam
 from wandbsweep.storage.journal_reader import JournalReader
-from wandbsweep.storage.journal_records import JOURNAL, Record, Replay
+from wandbsweep.storage.journal_records import (
+    JOURNAL,
+    Record,
+    Replay,
+    count_creations,
+    format_now,
+    make_creation,
+    make_record,
+    to_line,
+)
 from wandbsweep.storage.leases import LEASES, FileLeases
+from wandbsweep.storage.optuna_private import DIRECTIONS, Operation
 
 T = TypeVar("T")
 
@@ -43,13 +52,13 @@ class JournalStorage:
 
     addressable = False
 
-    def __init__(self, log: Log, leases: FileLeases | None) -> None:
+    def __init__(self, log: AppendLog, leases: FileLeases | None) -> None:
         self._log = log
         self._leases = leases
         self._worker = str(uuid.uuid4())
         self._lock = threading.RLock()
         self._replay = Replay()
-        self._tail = Tail(log, log.path)
+        self._tail = Tail(log)
         self._feeds: list[JournalFeed] = []
         self._catch_up()
 
@@ -59,7 +68,8 @@ class JournalStorage:
             return self._replay.find_study(name)
 
     def create_study(self, name: str, goals: Sequence[Goal]) -> int | None:
-        (study,) = self._append(records.create_study(name, goals))
+        directions = [DIRECTIONS[goal] for goal in goals]
+        (study,) = self._append(make_record(Operation.CREATE_STUDY, study_name=name, directions=directions))
         return study
 
     def read_study_attributes(self, study: int, prefix: str = "") -> dict[str, Any]:
@@ -69,15 +79,16 @@ class JournalStorage:
             return {name: value for name, value in stored.items() if name.startswith(prefix)}
 
     def set_study_attribute(self, study: int, name: str, value: Any) -> None:
-        if None in self._append(records.set_study_attribute(study, name, value)):
+        attribute = {name: value}
+        if None in self._append(make_record(Operation.SET_STUDY_SYSTEM_ATTR, study_id=study, system_attr=attribute)):
             raise KeyError(f"There is no study {study}.")
 
     def create_attempt(self, study: int, build: Callable[[int], NewAttempt]) -> int:
-        def append(log: Appendable) -> None:
+        def append(log: LockedLog) -> None:
             # The lock is held as shortly as possible: what others wrote is counted now, and parsed afterwards.
-            unread = records.count_creations(log.read(self._tail.offset), study)
+            unread = count_creations(log.read(self._tail.offset), study)
             new = build(len(self._replay.studies[study].attempts) + unread)
-            log.append(records.encode([records.create_attempt(study, new)], self._worker))
+            log.append(self._encode(make_creation(study, new)))
 
         with self._lock:
             self._log.update(append)
@@ -86,37 +97,46 @@ class JournalStorage:
         return key
 
     def set_attribute(self, attempt: int, name: str, value: Any) -> None:
-        self._write(records.set_attribute(attempt, name, value))
+        self._write(make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value}))
 
     def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
         # In one append: hundreds of agents wait for the same file.
         self._write(
-            *(records.set_attribute(attempt, name, value) for name, value in attributes.items()),
-            *(records.set_param(attempt, name, param) for name, param in params.items()),
+            *(
+                make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value})
+                for name, value in attributes.items()
+            ),
+            *(
+                make_record(
+                    Operation.SET_TRIAL_PARAM,
+                    trial_id=attempt,
+                    param_name=name,
+                    param_value_internal=param.value,
+                    distribution=param.distribution,
+                )
+                for name, param in params.items()
+            ),
         )
 
     def report(self, attempt: int, step: int, value: float) -> None:
-        self._write(records.report(attempt, step, value))
+        operation = Operation.SET_TRIAL_INTERMEDIATE_VALUE
+        self._write(make_record(operation, trial_id=attempt, step=step, intermediate_value=value))
 
     def close_attempt(self, attempt: int, state: AttemptState, values: Sequence[float] | None = None) -> None:
-        self._write(records.close_attempt(attempt, state, values))
+        fields = {"trial_id": attempt, "state": state, "values": values, "datetime_complete": format_now()}
+        self._write(make_record(Operation.SET_TRIAL_STATE_VALUES, **fields))
 
     def read_attempt(self, attempt: int) -> StoredAttempt:
         with self._lock:
             self._catch_up()
             return self._replay.attempts[attempt]
 
-    def read_attempts(self, study: int) -> list[StoredAttempt]:
-        with self._lock:
-            self._catch_up()
-            return self._replay.list_attempts(study)
-
     def read_reports(self, attempt: int) -> list[float]:
         return list(self.read_attempt(attempt).reports.values())
 
     def open_change_feed(self, study: int) -> JournalFeed:
         with self._lock:
-            feed = JournalFeed(self, study, {attempt.key for attempt in self.read_attempts(study)})
+            feed = JournalFeed(self, study, set(self._replay.studies[study].attempts))
             self._feeds.append(feed)
             return feed
 
@@ -154,8 +174,11 @@ class JournalStorage:
 
     def _append(self, *own: Record) -> list[int | None]:
         with self._lock:
-            self._log.append(records.encode(own, self._worker))
+            self._log.append(self._encode(*own))
             return self._catch_up()
+
+    def _encode(self, *own: Record) -> bytes:
+        return b"".join(to_line({"op_code": None, "worker_id": self._worker, **record}) for record in own)
 
     def _catch_up(self) -> list[int | None]:
         """Apply the records that were not read yet, and return what ``Replay.apply`` returned for the own ones."""

@@ -18,7 +18,7 @@ class JournalReader:
 
     def __init__(self, directory: Path, name: str) -> None:
         self._path = directory / JOURNAL
-        self._tail = Tail(AppendLog(self._path), self._path)
+        self._tail = Tail(AppendLog(self._path))
         self._leases = FileLeases(directory / LEASES)
         self._name = name
         self._file: os.stat_result | None = None

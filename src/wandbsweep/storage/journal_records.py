@@ -7,16 +7,15 @@ ten thousand take seconds, and it is known which attempts a record changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.spec.sweep_spec import Goal
-from wandbsweep.storage.base import AttemptState, NewAttempt, StoredAttempt, StoredParam
-from wandbsweep.storage.optuna_private import DIRECTIONS, Operation
+from wandbsweep.storage.base import AttemptState, NewAttempt, StoredAttempt
+from wandbsweep.storage.optuna_private import Operation
 
 JOURNAL = "journal.log"
 """The journal's name in a sweep's directory."""
@@ -26,76 +25,39 @@ Record = dict[str, Any]
 _CREATION = b'{"op_code":%d,' % Operation.CREATE_TRIAL
 
 
-def encode(records: Iterable[Record], worker: str) -> bytes:
-    """Return the lines to append. ``worker`` identifies who wrote them."""
-    return b"".join(to_line({"op_code": record["op_code"], "worker_id": worker, **record}) for record in records)
+def make_record(operation: Operation, **fields: Any) -> Record:
+    return {"op_code": operation, **fields}
+
+
+def make_creation(study: int, new: NewAttempt) -> Record:
+    """Return the record that creates an attempt, with all the fields that Optuna writes."""
+    return make_record(
+        Operation.CREATE_TRIAL,
+        study_id=study,
+        datetime_start=format_now(),
+        state=AttemptState.RUNNING,
+        value=None,
+        values=None,
+        distributions={name: param.distribution for name, param in new.params.items()},
+        params={name: param.value for name, param in new.params.items()},
+        user_attrs={},
+        system_attrs=dict(new.attributes),
+        intermediate_values=dict(new.reports),
+    )
 
 
 def to_line(record: Record) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
+def format_now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="microseconds")
+
+
 def count_creations(lines: bytes, study: int) -> int:
     """Return how many attempts of ``study`` some lines create. This is far faster than parsing them."""
     of_study = b'"study_id":%d,' % study
     return sum(line.startswith(_CREATION) and of_study in line for line in lines.splitlines())
-
-
-def create_study(name: str, goals: Sequence[Goal]) -> Record:
-    return {"op_code": Operation.CREATE_STUDY, "study_name": name, "directions": [DIRECTIONS[goal] for goal in goals]}
-
-
-def set_study_attribute(study: int, name: str, value: Any) -> Record:
-    return {"op_code": Operation.SET_STUDY_SYSTEM_ATTR, "study_id": study, "system_attr": {name: value}}
-
-
-def create_attempt(study: int, new: NewAttempt) -> Record:
-    return {
-        "op_code": Operation.CREATE_TRIAL,
-        "study_id": study,
-        "datetime_start": _now(),
-        "state": AttemptState.RUNNING,
-        "value": None,
-        "values": None,
-        "distributions": {name: param.distribution for name, param in new.params.items()},
-        "params": {name: param.value for name, param in new.params.items()},
-        "user_attrs": {},
-        "system_attrs": dict(new.attributes),
-        "intermediate_values": dict(new.reports),
-    }
-
-
-def set_param(attempt: int, name: str, param: StoredParam) -> Record:
-    return {
-        "op_code": Operation.SET_TRIAL_PARAM,
-        "trial_id": attempt,
-        "param_name": name,
-        "param_value_internal": param.value,
-        "distribution": param.distribution,
-    }
-
-
-def close_attempt(attempt: int, state: AttemptState, values: Sequence[float] | None) -> Record:
-    return {
-        "op_code": Operation.SET_TRIAL_STATE_VALUES,
-        "trial_id": attempt,
-        "state": state,
-        "values": None if values is None else list(values),
-        "datetime_complete": _now(),
-    }
-
-
-def report(attempt: int, step: int, value: float) -> Record:
-    return {
-        "op_code": Operation.SET_TRIAL_INTERMEDIATE_VALUE,
-        "trial_id": attempt,
-        "step": step,
-        "intermediate_value": value,
-    }
-
-
-def set_attribute(attempt: int, name: str, value: Any) -> Record:
-    return {"op_code": Operation.SET_TRIAL_SYSTEM_ATTR, "trial_id": attempt, "system_attr": {name: value}}
 
 
 @dataclass
@@ -128,10 +90,9 @@ class Replay:
         changed, self._changed = self._changed, set()
         return changed
 
-    def list_attempts(self, study: int, keys: set[int] | None = None) -> list[StoredAttempt]:
-        """Return the attempts of a study, by key; with ``keys`` only those."""
-        own = self.studies[study].attempts
-        return [self.attempts[key] for key in sorted(own if keys is None else own & keys)]
+    def list_attempts(self, study: int, keys: set[int]) -> list[StoredAttempt]:
+        """Return those attempts of a study that ``keys`` names, by key."""
+        return [self.attempts[key] for key in sorted(self.studies[study].attempts & keys)]
 
     def apply_all(self, records: Iterable[Record], path: Path) -> list[int | None]:
         """Return what ``apply`` returns for each of ``records``. Raises SweepDirectoryError if one is none of Optuna's.
@@ -216,10 +177,6 @@ def _set_state(attempt: StoredAttempt, record: Mapping[str, Any]) -> None:
     if state.closed:
         attempt.ended = _parse_moment(record["datetime_complete"])
     attempt.state = state
-
-
-def _now() -> str:
-    return datetime.now(tz=UTC).isoformat(timespec="microseconds")
 
 
 def _parse_moment(text: str | None) -> float | None:

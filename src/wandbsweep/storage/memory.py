@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
+from wandbsweep.storage.append_log import AppendLog, LockedLog
 from wandbsweep.storage.journal import JournalStorage
-
-T = TypeVar("T")
 
 
 def open_storage(directory: Path | None, url: str, *, wait_s: float) -> JournalStorage:
     return JournalStorage(MemoryLog(), leases=None)
 
 
-class MemoryLog:
-    """An ``AppendLog`` without a file."""
-
-    path = Path("memory")
+class MemoryLog(AppendLog):
+    """The log without a file."""
 
     def __init__(self) -> None:
-        self._lines = bytearray()
+        super().__init__(Path("memory"))
+        self._file = io.BytesIO()
         self._lock = threading.RLock()
 
     def read(self, offset: int = 0) -> bytes:
-        return bytes(self._lines[offset:])
+        with self.locked() as file:
+            return file.read(offset)
 
-    def append(self, lines: bytes) -> None:
+    @contextmanager
+    def locked(self) -> Iterator[LockedLog]:
         with self._lock:
-            self._lines += lines
-
-    def update(self, action: Callable[[MemoryLog], T]) -> T:
-        with self._lock:
-            return action(self)
+            yield LockedLog(self._file)

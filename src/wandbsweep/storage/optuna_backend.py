@@ -8,7 +8,7 @@ from typing import Any
 from optuna.storages import JournalStorage as OptunaJournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from wandbsweep.storage.append_log import Log, parse_lines
+from wandbsweep.storage.append_log import AppendLog, parse_lines
 from wandbsweep.storage.journal_records import to_line
 
 __all__ = ["OptunaBackend", "OptunaJournalStorage"]
@@ -21,7 +21,7 @@ class OptunaBackend(BaseJournalBackend):
     more, and a writer killed inside its lock stalls the others for 30 s.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: AppendLog) -> None:
         self._log = log
         self._next = (0, 0)
         """The number of the first record that was not read yet, and its offset in bytes."""

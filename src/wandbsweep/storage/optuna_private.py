@@ -57,40 +57,36 @@ def define_tables() -> dict[str, sa.Table]:
     """
     import sqlalchemy as sa
 
-    def define(name: str, primary_key: str, /, **kinds: Any) -> sa.Table:
-        columns = [sa.Column(column, kind) for column, kind in kinds.items()]
-        return sa.Table(name, sa.MetaData(), sa.Column(primary_key, sa.Integer, primary_key=True), *columns)
+    finite = ("FINITE", "INF_POS", "INF_NEG")
+    types: dict[str, sa.types.TypeEngine[Any]] = {
+        "state": sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate"),
+        "value_type": sa.Enum(*finite, name="trialvaluetype"),
+        "intermediate_value_type": sa.Enum(*finite, "NAN", name="trialintermediatevaluetype"),
+        **dict.fromkeys(("trial_id", "study_id", "number", "objective", "step"), sa.Integer()),
+        **dict.fromkeys(("value", "param_value", "intermediate_value"), sa.Float(precision=53)),
+        **dict.fromkeys(("datetime_start", "datetime_complete"), sa.DateTime()),
+        **dict.fromkeys(("study_name", "param_name", "key", "library_version"), sa.String(512)),
+        **dict.fromkeys(("value_json", "distribution_json"), sa.Text()),
+    }
 
-    integer, text, number, moment = sa.Integer(), sa.Text(), sa.Float(precision=53), sa.DateTime()
-    state = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
-    value_type = sa.Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")
-    report_type = sa.Enum("FINITE", "INF_POS", "INF_NEG", "NAN", name="trialintermediatevaluetype")
-    own, attribute = {"trial_id": integer}, {"key": sa.String(512), "value_json": text}
-    tables = [
-        define("studies", "study_id", study_name=sa.String(512)),
-        define("study_system_attributes", "study_system_attribute_id", study_id=integer, **attribute),
-        define(
-            "trials",
-            "trial_id",
-            number=integer,
-            study_id=integer,
-            state=state,
-            datetime_start=moment,
-            datetime_complete=moment,
-        ),
-        define("trial_system_attributes", "trial_system_attribute_id", **own, **attribute),
-        define(
-            "trial_params", "param_id", **own, param_name=sa.String(512), param_value=number, distribution_json=text
-        ),
-        define("trial_values", "trial_value_id", **own, objective=integer, value=number, value_type=value_type),
-        define(
-            "trial_intermediate_values",
-            "trial_intermediate_value_id",
-            **own,
-            step=integer,
-            intermediate_value=number,
-            intermediate_value_type=report_type,
-        ),
-        define("version_info", "version_info_id", library_version=sa.String(256)),
-    ]
-    return {table.name: table for table in tables}
+    def define(name: str, primary_key: str, columns: str) -> sa.Table:
+        others = [sa.Column(column, types[column]) for column in columns.split()]
+        return sa.Table(name, sa.MetaData(), sa.Column(primary_key, sa.Integer, primary_key=True), *others)
+
+    return {name: define(name, *columns) for name, columns in _TABLES.items()}
+
+
+_TABLES = {
+    "studies": ("study_id", "study_name"),
+    "study_system_attributes": ("study_system_attribute_id", "study_id key value_json"),
+    "trials": ("trial_id", "number study_id state datetime_start datetime_complete"),
+    "trial_system_attributes": ("trial_system_attribute_id", "trial_id key value_json"),
+    "trial_params": ("param_id", "trial_id param_name param_value distribution_json"),
+    "trial_values": ("trial_value_id", "trial_id objective value value_type"),
+    "trial_intermediate_values": (
+        "trial_intermediate_value_id",
+        "trial_id step intermediate_value intermediate_value_type",
+    ),
+    "version_info": ("version_info_id", "library_version"),
+}
+"""The primary key and the other columns of each table."""

@@ -32,7 +32,7 @@ from wandbsweep.controllers.trial_table import (
     TrialTable,
 )
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.append_log import Appendable, AppendLog, Log, Tail
+from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail
 from wandbsweep.storage.base import AttemptState, StoredAttempt
 from wandbsweep.storage.json_codec import encode_json
 from wandbsweep.storage.memory import MemoryLog
@@ -84,8 +84,8 @@ class HostedLog:
     """
 
     def __init__(self, path: Path | None, spec: SweepSpec) -> None:
-        self._file: Log = AppendLog(path) if path else MemoryLog()
-        self._tail = Tail(self._file, self._file.path)
+        self._file = AppendLog(path) if path else MemoryLog()
+        self._tail = Tail(self._file)
         self._metric = spec.metric.name if spec.metric else None
         self._table = TrialTable(spec.goal)
         self._attempts: list[StoredAttempt] = []
@@ -209,12 +209,12 @@ class HostedLog:
         with self._lock:
             return self._file.update(lambda file: self._update_locked(file, action))
 
-    def _update_locked(self, file: Appendable, action: Callable[[Write], T]) -> T:
-        self._apply_all(self._tail.read_new(file))
+    def _update_locked(self, file: LockedLog, action: Callable[[Write], T]) -> T:
+        self._apply_all(self._tail.read_new())
 
         def write(line: Mapping[str, Any]) -> None:
             file.append(json.dumps(line).encode() + b"\n")
-            self._apply_all(self._tail.read_new(file))
+            self._apply_all(self._tail.read_new())
 
         return action(write)
 
