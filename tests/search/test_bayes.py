@@ -12,9 +12,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.configurations import BAYES
-from wandbsweep.search.bayes.acquisition import Acquisition, crossed, log_ei, log_h
-from wandbsweep.search.bayes.curves import imputed
-from wandbsweep.search.bayes.gp import Hyperparameters, Observations, _Evidence, condition
+from wandbsweep.search.bayes.acquisition import Acquisition, cross, log_ei, log_h
+from wandbsweep.search.bayes.curves import impute
+from wandbsweep.search.bayes.gp import Hyperparameters, MarginalLikelihood, Observations, condition
 from wandbsweep.search.bayes.model import suggest, vary
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Space
@@ -206,7 +206,7 @@ def test_a_search_that_has_settled_does_not_turn_to_the_corners() -> None:
 def test_a_crossed_candidate_differs_in_some_columns_but_few(columns: int) -> None:
     rng = np.random.default_rng(0)
     space = Space(sweep({f"x{j}": {"min": 0.0, "max": 1.0} for j in range(columns)}).parameters)
-    changed = (crossed(space, np.full((500, columns), 0.5), rng) != 0.5).sum(1)
+    changed = (cross(space, np.full((500, columns), 0.5), rng) != 0.5).sum(1)
     assert changed.min() >= 1
     assert changed.mean() < 3
 
@@ -243,12 +243,12 @@ def curves_seen(rng: np.random.Generator) -> tuple[Space, np.ndarray, Observatio
     return space, x, Observations(trial, np.tile([0.9, 0.4, 0.0], 9), rng.standard_normal(27))
 
 
-def test_the_evidence_has_the_right_gradient() -> None:
+def test_the_likelihood_has_the_right_gradient() -> None:
     rng = np.random.default_rng(0)
     space, x, seen = curves_seen(rng)
-    evidence = _Evidence(space.differences(x, x), seen)
-    theta = evidence.prior_mean + 0.3 * rng.standard_normal(len(evidence.prior_mean))
-    assert evidence(theta)[1] == pytest.approx(slopes(lambda t: evidence(t)[0], theta), rel=1e-4, abs=1e-5)
+    likelihood = MarginalLikelihood(space.differences(x, x), seen)
+    theta = likelihood.prior_mean + 0.3 * rng.standard_normal(len(likelihood.prior_mean))
+    assert likelihood(theta)[1] == pytest.approx(slopes(lambda t: likelihood(t)[0], theta), rel=1e-4, abs=1e-5)
 
 
 def test_the_acquisition_has_the_right_gradient_and_value() -> None:
@@ -323,8 +323,8 @@ def test_what_failed_and_running_trials_count_as(rule: str, meant: float) -> Non
         record(2, {"x": 1}, 0.5, 7.0, state="crashed"),
         record(3, {"x": 1}, 0.5, 7.0, state="running"),
     ]
-    assert imputed(trials, 1.0, metric) == {2: meant, 3: meant}
-    assert set(imputed(trials, 1.0, Metric("loss"))) == {2}
+    assert impute(trials, 1.0, metric) == {2: meant, 3: meant}
+    assert set(impute(trials, 1.0, Metric("loss"))) == {2}
 
 
 def blas_threads() -> set[int]:

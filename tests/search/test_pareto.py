@@ -10,7 +10,7 @@ from tests.configurations import METRICS
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.open import open_embedded
-from wandbsweep.search.pareto import front, scalarised
+from wandbsweep.search.pareto import find_front, scalarise
 from wandbsweep.spec.sweep_spec import Metric
 from wandbsweep.trial import TrialRecord
 
@@ -37,13 +37,13 @@ def record(number, loss, accuracy, state="finished"):
 )
 def test_the_front(points, best):
     trials = [record(number, *point) for number, point in enumerate(points)]
-    assert [trial.number for trial in front(trials, [LOSS, ACCURACY])] == best
+    assert [trial.number for trial in find_front(trials, [LOSS, ACCURACY])] == best
 
 
 def test_only_trials_that_ended_well_are_on_the_front():
     states = ["finished", "stopped", "running", "failed", "crashed", "queued"]
     trials = [record(number, 1, 1, state) for number, state in enumerate(states)]
-    assert [trial.number for trial in front(trials, [LOSS, ACCURACY])] == [0, 1]
+    assert [trial.number for trial in find_front(trials, [LOSS, ACCURACY])] == [0, 1]
 
 
 def test_each_choice_weighs_the_metrics_anew():
@@ -51,7 +51,7 @@ def test_each_choice_weighs_the_metrics_anew():
     trials = [record(0, 0.0, 0.0), record(1, 1.0, 1.0), record(2, 9, 9, "running"), record(3, math.nan, 1.0)]
     best = set()
     for seed in range(20):
-        single, weighed = scalarised(spec, trials, np.random.default_rng(seed))
+        single, weighed = scalarise(spec, trials, np.random.default_rng(seed))
         assert single.metrics == ()
         assert single.goal == "minimize"
         values = [trial.value for trial in weighed]
@@ -79,7 +79,7 @@ def test_trials_with_every_method(method, kind, tmp_path):
     trials = create_sweep(spec, **where).trials()
     assert [trial.state for trial in trials] == ["finished"] * 6
     assert math.isnan(trials[2].metrics["loss"])
-    assert {t.params["x"] for t in front(trials, spec.metrics)} == {t.params["x"] for t in trials if t.number != 2}
+    assert {t.params["x"] for t in find_front(trials, spec.metrics)} == {t.params["x"] for t in trials if t.number != 2}
 
 
 def test_optuna_sees_a_study_of_several_objectives(tmp_path):
@@ -131,7 +131,7 @@ def test_bayes_covers_the_front():
         trial = controller.ask("a")
         x, y = trial.params["x"], trial.params["y"]
         finish(controller, trial, a=x**2 + y, b=(1 - x) ** 2 + y)
-    best = front(controller.trials(), controller.spec.metrics)
+    best = find_front(controller.trials(), controller.spec.metrics)
     xs = sorted(trial.params["x"] for trial in best)
     assert min(trial.params["y"] for trial in best) < 0.05
     assert xs[0] < 0.3

@@ -10,7 +10,7 @@ import pytest
 
 from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
-from wandbsweep.search.repeats import configurations, merged
+from wandbsweep.search.repeats import group_configurations, merge_runs
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.trial import TrialRecord
 
@@ -38,7 +38,7 @@ def pairs(trials):
 
 
 def found(controller, **keys):
-    return configurations(controller.trials(), controller.spec.repeats)
+    return group_configurations(controller.trials(), controller.spec.repeats)
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
@@ -137,7 +137,7 @@ def test_a_stopped_run_ends_a_configuration():
     assert decision.stop
     controller.complete(bad, Outcome.stopped(decision.reason))
     assert controller.ask("a").params["x"] != bad.params["x"]
-    assert configurations(controller.trials(), controller.spec.repeats)[1].mean == 9.0
+    assert group_configurations(controller.trials(), controller.spec.repeats)[1].mean == 9.0
 
 
 def test_a_lost_run_is_the_same_one_again():
@@ -210,17 +210,19 @@ def record(number, state, seed, reports, value=None):
 def test_what_a_search_sees_is_the_mean():
     spec = load_sweep(CONFIG)
     runs = [record(0, "finished", 10, {0: 4.0, 1: 2.0}, 2.0), record(1, "finished", 20, {0: 2.0, 2: 1.0}, 1.0)]
-    (configuration,) = configurations([*runs, TrialRecord(2, "running", {})], spec.repeats)
-    one = merged(0, configuration)
+    (configuration,) = group_configurations([*runs, TrialRecord(2, "running", {})], spec.repeats)
+    one = merge_runs(0, configuration)
     assert (one.state, one.params, one.value, one.reports) == ("finished", {"x": 0.5}, 1.5, {0: 3.0})
     assert configuration.deviation == pytest.approx(0.5**0.5)
-    (configuration,) = configurations([*runs, record(3, "running", 30, {0: 9.0})], spec.repeats)
-    assert merged(0, configuration).value == 1.5
+    (configuration,) = group_configurations([*runs, record(3, "running", 30, {0: 9.0})], spec.repeats)
+    assert merge_runs(0, configuration).value == 1.5
 
 
 @pytest.mark.parametrize("states", [["running"], ["queued"], ["failed"], ["failed", "running"], ["crashed"]])
 def test_what_a_search_sees_of_runs_without_a_value(states):
-    (configuration,) = configurations([record(n, s, n, {}) for n, s in enumerate(states)], load_sweep(CONFIG).repeats)
-    one = merged(0, configuration)
+    (configuration,) = group_configurations(
+        [record(n, s, n, {}) for n, s in enumerate(states)], load_sweep(CONFIG).repeats
+    )
+    one = merge_runs(0, configuration)
     assert one.value is None
     assert one.state == ("running" if {"running", "queued"} & {*states} else states[-1])

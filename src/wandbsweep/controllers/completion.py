@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wandbsweep.controllers.outcome import find_best_value
 from wandbsweep.controllers.trial_table import TrialTable
-from wandbsweep.search.repeats import reached
+from wandbsweep.search.repeats import is_target_reached
 from wandbsweep.spec.sweep_spec import SweepSpec
 
 
@@ -77,7 +77,7 @@ def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | Non
     if target is None:
         return None
     if spec.repeats:  # then a mean must reach the target, not one lucky run
-        if not reached(target, table.records(), spec.repeats, spec.goal):
+        if not is_target_reached(target, table.records(), spec.repeats, spec.goal):
             return None
         return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
     values = [table.best, *(table.record(entry).value for entry in table.open)]

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.search.pareto import front
-from wandbsweep.search.repeats import Configuration, configurations
+from wandbsweep.search.pareto import find_front
+from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
@@ -110,7 +110,7 @@ class SweepData:
     @cached_property
     def front(self) -> list[TrialRecord]:
         """In a sweep with several metrics, the trials that no other trial beats in all of them, by number."""
-        return front(self.trials, self.spec.metrics)
+        return find_front(self.trials, self.spec.metrics)
 
     @cached_property
     def configurations(self) -> list[Configuration]:
@@ -121,7 +121,7 @@ class SweepData:
         """
         if self.spec.repeats is None:
             return []
-        found = configurations(self.trials, self.spec.repeats)
+        found = group_configurations(self.trials, self.spec.repeats)
         seeds = len(self.spec.repeats.values)
         return sorted(found, key=lambda c: (-min(len(c.values), seeds), self._loss(c.mean)))
 

@@ -34,12 +34,12 @@ class BayesianSearch:
         import numpy as np
 
         from wandbsweep.search.bayes import model as bayes
-        from wandbsweep.search.pareto import scalarised
+        from wandbsweep.search.pareto import scalarise
 
         rng = np.random.default_rng([self.seed, number])
         spec = self.spec
         if spec.metrics:
-            spec, trials = scalarised(spec, trials, rng)
+            spec, trials = scalarise(spec, trials, rng)
         suggest = bayes.vary if without_model else bayes.suggest
         if not is_conditional(spec.parameters):
             return suggest(spec, trials, rng=rng)

@@ -1,4 +1,4 @@
-"""Several metrics: which trials are best when no other is better in everything, and how bayes searches for them."""
+"""Several metrics: the Pareto front of the trials, and the single metric that bayes optimises in their place."""
 
 from __future__ import annotations
 
@@ -7,42 +7,47 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import TrialRecord, is_number
 
 if TYPE_CHECKING:
     import numpy as np
 
 RHO = 0.05
-"""The weight of the sum beside the maximum in the augmented Tchebycheff function (Knowles, 2006)."""
+"""The weight of the sum, next to the maximum, in the augmented Tchebycheff function (Knowles, 2006)."""
 
 
-def front(trials: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[TrialRecord]:
-    """The trials that no other dominates: is as good in every metric, and better in one. By number.
+def find_front(trials: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[TrialRecord]:
+    """Return the trials that no other trial dominates, by number; to dominate is to be as good in all, better in one.
 
-    Only trials that ended with a value of every metric count: the last one that each reported, since the best ones of
-    different epochs were never there together.
+    Only trials that ended with a value of every metric count. Their last values are compared, because the best values
+    may stem from different epochs, which no single model had.
     """
-    losses = {t.number: loss for t in trials if (loss := _losses(t, metrics)) is not None}
+    losses = {t.number: loss for t in trials if (loss := _compute_losses(t, metrics)) is not None}
     best = {n for n, loss in losses.items() if not any(_dominates(other, loss) for other in losses.values())}
     return [trial for trial in trials if trial.number in best]
 
 
-def scalarised(
+def scalarise(
     spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator
 ) -> tuple[SweepSpec, list[TrialRecord]]:
-    """The same search with one metric to minimise: a random weighting of all, as in ParEGO.
+    """Return the sweep and its trials with one metric to minimise: a random weighting of all, as in ParEGO.
 
     J. Knowles, "ParEGO: a hybrid algorithm with on-line landscape approximation for expensive multiobjective
-    optimization problems", IEEE Transactions on Evolutionary Computation 10(1), 2006. Each choice draws weights of its
-    own, so that many choices cover the whole front.
+    optimization problems", IEEE Transactions on Evolutionary Computation 10(1), 2006. Every proposal draws new weights,
+    so that many proposals cover the whole front.
+
+    Args:
+        spec: A sweep with several metrics.
+        trials: Its trials.
+        rng: The source of the weights.
     """
     weights = rng.dirichlet([1.0] * len(spec.metrics))
-    losses = {trial.number: _losses(trial, spec.metrics) for trial in trials}
+    losses = {trial.number: _compute_losses(trial, spec.metrics) for trial in trials}
     known = [loss for loss in losses.values() if loss is not None]
     lows = [min(column) for column in zip(*known, strict=True)]
     spans = [max(column) - min(column) or 1.0 for column in zip(*known, strict=True)]
 
-    def weighed(loss: Sequence[float]) -> float:
+    def weigh(loss: Sequence[float]) -> float:
         terms = [w * (x - low) / span for w, x, low, span in zip(weights, loss, lows, spans, strict=True)]
         return float(max(terms) + RHO * sum(terms))
 
@@ -50,15 +55,13 @@ def scalarised(
     replaced = []
     for trial in trials:
         loss = losses[trial.number]
-        value = None if loss is None else weighed(loss)
+        value = None if loss is None else weigh(loss)
         replaced.append(dataclasses.replace(trial, value=value, reports={} if value is None else {0: value}))
     return single, replaced
 
 
-def _losses(trial: TrialRecord, metrics: Sequence[Metric]) -> list[float] | None:
-    """The trial's values, smaller is better; None: it has not ended well, or lacks one."""
-    from wandbsweep.trial import is_number
-
+def _compute_losses(trial: TrialRecord, metrics: Sequence[Metric]) -> list[float] | None:
+    """Return the trial's values, negated if they are to be maximised; None: it ended without one of them."""
     values: list[Any] = [trial.metrics.get(metric.name) for metric in metrics]
     if trial.state not in ("finished", "stopped") or not all(map(is_number, values)):
         return None

@@ -1,8 +1,8 @@
-"""Seeds per configuration: each judged by the mean of several runs, and the hopeless ones not run to the last.
+"""``repeats``: every configuration is judged by the mean of several runs, and poor ones do not get all of them.
 
 An extension of W&B's format (wandb#939): ``repeats: {parameter: seed, values: [0, 1, 2]}``. A trial is then one run of
-one configuration. Whether a configuration gets its next run is successive halving over its runs (Jamieson and
-Talwalkar, 2016): it must be among the best third, by the mean so far, of those that have as many.
+one configuration. Successive halving over the runs decides whether a configuration gets its next run (Jamieson and
+Talwalkar, 2016): it must be among the best third, by the mean so far, of the configurations with as many runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from wandbsweep.stopping.successive_halving import threshold
 from wandbsweep.trial import TrialRecord
 
 ETA = 3
-_DRAWN = 1000  # draws to find a configuration that is new
+_MOST_DRAWS = 1000
+"""How many configurations are drawn to find a new one."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Configuration:
 
     @property
     def values(self) -> list[float]:
-        """Of the runs that ended with one."""
-        return [run.value for run in self.runs if run.state in ("finished", "stopped") and run.value is not None]
+        """The values of the runs that ended with one."""
+        return [run.value for run in self.runs if run.value is not None and _has_value(run)]
 
     @property
     def mean(self) -> float | None:
@@ -47,19 +48,17 @@ class Configuration:
 
     @property
     def first(self) -> TrialRecord:
-        """The first run that has a value, where one has."""
-        return next(
-            (run for run in self.runs if run.value is not None and run.state in ("finished", "stopped")), self.runs[0]
-        )
+        """The first run that ended with a value; if none has, the first run."""
+        return next(filter(_has_value, self.runs), self.runs[0])
 
     def prefix_means(self) -> list[float]:
-        """The mean of the first run, of the first two, …: what others with fewer runs are compared with."""
+        """Return the mean of the first run, of the first two, …: configurations with fewer runs compare with these."""
         return [statistics.fmean(self.values[: count + 1]) for count in range(len(self.values))]
 
 
 @dataclass(frozen=True)
 class RepeatedSearch:
-    """Another search's configurations, each run with the values of ``repeats`` in turn while it has prospects."""
+    """Runs another search's configurations with the values of ``repeats`` in turn, as long as they are promising."""
 
     inner: Search
     repeats: Repeats
@@ -72,48 +71,53 @@ class RepeatedSearch:
     def draw(self, number: int) -> dict[str, Any] | None:
         if self.inner.size is None:
             return None
-        # A grid is there to try everything.
+        # A grid tries everything, so that no run is left out.
         point, turn = divmod(number, len(self.repeats.values))
         params = self.inner.draw(point)
-        return None if params is None else self._with(params, turn)
+        return None if params is None else self._add_repeat(params, turn)
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
-        tried = configurations(trials, self.repeats)
-        again = self._next_of_promising(tried)
+        tried = group_configurations(trials, self.repeats)
+        again = self._pick_promising(tried)
         if again is not None:
-            return self._with(again.params, len(again.runs))
-        # Those that choose at the same moment have tried the same, but their numbers differ.
-        found = self._new(tried, number if without_model else len(tried), without_model)
+            return self._add_repeat(again.params, len(again.runs))
+        # Agents that ask at the same moment see the same trials, but their numbers differ.
+        found = self._propose_new(tried, number if without_model else len(tried), without_model)
         if found is not None:
-            return self._with(found, 0)
-        # Every configuration was tried, so that those with runs left get them, hopeless or not; then all begins again.
+            return self._add_repeat(found, 0)
+        # Every configuration was tried. Those with runs left get them, promising or not; after that, all start again.
         left = min(tried, key=lambda configuration: len(configuration.runs) // len(self.repeats.values))
-        return self._with(left.params, len(left.runs) % len(self.repeats.values))
+        return self._add_repeat(left.params, len(left.runs) % len(self.repeats.values))
 
-    def _new(self, tried: Sequence[Configuration], first: int, without_model: bool) -> Mapping[str, Any] | None:
-        """A configuration that was not tried yet, the one that the other search has as its ``first`` or a later one;
-        None: there seems to be none."""
+    def _propose_new(self, tried: Sequence[Configuration], first: int, without_model: bool) -> Mapping[str, Any] | None:
+        """Return a configuration that was not tried yet; None: there seems to be none.
+
+        Args:
+            tried: The configurations so far.
+            first: The number in the other search from which on to look.
+            without_model: See ``Search.propose``.
+        """
         known = {grid_key(configuration.params) for configuration in tried}
-        for index in range(first, first + _DRAWN):
+        for index in range(first, first + _MOST_DRAWS):
             drawn = self.inner.draw(index)
-            params = drawn or self.inner.propose(index, [merged(i, c) for i, c in enumerate(tried)], without_model)
+            params = drawn or self.inner.propose(index, [merge_runs(i, c) for i, c in enumerate(tried)], without_model)
             if grid_key(params) not in known:
                 return params
-            if drawn is None:  # it looked for something new itself
+            if drawn is None:  # a search that proposes has looked for something new itself
                 return None
         return None
 
-    def _with(self, params: Mapping[str, Any], turn: int) -> dict[str, Any]:
+    def _add_repeat(self, params: Mapping[str, Any], turn: int) -> dict[str, Any]:
         return {**params, self.repeats.parameter: self.repeats.values[turn]}
 
-    def _next_of_promising(self, tried: Sequence[Configuration]) -> Configuration | None:
-        """The configuration to run again: the one with the most runs, of those the best; None: try a new one."""
+    def _pick_promising(self, tried: Sequence[Configuration]) -> Configuration | None:
+        """Return the configuration to run again: one with the most runs, and of those the best; None: try a new one."""
         sign = -1.0 if self.goal == "maximize" else 1.0
         means = [configuration.prefix_means() for configuration in tried]
         waiting = []
         for index, configuration in enumerate(tried):
             done = len(configuration.values)
-            # A run that failed, was stopped, or is still at it gives no ground for another one.
+            # A run that failed, was stopped or still runs is no reason for another one.
             ended = all(run.state == "finished" for run in configuration.runs) and done == len(configuration.runs)
             if ended and 0 < done < len(self.repeats.values):
                 limit = threshold(done, ETA, self.goal, means)
@@ -123,8 +127,8 @@ class RepeatedSearch:
         return tried[min(waiting)[2]] if waiting else None
 
 
-def configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> list[Configuration]:
-    """The trials by configuration, in the order in which those were first tried."""
+def group_configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> list[Configuration]:
+    """Group trials by configuration, in the order in which the configurations were first tried."""
     groups: dict[Hashable, list[TrialRecord]] = {}
     for trial in trials:
         if trial.params:
@@ -132,31 +136,47 @@ def configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> list[Conf
     return [Configuration(_without(runs[0].params, repeats), runs) for runs in groups.values()]
 
 
-def reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, goal: Goal) -> bool:
-    """Whether a configuration that had all its runs has a mean as good as ``target``."""
-    whole = [c.mean for c in configurations(trials, repeats) if len(c.values) >= len(repeats.values)]
+def is_target_reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, goal: Goal) -> bool:
+    """Return whether a configuration that had all its runs has a mean as good as ``target``.
+
+    Args:
+        target: The value to reach.
+        trials: All trials.
+        repeats: What is repeated.
+        goal: The metric's goal.
+    """
+    whole = [c.mean for c in group_configurations(trials, repeats) if len(c.values) >= len(repeats.values)]
     return any(mean is not None and not is_worse(goal, mean, target) for mean in whole)
 
 
-def merged(number: int, configuration: Configuration) -> TrialRecord:
-    """A configuration as the one trial that a search takes it for: its curve and its value are means."""
+def merge_runs(number: int, configuration: Configuration) -> TrialRecord:
+    """Merge a configuration's runs into the one trial that a search sees: its curve and its value are means.
+
+    Args:
+        number: The number of the merged trial.
+        configuration: The configuration and its runs.
+    """
     runs = configuration.runs
-    ended = [run for run in runs if run.value is not None and run.state in ("finished", "stopped")] or runs
+    ended = list(filter(_has_value, runs)) or runs
     running = any(run.state in ("running", "queued") for run in runs)
     steps = set.intersection(*(set(run.reports) for run in ended))
     return TrialRecord(
         number=number,
-        state="running" if running and configuration.mean is None else _state(runs),
+        state="running" if running and configuration.mean is None else _merge_states(runs),
         params=configuration.params,
         reports={step: statistics.fmean(run.reports[step] for run in ended) for step in sorted(steps)},
         value=configuration.mean,
     )
 
 
-def _state(runs: Sequence[TrialRecord]) -> Any:
+def _merge_states(runs: Sequence[TrialRecord]) -> Any:
     states = [run.state for run in runs if run.state not in ("running", "queued")]
     return "finished" if "finished" in states else states[-1]
 
 
 def _without(params: Mapping[str, Any], repeats: Repeats) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name != repeats.parameter}
+
+
+def _has_value(run: TrialRecord) -> bool:
+    return run.value is not None and run.state in ("finished", "stopped")

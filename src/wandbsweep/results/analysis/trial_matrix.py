@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wandbsweep.errors import SweepError
-from wandbsweep.search.repeats import merged
+from wandbsweep.search.repeats import merge_runs
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 from wandbsweep.text import pluralize
@@ -161,7 +161,7 @@ def find_goal(spec: SweepSpec, metric: str) -> Goal:
 
 def _list_units(data: SweepData) -> Iterator[TrialRecord]:
     """Yield what counts as one trial, by number: with ``repeats`` a configuration, else a trial."""
-    units = [merged(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
+    units = [merge_runs(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
     for trial in sorted(units, key=lambda trial: trial.number):
         if trial.state in ("finished", "stopped") and trial.params:
             yield trial

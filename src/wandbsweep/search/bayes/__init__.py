@@ -1,1 +1,1 @@
-"""The Gaussian process behind ``method: bayes``."""
+"""The model behind ``method: bayes``: a Gaussian process over configurations and their learning curves."""

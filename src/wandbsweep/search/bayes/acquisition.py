@@ -1,13 +1,13 @@
-"""Where to look next: the logarithm of the expected improvement, climbed by gradient from many starts.
+"""The acquisition function: the logarithm of the expected improvement, maximised by gradient from many starts.
 
-LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al.
-2012), in each of which there is to improve on the best result that this fantasy holds: else the search would follow
-those that run to where they might do well.
+LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al. 2012). Each
+fantasy compares with its own best result, which may be a pending trial's; otherwise the search would follow running
+trials to wherever they might do well.
 
-Of all points in the cube its corners are the furthest from what is known, so a search that has settled on a local
-optimum would spend the rest of its trials there. So most asks compare only good trials with a few of their columns
-changed, as trust-region searches in many dimensions do (Regis and Shoemaker 2013; Eriksson et al. 2019), and every
-fifth or so compares points from everywhere.
+The corners of the cube are furthest from everything known, so a search that has converged on a local optimum would
+spend the rest of its trials there. Therefore most asks compare only good trials with a few of their columns changed, as
+trust-region searches in many dimensions do (Regis and Shoemaker 2013; Eriksson et al. 2019); about every fifth compares
+points from the whole cube.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 EVERYWHERE = 0.2
 """The share of asks that look at points from the whole space."""
 CHANGED = 3
-"""In the other asks a candidate differs from a good trial in one to about so many columns."""
+"""In the other asks a candidate differs from a good trial in one to about this many columns."""
 REACH = 0.4
-"""From where a candidate of those is climbed at most so far along each column; the unit cube has side 1."""
+"""How far such a candidate is climbed at most along each column; the unit cube has side 1."""
 
 
 def log_h(z: Floats) -> Floats:
@@ -43,17 +43,21 @@ def log_h(z: Floats) -> Floats:
 
 
 def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
-    """(n,) log of the improvement on `best` (fantasies,) expected over all fantasies; mean (n, fantasies), variance
-    (n,)."""
+    """Return the log of the improvement that is expected over all fantasies (n,).
+
+    Args:
+        mean: The posterior mean (n, fantasies).
+        variance: The posterior variance (n,).
+        best: The best value of each fantasy (fantasies,).
+    """
     sigma = np.sqrt(variance)[:, None]
     logs = np.log(sigma) + log_h((best - mean) / sigma)
-    top = logs.max(1)
+    top = logs.max(1)  # log-mean-exp, without overflow
     return np.asarray(top + np.log(np.exp(logs - top[:, None]).mean(1)))
 
 
 class Acquisition:
-    """log EI at points (n, columns) of a space, given the trials (trials, columns) that the posterior is of, where the
-    value is a new one."""
+    """log EI at points (n, columns) of a space, plus the log of the probability that the value there is a new one."""
 
     def __init__(
         self, space: Space, x: Floats, posterior: Posterior, best: float, novelty: Novelty | None = None
@@ -67,7 +71,7 @@ class Acquisition:
         return log_ei(mean, variance, self.best) + self.novelty(points)
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
-        """The value at one point (columns,), and its gradient (columns,), meaningless in a category's column."""
+        """Return the value at one point (columns,) and its gradient (columns,), meaningless in a category's column."""
         post = self.posterior
         delta = point[None, :] - self.x
         delta[:, self.space.categorical] = delta[:, self.space.categorical] != 0
@@ -86,7 +90,7 @@ class Acquisition:
         share = np.exp(logs - top)
         value = np.log(sigma) + top + np.log(share.mean())
         share /= share.sum()
-        # d log EI: by the mean -Phi / (sigma h), by the standard deviation phi / (sigma h).
+        # The derivative of log EI by the mean is -Phi / (sigma h), by the standard deviation phi / (sigma h).
         by_mean = -share * np.exp(log_ndtr(z) - logs) / sigma
         by_sigma = float(share @ np.exp(-0.5 * z * z - LOG_SQRT_2PI - logs)) / sigma
         slope = dk.T @ (post.beta @ by_mean) - by_sigma / sigma * (dk.T @ reduced)
@@ -95,12 +99,20 @@ class Acquisition:
 
 
 def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds: int = 2) -> Floats:
-    """A local maximum at most `reach` from `start` along each column: columns with listed levels are tried level by
-    level, the others climbed together."""
+    """Return a local maximum at most `reach` from `start` along each column.
+
+    Columns with listed levels are tried level by level, the others are climbed together.
+
+    Args:
+        acquisition: The function to maximise.
+        start: The point (columns,) to start from.
+        reach: The side of the unit cube is 1.
+        rounds: How often all columns are visited at most.
+    """
     space, point = acquisition.space, start.copy()
     free = np.flatnonzero(space.searched)
     limits = np.array([column.bounds for column in space.columns.values()])[free].T
-    limit = {"maxiter": 30, "maxfun": 60}  # where the nearest trial changes the slope jumps, and line searches stall
+    limit = {"maxiter": 30, "maxfun": 60}  # the slope jumps where the nearest trial changes: line searches stall
     bounds = np.clip(start[free] + [[-reach], [reach]], *limits).T
     for _ in range(rounds):
         before = point.copy()
@@ -132,18 +144,25 @@ def maximise(
     *,
     starts: int = 6,
 ) -> Floats:
-    """Candidates (n, columns), best first: climbed from the best of steps around `good` trials, best first, and of
-    points that differ from one of them in some columns, or are anywhere.
+    """Return candidates (n, columns), best first.
 
-    `survival` is the log of the probability that what there is to gain is not stopped before.
+    They are climbed from the best of three pools: steps around good trials, good trials with some columns changed, and
+    in about every fifth ask points from the whole space.
+
+    Args:
+        acquisition: The function to maximise.
+        good: The good trials (n, columns), best first.
+        rng: The source of all random numbers.
+        survival: The log of the probability that a trial at points (n, columns) is not stopped early.
+        starts: How many points are climbed from.
     """
     space = acquisition.space
-    # Where values come again there is less to gain near the good trials.
+    # If values often repeat, there is less to gain near the good trials.
     everywhere = rng.random() < max(EVERYWHERE, acquisition.novelty.repeats)
-    drawn = space.draw(500, rng) if everywhere else crossed(space, np.repeat(good, 100, axis=0), rng)
-    pool = np.concatenate([drawn, *(stepped(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
+    drawn = space.draw(500, rng) if everywhere else cross(space, np.repeat(good, 100, axis=0), rng)
+    pool = np.concatenate([drawn, *(step(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
     order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
-    chosen = _apart(pool[order], starts)
+    chosen = _pick_apart(pool[order], starts)
     reach = 1.0 if everywhere else REACH
     climbed = np.stack([climb(acquisition, point, reach=reach) for point in chosen])
     every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
@@ -152,22 +171,22 @@ def maximise(
     return ranked
 
 
-def crossed(space: Space, base: Floats, rng: np.random.Generator) -> Floats:
-    """`base` (n, columns) with one to about `CHANGED` columns of each row drawn anew."""
+def cross(space: Space, base: Floats, rng: np.random.Generator) -> Floats:
+    """Return `base` (n, columns) with one to about `CHANGED` columns of each row drawn again."""
     change = rng.random(base.shape) < rng.integers(0, CHANGED, (len(base), 1)) / space.dims
     change[np.arange(len(base)), rng.integers(0, space.dims, len(base))] = True
     return np.where(change, space.draw(len(base), rng), base)
 
 
-def stepped(space: Space, base: Floats, scale: float, rng: np.random.Generator) -> Floats:
-    """`base` (n, columns) a small step away; in columns with listed levels another level, in about one of five."""
+def step(space: Space, base: Floats, scale: float, rng: np.random.Generator) -> Floats:
+    """Return `base` (n, columns) moved a small step; a column with listed levels changes its level once in five."""
     moved = np.clip(base + scale * rng.standard_normal(base.shape), 0, 1)
     swap = rng.random(base.shape) < 0.2
     return np.where(space.searched, moved, np.where(swap, space.draw(len(base), rng), base))
 
 
-def _apart(ranked: Floats, count: int) -> list[Floats]:
-    """The first `count` points that are not all neighbours of one another."""
+def _pick_apart(ranked: Floats, count: int) -> list[Floats]:
+    """Return the first points, up to `count`, that are not neighbours of each other."""
     chosen: list[Floats] = []
     for point in ranked:
         if all(np.abs(point - other).max() > 0.1 for other in chosen):

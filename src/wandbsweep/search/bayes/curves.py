@@ -1,8 +1,7 @@
-"""Trials as observations: running bests along the logarithm of the iterations, on a scale that a model can
-use.
+"""The training set of the model: trials as running bests along the logarithm of the iterations, on a warped scale.
 
-A trial's value is the best of its reports, so what is modelled is the best so far: it never rises
-(everything here is to be minimised), and its last value is the trial's own.
+A trial's value is the best of its reports, so the model is given the best so far. It never rises, since everything here
+is to be minimised, and its last value is the trial's value.
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from wandbsweep.trial import ENDED, TrialRecord, is_number
 Indices = NDArray[np.int64]
 
 TEACHERS = 24
-"""Early values are read of so many whole trials, and of three times as many others."""
+"""Early values are read from this many whole trials, and from three times as many others."""
 FITTED = 220
-"""Hyperparameters are fitted to about so many observations; the rest is counted as seen all the same."""
+"""Hyperparameters are fitted to about this many observations; the posterior is conditioned on all."""
 GRID_RATIO = 2.5
 """A curve is read at its last iteration and at iterations this factor apart."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is known of one trial. `best` (reports,): the best value so far, inf before the first finite
-    one."""
+    """One trial's running best."""
 
     best: Floats
+    """(reports,): the best value so far; inf before the first finite one."""
     whole: bool
-    """Nothing more would have come: its last value is its final one."""
+    """Whether it finished by itself, so that its last value is its final one."""
     ended: bool
 
     @property
@@ -52,9 +51,17 @@ def read_curve(trial: TrialRecord, sign: float) -> Curve:
     return Curve(np.minimum.accumulate(np.array(numbers, dtype=np.float64)), trial.state == "finished", ended)
 
 
-def imputed(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
-    """What trials that failed count as, by position among `trials`, and those that run where the metric asks for it:
-    the worst or the best value of any that ended (0 while none has, as in W&B's engine), or their own latest."""
+def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
+    """Return the values that stand in for those of failed trials, by position among `trials`.
+
+    If the metric asks for it, running trials get one as well. A stand-in is the worst or the best value of any trial
+    that ended (0 before the first has, as in W&B's engine), or the trial's own latest.
+
+    Args:
+        trials: All trials.
+        sign: -1 to maximise the metric, 1 to minimise it.
+        metric: What to impute.
+    """
     ended = [sign * t.value for t in trials if t.state in ("finished", "stopped") and t.value is not None]
     common = {"worst": max(ended, default=0.0), "best": min(ended, default=0.0)}
     found = {}
@@ -74,8 +81,7 @@ def imputed(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[
 
 @dataclass(frozen=True)
 class Warp:
-    """A monotone map of values to a scale on which the good ones are well apart and the hopeless ones are
-    not."""
+    """A monotone map of values to a scale that spreads good values apart and draws bad ones together."""
 
     best: float
     scale: float
@@ -83,7 +89,7 @@ class Warp:
     spread: float
 
     @classmethod
-    def fitted(cls, values: Floats) -> Warp:
+    def fit(cls, values: Floats) -> Warp:
         best, scale = float(values.min()), float(np.median(values) - values.min())
         if scale <= 0:
             scale = float(values.max() - best) or 1.0
@@ -95,8 +101,8 @@ class Warp:
         return np.asarray((np.log1p(gap) - self.centre) / self.spread)
 
 
-def _milestones(length: int) -> list[int]:
-    """Iterations at which to read a curve of `length` reports, ascending, the last one included."""
+def _list_milestones(length: int) -> list[int]:
+    """Return the iterations at which to read a curve of `length` reports, ascending, the last one included."""
     found, at = [length], length / GRID_RATIO
     while at >= 1:
         found.append(round(at))
@@ -105,7 +111,7 @@ def _milestones(length: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrainingSet:
     """All that the model sees of a sweep."""
 
     x: Floats
@@ -114,26 +120,26 @@ class Evidence:
     sample: Observations
     """Those of `seen` that the hyperparameters are fitted to."""
     pending: Indices
-    """Rows of `x` that are still to give their final value."""
+    """Rows of `x` whose final value is not known yet."""
     best: float
     """The best value so far, on the warped scale."""
     ranked: Indices
     """Rows of `x` with a value, best first."""
 
 
-def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evidence | None:
-    """The evidence of trials that have parameters; None while none of them has ended with a value."""
+def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> TrainingSet | None:
+    """Make the training set of trials that have parameters; None: none of them has ended with a value yet."""
     sign = -1.0 if metric.goal == "maximize" else 1.0
     curves = [read_curve(trial, sign) for trial in trials]
-    failed = imputed(trials, sign, metric)
+    failed = impute(trials, sign, metric)
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
     ended = [i for i in values if curves[i].ended]
     if not ended:
         return None
-    warp = Warp.fitted(np.array([values[i] for i in ended]))
+    warp = Warp.fit(np.array([values[i] for i in ended]))
     horizon = np.log(max(2, *(len(c.best) for c in curves)))
     ranked = np.array(sorted(values, key=lambda i: values[i]), dtype=np.int64)
-    teachers = _teachers(curves, ranked)
+    teachers = _pick_teachers(curves, ranked)
     trial, u, z = [], [], []
     for i, curve in enumerate(curves):
         length = len(curve.best)
@@ -142,7 +148,7 @@ def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evide
         elif i not in values:
             continue
         else:
-            places = _milestones(length) if i in teachers else [length]
+            places = _list_milestones(length) if i in teachers else [length]
             found = [
                 (0.0 if curve.whole and at == length else 1 - np.log(at) / horizon, curve.best[at - 1])
                 for at in places
@@ -152,28 +158,31 @@ def gather(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> Evide
         u += [place for place, _ in found]
         z += [value for _, value in found]
     seen = Observations(np.array(trial), np.array(u), warp(np.array(z)))
-    return Evidence(
+    return TrainingSet(
         np.stack([space.encode(t.params) for t in trials]),
         seen,
-        _sample(seen, ranked),
+        _pick_sample(seen, ranked),
         np.array([i for i, c in enumerate(curves) if not c.ended and i not in failed], dtype=np.int64),
         float(warp(np.array([values[ranked[0]]]))[0]),
         ranked,
     )
 
 
-def _teachers(curves: Sequence[Curve], ranked: Indices) -> set[int]:
-    """Trials whose early values are read as well as their last one: none where every trial is whole, for then there
-    is nothing to foresee; else the best, the rest evenly by rank, and no more than the model has time for."""
+def _pick_teachers(curves: Sequence[Curve], ranked: Indices) -> set[int]:
+    """Return the trials whose early values are read as well as their last one.
+
+    There are none if every trial is whole, since then there is nothing to predict. Otherwise the best and, evenly by
+    rank, some of the rest: no more than the model has time for.
+    """
     if all(curves[i].whole for i in ranked):
         return set()
     whole = [i for i in ranked.tolist() if curves[i].whole]
     partial = [i for i in ranked.tolist() if not curves[i].whole]
-    return set(_evenly(whole, TEACHERS) + _evenly(partial, 3 * TEACHERS))
+    return set(_pick_evenly(whole, TEACHERS) + _pick_evenly(partial, 3 * TEACHERS))
 
 
-def _evenly(items: list[int], count: int) -> list[int]:
-    """The first third of `count` of the items, and the others spread over the rest."""
+def _pick_evenly(items: list[int], count: int) -> list[int]:
+    """Return `count` of the items: a third of them from the start, the others spread over the rest."""
     if len(items) <= count:
         return items
     first = count // 3
@@ -181,11 +190,11 @@ def _evenly(items: list[int], count: int) -> list[int]:
     return items[:first] + [items[k] for k in rest]
 
 
-def _sample(seen: Observations, ranked: Indices) -> Observations:
-    """About `FITTED` observations to fit hyperparameters to, whole trials at a time."""
+def _pick_sample(seen: Observations, ranked: Indices) -> Observations:
+    """Return about `FITTED` observations to fit hyperparameters to, whole trials at a time."""
     if len(seen.z) <= FITTED:
         return seen
     share = FITTED / len(seen.z)
-    chosen = _evenly(ranked.tolist(), max(8, round(share * len(ranked))))
+    chosen = _pick_evenly(ranked.tolist(), max(8, round(share * len(ranked))))
     kept = np.isin(seen.trial, chosen)
     return Observations(seen.trial[kept], seen.u[kept], seen.z[kept])

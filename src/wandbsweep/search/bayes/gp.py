@@ -1,15 +1,15 @@
-"""A Gaussian process over configurations and how far they have trained.
+"""A Gaussian process over configurations and over how far they have trained.
 
 The value of trial i when a share 1 - u of (the logarithm of) its iterations is done is modelled as
 
     z_i(u) = f(x_i) + e_i  +  u-dependent:  m(u) + g(x_i, u) + h_i(u)
 
-f is what the search is about: the value at the end, a Matern-5/2 process with a length scale per column.
-e_i is what a repetition would change. The gap between an early value and the last one, zero at u = 0, has a
+f is what the search looks for: the value at the end, a Matern-5/2 process with a length scale per column.
+e_i is the noise of a repetition. The gap between an early value and the last one, zero at u = 0, has a
 mean m common to all (a quadratic), a part g that depends on the configuration (small learning rates learn
-late), and a part h of each trial's own; g and h are Wiener processes that start at the *end* of training,
-so that the nearer to the end a trial was stopped, the better its last value tells the final one. With no
-early values at all it is the plain GP.
+late), and a part h that is individual to each trial; g and h are Wiener processes that start at the *end* of training,
+so that the nearer to the end a trial was stopped, the better its last value predicts the final one. Without
+early values it is the plain GP.
 
 After freeze-thaw (Swersky et al. 2014) and the joint models of Klein et al. (2020, "Model-based asynchronous
 hyperparameter and neural architecture search"), with the curve's prior replaced by one whose uncertainty
@@ -41,17 +41,19 @@ OWN_GAP_PRIOR = (np.log(0.1), 1.0)
 
 @dataclass(frozen=True)
 class Observations:
-    """Values seen. `trial` (n,) ascending: the row of the configuration; `u` (n,): 0 at the end of
-    training, 1 at its first iteration; `z` (n,): the value, to be minimised, about standardised."""
+    """Values seen, one row each."""
 
     trial: NDArray[np.int64]
+    """(n,) ascending: the row of the configuration."""
     u: Floats
+    """(n,): 0 at the end of training, 1 at its first iteration."""
     z: Floats
+    """(n,): the value, to be minimised, about standardised."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """All as logarithms of squares, except the length scales: logarithms."""
+    """Variances as their logarithms, and length scales as theirs."""
 
     length: Floats
     signal: float
@@ -80,8 +82,10 @@ def _prior(dims: int, curves: bool) -> tuple[Floats, Floats]:
 
 
 def matern(squares: Floats, log_length: Floats) -> tuple[Floats, Floats]:
-    """The Matern-5/2 correlation of points whose squared differences are (columns, a, b), and the factor that
-    turns a column's scaled squared differences into the derivative by its log length scale."""
+    """Return the Matern-5/2 correlation of points whose squared differences are (columns, a, b).
+
+    The second result turns a column's scaled squared differences into the derivative by its log length scale.
+    """
     flat = squares.reshape(len(squares), -1)
     r = np.sqrt(np.exp(-2 * log_length) @ flat).reshape(squares.shape[1:])
     decay = np.exp(-SQRT5 * r)
@@ -94,8 +98,8 @@ def _by_trial(matrix: Floats, starts: NDArray[np.int64]) -> Floats:
     return rows
 
 
-class _Evidence:
-    """The log posterior of the hyperparameters and its gradient, for one set of observations."""
+class MarginalLikelihood:
+    """The negative log posterior of the hyperparameters and its gradient, for one set of observations."""
 
     def __init__(self, squares: Floats, seen: Observations) -> None:
         rows, self.starts, local = np.unique(seen.trial, return_index=True, return_inverse=True)
@@ -140,37 +144,44 @@ class _Evidence:
 
 
 def _gap_mean(a: Floats, b: Floats) -> Floats:
-    """Covariance of a quadratic in u, zero at 0, with unknown coefficients."""
+    """Return the covariance of a quadratic in u, zero at 0, with unknown coefficients."""
     product = np.multiply.outer(a, b)
     return np.asarray(GAP_MEAN_VARIANCE * (product + product**2))
 
 
 def fit(squares: Floats, seen: Observations, *, iterations: int = 50) -> Hyperparameters:
-    """The most probable hyperparameters; `squares`: (columns, trials, trials) squared differences."""
-    evidence = _Evidence(squares, seen)
-    start, reach = evidence.prior_mean, 3.5 * evidence.prior_deviation
+    """Return the most probable hyperparameters.
+
+    Args:
+        squares: The squared differences (columns, trials, trials).
+        seen: The observations.
+        iterations: The most steps of the optimiser.
+    """
+    likelihood = MarginalLikelihood(squares, seen)
+    start, reach = likelihood.prior_mean, 3.5 * likelihood.prior_deviation
     limits = list(zip(start - reach, start + reach, strict=True))
-    found = minimize(evidence, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations})
+    found = minimize(likelihood, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations})
     return Hyperparameters.unpack(found.x, len(squares))
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """f given the observations, for several fantasies of what is not yet known at once.
+    """f given the observations, for several fantasies of the pending values at once.
 
-    `beta` (trials, fantasies) and `precision` (trials, trials) are the representer weights and the inverse
-    covariance of the observations, summed by trial: f covaries equally with all values of one trial. `drawn`
-    (pending, fantasies): what each fantasy takes the pending trials' final values for.
+    The observations are summed by trial, because f covaries equally with all values of one trial.
     """
 
     length: Floats
     variance: float
     beta: Floats
+    """The representer weights (trials, fantasies)."""
     precision: Floats
+    """The inverse covariance (trials, trials)."""
     drawn: Floats
+    """The final values of the pending trials in each fantasy (pending, fantasies)."""
 
     def at(self, squares: Floats) -> tuple[Floats, Floats]:
-        """Mean (n, fantasies) and variance (n,) of f, for squared differences (columns, n, trials)."""
+        """Return the mean (n, fantasies) and variance (n,) of f, for squared differences (columns, n, trials)."""
         k, _ = matern(squares, self.length)
         k *= self.variance
         spread = self.variance - np.einsum("ij,ij->i", k @ self.precision, k)
@@ -180,9 +191,18 @@ class Posterior:
 def condition(
     squares: Floats, seen: Observations, pending: NDArray[np.int64], p: Hyperparameters, normals: Floats
 ) -> Posterior:
-    """The posterior of f. The final values of the trials `pending` (q,) are drawn from what the model
-    believes of them, once for each row of standard `normals` (fantasies, q), and then counted as seen
-    (Snoek et al. 2012)."""
+    """Return the posterior of f.
+
+    The final values of the pending trials are drawn from the model, once for each fantasy, and then count as seen
+    (Snoek et al. 2012).
+
+    Args:
+        squares: The squared differences of all trials (columns, trials, trials).
+        seen: The observations.
+        pending: The rows (q,) of the trials whose final value is not known.
+        p: The hyperparameters.
+        normals: Standard normal draws (fantasies, q).
+    """
     trials = squares.shape[1]
     trial = np.concatenate([seen.trial, pending])
     u = np.concatenate([seen.u, np.zeros(len(pending))])

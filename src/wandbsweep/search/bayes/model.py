@@ -1,5 +1,4 @@
-"""Bayesian search as a pure function: the sweep's specification and all its trials in, the next
-configuration out."""
+"""Bayesian search as a pure function: from a sweep's configuration and all its trials to the next configuration."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from wandbsweep.search.bayes.acquisition import Acquisition, crossed, maximise
-from wandbsweep.search.bayes.curves import gather
+from wandbsweep.search.bayes.acquisition import Acquisition, cross, maximise
+from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.gp import condition, fit
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
@@ -21,75 +20,79 @@ from wandbsweep.trial import ENDED, TrialRecord, is_number
 __all__ = ["suggest", "vary"]
 
 FANTASIES = 32
-"""So many guesses of what the running trials will come to."""
+"""How many guesses of the running trials' final values are averaged over."""
 GOOD = 5
-"""So many of the best trials are what others start from."""
+"""How many of the best trials new candidates start from."""
 NEAR = 0.01
-"""A little, along a column; the unit cube has side 1."""
+"""A small step along a column; the unit cube has side 1."""
 
 
 def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
-    """The next configuration, flat name -> plain Python value, given every trial so far in any state.
+    """Suggest the next configuration: flat name -> plain Python value.
 
-    Trials without parameters (another agent is still choosing) are ignored. The same specification, trials
-    and state of ``rng`` give the same configuration.
+    The same arguments and state of ``rng`` give the same configuration.
+
+    Args:
+        spec: The sweep's configuration, with one metric.
+        trials: Every trial so far, in any state; those without parameters yet are ignored.
+        rng: The source of all random numbers.
     """
     space = Space(spec.parameters)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
     with one_blas_thread():
-        return space.decode(_choose(spec, space, known, rng))
+        return space.decode(_propose(spec, space, known, rng))
 
 
 def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
-    """One of the best configurations with some parameters drawn anew, in no time: ``suggest`` without the model.
+    """Suggest without the model, which takes no time: a good configuration with some parameters drawn at random.
 
-    The others are moved a little, so that who chooses at the same moment chooses something else. Where none has ended
-    yet, a configuration far from all others.
+    The other parameters move a little, so that agents which ask at the same moment get different configurations. If no
+    trial has ended yet, the result is a configuration far from all others. The arguments are those of ``suggest``.
     """
     space = Space(spec.parameters)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
-    good = _good(known, spec.goal)
+    good = _pick_good(known, spec.goal)
     if not good:
-        return space.decode(fill(space, _encoded(space, known), rng))
-    varied = crossed(space, _encoded(space, good)[rng.integers(0, len(good), 30)], rng)
-    moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))  # sides of the cube reflect
-    tried = [] if space.continuous else known  # elsewhere nothing comes twice
-    return space.decode(
-        first_new(space, space.snap(np.where(space.searched, moved, varied)), _encoded(space, tried), rng)
-    )
+        return space.decode(fill(space, _encode(space, known), rng))
+    varied = cross(space, _encode(space, good)[rng.integers(0, len(good), 30)], rng)
+    # The sides of the cube reflect a step.
+    moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))
+    tried = [] if space.continuous else known  # two draws from an interval are never the same
+    candidates = space.snap(np.where(space.searched, moved, varied))
+    return space.decode(pick_new(space, candidates, _encode(space, tried), rng))
 
 
-def _good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
-    """The best trials, best first; none while no trial has ended with a value."""
+def _pick_good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
+    """Return the best trials, best first; none if no trial has ended with a value yet."""
     valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in ("failed", "crashed")]
     if not any(trial.state in ENDED for trial in valued):
         return []
     return sorted(valued, key=lambda trial: trial.value or 0.0, reverse=goal == "maximize")[:GOOD]
 
 
-def _choose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
-    tried = _encoded(space, trials)
+def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
+    tried = _encode(space, trials)
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
     metric = spec.metric or Metric("")
-    evidence = gather(space, trials, metric)
-    if evidence is None:
+    data = make_training_set(space, trials, metric)
+    if data is None:
         return fill(space, tried, rng)
-    squares = space.differences(evidence.x, evidence.x)
-    p = fit(squares, evidence.sample)
-    normals = rng.standard_normal((FANTASIES if len(evidence.pending) else 1, len(evidence.pending)))
-    posterior = condition(squares, evidence.seen, evidence.pending, p, normals)
-    acquisition = Acquisition(space, evidence.x, posterior, evidence.best, _novelty(space, trials, evidence.x))
+    squares = space.differences(data.x, data.x)
+    p = fit(squares, data.sample)
+    normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
+    posterior = condition(squares, data.seen, data.pending, p, normals)
+    acquisition = Acquisition(space, data.x, posterior, data.best, _novelty(space, trials, data.x))
     survival = Survival(space, spec, trials)
-    ranked = maximise(acquisition, evidence.x[evidence.ranked[:GOOD]], rng, survival)
-    return first_new(space, ranked, tried, rng)
+    ranked = maximise(acquisition, data.x[data.ranked[:GOOD]], rng, survival)
+    return pick_new(space, ranked, tried, rng)
 
 
-def _encoded(space: Space, trials: Sequence[TrialRecord]) -> Floats:
+def _encode(space: Space, trials: Sequence[TrialRecord]) -> Floats:
     return np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
 
 
@@ -100,26 +103,42 @@ def _novelty(space: Space, trials: Sequence[TrialRecord], x: Floats) -> Novelty:
 
 
 def initial_trials(dims: int) -> int:
-    """How many configurations are spread over the space before the model is believed."""
+    """Return how many configurations are spread over the space before the model is used."""
     return min(dims // 2 + 1, 8)
 
 
 def fill(space: Space, tried: Floats, rng: np.random.Generator, *, draws: int = 256) -> Floats:
-    """Of random points the one furthest from all `tried` (best-candidate sampling), the sides of the cube
-    joined, so that corners are not preferred."""
+    """Return the random point that is furthest from all tried ones (best-candidate sampling).
+
+    Opposite sides of the cube count as joined, so that corners are not preferred.
+
+    Args:
+        space: The space.
+        tried: The points (n, columns) of the trials so far.
+        rng: The source of all random numbers.
+        draws: How many random points to choose from.
+    """
     drawn = space.draw(draws, rng)
     if not len(tried):
-        return first_new(space, space.snap(drawn[:1]), tried, rng)
+        return pick_new(space, space.snap(drawn[:1]), tried, rng)
     delta = np.sqrt(space.differences(drawn, tried))
     numeric = ~space.categorical
     delta[numeric] = np.minimum(delta[numeric], 1 - delta[numeric])
     distance = (delta**2).sum(0).min(1)
-    return first_new(space, space.snap(drawn[np.argsort(-distance, kind="stable")[:30]]), tried, rng)
+    return pick_new(space, space.snap(drawn[np.argsort(-distance, kind="stable")[:30]]), tried, rng)
 
 
-def first_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generator) -> Floats:
-    """The first of `ranked` that was not tried. Where there is none: any other while the space has one,
-    else the first."""
+def pick_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generator) -> Floats:
+    """Return the first of the ranked points that was not tried.
+
+    If all were tried, any other point of the space is returned, and if the space has none left, the first.
+
+    Args:
+        space: The space.
+        ranked: Candidates (n, columns), best first.
+        tried: The points of the trials so far.
+        rng: The source of all random numbers.
+    """
     seen = {row.tobytes() for row in tried.round(12)}
     row: Floats
     for row in ranked:

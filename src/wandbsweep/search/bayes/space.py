@@ -1,10 +1,10 @@
-"""The search space as the model sees it: one column per parameter that can vary.
+"""The search space as the model sees it: one column for each parameter that can vary.
 
-A numeric parameter's column is its place in [0, 1] under its own distribution (`Parameter.cdf`), so that
-log scales, priors and bounds need no further thought. Values that come in steps (integers, `q_*`) are
-always seen at the step they round to, as Garrido-Merchan and Hernandez-Lobato (2020) advise. A parameter
-with listed values is a category: its column holds an index, and two categories are either equal or one
-apart. Lists of three or more different numbers are steps, too.
+A numeric parameter's column is its coordinate in [0, 1] under its own distribution (`Parameter.cdf`), so that log
+scales, priors and bounds need no special treatment. Values with steps (integers, `q_*`) are always seen at the step
+they round to, as Garrido-Merchan and Hernandez-Lobato (2020) advise. A parameter with listed values is a category: its
+column holds an index, and two categories are either equal or one apart. Lists of three or more different numbers are
+steps as well.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Bools = NDArray[np.bool_]
 UNKNOWN = -1.0
 """The coordinate of a category that the space does not know, or that a trial did not have."""
 _ENUMERABLE = 40
-"""Up to so many steps a column's values are listed, and searched one by one; above, they are nearly
-continuous."""
+"""Up to this many steps, a column's values are listed and searched one by one; beyond, they are nearly continuous."""
 
 
 class Column:
-    """One varying parameter. `levels` are its coordinates where it has few values, else None."""
+    """One varying parameter."""
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
         self.category = False
         self.levels: Floats | None = None
+        """Its coordinates if it has few values; otherwise None."""
         self._values: list[Any] = []
         self._shares: Floats | None = None
         if parameter.values:
@@ -62,7 +62,7 @@ class Column:
         self._shares /= self._shares.sum()
 
     def _list_steps(self, parameter: Parameter) -> None:
-        """Steps are found by asking for them: how values are rounded is the distribution's own business."""
+        """List the steps by sampling the distribution, which alone knows how it rounds values."""
         step = 1 if parameter.distribution == "int_uniform" else parameter.q
         assert step is not None
         if (parameter.ppf(0.9998) - parameter.ppf(0.0002)) / abs(step) > _ENUMERABLE:
@@ -78,7 +78,7 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The normal distributions are infinite at 0 and at 1."""
+        """The range of its coordinates; the normal distributions are infinite at 0 and at 1."""
         return (0.002, 0.998) if self.parameter.distribution.endswith("normal") else (0.0, 1.0)
 
     def _place(self, value: float) -> float:
@@ -92,8 +92,11 @@ class Column:
         return min(max(float(u), 0.0), 1.0)
 
     def coordinate(self, value: Any) -> float:
-        """Where a trial's value lies. A value that this space does not know (a prior trial's) is in the
-        middle, or a category that equals no other."""
+        """Return the coordinate of a trial's value.
+
+        A value that this space does not know, from a trial of another sweep, lies in the middle, or is a category that
+        equals no other.
+        """
         if self._values and (known := self._index.get(grid_key(value))) is not None:
             assert self.levels is not None
             return float(self.levels[known])
@@ -107,7 +110,7 @@ class Column:
         return copy.deepcopy(self._values[int(np.argmin(np.abs(self.levels - coordinate)))])
 
     def snap(self, column: Floats) -> Floats:
-        """The coordinates (n,) of the values that these coordinates stand for."""
+        """Return the coordinates (n,) of the values that these coordinates round to."""
         low, high = self.bounds
         if self.levels is not None:
             nearest: Floats = self.levels[np.abs(column[:, None] - self.levels).argmin(1)]
@@ -147,37 +150,37 @@ class Space:
 
     @property
     def size(self) -> float:
-        """How many different configurations there are; inf if a parameter has more values than are listed."""
+        """The number of different configurations; inf if a parameter has more values than are listed."""
         total = 1.0
         for column in self.columns.values():
             total *= math.inf if column.levels is None else len(column.levels)
         return total
 
     def encode(self, params: Mapping[str, Any]) -> Floats:
-        """(columns,); a parameter that the trial did not have lies in the middle, or equals no category."""
+        """Return the point (columns,); a parameter that the trial lacks lies in the middle, or equals no category."""
         absent = object()
         return np.array([c.coordinate(params.get(n, absent)) for n, c in self.columns.items()], dtype=np.float64)
 
     def decode(self, row: Floats) -> dict[str, Any]:
-        """The configuration at (columns,), constants included."""
+        """Return the configuration at a point (columns,), constants included."""
         moving = {n: c.value(float(x)) for (n, c), x in zip(self.columns.items(), row, strict=True)}
         fixed = {n: c.parameter.ppf(0.5) for n, c in self._fixed.items()}
         return {name: moving[name] if name in moving else fixed[name] for name in self.parameters}
 
     def snap(self, x: Floats) -> Floats:
-        """(n, columns) moved to what can be run."""
+        """Return points (n, columns) moved to the nearest ones that can be run."""
         if not self.dims:
             return x
         return np.stack([c.snap(x[:, j]) for j, c in enumerate(self.columns.values())], axis=1)
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """(count, columns) independent draws from the parameters' own distributions, not snapped."""
+        """Draw points (count, columns) from the parameters' own distributions, not snapped."""
         if not self.dims:
             return np.zeros((count, 0))
         return np.stack([c.draw(count, rng) for c in self.columns.values()], axis=1)
 
     def differences(self, a: Floats, b: Floats) -> Floats:
-        """Squared differences (columns, len(a), len(b)); categories are 0 or 1 apart."""
+        """Return squared differences (columns, len(a), len(b)); categories are 0 or 1 apart."""
         delta: Floats = a.T[:, :, None] - b.T[:, None, :]
         delta[self.categorical] = delta[self.categorical] != 0
         return delta * delta

@@ -1,9 +1,9 @@
-"""How likely early termination lets a configuration train on, as its earlier trials tell.
+"""The probability that early termination lets a configuration continue, estimated from earlier trials.
 
-A configuration that would be good in the end but is stopped on its way gives nothing, and since it never shows its
-final value the model would go on believing in it. So the value at each iteration where trials are compared (a band of
-Hyperband, a rung of ``auto``) has a Gaussian process of its own, and the expected improvement is weighed by the
-probability to be among those that go on.
+A configuration that would be good in the end but is stopped on its way gives nothing. Since it never shows its final
+value, the model would propose it again and again. So the values at each iteration where trials are compared (a band of
+Hyperband, a rung of ``auto``) get a separate Gaussian process, and the expected improvement is weighted by the
+probability of being among those that continue.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from wandbsweep.stopping.successive_halving import bands, threshold
 from wandbsweep.trial import TrialRecord
 
 WEIGHT = 0.3
-"""The power of the probability: with 1 hardly anything is tried that may be stopped, and a stop is what saves time."""
+"""The power of the probability. With 1, hardly anything that may be stopped would be tried, but stops save time."""
 FEWEST = 12
-"""Trials that must have come to a band before it is judged."""
+"""How many trials must have reached a band before it is modelled."""
 FITTED = 120
-"""Of more trials, so many of the latest are used."""
+"""If there are more trials, this many of the latest are used."""
 
 
 class Survival:
-    """log of the probability to go on past every comparison, at points (n, columns)."""
+    """The log of the probability of continuing past every comparison, at points (n, columns)."""
 
     def __init__(self, space: Space, spec: SweepSpec, trials: Sequence[TrialRecord]) -> None:
         self._space = space
         self._comparisons: list[tuple[Floats, Posterior, float, float]] = []
-        for values, limit in _comparisons(spec, trials):
+        for values, limit in _list_comparisons(spec, trials):
             if len(values) < FEWEST:
                 break
             latest = list(values)[-FITTED:]
             x = np.stack([space.encode(trials[i].params) for i in latest])
-            self._comparisons.append(self._comparison(x, np.array([values[i] for i in latest]), limit))
+            self._comparisons.append(self._fit_comparison(x, np.array([values[i] for i in latest]), limit))
 
-    def _comparison(self, x: Floats, values: Floats, limit: float) -> tuple[Floats, Posterior, float, float]:
-        warp = Warp.fitted(values)
+    def _fit_comparison(self, x: Floats, values: Floats, limit: float) -> tuple[Floats, Posterior, float, float]:
+        warp = Warp.fit(values)
         squares = self._space.differences(x, x)
         seen = Observations(np.arange(len(x)), np.zeros(len(x)), warp(values))
         p = fit(squares, seen)
@@ -56,15 +56,15 @@ class Survival:
         logs = np.zeros(len(points))
         for x, posterior, limit, noise in self._comparisons:
             mean, variance = posterior.at(self._space.differences(points, x))
-            # They are far from independent: the least likely one is about right for all.
+            # The comparisons are far from independent; the least likely one is about right for all together.
             logs = np.minimum(logs, WEIGHT * log_ndtr((limit - mean[:, 0]) / np.sqrt(variance + noise)))
         return logs
 
 
-def _comparisons(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[dict[int, float], float]]:
-    """In order of iterations: what the trials that came so far had, by their place in ``trials``, and the limit.
+def _list_comparisons(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[dict[int, float], float]]:
+    """Yield, by iteration, the values of the trials that reached it, by position in ``trials``, and the limit.
 
-    Both to be minimised.
+    Both are to be minimised.
     """
     settings = spec.early_terminate
     if settings is None or settings.type not in ("hyperband", "auto"):

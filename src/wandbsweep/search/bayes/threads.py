@@ -1,5 +1,7 @@
-"""One BLAS thread while the model thinks: its matrices are small, and threads that wait for one another on cores that
-others keep busy turn milliseconds into seconds."""
+"""Limits BLAS to one thread while the model computes.
+
+The model's matrices are small. Several threads that wait for each other on busy cores turn milliseconds into seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _limit = None
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """The limit is the process's own, so of several threads inside the first sets it and the last takes it back."""
+    """Limit BLAS to one thread. The limit is the whole process's: the first caller sets it, the last one removes it."""
     global _inside, _limit
     with _lock:
         if not _inside:
@@ -35,5 +37,5 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _controller() -> ThreadpoolController:
-    """Cached, for looking through a process's libraries takes a while."""
+    """Return the controller, cached: it looks through all libraries of the process, which takes a while."""
     return ThreadpoolController()
