@@ -1,32 +1,32 @@
-# Everything here works on a fresh Debian machine with Python 3.11 or newer, make and git.
+# Every target works on a fresh Debian machine with Python 3.11 or newer, make and git.
 PYTHON ?= python3
 JOBS ?= $(shell env -u OMP_NUM_THREADS nproc)
 BIN := .venv/bin
 
-# Trials and tests share the cores; one thread each is faster than all of them for each.
+# Trials and tests share the cores: one thread for each is faster than all cores for each.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages demo test slurm-up slurm-down lint format lock bench bench-search build clean
 
-help:  ## show this
+help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
 
-setup: .venv/.installed  ## make .venv with everything the lock pins
+setup: .venv/.installed  ## make .venv with everything that requirements.lock pins
 
-demo: setup  ## run a real sweep to its end: 24 trials on scikit-learn's digits
+demo: setup  ## run a real sweep: 24 trials on scikit-learn's digits
 	$(BIN)/python train.py -m hydra/sweeper=wandbsweep
 
-packages: setup  ## Debian's packages that tests need (SLURM, MariaDB, PostgreSQL), as root; else those tests are skipped
+packages: setup  ## as root: install Debian's packages that tests need (SLURM, MariaDB, PostgreSQL)
 	@$(BIN)/python -m scripts.debian
 
 test: setup packages  ## run all tests
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-slurm-up:  ## bring up a SLURM cluster with fake GPUs on this machine; another place: SLURM_DIR=...
+slurm-up:  ## start a SLURM cluster with fake GPUs on this machine (SLURM_DIR=... for another directory)
 	@$(PYTHON) -m scripts.slurm up $(SLURM_DIR)
 
-slurm-down:  ## end it
+slurm-down:  ## stop that cluster
 	@$(PYTHON) -m scripts.slurm down $(SLURM_DIR)
 
 lint: setup  ## ruff and mypy
@@ -34,15 +34,15 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## what lint would have you change
+format: setup  ## apply what lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: setup  ## pin what pyproject.toml allows, anew
+lock: setup  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --quiet \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock
 
-bench: setup  ## measure what the README claims
+bench: setup  ## measure the overheads that the README states
 	$(BIN)/python benchmarks/overhead.py
 
 bench-search: setup  ## measure the search on real learning curves
@@ -51,7 +51,7 @@ bench-search: setup  ## measure the search on real learning curves
 build: setup  ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
 
-clean:  ## remove what was made here, but not outputs/
+clean:  ## remove everything that these targets made, but not outputs/
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/.installed: requirements.lock pyproject.toml

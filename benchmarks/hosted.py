@@ -1,8 +1,8 @@
-"""What a trial of a W&B sweep costs before it trains: our agent against ``wandb agent``, a process per run.
+"""Measure a W&B trial's overhead before it trains: our agent, and ``wandb agent``, which starts a process per run.
 
-Both run the same sweep of short digits trials against the tests' loopback server, one after the other. A trial's
-overhead is the time from the server's command to the first epoch's metrics (by wandb's own time stamps), which holds
-one epoch of about 0.05 s. Prints a Markdown table.
+Both run the same sweep of short digits trials against the tests' loopback server, one after the other. The overhead is
+the time from the server's command to the first epoch's metrics, by wandb's time stamps; it includes one epoch of about
+0.05 s. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # tests/ is not installed
 
-# The tests are not installed; only now can they be imported.
 from tests.hosted.parts import make_environment  # noqa: E402
 from tests.hosted.server import WandbServer  # noqa: E402
 
@@ -43,12 +42,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10)
     trials = parser.parse_args().trials
     print("| 10 short digits trials | to the first epoch, median | the first | a trial in all |\n|---|---|---|---|")
-    ours = measure(trials, our_agent, "our agent (isolation=none)", "none")
-    forked = measure(trials, our_agent, "our agent (isolation=process)", "process")
-    stock = measure(trials, stock_agent, "`wandb agent`")
-    print(
-        f"\nHow many times sooner, beside `wandb agent`: {stock / ours:.1f} in the agent, {stock / forked:.1f} forked."
-    )
+    ours = measure(trials, run_our_agent, "our agent (isolation=none)", "none")
+    forked = measure(trials, run_our_agent, "our agent (isolation=process)", "process")
+    stock = measure(trials, run_stock_agent, "`wandb agent`")
+    print(f"\nTimes as fast as `wandb agent`: {stock / ours:.1f} in the agent, {stock / forked:.1f} forked.")
 
 
 def measure(trials, run, name, *options) -> float:
@@ -56,7 +53,7 @@ def measure(trials, run, name, *options) -> float:
     with tempfile.TemporaryDirectory() as folder, WandbServer() as server:
         home = Path(folder)
         for own in [key for key in os.environ if key.startswith(("WANDB_", "SLURM_"))]:
-            del os.environ[own]  # the user's, such as WANDB_MODE
+            del os.environ[own]  # the user's own, such as WANDB_MODE
         os.environ.update(make_environment(server, home) | {"OMP_NUM_THREADS": "1"})
         start = time.monotonic()
         run(server, home, trials, *options)
@@ -69,7 +66,7 @@ def measure(trials, run, name, *options) -> float:
     return median
 
 
-def our_agent(server, home, trials, isolation) -> None:
+def run_our_agent(server, home, trials, isolation) -> None:
     (home / "digits.yaml").write_text(yaml.safe_dump(SWEEP | {"run_cap": trials}))
     (home / "conf" / "sweep").mkdir(parents=True)
     (home / "digits.yaml").rename(home / "conf" / "sweep" / "benchmark.yaml")
@@ -78,7 +75,7 @@ def our_agent(server, home, trials, isolation) -> None:
     call([*command, *options, f"hydra.searchpath=[file://{home}/conf]"])
 
 
-def stock_agent(server, home, trials) -> None:
+def run_stock_agent(server, home, trials) -> None:
     (home / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     wandb = str(Path(sys.executable).with_name("wandb"))
     call([wandb, "sweep", str(home / "sweep.yaml")])

@@ -1,9 +1,8 @@
-"""Does narrowing pay? Two sweeps of 25 trials with ``wandbsweep narrow`` between them, against one of 50.
+"""Measure whether narrowing pays: two sweeps of 25 trials with ``wandbsweep narrow`` between them, or one of 50.
 
-Real training: the classifier on scikit-learn's digits. The space is wide, as a first sweep's is. A repetition compares,
-on the same budget of 50 trials, the best validation loss that each way has found, and the test loss of that
-configuration trained anew with three seeds that no search has seen. The first 25 trials are of one seed on both sides,
-so that what differs is what follows them.
+The trials train the classifier on scikit-learn's digits. The space is wide, as that of a first sweep. A repetition
+compares, for the same budget of 50 trials, the best validation loss of each way, and the test loss of that
+configuration, trained again with three seeds that no search used. Both ways begin with the same 25 trials.
 
     python benchmarks/narrow.py --repetitions 10 [--method random] [--fork]
 """
@@ -48,7 +47,7 @@ def main() -> None:
     found = []
     for seed in range(options.repetitions):
         with tempfile.TemporaryDirectory() as directory:
-            result = {"seed": seed, **repetition(Path(directory), seed, options)}
+            result = {"seed": seed, **compare_once(Path(directory), seed, options)}
         found.append(result)
         print(json.dumps(result), flush=True)
         if options.output:
@@ -65,24 +64,26 @@ def main() -> None:
         )
 
 
-def repetition(place: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def compare_once(place: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     half = options.trials // 2
-    one = sweep(place / "one", SPACE, options.trials, seed, options)
-    first = sweep(place / "first", SPACE, half, seed, options)
+    one = run_sweep(place / "one", SPACE, options.trials, seed, options)
+    first = run_sweep(place / "first", SPACE, half, seed, options)
     narrowed = narrow(open_sweep(first), fork=options.fork)
     rest = narrowed.spec.dump()
-    second = sweep(place / "second", rest["parameters"], options.trials - half, seed + 1000, options, rest.get("prior"))
+    second = run_sweep(
+        place / "second", rest["parameters"], options.trials - half, seed + 1000, options, rest.get("prior")
+    )
     better = min((first, second), key=lambda directory: open_sweep(directory).best.value)
     return {
         "one_val": open_sweep(one).best.value,
         "two_val": open_sweep(better).best.value,
-        "one_test": evaluated(one),
-        "two_test": evaluated(better),
+        "one_test": evaluate(one),
+        "two_test": evaluate(better),
         "changes": {name: change.kind for name, change in narrowed.changes.items()},
     }
 
 
-def sweep(
+def run_sweep(
     directory: Path,
     space: dict[str, Any],
     trials: int,
@@ -97,17 +98,17 @@ def sweep(
     names.mkdir(parents=True)
     (names / "study.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     own = [f"hydra.searchpath=[file://{names.parent}]", "sweep=study", f"hydra.sweep.dir={directory}"]
-    run("train.py", "-m", "hydra/sweeper=wandbsweep", *own, f"hydra.sweeper.seed={seed}", *training(options))
+    run("train.py", "-m", "hydra/sweeper=wandbsweep", *own, f"hydra.sweeper.seed={seed}", *make_training(options))
     return directory
 
 
-def training(options: argparse.Namespace) -> list[str]:
+def make_training(options: argparse.Namespace) -> list[str]:
     return [*TRAINING, f"trainer.max_epochs={options.epochs}"]
 
 
-def evaluated(directory: Path) -> float:
-    said = run("-m", "wandbsweep.cli.main", "evaluate", str(directory), "--seeds", str(SEEDS), "--json")
-    return float(json.loads(said)["configurations"][0]["mean"])
+def evaluate(directory: Path) -> float:
+    printed = run("-m", "wandbsweep.cli", "evaluate", str(directory), "--seeds", str(SEEDS), "--json")
+    return float(json.loads(printed)["configurations"][0]["mean"])
 
 
 def run(*arguments: str) -> str:

@@ -1,7 +1,7 @@
-"""What the framework costs: reaching the launcher, reading a table, going from one trial to the next.
+"""Measure the framework's overhead: the start, the time between trials, the table.
 
-Prints a Markdown table. Everything is measured in one run on one machine, in processes of its own, so that the
-numbers can be compared with each other; ``--trials`` shortens it.
+Prints a Markdown table. Everything is measured in one run on one machine, in new processes, so that the numbers can
+be compared with each other. ``--trials`` shortens it.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ def main() -> None:
     print("| what | measured | goal |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        _row("process start to the launcher, median of 5", f"{reach_launcher(place):.2f} s", "1.0 s")
-        gaps = between_trials(place / "empty", options.trials)
-        _row(
+        _print_row("process start to the launcher, median of 5", f"{time_launcher(place):.2f} s", "1.0 s")
+        gaps = measure_gaps(place / "empty", options.trials)
+        _print_row(
             f"end of a trial to the next task function, median of {len(gaps)}",
             f"{statistics.median(gaps):.3f} s",
             "0.10 s",
         )
-        _row("the same, the last 20 of them", f"{statistics.median(gaps[-20:]):.3f} s", "0.10 s")
-        _row(
+        _print_row("the same, the last 20 of them", f"{statistics.median(gaps[-20:]):.3f} s", "0.10 s")
+        _print_row(
             f"`wandbsweep table` of these {options.trials} trials, median of 5",
-            f"{table(place / 'empty'):.2f} s",
+            f"{time_table(place / 'empty'):.2f} s",
             "0.6 s",
         )
-        sweep, single = digits(place / "digits", options.digits)
+        sweep, single = time_digits(place / "digits", options.digits)
         per_trial = sweep / options.digits
-        _row(f"a digits sweep of {options.digits} trials (mlp, 5 epochs) in one agent", f"{sweep:.1f} s", "")
-        _row("one such trial: in the agent / as a process of its own", f"{per_trial:.2f} s / {single:.2f} s", "")
-        _row("how many times faster", f"{single / per_trial:.1f}", "")
+        _print_row(f"a digits sweep of {options.digits} trials (mlp, 5 epochs) in one agent", f"{sweep:.1f} s", "")
+        _print_row("one such trial: in the agent / as a new process", f"{per_trial:.2f} s / {single:.2f} s", "")
+        _print_row("how many times faster", f"{single / per_trial:.1f}", "")
 
 
-def reach_launcher(place: Path) -> float:
-    """Seconds from starting ``python train.py -m …`` until the launcher says that it launches; the median."""
-    return statistics.median(_reach_launcher(place / f"reach-{k}") for k in range(REPEATS))
+def time_launcher(place: Path) -> float:
+    """Seconds from starting ``python train.py -m …`` until the launcher starts; the median."""
+    return statistics.median(_time_launcher(place / f"reach-{k}") for k in range(REPEATS))
 
 
-def _reach_launcher(place: Path) -> float:
+def _time_launcher(place: Path) -> float:
     began = time.perf_counter()
     command = [*TRAIN, *SWEEP, "logger=none", f"hydra.sweep.dir={place}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -67,10 +67,10 @@ def _reach_launcher(place: Path) -> float:
                 seconds = time.perf_counter() - began
                 process.kill()
                 return seconds
-    raise RuntimeError(f"{command} never reached the launcher")
+    raise RuntimeError(f"{command} did not reach the launcher")
 
 
-def between_trials(place: Path, trials: int) -> list[float]:
+def measure_gaps(place: Path, trials: int) -> list[float]:
     """Seconds between the end of each trial and the start of the next one's task function, in one agent."""
     times = place.with_suffix(".txt")
     app = [sys.executable, str(ROOT / "benchmarks/empty/app.py"), *SWEEP]
@@ -85,14 +85,14 @@ def between_trials(place: Path, trials: int) -> list[float]:
     return [after[0] - before[1] for before, after in itertools.pairwise(spans)]
 
 
-def table(sweep: Path) -> float:
+def time_table(sweep: Path) -> float:
     return statistics.median(
-        _run([sys.executable, "-m", "wandbsweep.cli.main", "table", str(sweep)]) for _ in range(REPEATS)
+        _run([sys.executable, "-m", "wandbsweep.cli", "table", str(sweep)]) for _ in range(REPEATS)
     )
 
 
-def digits(place: Path, trials: int) -> tuple[float, float]:
-    """Seconds of a whole sweep in one agent, start-up included, and of one of its trials as a process of its own."""
+def time_digits(place: Path, trials: int) -> tuple[float, float]:
+    """Seconds of a whole sweep in one agent, start-up included, and of one of its trials as a new process."""
     short = ["logger=none", "trainer.max_epochs=5", "model=mlp"]
     sweep = _run([*TRAIN, *SWEEP, "sweep=random", *short, f"++sweep.run_cap={trials}", f"hydra.sweep.dir={place}"])
     single = statistics.median(
@@ -107,7 +107,7 @@ def _run(command: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def _row(what: str, measured: str, goal: str) -> None:
+def _print_row(what: str, measured: str, goal: str) -> None:
     print(f"| {what} | {measured} | {goal} |", flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Many agents at once: processes that ask, report and complete on one journal, or on one PostgreSQL server.
+"""Measure many agents at once: processes that ask, report and complete on one journal, or one PostgreSQL server.
 
-All of a run's agents are forked from a process that has done the imports, join the sweep, wait for each other, and then
-ask at once, and go on as fast as they can. Prints a Markdown table. How long a call takes depends on how many cores all
-these processes have between them: *cores had* is what they used of them in the time that it took, and *load* the
-machine's before. ``--opening`` measures a sweep of ten thousand trials instead.
+All agents of a run are forked from a process that has done the imports. They join the sweep, wait for each other, then
+ask at the same time and run their trials as fast as they can. Prints a Markdown table. How long a call takes depends on
+how many cores the processes share: *cores had* is how many they used, and *load before* is the machine's load average
+before the run. ``--opening`` measures a sweep of ten thousand trials instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from wandbsweep import Outcome, SweepSpec, create_sweep, load_sweep
 ROOT = Path(__file__).resolve().parents[1]
 AGENTS = (1, 8, 64, 200)
 METHODS = ("random", "grid", "bayes")
-BEFORE = 40  # finished trials that bayes has a model of when all ask
+FINISHED = 40  # trials that bayes models when all agents ask
 STALL_S = 5.0
 COLUMNS = (
     "method",
@@ -55,16 +55,17 @@ COLUMNS = (
 
 
 @dataclass
-class Seen:
-    """What one agent saw: each call's kind, when it began and when it was answered."""
+class AgentLog:
+    """What one agent measured."""
 
     calls: list[tuple[str, float, float]] = field(default_factory=list)
+    """Kind of each call, when it began and when it was answered."""
     points: list[tuple[int, str]] = field(default_factory=list)
     """Number and configuration of each trial that it ran."""
     error: str = ""
     cpu_s: float = 0.0
 
-    def timed(self, kind: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    def time_call(self, kind: str, call: Callable[..., Any], *arguments: Any) -> Any:
         began = time.monotonic()
         answer = call(*arguments)
         self.calls.append((kind, began, time.monotonic()))
@@ -83,23 +84,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.opening:
         with tempfile.TemporaryDirectory() as folder:
-            opening(Path(folder))
+            measure_opening(Path(folder))
         return
     print(f"| {' | '.join(COLUMNS)} |")
     print("|---" * len(COLUMNS) + "|", flush=True)
-    with database(options.postgresql) as (new_url, server_s), tempfile.TemporaryDirectory() as folder:
+    with start_database(options.postgresql) as (new_url, server_s), tempfile.TemporaryDirectory() as folder:
         for method in options.methods:
             for agents in options.agents:
                 each = max(2, options.trials // agents)
                 place = Path(folder, f"{method}-{agents}")
                 load = os.getloadavg()[0]
                 used = server_s()
-                measure = run_threads if options.threads else run
+                measure = run_threads if options.threads else run_processes
                 seen = measure(place, new_url(), method, agents, each, options.reports)
-                row(method, agents, seen, server_s() - used, load)
+                print_row(method, agents, seen, server_s() - used, load)
 
 
-def row(method: str, agents: int, seen: Sequence[Seen], server_s: float, load: float) -> None:
+def print_row(method: str, agents: int, seen: Sequence[AgentLog], server_s: float, load: float) -> None:
     """``server_s``: the processor time of the database's server."""
     calls = [call for one in seen for call in one.calls if call[0] != "join"]
     lasted: dict[str, list[float]] = {"join": [], "ask": [], "report": [], "complete": []}
@@ -131,21 +132,23 @@ def row(method: str, agents: int, seen: Sequence[Seen], server_s: float, load: f
         print(error, file=sys.stderr)
 
 
-def run(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[Seen]:
-    """``agents`` processes that run ``each`` trials, all of them from the same moment on."""
-    spec, controller = begun(place, url, method, agents * each, reports)
+def run_processes(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[AgentLog]:
+    """Run ``each`` trials in each of ``agents`` processes, which all start at the same moment."""
+    spec, controller = start_sweep(place, url, method, agents * each, reports)
     controller.close()
-    train(warm := create_sweep(spec), warm.ask("warm"), 1, Seen())  # what is imported late, once for all
+    train(
+        warm := create_sweep(spec), warm.ask("warm"), 1, AgentLog()
+    )  # so that late imports happen once, before the fork
     joined, go = os.pipe(), os.pipe()
     results = [place / f"{number}.json" for number in range(agents)]
     pids = []
     gc.collect()
-    gc.freeze()  # else each of the agents copies its parent's whole memory when it first collects
+    gc.freeze()  # else the first garbage collection of each agent copies its parent's memory
     for number, result in enumerate(results):
         pid = os.fork()
         if pid == 0:
             os.close(go[1])
-            _agent(spec, place, url, str(number), each, reports, joined[1], go[0], result)
+            _run_agent(spec, place, url, str(number), each, reports, joined[1], go[0], result)
         pids.append(pid)
     os.close(go[0])
     for _ in range(agents):
@@ -156,20 +159,20 @@ def run(place: Path, url: str | None, method: str, agents: int, each: int, repor
         os.waitpid(pid, 0)
     for descriptor in joined:
         os.close(descriptor)
-    return [Seen(**json.loads(result.read_text())) for result in results]
+    return [AgentLog(**json.loads(result.read_text())) for result in results]
 
 
-def run_threads(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[Seen]:
-    """The same by as many threads of this process, through one controller."""
-    _, controller = begun(place, url, method, agents * each, reports)
+def run_threads(place: Path, url: str | None, method: str, agents: int, each: int, reports: int) -> list[AgentLog]:
+    """Run the same in ``agents`` threads of this process, through one controller."""
+    _, controller = start_sweep(place, url, method, agents * each, reports)
     start = threading.Barrier(agents)
 
-    def agent(name: int) -> Seen:
-        seen = Seen()
-        seen.timed("join", start.wait)
+    def agent(name: int) -> AgentLog:
+        seen = AgentLog()
+        seen.time_call("join", start.wait)
         used = time.thread_time()
         for _ in range(each):
-            trial = seen.timed("ask", controller.ask, str(name))
+            trial = seen.time_call("ask", controller.ask, str(name))
             seen.points.append((trial.number, json.dumps(trial.params, sort_keys=True)))
             train(controller, trial, reports, seen)
         seen.cpu_s = time.thread_time() - used
@@ -181,18 +184,18 @@ def run_threads(place: Path, url: str | None, method: str, agents: int, each: in
     return seen
 
 
-def begun(place: Path, url: str | None, method: str, size: int, reports: int) -> tuple[SweepSpec, Any]:
-    """A sweep of ``size`` trials; under bayes some have ended."""
-    spec = load_sweep(sweep(method, size))
+def start_sweep(place: Path, url: str | None, method: str, size: int, reports: int) -> tuple[SweepSpec, Any]:
+    """Make a sweep of ``size`` trials; under bayes some have finished."""
+    spec = load_sweep(make_config(method, size))
     controller = create_sweep(spec, place, storage=url, seed=0)
-    for _ in range(BEFORE if method == "bayes" else 0):
+    for _ in range(FINISHED if method == "bayes" else 0):
         trial = controller.ask("before")
         assert trial is not None
-        train(controller, trial, reports, Seen())
+        train(controller, trial, reports, AgentLog())
     return spec, controller
 
 
-def _agent(
+def _run_agent(
     spec: SweepSpec,
     place: Path,
     url: str | None,
@@ -203,16 +206,16 @@ def _agent(
     go: int,
     result: Path,
 ) -> None:
-    seen, used = Seen(), time.process_time()
+    seen, used = AgentLog(), time.process_time()
     try:
         try:
-            controller = seen.timed("join", lambda: create_sweep(spec, place, storage=url))
+            controller = seen.time_call("join", lambda: create_sweep(spec, place, storage=url))
         finally:
             os.write(joined, b"\0")
         used = time.process_time()
         os.read(go, 1)  # until the other end is closed
         for _ in range(each):
-            trial = seen.timed("ask", controller.ask, name)
+            trial = seen.time_call("ask", controller.ask, name)
             seen.points.append((trial.number, json.dumps(trial.params, sort_keys=True)))
             train(controller, trial, reports, seen)
         controller.close()
@@ -223,14 +226,14 @@ def _agent(
     os._exit(0)
 
 
-def train(controller: Any, trial: Any, reports: int, seen: Seen) -> None:
+def train(controller: Any, trial: Any, reports: int, seen: AgentLog) -> None:
     value = sum(float(value) for value in trial.params.values() if isinstance(value, int | float)) / 1000
     for step in range(reports):
-        seen.timed("report", controller.report, trial, step, {"loss": value + 1 / (step + 1)})
-    seen.timed("complete", controller.complete, trial, Outcome.finished(value))
+        seen.time_call("report", controller.report, trial, step, {"loss": value + 1 / (step + 1)})
+    seen.time_call("complete", controller.complete, trial, Outcome.finished(value))
 
 
-def sweep(method: str, size: int) -> dict[str, Any]:
+def make_config(method: str, size: int) -> dict[str, Any]:
     if method == "grid":
         side = math.ceil(math.sqrt(size))
         parameters = {name: {"values": list(range(side))} for name in "ab"}
@@ -245,15 +248,15 @@ def sweep(method: str, size: int) -> dict[str, Any]:
 
 
 @contextmanager
-def database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[[], float]]]:
-    """What gives the URL of an empty database, or None, and what tells the server's processor time in seconds."""
+def start_database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[[], float]]]:
+    """Yield a function that returns the URL of a new database, or None, and one that reads the server's CPU time."""
     if not wanted:
         yield lambda: None, lambda: 0.0
         return
     import psycopg  # noqa: F401  before the agents are forked
     import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401  likewise
 
-    sys.path.insert(0, str(ROOT))  # scripts/ is no package that is installed
+    sys.path.insert(0, str(ROOT))  # scripts/ is not installed
     from scripts.databases import PostgreSQL
     from scripts.server_directory import server_directory
 
@@ -261,23 +264,23 @@ def database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Callable[
         server = PostgreSQL(directory / "server")
         server.up()
         pid = server.daemons.pid(server.name)
-        yield lambda: server.url(server.new_database()), lambda: _processor_s(pid)
+        yield lambda: server.url(server.new_database()), lambda: _read_cpu_s(pid)
 
 
-def _processor_s(pid: int | None) -> float:
-    """Of a process and of all its children that have ended."""
+def _read_cpu_s(pid: int | None) -> float:
+    """The CPU time of a process and of its children that have ended."""
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
     return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
-def opening(place: Path) -> None:
-    """A sweep of 10,000 trials of 10 reports: what it takes to open it and to ask there."""
-    spec = load_sweep(sweep("random", 0))
+def measure_opening(place: Path) -> None:
+    """Measure what it takes to open a sweep of 10,000 trials of 10 reports, and to ask there."""
+    spec = load_sweep(make_config("random", 0))
     controller = create_sweep(spec, place, seed=0)
     for _ in range(10_000):
         trial = controller.ask("before")
         assert trial is not None
-        train(controller, trial, 10, Seen())
+        train(controller, trial, 10, AgentLog())
     controller.close()
     print(f"journal.log: {(place / 'journal.log').stat().st_size / 2**20:.1f} MiB, 10,000 trials of 10 reports")
     code = (

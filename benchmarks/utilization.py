@@ -1,7 +1,8 @@
-"""How busy the slots are: 100 trials of heavy-tailed durations on 8, beside Hydra's basic sweeper in batches of 8.
+"""Measure how busy 8 slots are with 100 trials of heavy-tailed durations, compared with Hydra's basic sweeper.
 
-Both run the same durations in the same order under ``submitit_local``. A trial is busy while its task runs; starting
-processes, asking, and waiting for a batch's slowest are not. What the trials do is sleep, so a slot needs no core.
+Both run the same durations in the same order under ``submitit_local``; the basic sweeper in batches of 8. A slot is
+busy while a task runs, not while processes start, an agent asks, or a batch waits for its slowest trial. The trials
+sleep, so a slot needs no core.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ SLOTS = 8
 
 @dataclass(frozen=True)
 class Busy:
-    """Parts of the slots' time: until the last trial began, when a slot was first free for good, and until the end."""
+    """The busy part of the slots' time: until the last trial began, and until the end."""
 
     filling: float
     whole: float
     makespan_s: float
 
 
-def durations(count: int, mean_s: float, seed: int) -> list[float]:
-    """Pareto's with an exponent of 1.5, cut off at ten times their mean, and scaled to ``mean_s``."""
+def draw_durations(count: int, mean_s: float, seed: int) -> list[float]:
+    """Draw from a Pareto distribution with exponent 1.5, cut at ten times its mean and scaled to ``mean_s``."""
     rng = random.Random(seed)
     drawn = [min(rng.paretovariate(1.5), 30.0) for _ in range(count)]
     return [round(value * mean_s * count / sum(drawn), 3) for value in drawn]
 
 
-def run(place: Path, seconds: list[float], *overrides: str) -> list[dict[str, float]]:
+def run_sweep(place: Path, seconds: list[float], *overrides: str) -> list[dict[str, float]]:
     spans = place / "spans"
     spans.mkdir(parents=True)
     choices = f"seconds={','.join(map(str, seconds))}"
@@ -52,7 +53,7 @@ def run(place: Path, seconds: list[float], *overrides: str) -> list[dict[str, fl
     return found
 
 
-def busy(spans: list[dict[str, float]]) -> Busy:
+def measure_busy(spans: list[dict[str, float]]) -> Busy:
     start, end = min(span["began"] for span in spans), max(span["ended"] for span in spans)
     return Busy(_part(spans, start, max(span["began"] for span in spans)), _part(spans, start, end), end - start)
 
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--mean-s", type=float, default=5.0)
     options = parser.parse_args()
-    seconds = durations(options.trials, options.mean_s, seed=0)
+    seconds = draw_durations(options.trials, options.mean_s, seed=0)
     print(f"{len(seconds)} trials, {min(seconds)} to {max(seconds)} s, {sum(seconds):.0f} s in all, {SLOTS} slots")
     ways = {
         "wandbsweep": ["hydra/sweeper=wandbsweep", f"hydra.sweeper.agents={SLOTS}"],
@@ -76,7 +77,7 @@ def main() -> None:
     print("| | busy while there are trials to begin | busy to the end | makespan |\n|---|---|---|---|")
     for name, overrides in ways.items():
         with tempfile.TemporaryDirectory() as place:
-            found = busy(run(Path(place), seconds, *overrides))
+            found = measure_busy(run_sweep(Path(place), seconds, *overrides))
         print(f"| {name} | {found.filling:.1%} | {found.whole:.1%} | {found.makespan_s:.0f} s |", flush=True)
 
 

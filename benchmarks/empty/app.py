@@ -1,4 +1,4 @@
-"""A task that does nothing but note when it began and ended: what is left is the sweep's own overhead."""
+"""A task that only writes when it began and ended, so that everything else is the sweep's overhead."""
 
 import time
 

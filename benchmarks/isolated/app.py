@@ -20,12 +20,12 @@ def main(cfg: DictConfig) -> float | None:
 
     value = train(cfg)
     with Path(cfg.times).open("a") as file:
-        file.write(f"{began} {time.monotonic()} {agent_rss()}\n")
+        file.write(f"{began} {time.monotonic()} {read_agent_rss()}\n")
     return value
 
 
-def agent_rss() -> int:
-    """Bytes of the agent: the process itself, or that of its warm parent's parent."""
+def read_agent_rss() -> int:
+    """The resident bytes of the agent: of this process, or of the parent of its fork server."""
     name, pid = Path(f"/proc/{os.getppid()}/cmdline").read_bytes(), os.getpid()
     if b"wandbsweep.agent.child" in name:
         pid = int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""A trial that only takes its time: ``$SPANS`` is the directory where it notes down when it began and ended."""
+"""A trial that only sleeps. It writes when it began and ended into the directory ``$SPANS``."""
 
 import json
 import os
