@@ -264,7 +264,7 @@ def start_database(wanted: bool) -> Iterator[tuple[Callable[[], str | None], Cal
         server = PostgreSQL(directory / "server")
         server.up()
         pid = server.daemons.pid(server.name)
-        yield lambda: server.url(server.new_database()), lambda: _read_cpu_s(pid)
+        yield lambda: server.url(server.make_database()), lambda: _read_cpu_s(pid)
 
 
 def _read_cpu_s(pid: int | None) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.debian import find, search_path
+from scripts.debian import find, make_search_path
 
 MARK = ".wandbsweep-services"
 """The file that says that a directory is ours to wipe."""
@@ -174,7 +174,7 @@ def wait_until(true: Callable[[], bool], what: str, *, within_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def output_of(
+def read_output(
     command: Sequence[str | Path], *, user: str | None = None, within_s: float = 60, **environment: str
 ) -> str:
     """What a command printed.
@@ -211,7 +211,7 @@ def _process_options(user: str | None, environment: Mapping[str, str]) -> dict[s
     """Options of every process that is started here; ``user``: whom it runs as, None: as this process."""
     return {
         "cwd": "/",
-        "env": {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **environment},
+        "env": {**os.environ, "PATH": make_search_path(), "LC_ALL": "C.UTF-8", **environment},
         "stdin": subprocess.DEVNULL,
         "user": user,
         "group": None if user is None else pwd.getpwnam(user).pw_gid,
@@ -221,7 +221,7 @@ def _process_options(user: str | None, environment: Mapping[str, str]) -> dict[s
 
 def succeeds(command: Sequence[str | Path], **options: str) -> bool:
     try:
-        output_of(command, within_s=10, **options)
+        read_output(command, within_s=10, **options)
     except (ServiceError, subprocess.TimeoutExpired):
         return False
     return True

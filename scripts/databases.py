@@ -1,4 +1,4 @@
-"""Throw-away PostgreSQL and MariaDB servers, on the loopback or a socket, with a password, that outlive no machine."""
+"""Throw-away PostgreSQL and MariaDB servers on the loopback or a socket. Their data does not survive a power cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
-from scripts.daemons import Daemons, ServiceError, find_free_ports, output_of, read_start_time, wait_until
+from scripts.daemons import Daemons, ServiceError, find_free_ports, read_output, read_start_time, wait_until
 from scripts.debian import MARIADB, POSTGRESQL, require
 
 CONNECTIONS = 300
@@ -19,9 +19,9 @@ USER = "sweeper"
 
 
 class Server(ABC):
-    """A database server in ``directory``, which is this server's own. Subclasses say how one is made and run.
+    """A database server whose files are in ``directory``. Subclasses say how it is made and run.
 
-    Root's server runs as an unprivileged user, which PostgreSQL insists on.
+    If root starts it, it runs as an unprivileged user: PostgreSQL requires that.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Server(ABC):
         self.start()
 
     def start(self) -> None:
-        """Start it, where it was stopped or killed, with all that it held."""
+        """Start it again, with its data, after it was stopped or killed."""
         self.daemons.start(self.name, self._command(), user=self._as, stop_signal=self.stop_signal)
         self.daemons.await_answer(self.name, self._answers)
 
     def stop(self) -> None:
-        """Close every connection and end, as at a restart for maintenance."""
+        """Close every connection and end, as for maintenance."""
         self.daemons.stop(self.name)
 
     def kill(self) -> None:
-        """As in a power cut."""
+        """Kill it, as a power cut does."""
         self.daemons.kill(self.name)
 
     def restart(self) -> None:
@@ -71,12 +71,12 @@ class Server(ABC):
         self.daemons.remove()
 
     def url(self, database: str, *, port: int | None = None, password: bool = True) -> str:
-        """For SQLAlchemy. ``port``: of a proxy before it. ``password``: False leaves it out."""
+        """SQLAlchemy's URL of a database. ``port``: of a proxy in front of the server. ``password``: False omits it."""
         who = f"{self.user}:{self.password}" if password else self.user
         return f"{self.scheme}://{who}@{self.host}:{port or self.port}/{database}"
 
-    def new_database(self) -> str:
-        """The name of a new, empty database."""
+    def make_database(self) -> str:
+        """Make an empty database, and return its name."""
         self._made += 1
         name = f"test{self._made}"
         self.sql(f"CREATE DATABASE {name}")
@@ -84,7 +84,7 @@ class Server(ABC):
 
     @abstractmethod
     def sql(self, statement: str) -> str:
-        """What an administrator's statement prints."""
+        """Run a statement as the administrator, and return what it prints."""
 
     @abstractmethod
     def _make(self) -> None:
@@ -92,7 +92,7 @@ class Server(ABC):
 
     @abstractmethod
     def _command(self) -> list[str | Path]:
-        """What runs it."""
+        """The command that runs it in the foreground."""
 
     def _answers(self) -> bool:
         try:
@@ -105,11 +105,11 @@ class Server(ABC):
 class PostgreSQL(Server):
     name = "postgres"
     scheme = "postgresql+psycopg"
-    stop_signal = signal.SIGINT  # "fast": does not wait for its clients to leave
+    stop_signal = signal.SIGINT  # "fast": it does not wait until its clients disconnect
 
     def sql(self, statement: str) -> str:
         where = ["-h", self.host, "-p", str(self.port), "-U", self.user, "-d", "postgres"]
-        return output_of(["psql", "-XAtq", *where, "-c", statement], PGPASSWORD=self.password)
+        return read_output(["psql", "-XAtq", *where, "-c", statement], PGPASSWORD=self.password)
 
     def _make(self) -> None:
         require(POSTGRESQL)
@@ -119,7 +119,7 @@ class PostgreSQL(Server):
         if self._as is not None:
             shutil.chown(secret, self._as)
         how = ["--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
-        output_of(["initdb", "-D", self.data, "-U", self.user, *how], user=self._as)
+        read_output(["initdb", "-D", self.data, "-U", self.user, *how], user=self._as)
         secret.unlink()
 
     def _command(self) -> list[str | Path]:
@@ -129,18 +129,18 @@ class PostgreSQL(Server):
             "unix_socket_directories": "",
             "max_connections": CONNECTIONS,
             "shared_buffers": "32MB",
-            "fsync": "off",  # a commit outlives the server's death, not the machine's
+            "fsync": "off",  # a commit survives the death of the server, not of the machine
             "full_page_writes": "off",
-            # Shared memory that no crash can leave behind.
+            # Shared memory that a crash cannot leave behind.
             "shared_memory_type": "mmap",
             "dynamic_shared_memory_type": "mmap",
         }
         return ["postgres", "-D", self.data, *(f"--{key}={value}" for key, value in settings.items())]
 
     def kill(self) -> None:
-        """As in a power cut: the backends go with their postmaster, since no new one starts while one of them lives."""
+        """Kill it and its backends, as a power cut does; a new server cannot start while a backend lives."""
         postmaster = self.daemons.pid(self.name)
-        children = [] if postmaster is None else _children(postmaster)
+        children = [] if postmaster is None else _list_children(postmaster)
         backends = {pid: born for pid in children if (born := read_start_time(pid)) is not None}
         super().kill()
         for pid, born in backends.items():
@@ -152,7 +152,7 @@ class PostgreSQL(Server):
 
 
 class MariaDB(Server):
-    """``network`` False: reached through ``socket`` alone, by the user that started it alone, without a password."""
+    """``network`` False: only the user that started it can connect, through ``socket``, without a password."""
 
     name = "mariadb"
     scheme = "mysql+pymysql"
@@ -166,12 +166,12 @@ class MariaDB(Server):
             self.user, self.password = self._root, ""
 
     def sql(self, statement: str) -> str:
-        return output_of(["mariadb", "--no-defaults", "-Ns", f"-S{self.socket}", f"-u{self._root}", "-e", statement])
+        return read_output(["mariadb", "--no-defaults", "-Ns", f"-S{self.socket}", f"-u{self._root}", "-e", statement])
 
     def _make(self) -> None:
         require(MARIADB)
         admin = ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={self._root}"]
-        output_of(
+        read_output(
             ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", "--skip-test-db", "--skip-name-resolve"]
             + admin
             + ([] if self._as is None else [f"--user={self._as}"]),
@@ -190,7 +190,7 @@ class MariaDB(Server):
             "pid-file": self.data / "pid",
             "max-connections": CONNECTIONS,
             "innodb-buffer-pool-size": "64M",
-            "innodb-flush-log-at-trx-commit": 2,  # a commit outlives the server's death, not the machine's
+            "innodb-flush-log-at-trx-commit": 2,  # a commit survives the death of the server, not of the machine
             "innodb-lock-wait-timeout": 900,
         }
         where = [f"--bind-address={self.host}", f"--port={self.port}"] if self.network else ["--skip-networking"]
@@ -198,5 +198,5 @@ class MariaDB(Server):
         return ["mariadbd", "--no-defaults", "--skip-name-resolve", *where, *options]
 
 
-def _children(pid: int) -> list[int]:
+def _list_children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,6 +1,6 @@
-"""Debian packages that the tests' servers come from: which are missing, and their installation.
+"""Install the Debian packages that the tests' servers need.
 
-``python -m scripts.debian`` installs what the tests need, where that is possible, and else says why it is not.
+``python -m scripts.debian`` installs those that are missing, or says why it cannot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MARIADB = {
 }
 POSTGRESQL = {"postgres": "postgresql", "initdb": "postgresql"}
 CHROMIUM = {"chromium-headless-shell": "chromium-headless-shell"}
-"""Commands, each with the package that has it."""
+"""Commands, and the package of each."""
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# wandbsweep: packages are being installed, and their services are not to start\nexit 101\n"
@@ -39,11 +39,11 @@ _QUIET = ["-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]
 
 
 class Unavailable(RuntimeError):
-    """What is needed is not there and cannot be brought; the text says why."""
+    """A package is missing and cannot be installed; the text says why."""
 
 
-def search_path() -> str:
-    """PATH, and where Debian keeps servers, of which PostgreSQL's newest comes first."""
+def make_search_path() -> str:
+    """PATH, and the directories of Debian's servers; of PostgreSQL's versions the newest comes first."""
     servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda bin: _version(bin.parent.name), reverse=True)
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, servers)])
 
@@ -53,32 +53,32 @@ def _version(name: str) -> float:
 
 
 def find(command: str) -> str | None:
-    return shutil.which(command, path=search_path())
+    return shutil.which(command, path=make_search_path())
 
 
-def missing(wanted: Mapping[str, str]) -> list[str]:
-    """The packages of those commands that are not there."""
+def find_missing(wanted: Mapping[str, str]) -> list[str]:
+    """The packages of the ``wanted`` commands that are not installed."""
     return sorted({package for command, package in wanted.items() if find(command) is None})
 
 
 def require(wanted: Mapping[str, str]) -> None:
-    """Install the packages of those commands that are not there; raises Unavailable."""
-    if not missing(wanted):
+    """Install the packages of the ``wanted`` commands that are missing; raises Unavailable."""
+    if not find_missing(wanted):
         return
-    with _one_at_a_time():
-        if packages := missing(wanted):  # nobody else has brought them meanwhile
+    with _lock_installation():
+        if packages := find_missing(wanted):  # no other process has installed them meanwhile
             _install(packages)
-    if left := missing(wanted):
-        raise Unavailable(f"Debian's packages {', '.join(left)} were installed, but their commands are not there")
+    if left := find_missing(wanted):
+        raise Unavailable(f"Debian's packages {', '.join(left)} were installed, but do not have their commands")
 
 
 def _install(packages: list[str]) -> None:
     lacking = f"Debian's packages {', '.join(packages)} are not installed"
     if shutil.which("apt-get") is None:
-        raise Unavailable(f"{lacking}, and this is no Debian: there is no apt-get")
+        raise Unavailable(f"{lacking}, and this is not Debian: there is no apt-get")
     if os.geteuid() != 0:
         raise Unavailable(f"{lacking}, and only root can: apt-get install {' '.join(packages)}")
-    with _no_service_starts():
+    with _prevent_service_starts():
         _apt("update", *_QUIET)
         _apt("install", *_QUIET, "--yes", "--no-install-recommends", *packages)
 
@@ -92,15 +92,18 @@ def _apt(*arguments: str) -> None:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _lock_installation() -> Iterator[None]:
     with open(_LOCK, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _no_service_starts() -> Iterator[None]:
-    """A machine's own policy is left alone. Ours goes when we are done or, if we are killed, when the next of us is."""
+def _prevent_service_starts() -> Iterator[None]:
+    """Keep packages from starting their services.
+
+    The machine's own policy, if there is one, is kept. If this process is killed, the next one removes our policy.
+    """
     ours = not _POLICY.exists() or _POLICY.read_text(errors="replace") == _POLICY_TEXT
     if ours:
         _POLICY.write_text(_POLICY_TEXT)
@@ -114,14 +117,14 @@ def _no_service_starts() -> Iterator[None]:
 
 def main() -> None:
     wanted = {**SLURM, **MARIADB, **POSTGRESQL, **CHROMIUM}
-    packages, began = missing(wanted), time.monotonic()
+    packages, began = find_missing(wanted), time.monotonic()
     if not packages:
         return
     print(f"Installing Debian's packages {', '.join(packages)} for the tests ...", flush=True)
     try:
         require(wanted)
     except Unavailable as reason:
-        print(f"The tests that need them are skipped, and in CI fail: {reason}.", file=sys.stderr)
+        print(f"The tests that need them will be skipped (in CI they fail): {reason}.", file=sys.stderr)
     else:
         print(f"Installed in {time.monotonic() - began:.0f} s.")
 

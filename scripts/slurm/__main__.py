@@ -1,4 +1,4 @@
-"""``python -m scripts.slurm up|down [DIRECTORY]``: a SLURM cluster to try things on, and its end."""
+"""``python -m scripts.slurm up|down [DIRECTORY]``: start, or stop, a SLURM cluster on this machine."""
 
 from __future__ import annotations
 

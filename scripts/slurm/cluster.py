@@ -1,8 +1,8 @@
 """A throw-away SLURM cluster on this one machine: real daemons, several nodes, fake GPUs, real accounting.
 
-What it stands on: ``slurmd -N`` runs any number of nodes on one host; nothing is confined, so nodes may claim CPUs
-and memory that are not there; ``CUDA_VISIBLE_DEVICES`` is set where a GPU's file is a device, which a link to
-``/dev/null`` is. Partition ``main`` is the default; jobs in ``high`` take its jobs' places, which are requeued.
+``slurmd -N`` runs any number of nodes on one host. Jobs are not confined, so nodes may offer CPUs and memory that do
+not exist. SLURM sets ``CUDA_VISIBLE_DEVICES`` if a GPU's file is a device, such as a link to ``/dev/null``. Partition
+``main`` is the default; jobs in ``high`` preempt its jobs, which are requeued.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.daemons import Daemons, ServiceError, find_free_ports, output_of, succeeds, wait_until
+from scripts.daemons import Daemons, ServiceError, find_free_ports, read_output, succeeds, wait_until
 from scripts.databases import MariaDB
-from scripts.debian import SLURM, require, search_path
+from scripts.debian import SLURM, make_search_path, require
 
 PARTITIONS = ("main", "high")
 _ACTIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "STOPPED"}
@@ -31,13 +31,13 @@ _BUSY_OR_IDLE = {"idle", "mixed", "allocated", "completing"}
 class Size:
     nodes: int = 4
     gpus: int = 2
-    """Of each node, as the others."""
+    """Of each node, like ``cpus`` and ``memory_mib``."""
     cpus: int = 8
     memory_mib: int = 16_384
 
 
 class Cluster:
-    """The cluster in ``directory``, which is its own: made by ``up``, wiped by ``remove``."""
+    """The cluster whose files are in ``directory``: ``up`` makes it, ``remove`` deletes it."""
 
     def __init__(self, directory: Path, size: Size | None = None) -> None:
         self.directory = directory.resolve()
@@ -51,15 +51,17 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes SLURM's commands, and submitit, speak to this cluster."""
-        return {"SLURM_CONF": str(self.conf), "PATH": search_path()}
+        """The variables with which SLURM's commands, and submitit, use this cluster."""
+        return {"SLURM_CONF": str(self.conf), "PATH": make_search_path()}
 
     # -- up and down ------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Bring up what does not run; raises Unavailable where SLURM cannot be had, else ServiceError.
+        """Start the daemons that do not run. If a killed cluster left the directory, make a new cluster in it.
 
-        A directory in which nothing runs any more is what a killed cluster left, and is made anew.
+        Raises:
+            Unavailable: SLURM is not installed and cannot be.
+            ServiceError: A daemon did not start.
         """
         require(SLURM)
         database = MariaDB(self.directory / "database", network=False)
@@ -80,14 +82,14 @@ class Cluster:
             self.daemons.await_answer(node, lambda node=node: self._is_up(node))
 
     def remove(self) -> None:
-        """End all jobs, kill what was started here, since nothing of it is kept, and wipe the directory."""
+        """End all jobs, kill the daemons, and delete the directory."""
         if self.daemons.pid("slurmctld") is not None:
             with suppress(ServiceError, TimeoutError):
                 self.cancel_all(within_s=15)
         for name in self.daemons.names():
             self.daemons.kill(name)
-        # Jobs are not their slurmd's to take along, and go on if it was killed.
-        for pid in self._leftovers():
+        # Jobs survive their slurmd if it is killed.
+        for pid in self._list_job_processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         MariaDB(self.directory / "database", network=False).remove()
@@ -110,56 +112,58 @@ class Cluster:
         self.daemons.await_answer("munged", lambda: succeeds(["munge", "-n", f"--socket={place / 'socket'}"]))
 
     def _start_accounting(self, database: MariaDB) -> None:
-        # slurmdbd has no setting for a socket's path, but the library that it is a client with reads this.
+        # slurmdbd has no setting for the socket's path, but MariaDB's client library reads this variable.
         self._start("slurmdbd", "slurmdbd", "-D", MYSQL_UNIX_PORT=str(database.socket))
         self.daemons.await_answer("slurmdbd", lambda: self._succeeds("sacctmgr", "-n", "show", "cluster"))
-        # It answers before its tables are all there, and then fails to add one now and then.
+        # It answers before it has made all its tables, and then may fail to add the cluster.
         wait_until(self._is_known, "slurmdbd to know the cluster", within_s=60)
 
     # -- nodes ------------------------------------------------------------------------------------------------------
 
     def start_node(self, node: str, *, wait: bool = True) -> None:
-        """Start a node's slurmd, and wait until the cluster gives it jobs again."""
+        """Start a node's slurmd, and wait until the cluster schedules jobs on it."""
         self._start(node, "slurmd", "-D", "-N", node)
         if wait:
             self.daemons.await_answer(node, lambda: self._is_up(node))
 
     def kill_node(self, node: str, *, jobs: bool = False) -> None:
-        """kill -9 its slurmd. ``jobs``: its jobs' processes as well, as when the machine is gone.
+        """kill -9 the node's slurmd, and with ``jobs`` the processes of its jobs, as if the machine had died.
 
-        The cluster misses it after about half a minute, calls it down and requeues its jobs; see ``lose_node``.
+        The cluster notices after about half a minute, and then requeues the node's jobs; see ``lose_node``.
         """
         self.daemons.kill(node)
         if jobs:
-            for pid in self._leftovers(node):
+            for pid in self._list_job_processes(node):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
     def lose_node(self, node: str, *, jobs: bool = True) -> None:
-        """``kill_node``, and the cluster knows at once: it requeues the node's jobs.
+        """``kill_node``, and tell the cluster, which requeues the node's jobs at once.
 
-        Without ``jobs`` their processes run on, beside those of the requeued jobs, as on a node behind a cut cable.
+        Without ``jobs`` their processes continue, as on a node that lost its network, while the requeued jobs run.
         """
         self.kill_node(node, jobs=jobs)
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
 
     def _is_up(self, node: str) -> bool:
         state = self.run("sinfo", "-h", "-n", node, "-p", "main", "-o", "%T")
-        # It was lost, or could not kill a job's processes in time.
+        # The node was lost, or could not kill a job's processes in time.
         if state.startswith(("down", "drain")) and self.daemons.pid(node) is not None:
-            self._succeeds("scontrol", "update", f"nodename={node}", "state=resume")  # unless it came back just now
-        # A * after the state says that it does not answer.
+            self._succeeds(
+                "scontrol", "update", f"nodename={node}", "state=resume"
+            )  # may fail: it can have come back just now
+        # A * after the state means that the node does not answer.
         return state in _BUSY_OR_IDLE
 
-    def _leftovers(self, node: str | None = None) -> list[int]:
-        """The processes of this cluster's jobs; first those that watch over them, and would report their end."""
+    def _list_job_processes(self, node: str | None = None) -> list[int]:
+        """The processes of this cluster's jobs. The slurmstepds come first, since they would report the jobs' end."""
         processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        watchers = [process for process in processes if self._watches(process, node)]
+        steps = [process for process in processes if self._is_step_daemon(process, node)]
         jobs = [process for process in processes if self._is_of_a_job(process, node)]
-        return [int(process.name) for process in [*watchers, *jobs]]
+        return [int(process.name) for process in [*steps, *jobs]]
 
-    def _watches(self, process: Path, node: str | None) -> bool:
-        """Whether it is a slurmstepd that writes to the log of one of our nodes; nothing else in it names the node."""
+    def _is_step_daemon(self, process: Path, node: str | None) -> bool:
+        """Whether it is a slurmstepd of our nodes. Only the log that it has open names the node."""
         logs = {str(file) for file in (self.directory / "log").glob(f"{node or '*'}.log")}
         try:
             if not (process / "cmdline").read_bytes().startswith(b"slurmstepd"):
@@ -180,8 +184,8 @@ class Cluster:
     # -- jobs -------------------------------------------------------------------------------------------------------
 
     def run(self, *command: str | Path) -> str:
-        """What one of SLURM's commands printed; raises ServiceError if it fails."""
-        return output_of(command, **self.environment).strip()
+        """Run one of SLURM's commands, and return what it prints; raises ServiceError if it fails."""
+        return read_output(command, **self.environment).strip()
 
     def _is_known(self) -> bool:
         if self.run("sacctmgr", "-nP", "show", "cluster", "test"):
@@ -202,44 +206,44 @@ class Cluster:
         return self.run("sbatch", "--parsable", *where, *options, file)
 
     def states(self, *jobs: str) -> dict[str, str]:
-        """PENDING, RUNNING, ... of those jobs and tasks, or of all, as far as they did not end long ago."""
+        """The states (PENDING, RUNNING, ...) of those jobs and tasks, or of all, unless they ended long ago."""
         lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
         states = dict(line.split() for line in lines)
         return {job: state for job, state in states.items() if not jobs or job in jobs or job.split("_")[0] in jobs}
 
     def await_state(self, job: str, *states: str, within_s: float = 60) -> None:
-        """Wait until a job, or task ``<id>_<k>``, is in one of the states; for ended jobs use ``await_end``."""
+        """Wait until a job, or task ``<id>_<k>``, is in one of the states; for its end use ``await_end``."""
         wait_until(lambda: self.states(job).get(job) in states, f"job {job} to be {states}", within_s=within_s)
 
     def await_end(self, *jobs: str, within_s: float = 60) -> None:
-        """Wait until none of the jobs waits or runs; none named: no job at all."""
+        """Wait until none of the jobs is pending or running. Without arguments: no job at all."""
         wait_until(lambda: not self._active(*jobs), f"{', '.join(jobs) or 'all jobs'} to end", within_s=within_s)
 
     def _active(self, *jobs: str) -> list[str]:
         return sorted({job.split("_")[0] for job, state in self.states(*jobs).items() if state in _ACTIVE})
 
-    def accounted(self, job: str) -> list[dict[str, str]]:
-        """What the accounting knows of a job, or of each task of an array: an entry for each time that it ran."""
+    def read_accounting(self, job: str) -> list[dict[str, str]]:
+        """What the accounting has about a job, or about each task of an array: an entry for each time that it ran."""
         fields = ["JobID", "State", "NodeList", "Partition", "AllocTRES", "ExitCode", "Start", "End"]
         lines = self.run("sacct", "-nPXD", f"--jobs={job}", f"--format={','.join(fields)}").splitlines()
         return [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
 
-    def await_accounted(self, job: str, *, runs: int = 1, within_s: float = 60) -> list[dict[str, str]]:
-        """``accounted`` once the job, or the whole array, has ended and the accounting has heard of its ``runs``.
+    def await_accounting(self, job: str, *, runs: int = 1, within_s: float = 60) -> list[dict[str, str]]:
+        """``read_accounting`` after the job, or the whole array, has ended and the accounting has all its ``runs``.
 
-        It hears of an array's tasks one by one, and not in their order.
+        SLURM tells it about the tasks of an array one by one, in any order.
         """
         self.await_end(job, within_s=within_s)
 
         def known() -> bool:
-            found = self.accounted(job)
+            found = self.read_accounting(job)
             return len(found) >= runs and all(run["End"] not in ("Unknown", "None") for run in found)
 
         wait_until(known, f"the accounting of {job}", within_s=within_s)
-        return self.accounted(job)
+        return self.read_accounting(job)
 
     def requeue(self, job: str) -> None:
-        """TERM at once, KILL after KillWait, and from the start again about 6 s later."""
+        """Requeue a job: TERM at once, KILL after KillWait, and a new start about 6 s later."""
         self.run("scontrol", "requeue", job)
 
     def cancel(self, *jobs: str) -> None:
@@ -254,7 +258,7 @@ class Cluster:
     # -- configuration ----------------------------------------------------------------------------------------------
 
     def _write_configuration(self, database: MariaDB) -> None:
-        # munged refuses a socket in a directory that not all may enter.
+        # munged refuses a socket in a directory that other users cannot enter.
         for name in ("", "etc", "munge", "dev", "state", "spool"):
             (self.directory / name).mkdir(exist_ok=True)
             (self.directory / name).chmod(0o755)
@@ -272,7 +276,7 @@ class Cluster:
         (self.directory / "env.sh").write_text(self.exports() + "\n")
 
     def exports(self) -> str:
-        """The shell's lines that ``environment`` is."""
+        """``environment`` as lines of shell."""
         return "\n".join(
             [f"export SLURM_CONF={shlex.quote(str(self.conf))}", 'export PATH="$PATH:/usr/sbin"  # slurmd and its like']
         )
@@ -311,9 +315,9 @@ SlurmctldPort={control}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-# cred_expire is also how long a requeued job is held back: 120 s by default, 5 s is the least.
+# cred_expire is also how long a requeued job is held: 120 s by default, 5 s at least.
 AuthInfo=socket={here}/munge/socket,cred_expire=5
-# The ids of a cluster that is gone must not come again: submitit finds its files by them.
+# A new cluster must not repeat the ids of an old one: submitit names its files after them.
 FirstJobId={int(time.time()) % 600_000 * 100 + 1}
 StateSaveLocation={here}/state
 SlurmdSpoolDir={here}/spool/%n
@@ -323,16 +327,16 @@ SlurmctldLogFile={here}/log/slurmctld.log
 SlurmdLogFile={here}/log/%n.log
 MailProg=/bin/true
 MpiDefault=none
-# Nothing is confined.
+# Jobs are not confined.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-# By default a job takes all of a node's memory, and with it the node.
+# By default a job takes all memory of a node, and so the whole node.
 DefMemPerCPU=256
-# Jobs start, end and are missed quickly.
+# Jobs start and end quickly, and lost ones are noticed quickly.
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 KillWait=5
@@ -341,7 +345,7 @@ ReturnToService=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-# The signal that a job asked for comes first; it is requeued GraceTime later.
+# A preempted job gets the signal that it asked for, and is requeued GraceTime later.
 SlurmctldParameters=preempt_send_user_signal
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1

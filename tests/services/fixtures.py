@@ -63,7 +63,7 @@ class Database:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.name = server.new_database()
+        self.name = server.make_database()
         self._proxy: Proxy | None = None
 
     @property

@@ -20,7 +20,7 @@ def test_a_requeued_job_runs_again_within_seconds(slurm: Cluster) -> None:
     slurm.requeue(job)
     slurm.await_state(job, "PENDING")
     slurm.await_state(job, "RUNNING", within_s=20)
-    assert [run["State"] for run in slurm.accounted(job)][:1] == ["REQUEUED"]
+    assert [run["State"] for run in slurm.read_accounting(job)][:1] == ["REQUEUED"]
 
 
 def test_the_high_partition_takes_the_places_of_main(slurm: Cluster) -> None:

@@ -12,7 +12,7 @@ def test_agents_that_run_many_trials(training: Sweeper) -> None:
     watched = each_finished_once_on_a_gpu_of_its_own(training, results, 9)
     (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
     assert [trial.agent for trial in results.trials] == [seen["SLURM_ARRAY_TASK_ID"] for seen in watched]
-    tasks = training.cluster.await_accounted(array, runs=3)
+    tasks = training.cluster.await_accounting(array, runs=3)
     assert {(task["JobID"], task["State"]) for task in tasks} == {(f"{array}_{k}", "COMPLETED") for k in range(3)}
     assert all("gres/gpu=1" in task["AllocTRES"] for task in tasks)
 
@@ -22,7 +22,7 @@ def test_one_array_task_one_trial(tiny: Sweeper) -> None:
     watched = each_finished_once_on_a_gpu_of_its_own(tiny, results, 5)
     (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
     assert sorted(seen["SLURM_ARRAY_TASK_ID"] for seen in watched) == ["0", "1", "2", "3", "4"]
-    tasks = tiny.cluster.await_accounted(array, runs=5)
+    tasks = tiny.cluster.await_accounting(array, runs=5)
     assert sorted(task["JobID"] for task in tasks) == [f"{array}_{k}" for k in range(5)]
     for task in tasks:  # array_parallelism is the throttle
         assert sum(other["Start"] <= task["Start"] < other["End"] for other in tasks) <= 2
