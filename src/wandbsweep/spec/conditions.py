@@ -17,7 +17,7 @@ from typing import Any
 
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.distributions import GRID_LIMIT, Parameter, grid_key
-from wandbsweep.spec.findings import Findings, check_mapping
+from wandbsweep.spec.findings import Findings
 
 
 def read_when(findings: Findings, path: str, raw: Any, parameter: Parameter | None) -> Parameter | None:
@@ -29,7 +29,7 @@ def read_when(findings: Findings, path: str, raw: Any, parameter: Parameter | No
         raw: The condition.
         parameter: The parameter without it; None: it could not be read.
     """
-    if not check_mapping(findings, f"{path}.when", raw, "{optimizer: sgd}") or parameter is None:
+    if not findings.check_mapping(f"{path}.when", raw, "{optimizer: sgd}") or parameter is None:
         return parameter
     if not raw:
         findings.refuse(f"{path}.when", "is empty, but must name another parameter and its values")

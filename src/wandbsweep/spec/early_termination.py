@@ -10,16 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wandbsweep.spec.findings import (
-    Findings,
-    check_keys,
-    check_mapping,
-    describe_kind,
-    read_choice,
-    read_integer,
-    read_number,
-    show,
-)
+from wandbsweep.spec.findings import Findings, describe_kind, show
 
 _PATH = "early_terminate"
 
@@ -78,12 +69,12 @@ RULES: Mapping[str, Mapping[str, Setting]] = {
 
 
 def read_early_terminate(findings: Findings, raw: Any) -> EarlyTerminate | None:
-    if not check_mapping(findings, _PATH, raw, "{type: hyperband, min_iter: 3}"):
+    if not findings.check_mapping(_PATH, raw, "{type: hyperband, min_iter: 3}"):
         return None
-    kind = read_choice(findings, f"{_PATH}.type", raw.get("type"), tuple(RULES))
+    kind = findings.read_choice(f"{_PATH}.type", raw.get("type"), tuple(RULES))
     rule = RULES[kind or "hyperband"]
     owner = _PATH if kind in (None, "hyperband") else kind
-    check_keys(findings, _PATH, raw, ("type", *rule), owner)
+    findings.check_keys(_PATH, raw, ("type", *rule), owner)
     settings = {key: _read_setting(findings, key, raw, setting) for key, setting in rule.items()}
     terminate = EarlyTerminate(kind or "hyperband", **settings)
     if terminate.type == "hyperband":
@@ -94,9 +85,9 @@ def read_early_terminate(findings: Findings, raw: Any) -> EarlyTerminate | None:
 def _read_setting(findings: Findings, key: str, raw: Mapping[str, Any], setting: Setting) -> Any:
     path, value = f"{_PATH}.{key}", raw.get(key, setting.default)
     if setting.kind == "integer":
-        return read_integer(findings, path, value, **setting.limits)
+        return findings.read_integer(path, value, **setting.limits)
     if setting.kind == "number":
-        number = read_number(findings, path, value, **setting.limits)
+        number = findings.read_number(path, value, **setting.limits)
         return setting.default if number is None else number
     if not isinstance(value, bool):
         findings.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be true or false")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from wandbsweep.spec.distributions import HYDRA_NAME, Parameter, grid_key
-from wandbsweep.spec.findings import Findings, check_keys, check_mapping, read_number
+from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.normalize import read_text_number
 from wandbsweep.spec.sweep_spec import Prior, Repeats
@@ -27,9 +27,9 @@ def read_repeats(
         unreadable: The names of those that could not.
     """
     raw = config["repeats"]
-    if not check_mapping(findings, "repeats", raw, "{parameter: seed, values: [0, 1, 2]}"):
+    if not findings.check_mapping("repeats", raw, "{parameter: seed, values: [0, 1, 2]}"):
         return None
-    check_keys(findings, "repeats", raw, ("parameter", "values"), "repeats")
+    findings.check_keys("repeats", raw, ("parameter", "values"), "repeats")
     name, values = raw.get("parameter"), raw.get("values")
     if not isinstance(name, str) or not HYDRA_NAME.fullmatch(name):
         findings.refuse("repeats.parameter", f"{name!r} must be the key that each run gives another value, as seed")
@@ -49,9 +49,9 @@ def read_prior(
 ) -> Prior | None:
     """Return ``prior``; None: it is refused. The arguments are those of ``read_repeats``."""
     raw = config["prior"]
-    if not check_mapping(findings, "prior", raw, "{configurations: [{lr: 0.001}], sweeps: [ID]}"):
+    if not findings.check_mapping("prior", raw, "{configurations: [{lr: 0.001}], sweeps: [ID]}"):
         return None
-    check_keys(findings, "prior", raw, ("configurations", "sweeps"), "prior")
+    findings.check_keys("prior", raw, ("configurations", "sweeps"), "prior")
     method = find_method(config.get("method"))
     if method and method.finite:
         findings.refuse("prior", f"cannot be combined with method {method.name}, which tries every point in its order")
@@ -78,11 +78,11 @@ def _read_configuration(
     findings: Findings, path: str, raw: Any, parameters: Mapping[str, Parameter], unreadable: Collection[str]
 ) -> dict[str, Any] | None:
     """Return a configuration to try, with numbers in place of text that stands for them."""
-    if not check_mapping(findings, path, raw, "{lr: 0.001}"):
+    if not findings.check_mapping(path, raw, "{lr: 0.001}"):
         return None
     if not raw:
         findings.refuse(path, "is empty, but must give one parameter at least")
-    check_keys(findings, path, [name for name in raw if name not in unreadable], parameters, "this sweep")
+    findings.check_keys(path, [name for name in raw if name not in unreadable], parameters, "this sweep")
     read = dict(raw)
     for name, value in raw.items():
         parameter, here = parameters.get(name), f"{path}.{name}"
@@ -91,7 +91,7 @@ def _read_configuration(
         numeric = parameter.values is None and parameter.distribution != "constant"
         if numeric and isinstance(value, str):
             read[name] = read_text_number(here, value, findings, exact=True)
-            if read_number(findings, here, read[name], exact=True) is None:
+            if findings.read_number(here, read[name], exact=True) is None:
                 continue
         if misfit := explain_misfit(parameter, read[name]):
             findings.refuse(here, misfit)

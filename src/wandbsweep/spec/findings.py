@@ -6,9 +6,10 @@ A path is a key's place in the configuration, as in ``parameters.lr.min``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from operator import ge, gt, lt
 from typing import Any, TypeGuard
 
 from wandbsweep.text import join_words
@@ -16,7 +17,10 @@ from wandbsweep.text import join_words
 
 @dataclass
 class Findings:
-    """Collects the violations and notes of one configuration, in the order in which they are found."""
+    """Collects the violations and notes of one configuration, in the order in which they are found.
+
+    A ``read_*`` method returns a value that fits the rules; otherwise it records a violation and returns None.
+    """
 
     violations: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -28,86 +32,75 @@ class Findings:
     def note(self, path: str, message: str) -> None:
         self.notes.append(f"{path}: {message}")
 
+    def check_keys(self, path: str, config: Iterable[object], known: Iterable[str], owner: str) -> None:
+        """Refuse the keys of ``config`` that are not ``known``; ``owner`` is what has the known ones, as "a metric"."""
+        known = tuple(known)
+        for key in config:
+            if key not in known:
+                close = get_close_matches(str(key), known, 1)
+                hint = f"did you mean {close[0]}? " if close else ""
+                self.refuse(join_path(path, key), f"unknown key; {hint}{owner} has {join_words(known)}")
 
-def check_keys(findings: Findings, path: str, config: Iterable[object], known: Iterable[str], owner: str) -> None:
-    """Refuse the keys of ``config`` that are not ``known``; ``owner`` is what has the known ones, as "a metric"."""
-    known = tuple(known)
-    for key in config:
-        if key not in known:
-            close = get_close_matches(str(key), known, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            findings.refuse(join_path(path, key), f"unknown key; {hint}{owner} has {join_words(known)}")
+    def check_mapping(self, path: str, raw: object, example: str) -> bool:
+        """Return whether ``raw`` is a mapping, which is refused otherwise."""
+        if not isinstance(raw, dict):
+            self.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping, as {example}")
+        return isinstance(raw, dict)
 
+    def check_text(self, path: str, value: object, hint: str = "") -> None:
+        if not isinstance(value, str):
+            self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be text{hint}")
 
-def check_mapping(findings: Findings, path: str, raw: object, example: str) -> bool:
-    """Return whether ``raw`` is a mapping, which is refused otherwise."""
-    if not isinstance(raw, dict):
-        findings.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping, as {example}")
-    return isinstance(raw, dict)
-
-
-def check_text(findings: Findings, path: str, value: object, hint: str = "") -> None:
-    if not isinstance(value, str):
-        findings.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be text{hint}")
-
-
-def read_choice(findings: Findings, path: str, value: object, choices: Sequence[str]) -> Any:
-    """Return ``value`` if it is one of ``choices``; otherwise it is refused, and None returned."""
-    if isinstance(value, str) and value in choices:
-        return value
-    close = get_close_matches(str(value), choices, 1)
-    given = "is required" if value is None else f"{show(value)} is not known"
-    hint = f"did you mean {close[0]}? It" if close else "it"
-    findings.refuse(path, f"{given}; {hint} must be {join_words(choices, 'or')}")
-    return None
-
-
-def read_number(
-    findings: Findings,
-    path: str,
-    value: object,
-    *,
-    above: int | None = None,
-    least: int | None = None,
-    below: int | None = None,
-    exact: bool = False,
-) -> int | float | None:
-    """Return a number that may be absent; None: it is absent, or refused.
-
-    Args:
-        findings: Collects the violation.
-        path: The number's place.
-        value: The number; None if it is absent.
-        above: The number must be larger.
-        least: The number must be at least this large.
-        below: The number must be smaller.
-        exact: Accept integers that are larger than any float.
-    """
-    if value is None:
+    def read_choice(self, path: str, value: object, choices: Sequence[str]) -> Any:
+        """Return ``value`` if it is one of ``choices``."""
+        if isinstance(value, str) and value in choices:
+            return value
+        close = get_close_matches(str(value), choices, 1)
+        given = "is required" if value is None else f"{show(value)} is not known"
+        hint = f"did you mean {close[0]}? It" if close else "it"
+        self.refuse(path, f"{given}; {hint} must be {join_words(choices, 'or')}")
         return None
-    if not is_finite(value) or not (exact or fits_float(value)):
-        findings.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be a finite number")
-        return None
-    for holds, rule in (
-        (above is None or value > above, f"> {above}"),
-        (least is None or value >= least, f">= {least}"),
-        (below is None or value < below, f"< {below}"),
-    ):
-        if not holds:
-            findings.refuse(path, f"{show(value)} must be {rule}")
+
+    def read_number(
+        self,
+        path: str,
+        value: object,
+        *,
+        above: int | None = None,
+        least: int | None = None,
+        below: int | None = None,
+        exact: bool = False,
+    ) -> int | float | None:
+        """Return a finite number; None as well if it is absent.
+
+        Args:
+            path: The number's place.
+            value: The number; None if it is absent.
+            above: The number must be larger.
+            least: The number must be at least this large.
+            below: The number must be smaller.
+            exact: Accept integers that are larger than any float.
+        """
+        if value is None:
             return None
-    return value
+        if not is_finite(value) or not (exact or fits_float(value)):
+            self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be a finite number")
+            return None
+        for limit, is_met, sign in ((above, gt, ">"), (least, ge, ">="), (below, lt, "<")):
+            if limit is not None and not is_met(value, limit):
+                self.refuse(path, f"{show(value)} must be {sign} {limit}")
+                return None
+        return value
 
-
-def read_integer(findings: Findings, path: str, value: object, *, least: int) -> int | None:
-    """Return an integer that may be absent; None: it is absent, or refused."""
-    number = read_number(findings, path, value)
-    if number is None:
-        return None
-    if number != int(number) or number < least:
-        findings.refuse(path, f"{number} must be an integer >= {least}")
-        return None
-    return int(number)
+    def read_integer(self, path: str, value: object, *, least: int) -> int | None:
+        """Return an integer; None as well if it is absent."""
+        number = self.read_number(path, value)
+        if number is None:
+            return None
+        if number != int(number) or number < least:
+            self.refuse(path, f"{number} must be an integer >= {least}")
+            return None
+        return int(number)
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
@@ -144,7 +137,3 @@ def describe_kind(value: object) -> str:
         dict: "a mapping",
     }
     return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
-def copy_without_null(config: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: value for key, value in config.items() if value is not None}

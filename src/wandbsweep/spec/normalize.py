@@ -8,24 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wandbsweep.spec.findings import (
-    Findings,
-    copy_without_null,
-    describe_kind,
-    fits_float,
-    is_finite,
-    join_path,
-    show,
-)
+from wandbsweep.spec.findings import Findings, describe_kind, fits_float, is_finite, join_path, show
 from wandbsweep.spec.sweep_file import describe_text_number, is_exponent_form, parse_exponent_form
 
 _EXACT_KEYS = ("min", "max")
-"""The keys of a parameter whose integers may be larger than any float."""
-_NUMBER_KEYS = (*_EXACT_KEYS, "mu", "sigma", "q", "a", "b")
-_ITERATION_KEYS = ("min_iter", "max_iter", "s", "startup")
+"""The keys whose integers may be larger than any float."""
+_INTEGER_KEYS = ("run_cap", "min_iter", "max_iter", "s", "startup")
+_NUMBER_KEYS = (
+    *(*_EXACT_KEYS, "mu", "sigma", "q", "a", "b", "probabilities"),
+    *(*_INTEGER_KEYS, "target", "eta", "p"),
+)
+_NUMERIC_SECTIONS = ("parameters", "metric", "metrics", "early_terminate", "run_cap")
+"""The keys of a configuration below which text may stand for numbers; ``prior`` depends on the parameters."""
 
 
-def normalize(raw: Any, findings: Findings, *, quotes_seen: bool) -> dict[str, Any] | None:
+def normalize(raw: object, findings: Findings, *, quotes_seen: bool) -> dict[str, Any] | None:
     """Return a deep copy of a sweep configuration, with numbers in place of text that stands for them.
 
     Keys whose value is null are absent from the copy, since null means the same.
@@ -33,26 +30,26 @@ def normalize(raw: Any, findings: Findings, *, quotes_seen: bool) -> dict[str, A
     Args:
         raw: The configuration; it is not changed.
         findings: Collects a violation if there is no configuration to read, and a note for each replaced text.
-        quotes_seen: Whether quoted text was told from unquoted text when ``raw`` was read, so that text in exponent
-            form (``1e-5``) which is left was quoted, and stays text in ``value`` and ``values``.
+        quotes_seen: Whether ``raw`` was read from a file, where text in exponent form (``1e-5``) is left only if it
+            was quoted. Then it stays text in ``value`` and ``values``.
     """
     if not isinstance(raw, Mapping) or not raw:
         what = "is empty" if raw is None or raw == {} else f"is {describe_kind(raw)}"
         findings.refuse("the sweep configuration", f"{what}, but must be a mapping with method and parameters")
         return None
     try:
-        config: dict[str, Any] = copy_plain(raw, findings)
+        config: dict[str, Any] = _drop_null(copy_plain(raw, findings))
     except RecursionError:
         findings.refuse("the sweep configuration", "contains itself, or is nested too deeply")
         return None
-    config = copy_without_null(config)
-    if "parameters" in config:
-        config["parameters"] = _normalize_parameters(
-            "parameters", config["parameters"], findings, quotes_seen=quotes_seen
-        )
-    for key, normalize_value in _NORMALIZERS.items():
+    for key in ("metric", "early_terminate", "scheduler"):
         if key in config:
-            config[key] = normalize_value(config[key], findings)
+            config[key] = _drop_null(config[key])
+    if isinstance(metrics := config.get("metrics"), list):
+        config["metrics"] = list(map(_drop_null, metrics))
+    for key in _NUMERIC_SECTIONS:
+        if key in config:
+            config[key] = _read_numbers(key, key, config[key], findings, quotes_seen=quotes_seen)
     return config
 
 
@@ -86,81 +83,41 @@ def read_text_number(path: str, value: Any, findings: Findings, *, exact: bool =
     return number
 
 
-def _normalize_parameters(path: str, raw: Any, findings: Findings, *, quotes_seen: bool) -> Any:
-    if not isinstance(raw, dict):
-        return raw
-    read = {}
-    for key, config in raw.items():
-        here = f"{path}.{key}"
-        if not isinstance(config, dict):
-            read[key] = config
-        elif "parameters" in config:
-            nested = _normalize_parameters(
-                f"{here}.parameters", config["parameters"], findings, quotes_seen=quotes_seen
-            )
-            read[key] = {**config, "parameters": nested}
-        else:
-            read[key] = _normalize_parameter(here, config, findings, quotes_seen=quotes_seen)
-    return read
+def _drop_null(value: Any) -> Any:
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
-def _normalize_parameter(path: str, config: dict[Any, Any], findings: Findings, *, quotes_seen: bool) -> dict[Any, Any]:
-    read = _with_numbers(path, config, _NUMBER_KEYS, findings)
-    if not quotes_seen:
-        if "value" in read:
-            read["value"] = _read_listed_numbers(f"{path}.value", [read["value"]], findings)[0]
-        if isinstance(read.get("values"), list):
-            read["values"] = _read_listed_numbers(f"{path}.values", read["values"], findings)
-    if isinstance(probabilities := read.get("probabilities"), list):
-        read["probabilities"] = [
-            read_text_number(f"{path}.probabilities[{i}]", item, findings) for i, item in enumerate(probabilities)
-        ]
-    return read
+def _read_numbers(path: str, key: object, value: Any, findings: Findings, *, quotes_seen: bool) -> Any:
+    """Return ``value``, which ``key`` holds, with numbers for text if ``key``, or a key below it, holds numbers."""
+    if key in ("value", "values"):
+        return value if quotes_seen else _read_listed_numbers(path, value, findings)
+    if key == "when":  # values of other parameters
+        return value
+    if key == "impute_while_running" and value is False:  # W&B knows the text only
+        return "false"
+    if isinstance(value, dict):
+        read = {}
+        for name, item in value.items():
+            below = None if key == "parameters" else name  # a parameter may be called as one of these keys
+            read[name] = _read_numbers(f"{path}.{name}", below, item, findings, quotes_seen=quotes_seen)
+        return read
+    if isinstance(value, list):
+        items = enumerate(value)
+        return [_read_numbers(f"{path}[{i}]", key, item, findings, quotes_seen=quotes_seen) for i, item in items]
+    number = read_text_number(path, value, findings, exact=key in _EXACT_KEYS) if key in _NUMBER_KEYS else value
+    return int(number) if key in _INTEGER_KEYS and isinstance(number, float) and number.is_integer() else number
 
 
-def _read_listed_numbers(path: str, values: list[Any], findings: Findings) -> list[Any]:
-    """Return ``values`` with numbers for text in exponent form, if all of them are numbers then."""
-    read = [parse_exponent_form(value) if is_exponent_form(value) else value for value in values]
+def _read_listed_numbers(path: str, values: Any, findings: Findings) -> Any:
+    """Return numbers for text in exponent form, if all values are numbers then; ``values`` may be a single one."""
+    listed = values if isinstance(values, list) else [values]
+    read = [parse_exponent_form(value) if is_exponent_form(value) else value for value in listed]
     if not all(map(is_finite, read)):
         return values
-    for text, number in zip(values, read, strict=True):
+    for text, number in zip(listed, read, strict=True):
         if isinstance(text, str):
             findings.notes.append(describe_text_number(path, text, number))
-    return read
-
-
-def _normalize_metric(path: str, raw: Any, findings: Findings) -> Any:
-    if not isinstance(raw, dict):
-        return raw
-    read = _with_numbers(path, copy_without_null(raw), ("target",), findings)
-    if read.get("impute_while_running") is False:  # YAML's false; W&B wants the text
-        read["impute_while_running"] = "false"
-    return read
-
-
-def _normalize_metrics(raw: Any, findings: Findings) -> Any:
-    if not isinstance(raw, list):
-        return raw
-    return [_normalize_metric(f"metrics[{i}]", item, findings) for i, item in enumerate(raw)]
-
-
-def _normalize_early_terminate(raw: Any, findings: Findings) -> Any:
-    if not isinstance(raw, dict):
-        return raw
-    read = _with_numbers("early_terminate", copy_without_null(raw), (*_ITERATION_KEYS, "eta", "p"), findings)
-    return {key: _as_integer(value) if key in _ITERATION_KEYS else value for key, value in read.items()}
-
-
-def _with_numbers(path: str, config: dict[Any, Any], keys: Sequence[str], findings: Findings) -> dict[Any, Any]:
-    return {
-        key: read_text_number(f"{path}.{key}", value, findings, exact=key in _EXACT_KEYS) if key in keys else value
-        for key, value in config.items()
-    }
-
-
-def _as_integer(value: Any) -> Any:
-    """Return a whole float as an integer; any other value is returned as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return read if isinstance(values, list) else read[0]
 
 
 def _parse_number(text: str) -> int | float | None:
@@ -170,20 +127,3 @@ def _parse_number(text: str) -> int | float | None:
         except ValueError:
             continue
     return None
-
-
-def _normalize_run_cap(raw: Any, findings: Findings) -> Any:
-    return _as_integer(read_text_number("run_cap", raw, findings))
-
-
-def _normalize_scheduler(raw: Any, findings: Findings) -> Any:
-    return copy_without_null(raw) if isinstance(raw, dict) else raw
-
-
-_NORMALIZERS = {
-    "metric": lambda raw, findings: _normalize_metric("metric", raw, findings),
-    "metrics": _normalize_metrics,
-    "early_terminate": _normalize_early_terminate,
-    "run_cap": _normalize_run_cap,
-    "scheduler": _normalize_scheduler,
-}

@@ -8,17 +8,7 @@ from typing import Any
 
 from wandbsweep.spec.conditions import read_when
 from wandbsweep.spec.distributions import DISTRIBUTIONS, HYDRA_NAME, Parameter
-from wandbsweep.spec.findings import (
-    Findings,
-    check_keys,
-    check_mapping,
-    describe_kind,
-    fits_float,
-    is_finite,
-    read_choice,
-    read_number,
-    show,
-)
+from wandbsweep.spec.findings import Findings, describe_kind, fits_float, is_finite, show
 from wandbsweep.text import join_words
 
 PARAMETER_KEYS = tuple(
@@ -42,7 +32,7 @@ def read_parameters(findings: Findings, raw: Any) -> Iterator[tuple[str, str, Pa
 
 
 def _read_nested(findings: Findings, path: str, prefix: str, raw: Any) -> Iterator[tuple[str, str, Parameter | None]]:
-    if not check_mapping(findings, path, raw, "{lr: {min: 0.001, max: 0.1}}"):
+    if not findings.check_mapping(path, raw, "{lr: {min: 0.001, max: 0.1}}"):
         return
     if not raw:
         findings.refuse(path, "is empty, but must name one parameter at least")
@@ -54,7 +44,7 @@ def _read_nested(findings: Findings, path: str, prefix: str, raw: Any) -> Iterat
             wanted = f"{{{'values' if isinstance(config, list) else 'value'}: {show(config)}}}"
             findings.refuse(here, f"{show(config)} is {describe_kind(config)}, but must be a mapping, as {wanted}")
         elif "parameters" in config:
-            check_keys(findings, here, config, ("parameters",), "a nested parameter")
+            findings.check_keys(here, config, ("parameters",), "a nested parameter")
             yield from _read_nested(findings, f"{here}.parameters", f"{prefix}{key}.", config["parameters"])
         else:
             yield here, f"{prefix}{key}", _read_parameter(findings, here, f"{prefix}{key}", config)
@@ -94,7 +84,7 @@ def _check_given_number(findings: Findings, path: str, value: object, **rules: A
     """Refuse what is not such a number, null included."""
     if value is None:
         findings.refuse(path, "None is null, but must be a finite number")
-    read_number(findings, path, value, **rules)
+    findings.read_number(path, value, **rules)
 
 
 def _check_probabilities(findings: Findings, path: str, raw: Any, values: object) -> None:
@@ -114,7 +104,7 @@ def _check_probabilities(findings: Findings, path: str, raw: Any, values: object
 def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any]) -> str | None:
     """Return the distribution that is given, or that W&B infers from the keys; None: it is refused."""
     if "distribution" in config:
-        name: str | None = read_choice(findings, f"{path}.distribution", config["distribution"], tuple(DISTRIBUTIONS))
+        name: str | None = findings.read_choice(f"{path}.distribution", config["distribution"], tuple(DISTRIBUTIONS))
         return name
     if "value" in config:
         return "constant"
@@ -132,7 +122,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
         findings.refuse(path, f"{join_words(given)} without a distribution; {hint}")
     else:
         findings.refuse(path, f"{show(config)} is no parameter, but must have {_SHORTEST}")
-    check_keys(findings, path, config, PARAMETER_KEYS, "a parameter")
+    findings.check_keys(path, config, PARAMETER_KEYS, "a parameter")
     return None
 
 
@@ -148,7 +138,7 @@ def _check_distribution_keys(findings: Findings, path: str, config: Mapping[str,
             rule = f"{distribution}{inferred} has {join_words(keys)}; {key} goes with {join_words(others, 'or')}"
             findings.refuse(f"{path}.{key}", f"{show(config[key])} is not used: {rule}")
         else:
-            check_keys(findings, path, {key: None}, ("distribution", *keys), distribution)
+            findings.check_keys(path, {key: None}, ("distribution", *keys), distribution)
     for key in DISTRIBUTIONS[distribution].required:
         if key not in config:
             findings.refuse(f"{path}.{key}", f"is required by {distribution}")

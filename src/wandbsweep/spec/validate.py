@@ -15,15 +15,7 @@ from typing import Any
 from wandbsweep.spec.conditions import find_condition_violations
 from wandbsweep.spec.early_termination import read_early_terminate
 from wandbsweep.spec.extensions import read_prior, read_repeats
-from wandbsweep.spec.findings import (
-    Findings,
-    check_keys,
-    describe_kind,
-    read_choice,
-    read_integer,
-    read_number,
-    show,
-)
+from wandbsweep.spec.findings import Findings, describe_kind, show
 from wandbsweep.spec.methods import METHODS, find_method
 from wandbsweep.spec.normalize import normalize
 from wandbsweep.spec.parameters import read_parameters
@@ -49,15 +41,15 @@ def read_sweep(raw: Any, findings: Findings, *, quotes_seen: bool = False) -> Sw
     config = normalize(raw, findings, quotes_seen=quotes_seen)
     if config is None:
         return None
-    check_keys(findings, "", config, TOP_KEYS, "a sweep configuration")
-    method = read_choice(findings, "method", config.get("method"), tuple(METHODS))
+    findings.check_keys("", config, TOP_KEYS, "a sweep configuration")
+    method = findings.read_choice("method", config.get("method"), tuple(METHODS))
     entries = [] if _has_own_space(findings, config) else list(read_parameters(findings, config["parameters"]))
     parameters = {name: parameter for _, name, parameter in entries if parameter}
     unreadable = {name for _, name, parameter in entries if parameter is None}
     metric = read_metric(findings, "metric", config["metric"]) if "metric" in config else None
     metrics = read_metrics(findings, config["metrics"]) if "metrics" in config else ()
     early_terminate = read_early_terminate(findings, config["early_terminate"]) if "early_terminate" in config else None
-    run_cap = read_integer(findings, "run_cap", config.get("run_cap"), least=1)
+    run_cap = findings.read_integer("run_cap", config.get("run_cap"), least=1)
     repeats = read_repeats(findings, config, parameters, unreadable) if "repeats" in config else None
     prior = read_prior(findings, config, parameters, unreadable) if "prior" in config else None
     findings.violations.extend(find_condition_violations(parameters, unreadable))
@@ -92,16 +84,16 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
         example = f"{{name: {raw}, goal: minimize}}" if isinstance(raw, str) else "{name: …, goal: …}"
         findings.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping, as {example}")
         return None
-    check_keys(findings, path, raw, (field.name for field in fields(Metric)), "a metric")
+    findings.check_keys(path, raw, (field.name for field in fields(Metric)), "a metric")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
         given = f"{show(name)} is no text" if name is not None else "is required"
         findings.refuse(f"{path}.name", f"{given}; it is the name that training reports, as val/loss")
-    goal = read_choice(findings, f"{path}.goal", raw.get("goal", "minimize"), GOALS)
-    target = read_number(findings, f"{path}.target", raw.get("target"))
-    impute = read_choice(findings, f"{path}.impute", raw.get("impute", "worst"), IMPUTE)
+    goal = findings.read_choice(f"{path}.goal", raw.get("goal", "minimize"), GOALS)
+    target = findings.read_number(f"{path}.target", raw.get("target"))
+    impute = findings.read_choice(f"{path}.impute", raw.get("impute", "worst"), IMPUTE)
     running = raw.get("impute_while_running", "false")
-    running = read_choice(findings, f"{path}.impute_while_running", running, ("false", *IMPUTE))
+    running = findings.read_choice(f"{path}.impute_while_running", running, ("false", *IMPUTE))
     return Metric(str(name), goal, target, impute, False if running == "false" else running)
 
 
