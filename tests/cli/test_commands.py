@@ -80,7 +80,7 @@ class TestReport:
         assert "No such file or directory" in run_command("report", "-o", tmp_path / "nowhere" / "own.html", status=2)
 
     def test_served(self, sweep):
-        command = [sys.executable, "-m", "wandbsweep.cli.main", "report", str(sweep.directory), "--watch"]
+        command = [sys.executable, "-m", "wandbsweep.cli", "report", str(sweep.directory), "--watch"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
             try:
                 port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", served.stdout.readline())[1])
@@ -96,7 +96,7 @@ class TestReport:
         command = [
             sys.executable,
             "-m",
-            "wandbsweep.cli.main",
+            "wandbsweep.cli",
             "report",
             str(sweep.directory),
             "--watch",
@@ -156,7 +156,7 @@ def test_optunas_dashboard(sweep):
         "-W",
         "ignore",
         "-m",
-        "wandbsweep.cli.main",
+        "wandbsweep.cli",
         "dashboard",
         str(sweep.directory),
         "--port",

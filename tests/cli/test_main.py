@@ -188,14 +188,14 @@ def test_a_journal_that_cannot_be_read(controller, run_command):
 )
 def test_output_that_cannot_be_written(controller, redirected, status, message):
     controller(PLAIN)
-    command = f"{sys.executable} -m wandbsweep.cli.main status {redirected}"
+    command = f"{sys.executable} -m wandbsweep.cli status {redirected}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (status, message)
 
 
 def test_ctrl_c_while_watching(controller):
     controller(PLAIN).ask("a")
-    command = [sys.executable, "-m", "wandbsweep.cli.main", "status", "--watch"]
+    command = [sys.executable, "-m", "wandbsweep.cli", "status", "--watch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert "abcd1234" in process.stdout.readline()
         assert [process.stdout.readline() for _ in range(2)][1].startswith("0/9 trials")

@@ -30,7 +30,7 @@ class Project:
         return done.stdout, done.stderr
 
     def wandbsweep(self, *arguments: str, status: int = 0) -> str:
-        out, err = self.run(sys.executable, "-m", "wandbsweep.cli.main", *arguments, status=status)
+        out, err = self.run(sys.executable, "-m", "wandbsweep.cli", *arguments, status=status)
         return err if status else out
 
 

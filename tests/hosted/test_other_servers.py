@@ -268,7 +268,7 @@ def test_no_proxy_is_used_for_this_machine(server: WandbServer, monkeypatch: pyt
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     transport = Transport(Login(server.url, API_KEY, ENTITY, "digits"), replace(BACKOFF, total_s=0.0))
-    assert transport.call("Viewer", "query Viewer { viewer { id } }", {})["viewer"]["entity"] == ENTITY
+    assert transport.call("Viewer", "query Viewer { viewer { id } }", {}).data["viewer"]["entity"] == ENTITY
 
 
 def test_a_password_in_the_address_is_dropped(server: WandbServer, home: Any, monkeypatch: pytest.MonkeyPatch) -> None:

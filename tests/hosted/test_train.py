@@ -52,7 +52,7 @@ def test_our_sweeper(server, home):
         assert len(found.values("val/accuracy")) == 1
         assert (found.facts["displayName"], found.facts["groupName"]) == (f"{sweep_id}-{number}", sweep_id)
     assert find_key(home, done.stdout, done.stderr) == []
-    cli = [sys.executable, "-m", "wandbsweep.cli.main", "table", "--json"]
+    cli = [sys.executable, "-m", "wandbsweep.cli", "table", "--json"]
     local, remote = (json.loads(run(*cli, ref).stdout) for ref in (home / "sweep", f"wandb:team/digits/{sweep_id}"))
     keys = ("number", "state", "metric", "params", "steps")
     assert [[t[key] for key in keys] for t in local] == [[t[key] for key in keys] for t in remote]

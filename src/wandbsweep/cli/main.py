@@ -93,7 +93,3 @@ def make_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=command.run)
         command.add_arguments(added)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -39,11 +39,11 @@ def restore_overrides(arguments: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def exit_on_signals(*, preempting: tuple[signal.Signals, ...] = (signal.SIGUSR2,)) -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """Let SIGTERM and SIGUSR2 end the process through Python for a ``with`` block, so that unsent history is sent.
 
-    Signals in ``preempting`` mark the run first, so that W&B queues it again. Signals that already have a handler keep
-    it.
+    SIGUSR2, which batch systems send before a time limit, also marks the run, so that W&B queues it again. Signals that
+    already have a handler keep it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -52,7 +52,7 @@ def exit_on_signals(*, preempting: tuple[signal.Signals, ...] = (signal.SIGUSR2,
     def leave(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_IGN)  # a second one must not interrupt the exit
         run = getattr(sys.modules.get("wandb"), "run", None)
-        if signum in preempting and run is not None:
+        if signum == signal.SIGUSR2 and run is not None:
             run.mark_preempting()
         raise SystemExit(128 + signum)
 

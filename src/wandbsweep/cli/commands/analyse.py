@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.command import Command, finite_or_none, print_json, read_sweep
+from wandbsweep.cli.command import Command, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.results.analysis.convergence import Convergence
@@ -47,22 +47,22 @@ def run(options: argparse.Namespace) -> int:
 def _format_json(
     importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
 ) -> dict[str, Any]:
+    gain = convergence.gain
     return {
         "metric": importance.metric,
         "trials": importance.trials,
         "warning": importance.warning,
         "method": importance.method,
         "importance": {
-            name: {"share": finite_or_none(share), "interval": list(map(finite_or_none, importance.intervals[name]))}
-            for name, share in importance.items()
+            name: {"share": share, "interval": importance.intervals[name]} for name, share in importance.items()
         },
         "correlation": {
             name: {
                 "kind": a.kind,
-                "linear": finite_or_none(a.linear),
-                "linear_interval": list(map(finite_or_none, a.linear_interval)),
-                "rank": finite_or_none(a.rank),
-                "rank_interval": list(map(finite_or_none, a.rank_interval)),
+                "linear": a.linear,
+                "linear_interval": a.linear_interval,
+                "rank": a.rank,
+                "rank_interval": a.rank_interval,
             }
             for name, a in correlation.items()
         },
@@ -70,19 +70,13 @@ def _format_json(
         "stalled": convergence.stalled,
         "concentrated": convergence.concentrated,
         "trials_since_best": convergence.trials_since_best,
-        "concentration": finite_or_none(convergence.concentration),
-        "gain": None
-        if convergence.gain is None
-        else {
-            "trials": convergence.gain.more,
-            "chance": finite_or_none(convergence.gain.chance),
-            "expected": finite_or_none(convergence.gain.expected),
-        },
+        "concentration": convergence.concentration,
+        "gain": gain and {"trials": gain.more, "chance": gain.chance, "expected": gain.expected},
         "reasons": list(convergence.reasons),
         "stopped": savings.stopped,
         "steps_saved": savings.steps_saved,
-        "share_saved": finite_or_none(savings.share_saved),
-        "seconds_saved": finite_or_none(savings.seconds_saved),
+        "share_saved": savings.share_saved,
+        "seconds_saved": savings.seconds_saved,
         "doubtful": savings.doubtful,
     }
 
@@ -102,11 +96,8 @@ def _format_lines(
     answer = "Time to stop" if convergence.converged else "Continue"
     lines += ["", f"{answer}:", *(f"  - {reason}" for reason in convergence.reasons)]
     if savings.stopped and savings.full_steps is not None:
-        lines += [
-            "",
-            f"Stopping {savings.stopped} trials early saved {savings.steps_saved} steps ({savings.share_saved:.0%}),",
-        ]
-        lines[-1] += f" about {savings.seconds_saved:.1f} s."
+        saved = f"{savings.steps_saved} steps ({savings.share_saved:.0%}), about {savings.seconds_saved:.1f} s"
+        lines += ["", f"Stopping {savings.stopped} trials early saved {saved}."]
         if savings.doubtful:
             shown = ", ".join(f"{n} ({savings.chances[n]:.0%})" for n in savings.doubtful[:5])
             lines.append(f"These might have become the best: {shown}.")

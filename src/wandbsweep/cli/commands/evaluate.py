@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.cli.command import Command, print_json, read_sweep
 
 if TYPE_CHECKING:
-    from wandbsweep.cli.evaluation.report import EvaluationReport
+    from wandbsweep.cli.evaluation.runs import EvaluationReport
     from wandbsweep.results.analysis.evaluation import Summary
 
 
@@ -53,23 +53,23 @@ def run(options: argparse.Namespace) -> int:
         print_json(_format_json(report))
     else:
         print("\n".join(_format_lines(report)))
-    for warning in report.warnings:
+    for warning in plan.warnings:
         print(warning, file=sys.stderr)
     return 0 if report.candidates[0].summary is not None else 1
 
 
 def _format_json(report: EvaluationReport) -> dict[str, Any]:
-    best = report.candidates[0]
+    plan, best = report.plan, report.candidates[0].trial
     return {
-        "metric": report.metric,
-        "goal": report.goal,
-        "seed_key": report.seed_key,
-        "directory": str(report.directory),
-        "optimistic": {"metric": report.sweep_metric, "value": best.sweep_value},
+        "metric": plan.metric,
+        "goal": plan.goal,
+        "seed_key": plan.seed_key,
+        "directory": str(plan.directory),
+        "optimistic": {"metric": plan.sweep_metric, "value": best.value},
         "configurations": [
             {
-                "number": c.number,
-                "params": dict(c.params),
+                "number": c.trial.number,
+                "params": dict(c.trial.params),
                 "values": {str(seed): value for seed, value in c.values.items()},
                 "failed": {str(seed): reason for seed, reason in c.failed.items()},
                 "mean": c.summary.mean if c.summary else None,
@@ -90,32 +90,31 @@ def _format_json(report: EvaluationReport) -> dict[str, Any]:
             }
             for number, c in report.comparisons.items()
         ],
-        "warnings": list(report.warnings),
+        "warnings": plan.warnings,
     }
 
 
 def _format_lines(report: EvaluationReport) -> list[str]:
+    plan, best = report.plan, report.candidates[0].trial
     lines = []
     for c in report.candidates:
-        lines.append(f"Trial {c.number}: {report.metric} {_format_summary(c.summary)}")
-        lines += [f"  {report.seed_key}={seed}: {value:.5g}" for seed, value in c.values.items()]
-        lines += [f"  {report.seed_key}={seed}: failed: {reason}" for seed, reason in c.failed.items()]
-    best = report.candidates[0]
+        lines.append(f"Trial {c.trial.number}: {plan.metric} {_format_summary(c.summary)}")
+        lines += [f"  {plan.seed_key}={seed}: {value:.5g}" for seed, value in c.values.items()]
+        lines += [f"  {plan.seed_key}={seed}: failed: {reason}" for seed, reason in c.failed.items()]
     for number, pair in report.comparisons.items():
         p = "p unknown" if pair.p is None else f"p = {pair.p:.2g}"
-        first_wins = (pair.difference > 0) == (report.goal == "maximize")
-        better = best.number if first_wins else number
+        better = best.number if (pair.difference > 0) == (plan.goal == "maximize") else number
         verdict = f"can be told apart, {better} is better" if pair.distinguishable else "cannot be told apart"
         lines.append(
             f"Trials {best.number} and {number} {verdict}: they differ by {pair.difference:+.3g} on "
             f"{pair.pairs} common seeds ({p}, paired t-test)"
         )
-    if best.sweep_value is not None and math.isfinite(best.sweep_value):
+    if best.value is not None and math.isfinite(best.value):
         lines.append(
-            f"The sweep's own {report.sweep_metric} of {best.sweep_value:.5g} is the best of {report.sweep_trials} "
-            "trials and therefore too good to be reported; report the values above."
+            f"The sweep's own {plan.sweep_metric} of {best.value:.5g} is the best of {len(plan.data.trials)} trials "
+            "and therefore too good to be reported; report the values above."
         )
-    return [*lines, f"Runs: {report.directory}"]
+    return [*lines, f"Runs: {plan.directory}"]
 
 
 def _format_summary(summary: Summary | None) -> str:

@@ -35,14 +35,13 @@ class EvaluationCallback:
         self._stack.enter_context(running(CurrentTrial(send=self._record)))
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
-        from wandbsweep.cli.command import finite_or_none
+        from wandbsweep.cli.command import replace_nonfinite
         from wandbsweep.trial import as_number
 
         if self._stack is not None:
             self._stack.close()
         returned = as_number(getattr(job_return, "_return_value", None))
-        reported = {name: finite_or_none(value) for name, value in self._reported.items()}
-        found = {"returned": finite_or_none(returned), "reported": reported}
+        found = replace_nonfinite({"returned": returned, "reported": self._reported})
         Path(config.hydra.runtime.output_dir, FILE).write_text(json.dumps(found), encoding="utf-8")
 
     def _record(self, step: int, metrics: Mapping[str, float]) -> Any:

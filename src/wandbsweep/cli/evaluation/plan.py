@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from wandbsweep.errors import SweepError
+from wandbsweep.results.analysis.trial_matrix import find_goal
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
@@ -56,7 +57,15 @@ class EvaluationPlan:
     directory: Path
     candidates: Sequence[CandidateRuns]
     """The sweep's best first."""
-    warnings: Sequence[str]
+    warnings: list[str]
+
+    @property
+    def goal(self) -> str:
+        return find_goal(self.data.spec, self.metric)
+
+    @property
+    def sweep_metric(self) -> str | None:
+        return self.data.spec.metric.name if self.data.spec.metric else None
 
 
 def plan_evaluation(

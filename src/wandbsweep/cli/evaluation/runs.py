@@ -1,20 +1,44 @@
-"""Run an evaluation and read what its runs measured."""
+"""Run an evaluation, and what its runs measured."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from wandbsweep.cli.evaluation.callback import FILE
 from wandbsweep.cli.evaluation.plan import CandidateRuns, EvaluationPlan
-from wandbsweep.cli.evaluation.report import Candidate, EvaluationReport
 from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.results.analysis.evaluation import Comparison, compare, summarise
-from wandbsweep.results.analysis.trial_matrix import find_goal
+from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
 from wandbsweep.results.reader import SweepReader
+from wandbsweep.trial import TrialRecord
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration, and the results of its runs by seed."""
+
+    trial: TrialRecord
+    """The trial of the sweep that had this configuration."""
+    values: Mapping[int, float]
+    failed: Mapping[int, str]
+    """Why a run has no value."""
+    summary: Summary | None
+    """None: no run has a value."""
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The candidates, the sweep's best first, and how they compare."""
+
+    plan: EvaluationPlan
+    candidates: Sequence[Candidate]
+    comparisons: Mapping[int, Comparison]
+    """Of the first candidate with each other one, by the number of the other."""
 
 
 def run_evaluation(plan: EvaluationPlan) -> EvaluationReport:
@@ -31,23 +55,9 @@ def run_evaluation(plan: EvaluationPlan) -> EvaluationReport:
             raise SweepError(f"Cannot start {runs.command[0]} in {plan.cwd}: {error.strerror}.") from None
     candidates = [_read_candidate(plan, runs) for runs in plan.candidates]
     if not any(candidate.values for candidate in candidates):
-        reasons = [reason for candidate in candidates for reason in candidate.failed.values()]
-        raise SweepError(
-            f"No run gave a value of {plan.metric!r}: {reasons[0] if reasons else 'none was started'}. "
-            f"Their logs are in {plan.directory}."
-        )
-    spec = plan.data.spec
-    return EvaluationReport(
-        metric=plan.metric,
-        goal=find_goal(spec, plan.metric),
-        seed_key=plan.seed_key,
-        directory=plan.directory,
-        sweep_metric=spec.metric.name if spec.metric else None,
-        sweep_trials=len(plan.data.trials),
-        candidates=candidates,
-        comparisons=_compare_with_first(candidates),
-        warnings=plan.warnings,
-    )
+        reason = next((reason for candidate in candidates for reason in candidate.failed.values()), "none was started")
+        raise SweepError(f"No run gave a value of {plan.metric!r}: {reason}. Their logs are in {plan.directory}.")
+    return EvaluationReport(plan, candidates, _compare_with_first(candidates))
 
 
 def _compare_with_first(candidates: list[Candidate]) -> dict[int, Comparison]:
@@ -57,42 +67,32 @@ def _compare_with_first(candidates: list[Candidate]) -> dict[int, Comparison]:
         common = [seed for seed in first.values if seed in other.values]
         if common:
             pair = [first.values[seed] for seed in common], [other.values[seed] for seed in common]
-            comparisons[other.number] = compare(*pair)
+            comparisons[other.trial.number] = compare(*pair)
     return comparisons
 
 
 def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns) -> Candidate:
+    try:
+        trials = SweepReader(runs.directory).read().trials
+        missing = "it was not run"
+    except SweepDirectoryError:
+        trials, missing = [], "the command did not start its runs; see above"
+    # With one seed there is nothing to sweep over, so the run has no parameter of that name.
+    by_seed = {int(trial.params.get(plan.seed_key, plan.seeds[0])): trial for trial in trials}
     values, failed = {}, {}
-    for seed, run in _read_runs(plan, runs).items():
-        measured = _read_measurements(runs.directory / str(run.number) / FILE)
+    for seed in plan.seeds:
+        if (trial := by_seed.get(seed)) is None:
+            failed[seed] = missing
+            continue
+        measured = _read_measurements(runs.directory / str(trial.number) / FILE)
         value = measured.get("reported", {}).get(plan.metric, measured.get("returned"))
-        if run.state == "finished" and value is not None:
+        if trial.state == "finished" and value is not None:
             values[seed] = float(value)
         else:
             seen = ", ".join(measured.get("reported", {})) or "nothing"
-            failed[seed] = run.reason or (
-                f"it returned no number and did not report {plan.metric!r} (reported: {seen})"
-            )
-    summary = summarise(list(values.values())) if values else None
-    trial = runs.trial
-    return Candidate(trial.number, trial.params, trial.value, values, failed, summary)
-
-
-class _Run(NamedTuple):
-    number: int
-    state: str
-    reason: str
-
-
-def _read_runs(plan: EvaluationPlan, runs: CandidateRuns) -> dict[int, _Run]:
-    """Return the runs of one configuration by seed."""
-    try:
-        trials = SweepReader(runs.directory).read().trials
-    except SweepDirectoryError:
-        return dict.fromkeys(plan.seeds, _Run(0, "failed", "the command did not start its runs; see above"))
-    # With one seed there is nothing to sweep over, so the run has no parameter of that name.
-    found = {int(t.params.get(plan.seed_key, plan.seeds[0])): _Run(t.number, t.state, t.reason) for t in trials}
-    return {seed: found.get(seed, _Run(0, "queued", "it was not run")) for seed in plan.seeds}
+            explanation = f"it returned no number and did not report {plan.metric!r} (reported: {seen})"
+            failed[seed] = trial.reason or explanation
+    return Candidate(runs.trial, values, failed, summarise(list(values.values())) if values else None)
 
 
 def _read_measurements(file: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class SweepClient:
             "sweep": self.sweep_id,
         }
         try:
-            data = self.transport.call("CreateAgent", CREATE_AGENT, variables)
+            data = self.transport.call("CreateAgent", CREATE_AGENT, variables).data
         except WandbError as error:
             # UNKNOWN: the server does not give the state, and has just refused an agent.
             over = (None, "FINISHED", "CANCELED", "UNKNOWN")
@@ -96,7 +96,7 @@ class SweepClient:
         variables: dict[str, Any] = {**self._place, "agentID": agent_id, "sweep": self.sweep_id}
         variables |= {"first": _PAGE_SIZE, "order": "-created_at"}
         try:
-            data = self.transport.call("GetAgentRuns", AGENT_RUNS, variables)
+            data = self.transport.call("GetAgentRuns", AGENT_RUNS, variables).data
             nodes = _read_nodes(_find(data, "GetAgentRuns", "project", "sweep", "agent", "runs"))
         except WandbError as error:
             if error.is_transient:
@@ -170,7 +170,7 @@ class SweepClient:
         self._pause_checked = -math.inf
 
     def _fetch_sweep(self) -> Mapping[str, Any] | None:
-        return _find_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()))
+        return _find_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()).data)
 
     def _name_sweep(self) -> dict[str, Any]:
         return {"name": self.sweep_id, **self._place}
@@ -190,9 +190,8 @@ class SweepClient:
     def _fetch_runs(self, *filters: Mapping[str, Any], retry: bool = True) -> list[Mapping[str, Any]]:
         variables: dict[str, Any] = {**self._place, "filters": json.dumps({"$and": list(filters)})}
         variables |= {"order": "-created_at", "perPage": _PAGE_SIZE, "cursor": None}
-        transport = self.transport
-        data = transport.call("Runs", RUNS, variables) if retry else transport.call_once("Runs", RUNS, variables).data
-        return _read_nodes((data.get("project") or {}).get("runs"))
+        call = self.transport.call if retry else self.transport.call_once
+        return _read_nodes((call("Runs", RUNS, variables).data.get("project") or {}).get("runs"))
 
     def _fetch_args(self, node: Mapping[str, Any]) -> dict[str, Any]:
         config = node.get("config")
@@ -206,7 +205,7 @@ def complete_login(transport: Transport) -> Login:
     """Return the transport's login with entity and project; if no entity is set, the account's default is taken."""
     login = transport.login
     if login.entity is None:
-        viewer = transport.call("Viewer", VIEWER, {}).get("viewer") or {}
+        viewer = transport.call("Viewer", VIEWER, {}).data.get("viewer") or {}
         login = replace(login, entity=viewer.get("entity") or viewer.get("username"))
     if not login.entity:
         raise WandbError("W&B names no default entity for this account; set WANDB_ENTITY", 403)

@@ -130,19 +130,11 @@ def _check_server(entity: str | None, project: str | None, backoff: Backoff) -> 
 
 def _ask_viewer(transport: Transport) -> tuple[list[Finding], Reply | None]:
     """Ask the server who is logged in, and return its reply with what that says about server and clock."""
-    pauses = transport.backoff.pauses()
-    while True:
-        before = time.time()
-        try:
-            reply = transport.call_once("Viewer", VIEWER, {})
-            break
-        except WandbError as error:
-            if not error.is_transient:
-                return _explain(transport.login.base_url, error), None
-            try:
-                transport.wait_to_retry(error, pauses)
-            except WandbError:
-                return _explain(transport.login.base_url, error), None
+    before = time.time()
+    try:
+        reply = transport.call("Viewer", VIEWER, {})
+    except WandbError as error:
+        return _explain(transport.login.base_url, error), None
     after = time.time()
     server = Finding("server", "ok", f"{transport.login.base_url} answers in {after - before:.2f} s")
     return [server, *_check_clock(reply, before, after)], reply

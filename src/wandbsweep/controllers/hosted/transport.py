@@ -72,7 +72,7 @@ class Transport:
     closed: threading.Event = field(default_factory=threading.Event, repr=False)
     """Once set, no request is retried and no pause lasts."""
 
-    def call(self, operation: str, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    def call(self, operation: str, query: str, variables: Mapping[str, Any]) -> Reply:
         """Send ``operation``, again while W&B fails, so it must bear being executed twice.
 
         Args:
@@ -80,16 +80,13 @@ class Transport:
             query: Its document (``queries``).
             variables: Its variables.
 
-        Returns:
-            The data of the reply.
-
         Raises:
             WandbError: W&B refuses the request, or failed for as long as ``backoff`` allows.
         """
         pauses = self.backoff.pauses()
         while True:
             try:
-                return self.call_once(operation, query, variables).data
+                return self.call_once(operation, query, variables)
             except WandbError as error:
                 if not error.is_transient:
                     raise
