@@ -245,8 +245,9 @@ def read_resident_bytes():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_with_a_killed_agent_its_fork_server_and_trial_die(tmp_path):
     options = {"sweep": str(tmp_path / "sweep"), "isolation": "process", "act": "sleep"}
-    command = [sys.executable, str(Path(__file__).parents[1] / "apps/agent/agent.py"), json.dumps(options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:
+    command = [sys.executable, "-m", "tests.apps.agent.agent", json.dumps(options)]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as agent:
         trial = int(agent.stdout.readline().removeprefix("running "))
         server = int(Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[1])
         assert server != agent.pid

@@ -1,4 +1,4 @@
-"""An agent without Hydra, to send signals to: ``agent.py '{"sweep": …, "act": …, …}'``. It says when trials run."""
+"""An agent without Hydra, to send signals to: ``python -m tests.apps.agent.agent '{"sweep": …, "act": …, …}'``."""
 
 from __future__ import annotations
 
@@ -9,98 +9,43 @@ import signal
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep import create_sweep, current_trial, load_sweep
+from tests.apps.agent.task import MakeTask, Task, write_line
+from tests.configurations import RANDOM
+from wandbsweep import create_sweep, load_sweep
 from wandbsweep.agent.fork_server import ForkServer
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
-from wandbsweep.trial import JobResult, Trial
 
-CONFIG = {
-    "method": "random",
-    "metric": {"name": "loss"},
-    "parameters": {"x": {"min": 0.0, "max": 1.0}},
-    "run_cap": 3,
-}
+SPEC = load_sweep(RANDOM | {"run_cap": 3})
 
 
-@dataclass(frozen=True)
-class Task:
-    """Says that it runs, then does as ``act`` says."""
-
-    act: str
-
-    def __call__(self, trial: Trial) -> JobResult:
-        now = current_trial()
-        now.report(0, {"loss": 1.0})
-        if now.resumed:
-            return JobResult()
-        now.listening = self.act in ("listen", "listen and finish")
-        say(f"running {os.getpid()}")
-        while self.act != "listen and finish":
-            time.sleep(0.01)
-            if self.act == "report" and now.report(1, {"loss": 0.5}).stop:
-                break
-            if self.act == "listen" and now.preempted:
-                break
-            if self.act == "fail" and now._interrupt_reason:
-                raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
-        if self.act == "listen and finish":
-            while not now._interrupt_reason:
-                time.sleep(0.01)
-        say("saved")
-        return JobResult(returned=0.25)
-
-
-@dataclass(frozen=True)
-class Make:
-    act: str
-
-    def __call__(self) -> Task:
-        return Task(self.act)
-
-
-def say(line: str) -> None:
-    # One write: several processes share this pipe.
-    os.write(1, f"{line}\n".encode())
-
-
-def pretend_to_be_submitit() -> None:
+def pretend_to_be_submitit(*, slow: bool) -> None:
     def requeue(signum: int, frame: object) -> None:
-        if said.get("slow"):  # a TERM comes meanwhile
+        if slow:  # a TERM comes while it requeues
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.05)
-        say("requeued")
+        write_line("requeued")
         sys.exit(-1)
 
     signal.signal(signal.SIGUSR2, requeue)
-    signal.signal(signal.SIGTERM, lambda *_: say("bypassed"))
+    signal.signal(signal.SIGTERM, lambda *_: write_line("bypassed"))
+
+
+def main(*, sweep: str, isolation: str, act: str, submitit: bool = False, slow: bool = False, grace_s: float = 10):
+    if submitit:
+        pretend_to_be_submitit(slow=slow)
+    watch, separate = SignalWatch(), isolation == "process"
+    run_job: Any = Task(act)
+    if separate:
+        run_job = ForkServer(pickle.dumps(MakeTask(act)), watch=watch, grace_s=grace_s)
+    with closing(create_sweep(SPEC, sweep, seed=0)) as controller:
+        options: dict[str, Any] = {"watch": watch, "separate": separate, "grace_s": grace_s}
+        for _ in run_agent(controller, run_job, name="a", sweep_id="s", metric="loss", **options):
+            write_line("done")
+    write_line("returned")
 
 
 if __name__ == "__main__":
-    sys.modules["agent"] = sys.modules["__main__"]  # so that the fork server finds it
-    Make.__module__ = Task.__module__ = "agent"
-    said: dict[str, Any] = json.loads(sys.argv[1])
-    if said.get("submitit"):
-        pretend_to_be_submitit()
-    watch = SignalWatch()
-    run_job: Any = Task(said["act"])
-    if said["isolation"] == "process":
-        task = pickle.dumps(Make(said["act"]))
-        run_job = ForkServer(task, watch=watch, grace_s=said.get("grace_s", 10))
-    with closing(create_sweep(load_sweep(CONFIG), said["sweep"], seed=0)) as controller:
-        agent = run_agent(
-            controller,
-            run_job,
-            name="a",
-            sweep_id="s",
-            metric="loss",
-            watch=watch,
-            separate=said["isolation"] == "process",
-            grace_s=said.get("grace_s", 10),
-        )
-        for _ in agent:
-            say("done")
-    say("returned")
+    main(**json.loads(sys.argv[1]))
