@@ -20,7 +20,7 @@ from tests.hosted.parts import QUICK, ServerWriter, make_controller, wait_until
 from tests.hosted.server import API_KEY, ENTITY, WandbServer
 from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome
-from wandbsweep.controllers.hosted.client import SweepClient, complete_login
+from wandbsweep.controllers.hosted.client import SweepClient, connect
 from wandbsweep.controllers.hosted.controller import HostedController
 from wandbsweep.controllers.hosted.create import start_hosted_sweep
 from wandbsweep.controllers.hosted.decode import decode_params
@@ -243,14 +243,14 @@ def test_a_failing_server_when_a_sweep_starts(server: WandbServer, home: Any) ->
     assert len(server.find_requests("Viewer")) == 2  # the dropped one, and the last
 
 
-def test_the_account_names_the_entity(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    transport = Transport(Login(server.url, API_KEY), QUICK)
-    assert complete_login(transport).entity == ENTITY
+def test_the_account_names_the_entity(server: WandbServer) -> None:
+    login = Login(server.url, API_KEY)
+    assert connect(login, QUICK).login == replace(login, entity=ENTITY, project="uncategorized")
     server.fail("Viewer", status=200, reply={"data": {"viewer": {"entity": None, "username": "me"}}})
-    assert complete_login(transport).entity == "me"
+    assert connect(login, QUICK).login.entity == "me"
     server.fail("Viewer", status=200, reply={"data": {"viewer": None}})
     with pytest.raises(WandbError, match="set WANDB_ENTITY"):
-        complete_login(transport)
+        connect(login, QUICK)
 
 
 def test_places_with_spaces_and_other_letters(server: WandbServer) -> None:

@@ -107,12 +107,12 @@ def open_controller(
     limits = Limits(record.controller.lease_s, record.controller.max_attempts, record.controller.max_failures)
     if record.hosted is not None:
         from wandbsweep.controllers.hosted.controller import HostedController
+        from wandbsweep.wandb_runs.auth import read_login
 
         return HostedController(
             spec,
             record.sweep_id,
-            entity=record.hosted.entity,
-            project=record.hosted.project,
+            login=read_login(entity=record.hosted.entity, project=record.hosted.project),
             directory=directory,
             limits=limits,
             elsewhere=record.hosted.begun is not None,

@@ -36,10 +36,11 @@ class Login:
 
     base_url: str
     api_key: str = field(repr=False)
-    entity: str | None = None
-    project: str | None = None
+    entity: str = ""
+    project: str = ""
+    """Empty: not set. W&B then takes the account's default."""
 
-    def __reduce__(self) -> tuple[object, tuple[str | None, ...]]:
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
         return _unpickle_login, (self.base_url, self.entity, self.project)
 
 
@@ -59,8 +60,8 @@ def read_login(
     """
     settings = _read_settings_files(os.environ)
 
-    def choose(name: str, given: str | None = None) -> str | None:
-        return given or os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) or None
+    def choose(name: str, given: str | None) -> str:
+        return given or os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) or ""
 
     url = (choose("base_url", base_url) or DEFAULT_URL).rstrip("/")
     if urlsplit(url).hostname == _FORGE:  # the address of the web pages, not of the API
@@ -78,7 +79,7 @@ def read_stored_mode() -> str | None:
     return _read_settings_files(os.environ).get("mode")
 
 
-def _unpickle_login(base_url: str, entity: str | None, project: str | None) -> Login:
+def _unpickle_login(base_url: str, entity: str, project: str) -> Login:
     return read_login(base_url=base_url, entity=entity, project=project)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from wandbsweep.cli.command import Command, print_json
 
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
 
     findings = run_checks(options.file, entity=options.entity, project=options.project)
     if options.json:
-        print_json([finding.as_json() for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             print(finding)

@@ -21,7 +21,8 @@ from wandbsweep.controllers.hosted.queries import (
     SWEEP,
     VIEWER,
 )
-from wandbsweep.controllers.hosted.transport import Transport, WandbError
+from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError
+from wandbsweep.retry import Backoff
 from wandbsweep.wandb_runs.auth import Login
 from wandbsweep.wandb_runs.param_file import OWN_KEYS
 
@@ -201,15 +202,17 @@ class SweepClient:
         return _drop_own_keys(args if isinstance(args, dict) else {})
 
 
-def complete_login(transport: Transport) -> Login:
-    """Return the transport's login with entity and project; if no entity is set, the account's default is taken."""
-    login = transport.login
-    if login.entity is None:
+def connect(login: Login, backoff: Backoff = BACKOFF) -> Transport:
+    """Return a transport whose login has entity and project; if they are not set, they are W&B's defaults."""
+    transport = Transport(login, backoff)
+    entity = login.entity
+    if not entity:
         viewer = transport.call("Viewer", VIEWER, {}).data.get("viewer") or {}
-        login = replace(login, entity=viewer.get("entity") or viewer.get("username"))
-    if not login.entity:
+        entity = viewer.get("entity") or viewer.get("username") or ""
+    if not entity:
         raise WandbError("W&B names no default entity for this account; set WANDB_ENTITY", 403)
-    return replace(login, project=login.project or "uncategorized")
+    transport.login = replace(login, entity=entity, project=login.project or "uncategorized")
+    return transport
 
 
 def parse_command(raw: Any) -> AgentCommand | None:

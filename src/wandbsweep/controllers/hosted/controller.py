@@ -22,12 +22,12 @@ from pathlib import Path
 from wandbsweep.controllers.base import ATTEMPT_CLOSED, Limits
 from wandbsweep.controllers.completion import Completion, find_completion
 from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
-from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient, complete_login, read_values
+from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient, connect, read_values
 from wandbsweep.controllers.hosted.decode import decode_params
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog, is_requeued_by_us, read_run
 from wandbsweep.controllers.hosted.processes import has_vanished, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
-from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
+from wandbsweep.controllers.hosted.transport import BACKOFF
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome
 from wandbsweep.controllers.trial_table import METRICS, TrialEntry
 from wandbsweep.retry import Backoff
@@ -60,9 +60,7 @@ class HostedController:
     Args:
         spec: The sweep configuration.
         sweep_id: W&B's id of the sweep.
-        entity: W&B's entity. None: that of the login.
-        project: W&B's project. None: that of the login.
-        login: Server and key. None: those that wandb's client would use.
+        login: The W&B account. None: the one that wandb's client would use.
         directory: The sweep's directory, shared by its agents. None: what W&B does not keep is in memory.
         heartbeat_s: Seconds between two heartbeats of an agent.
         backoff: How long to wait for W&B.
@@ -76,8 +74,6 @@ class HostedController:
         spec: SweepSpec,
         sweep_id: str,
         *,
-        entity: str | None = None,
-        project: str | None = None,
         login: Login | None = None,
         directory: Path | None = None,
         heartbeat_s: float = HEARTBEAT_S,
@@ -88,8 +84,7 @@ class HostedController:
     ) -> None:
         self.spec = spec
         self.sweep_id = sweep_id
-        transport = Transport(login or read_login(entity=entity, project=project), backoff)
-        transport.login = complete_login(transport)
+        transport = connect(login or read_login(), backoff)
         self.login = transport.login
         self._client = SweepClient(transport, sweep_id)
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
@@ -234,8 +229,6 @@ class HostedController:
             begun: Whether a process has written to the run before, here or elsewhere.
         """
         run, key, attempt = read_run(entry), entry.newest.key, entry.attempts
-        assert self.login.entity is not None
-        assert self.login.project is not None
         sweep_run = SweepRun(
             sweep_id=self.sweep_id,
             run_id=run.run_id,

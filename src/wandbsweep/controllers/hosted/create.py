@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from wandbsweep.controllers.hosted.client import complete_login
+from wandbsweep.controllers.hosted.client import connect
 from wandbsweep.controllers.hosted.compatibility import check_supported, find_mixed_bounds
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
-from wandbsweep.controllers.hosted.transport import Transport, WandbError
+from wandbsweep.controllers.hosted.transport import WandbError
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.wandb_runs.auth import Login, read_login
 
@@ -56,9 +56,7 @@ def create_hosted_sweep(spec: SweepSpec, login: Login) -> SweepPath:
     import wandb
 
     check_supported(spec)
-    login = complete_login(Transport(login))
-    assert login.entity is not None
-    assert login.project is not None
+    login = connect(login).login
     try:
         with contextlib.redirect_stdout(sys.stderr):
             sweep_id = str(wandb.sweep(_convert_config(spec), entity=login.entity, project=login.project))

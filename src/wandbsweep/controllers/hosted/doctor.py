@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -41,9 +41,6 @@ class Finding:
     def __str__(self) -> str:
         mark = {"ok": "ok", "warning": "WARN", "error": "FAIL"}[self.state]
         return f"{mark:<5} {self.check}: {self.found}" + (f" -> {self.todo}" if self.todo else "")
-
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def run_checks(
@@ -170,8 +167,8 @@ def _check_account(transport: Transport, login: Login, viewer: Mapping[str, Any]
     yield Finding("key", "ok", f"{viewer.get('username') or viewer.get('entity')}'s")
     teams = [edge["node"]["name"] for edge in (viewer.get("teams") or {}).get("edges") or []]
     own = [name for name in dict.fromkeys([viewer.get("entity"), viewer.get("username"), *teams]) if name]
-    entity = login.entity or (own[0] if own else None)
-    if entity is None:
+    entity = login.entity or (own[0] if own else "")
+    if not entity:
         yield Finding("entity", "error", "none is set, and the account has no default", "set WANDB_ENTITY")
         return
     if entity not in own:
@@ -182,8 +179,8 @@ def _check_account(transport: Transport, login: Login, viewer: Mapping[str, Any]
     yield _check_project(transport, entity, login.project)
 
 
-def _check_project(transport: Transport, entity: str, name: str | None) -> Finding:
-    if name is None:
+def _check_project(transport: Transport, entity: str, name: str) -> Finding:
+    if not name:
         return Finding("project", "warning", "none is set: W&B takes 'uncategorized'", "set WANDB_PROJECT")
     try:
         project = transport.call_once("GetProject", PROJECT, {"name": name, "entity": entity}).data.get("project")

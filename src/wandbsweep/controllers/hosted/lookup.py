@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from wandbsweep.controllers.hosted.client import SweepClient, complete_login
+from wandbsweep.controllers.hosted.client import SweepClient, connect
 from wandbsweep.controllers.hosted.create import SweepPath
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
-from wandbsweep.controllers.hosted.transport import Transport
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -54,11 +53,8 @@ def find_hosted_sweep(ref: str) -> tuple[SweepPath, SweepSpec]:
     """
     entity, project, sweep_id = parse_ref(ref)
     require_healthy_setup(None, entity=entity, project=project)
-    transport = Transport(read_login(entity=entity, project=project))
-    transport.login = login = complete_login(transport)
-    assert login.entity is not None
-    assert login.project is not None
-    path = SweepPath(sweep_id, login.entity, login.project)
+    transport = connect(read_login(entity=entity, project=project))
+    path = SweepPath(sweep_id, transport.login.entity, transport.login.project)
     client = SweepClient(transport, sweep_id)
     config = client.fetch_config()
     if config is None:
