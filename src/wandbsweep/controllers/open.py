@@ -69,14 +69,8 @@ def create_sweep(
     with lock_directory(directory):
         if holds_sweep(directory):
             refuse_differences(directory, find_differences(read_spec(directory).identity, spec.identity))
-        controller = open_embedded(
-            directory,
-            spec,
-            study_name=directory.name,
-            storage=storage,
-            seed=seed,
-            limits=limits,
-        )
+        name = directory.name
+        controller = open_embedded(directory, spec, study_name=name, storage=storage, seed=seed, limits=limits)
         _refuse_foreign_storage(controller, spec)
         if storage is not None:
             save_storage_url(directory, storage)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
 from wandbsweep.controllers.outcome import StoredOutcome, find_best_value
@@ -95,6 +95,15 @@ class TrialEntry:
         """Whether its parameters are chosen."""
         stored: StoredParams | None = self.newest.attributes.get(PARAMS)
         return stored is not None and stored["number"] == self.number
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Empty while they are not chosen."""
+        return decode_json(self.newest.attributes[PARAMS]["values"]) if self.has_params else {}
+
+    def freeze(self) -> TrialEntry:
+        """Return a copy that does not change with the table."""
+        return replace(self, lost=set(self.lost))
 
 
 @dataclass
@@ -269,7 +278,7 @@ def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
     attempt = entry.newest
     common: dict[str, Any] = {
         "number": entry.number,
-        "params": decode_json(attempt.attributes[PARAMS]["values"]) if entry.has_params else {},
+        "params": entry.params,
         "reports": attempt.reports,
         "attempts": entry.attempts,
         "agent": entry.agent,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
@@ -33,53 +33,18 @@ from wandbsweep.trial import Trial, TrialRecord
 _POLL_S = 0.02
 
 
-@dataclass(frozen=True)
-class UnfinishedTrial:
-    """A trial that another attempt is to continue, as it is when that is decided."""
-
-    record: TrialRecord
-    key: int
-    """Of its newest attempt."""
-    agent: str
-    attempts: int
-    lost: frozenset[int]
-    optuna_attributes: Mapping[str, Any]
-    """What Optuna's pruners noted with its newest attempt."""
-
-    @classmethod
-    def read(cls, table: TrialTable, entry: TrialEntry) -> Self:
-        attributes = entry.newest.attributes
-        others = {name: value for name, value in attributes.items() if not name.startswith("wandbsweep:")}
-        record = table.record(entry)
-        return cls(record, entry.newest.key, entry.agent, entry.attempts, frozenset(entry.lost), others)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its newest attempt is open, so that it is taken over."""
-        return self.record.state == "running"
-
-
+@dataclass
 class Claims:
     """Claims trials for the agents of this process."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        study: int,
-        snapshot: Snapshot,
-        proposals: Proposals,
-        leases: LeaseManager,
-        closer: Closer,
-        *,
-        cap: int | None,
-    ) -> None:
-        self._storage = storage
-        self._study = study
-        self._snapshot = snapshot
-        self._proposals = proposals
-        self._leases = leases
-        self._closer = closer
-        self._cap = cap
+    storage: Storage
+    study: int
+    snapshot: Snapshot
+    proposals: Proposals
+    leases: LeaseManager
+    closer: Closer
+    cap: int | None
+    """How many trials there may be in all."""
 
     def open_new(self, agent: str) -> Trial | None:
         """Claim the next number; None: other agents were faster, and took the last one.
@@ -88,15 +53,15 @@ class Claims:
         So the other agents read one record instead of two. Nothing depends on the prediction: if it is wrong, because
         an attempt that opened no trial came between, another number is won, and the parameters are replaced.
         """
-        with self._snapshot.refresh() as table:
+        with self.snapshot.refresh() as table:
             entries, attempts = len(table.entries), table.attempts
         predicted, params = -1, None
 
         def build(created: int) -> NewAttempt:
             nonlocal predicted, params
             predicted = entries + max(created - attempts, 0)
-            within_cap = self._cap is None or predicted < self._cap
-            params = self._proposals.draw(predicted) if within_cap else None
+            within_cap = self.cap is None or predicted < self.cap
+            params = self.proposals.draw(predicted) if within_cap else None
             return self._build_attempt(agent, number=None, attempt=1, params=encode_params(predicted, params))
 
         key = self._create(build)
@@ -105,37 +70,47 @@ class Claims:
             return None
         return Trial(number, normalize_params(params) if params and number == predicted else {}, key=key)
 
-    def continue_trial(self, agent: str, unfinished: UnfinishedTrial) -> Trial | None:
-        """Claim the next attempt of a trial; None: another agent was faster, or the trial has ended after all."""
-        record, attempt = unfinished.record, unfinished.attempts + 1
-        params = dict(record.params)
+    def continue_trial(self, agent: str, entry: TrialEntry, record: TrialRecord) -> Trial | None:
+        """Claim the next attempt of a trial.
+
+        Args:
+            agent: Who asks.
+            entry: The trial, frozen when it was decided to continue it.
+            record: The same trial's record.
+
+        Returns:
+            The trial; None: another agent was faster, or the trial has ended after all.
+        """
+        attempt, params = entry.attempts + 1, entry.params
+        stored = entry.newest.attributes
         new = self._build_attempt(
             agent,
-            number=record.number,
+            number=entry.number,
             attempt=attempt,
-            params=encode_params(record.number, params or None),
+            params=encode_params(entry.number, params or None),
             reports=record.reports,
-            attributes=unfinished.optuna_attributes,
+            # What Optuna's pruners noted with the attempt before.
+            attributes={name: value for name, value in stored.items() if not name.startswith("wandbsweep:")},
         )
         key = self._create(lambda _: new)
-        if unfinished.is_running:
+        if entry.state == "running":
             # The claim comes first, so that the trial always has an owner. It is decided when the attempt is closed.
-            self._closer.close_expired(unfinished.key, unfinished.agent, lost=len(unfinished.lost) + 1)
+            self.closer.close_expired(entry)
         if self._await_number(key) is None:
             return None
-        self._closer.metrics[key] = dict(record.metrics)
-        return Trial(record.number, params, attempt=attempt, key=key)
+        self.closer.metrics[key] = dict(record.metrics)
+        return Trial(entry.number, params, attempt=attempt, key=key)
 
     def find_uncommitted(self, table: TrialTable) -> TrialEntry | None:
         """Return a trial of this process that it knows nothing of."""
-        owner = self._leases.owner
+        owner = self.leases.owner
         own = (entry for entry in table.running if owner is not None and entry.owner == owner)
-        return next((entry for entry in own if entry.newest.key not in self._closer.open), None)
+        return next((entry for entry in own if entry.newest.key not in self.closer.open), None)
 
     def _create(self, build: Callable[[int], NewAttempt]) -> int:
-        self._leases.start()
-        key = self._storage.create_attempt(self._study, build)
-        self._closer.open.add(key)
+        self.leases.start()
+        key = self.storage.create_attempt(self.study, build)
+        self.closer.open.add(key)
         return key
 
     def _build_attempt(
@@ -148,27 +123,27 @@ class Claims:
         reports: Mapping[int, float] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> NewAttempt:
-        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self._cap, owner=self._leases.owner)
+        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=self.leases.owner)
         attributes = {**(attributes or {}), CLAIM: claim}
         if params is None:
             return NewAttempt(attributes, reports or {})
-        shown = self._proposals.encode_for_optuna(decode_json(params["values"]))
+        shown = self.proposals.encode_for_optuna(decode_json(params["values"]))
         return NewAttempt({**attributes, PARAMS: params}, reports or {}, shown)
 
     def _await_number(self, key: int) -> int | None:
         """Return the number that the claim ``key`` won; None: it is void, and closed."""
         created_only = True
         while True:
-            with self._snapshot.refresh(created_only=created_only) as table:
+            with self.snapshot.refresh(created_only=created_only) as table:
                 if table.is_decided(key):
                     number = table.find_number(key)
                     break
             if not created_only:  # a database may show a later attempt before an earlier one
-                self._storage.release_connection()
+                self.storage.release_connection()
                 time.sleep(_POLL_S)
             created_only = False  # whether a claim of a later attempt wins shows when the one before is closed
         if number is None:
-            self._closer.close_void(key)
+            self.closer.close_void(key)
         return number
 
 

@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
-from wandbsweep.controllers.trial_table import OUTCOME
+from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, AttemptState, Storage
 from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
@@ -26,6 +26,7 @@ _ATTEMPT_STATES: Mapping[State, AttemptState] = {
 log = logging.getLogger(__name__)
 
 
+@dataclass
 class Closer:
     """Stores the outcomes of attempts and closes them.
 
@@ -34,23 +35,22 @@ class Closer:
     until its lease expires. The agent that takes the trial over then finds an outcome, and closes the attempt with it.
     """
 
-    def __init__(self, storage: Storage, spec: SweepSpec, limits: Limits) -> None:
-        self._storage = storage
-        self._spec = spec
-        self._limits = limits
-        self._warned = False
-        self.open: set[int] = set()
-        """The attempts that this process claimed and has not closed."""
-        self.metrics: dict[int, dict[str, float]] = {}
-        """By attempt, the last value of each metric that it reported to this process."""
+    storage: Storage
+    spec: SweepSpec
+    limits: Limits
+    open: set[int] = field(default_factory=set)
+    """The attempts that this process claimed and has not closed."""
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
+    """By attempt, the last value of each metric that it reported to this process."""
+    _warned: bool = False
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         """Close an attempt whose task has ended."""
         metrics = self.metrics.get(trial.key, {})
-        reports = self._storage.read_reports(trial.key)
-        if find_best_value(reports, self._spec.goal) is None and is_number(as_number(outcome.returned)):
+        reports = self.storage.read_reports(trial.key)
+        if find_best_value(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, reported=bool(reports))
-        self._close(trial.key, compute_outcome(self._spec, outcome, reports=reports, metrics=metrics))
+        self._close(trial.key, compute_outcome(self.spec, outcome, reports=reports, metrics=metrics))
 
     def release(self, key: int, reason: str, *, suspect: bool = False) -> None:
         """Close an attempt of this process whose trial is to be continued by another one."""
@@ -58,13 +58,13 @@ class Closer:
 
     def crash(self, key: int, reason: str, *, lost: int) -> None:
         """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
-        outcome = compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, metrics=self.metrics.get(key))
+        outcome = compute_loss(reason, lost=lost, max_attempts=self.limits.max_attempts, metrics=self.metrics.get(key))
         if outcome.state == "crashed":
-            value = find_best_value(self._storage.read_reports(key), self._spec.goal)
+            value = find_best_value(self.storage.read_reports(key), self.spec.goal)
             outcome = replace(outcome, value=value)
         self._close(key, outcome)
 
-    def close_expired(self, key: int, agent: str, *, lost: int, final: bool = False) -> None:
+    def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
         """Close the attempt of an agent that vanished, unless it is closed by now.
 
         If the agent stored an outcome before it vanished, the attempt is closed with that outcome. If the agent comes
@@ -72,29 +72,28 @@ class Closer:
         closed is what all agents read.
 
         Args:
-            key: The attempt.
-            agent: Its agent.
-            lost: How many attempts of its trial were lost, with this one.
+            entry: The trial, whose newest attempt this is.
             final: Whether no agent takes the trial over.
         """
-        reason = f"agent {agent} was not heard of for {self._limits.lease_s:g} s"
-        outcome = compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, final=final)
+        key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self.limits.lease_s:g} s"
+        lost = len(entry.lost) + 1
+        outcome = compute_loss(reason, lost=lost, max_attempts=self.limits.max_attempts, final=final)
         with suppress(AttemptClosedError):
-            if OUTCOME not in self._storage.read_attempt(key).attributes:
-                self._storage.set_attribute(key, OUTCOME, outcome.encode())
-            self._storage.close_attempt(key, AttemptState.FAIL)
+            if OUTCOME not in self.storage.read_attempt(key).attributes:
+                self.storage.set_attribute(key, OUTCOME, outcome.encode())
+            self.storage.close_attempt(key, AttemptState.FAIL)
 
     def close_void(self, key: int) -> None:
         """Close an attempt of this process that won no trial. It has no outcome, and no agent reads it."""
         with suppress(AttemptClosedError):
-            self._storage.close_attempt(key, AttemptState.FAIL)
+            self.storage.close_attempt(key, AttemptState.FAIL)
         self.open.discard(key)
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
-        state, values = _describe_to_optuna(self._spec, outcome)
+        state, values = _describe_to_optuna(self.spec, outcome)
         try:
-            self._storage.set_attribute(key, OUTCOME, outcome.encode())
-            self._storage.close_attempt(key, state, values)
+            self.storage.set_attribute(key, OUTCOME, outcome.encode())
+            self.storage.close_attempt(key, state, values)
         except AttemptClosedError:
             log.warning("A trial was closed by another agent before this one could say that it %s.", outcome.state)
         self.metrics.pop(key, None)
@@ -102,12 +101,12 @@ class Closer:
 
     def _warn_of_other_metrics(self, metrics: Mapping[str, float], *, reported: bool) -> None:
         """Warn once if a task reports other metrics than the sweep's, so that the number that it returns counts."""
-        if self._warned or self._spec.metric is None or reported or not metrics:
+        if self._warned or self.spec.metric is None or reported or not metrics:
             return
         self._warned = True
         log.warning(
             "%r was never reported (reported: %s); the number that the task returned is taken for it.",
-            self._spec.metric.name,
+            self.spec.metric.name,
             ", ".join(sorted(metrics)),
         )
 

@@ -76,9 +76,8 @@ class EmbeddedController:
         self._leases = leases = LeaseManager(
             storage.open_leases(study.key), limits.lease_s, find_others=self._find_others, check_own=self._check_own
         )
-        cap = self.cap
-        self._claims = claims = Claims(storage, study.key, snapshot, self._proposals, leases, closer, cap=cap)
-        self._dispatcher = Dispatcher(spec, storage, snapshot, claims, leases, closer, requests, limits, cap=cap)
+        self._claims = claims = Claims(storage, study.key, snapshot, self._proposals, leases, closer, self.cap)
+        self._dispatcher = Dispatcher(spec, snapshot, claims, leases, closer, requests, limits)
         self._asking = threading.Lock()
         self._revoked: set[int] = set()
         """The attempts of this process that other agents have taken over."""

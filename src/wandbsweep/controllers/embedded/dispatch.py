@@ -4,51 +4,37 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.completion import Completion, describe_command, find_completion
 from wandbsweep.controllers.embedded.bad_nodes import find_bad_node
-from wandbsweep.controllers.embedded.claims import Claims, UnfinishedTrial
+from wandbsweep.controllers.embedded.claims import Claims
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.control_requests import ControlRequests
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.snapshot import Snapshot
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.base import Storage
-from wandbsweep.trial import Trial
+from wandbsweep.trial import Trial, TrialRecord
 
 _WAIT_S = 0.25
 """How long an agent that has to wait sleeps before it looks again."""
 
 
+@dataclass
 class Dispatcher:
     """Gives out trials to the agents of this process."""
 
-    def __init__(
-        self,
-        spec: SweepSpec,
-        storage: Storage,
-        snapshot: Snapshot,
-        claims: Claims,
-        leases: LeaseManager,
-        closer: Closer,
-        requests: ControlRequests,
-        limits: Limits,
-        *,
-        cap: int | None,
-    ) -> None:
-        self._spec = spec
-        self._storage = storage
-        self._snapshot = snapshot
-        self._claims = claims
-        self._leases = leases
-        self._closer = closer
-        self._requests = requests
-        self._limits = limits
-        self._cap = cap
-        self.waited_until = -math.inf
-        """When an agent of this process last had to wait for a trial (monotonic)."""
+    spec: SweepSpec
+    snapshot: Snapshot
+    claims: Claims
+    leases: LeaseManager
+    closer: Closer
+    requests: ControlRequests
+    limits: Limits
+    waited_until: float = -math.inf
+    """When an agent of this process last had to wait for a trial (monotonic)."""
 
     def claim_next(self, agent: str) -> Trial | None:
         """Claim the next trial, which has no parameters if they are still to be proposed; None: there is no more.
@@ -57,7 +43,7 @@ class Dispatcher:
         """
         is_final = False
         while True:
-            if self._requests.read_recent() == "paused":
+            if self.requests.read_recent() == "paused":
                 self._wait()
                 continue
             unfinished, completion = self._find_unfinished(agent)
@@ -68,12 +54,18 @@ class Dispatcher:
                 if not is_final:
                     self._wait()
                 continue
-            if unfinished and unfinished.is_running and len(unfinished.lost) + 1 >= self._limits.max_attempts:
-                self._close_lost(unfinished)
+            if unfinished is None:
+                trial = self.claims.open_new(agent)
+            elif self._is_lost_too_often(unfinished[0]):
+                self.closer.close_expired(unfinished[0], final=True)
                 continue
-            trial = self._claims.continue_trial(agent, unfinished) if unfinished else self._claims.open_new(agent)
+            else:
+                trial = self.claims.continue_trial(agent, *unfinished)
             if trial is not None:  # otherwise another agent was faster
                 return trial
+
+    def _is_lost_too_often(self, entry: TrialEntry) -> bool:
+        return entry.state == "running" and len(entry.lost) + 1 >= self.limits.max_attempts
 
     def is_ready(self, agent: str) -> bool:
         """Whether ``claim_next`` answers at once.
@@ -81,39 +73,39 @@ class Dispatcher:
         It waits if the sweep is paused. It also waits if only trials of other agents are left and it is not known yet
         whether these live: an agent that left would not be there to take their trials over.
         """
-        if self._requests.read() == "paused":
+        if self.requests.read() == "paused":
             return False
-        with self._snapshot.refresh() as table:
-            completion = self._find_completion(table, agent, self._leases.find_expired(table))
+        with self.snapshot.refresh() as table:
+            completion = self._find_completion(table, agent, self.leases.find_expired(table))
         if completion is None or not completion.exhausted:
             return True
-        return self._leases.has_live_agents() is not None
+        return self.leases.has_live_agents() is not None
 
     def completion(self) -> Completion | None:
         """Return why no agent gets more trials; None: there are more."""
-        self._requests.read()
-        with self._snapshot.refresh() as table:
-            return self._find_completion(table, None, self._leases.find_expired(table))
+        self.requests.read()
+        with self.snapshot.refresh() as table:
+            return self._find_completion(table, None, self.leases.find_expired(table))
 
     def close_orphans(self) -> None:
         """Close the trials whose agents vanished. No agent takes them over, because the sweep is over."""
         while True:
-            with self._snapshot.refresh() as table:
-                entry = self._leases.find_expired(table)
-                unfinished = UnfinishedTrial.read(table, entry) if entry else None
-            if unfinished is None:
+            with self.snapshot.refresh() as table:
+                entry = self.leases.find_expired(table)
+                orphan = entry.freeze() if entry else None
+            if orphan is None:
                 return
-            self._close_lost(unfinished)
+            self.closer.close_expired(orphan, final=True)
 
-    def _find_unfinished(self, agent: str) -> tuple[UnfinishedTrial | None, Completion | None]:
+    def _find_unfinished(self, agent: str) -> tuple[tuple[TrialEntry, TrialRecord] | None, Completion | None]:
         """Return a trial for ``agent`` to continue, or why it gets no trial at all. If neither, it gets a new one."""
-        with self._snapshot.refresh() as table:
-            entry = table.find_queued(agent) or self._leases.find_expired(table)
+        with self.snapshot.refresh() as table:
+            entry = table.find_queued(agent) or self.leases.find_expired(table)
             completion = self._find_completion(table, agent, entry)
             if completion is not None and completion.exhausted:
-                entry = self._claims.find_uncommitted(table)
+                entry = self.claims.find_uncommitted(table)
                 completion = None if entry else completion
-            return UnfinishedTrial.read(table, entry) if entry else None, completion
+            return (entry.freeze(), table.record(entry)) if entry else None, completion
 
     def _find_completion(
         self, table: TrialTable, agent: str | None, unfinished: TrialEntry | None
@@ -121,10 +113,10 @@ class Dispatcher:
         """Return why ``agent`` gets no trial. ``unfinished``: a trial that it could continue."""
         completion = find_completion(
             table,
-            self._spec,
-            called_off=describe_command(self._requests.last),
-            max_failures=self._limits.max_failures,
-            cap=self._cap,
+            self.spec,
+            called_off=describe_command(self.requests.last),
+            max_failures=self.limits.max_failures,
+            cap=self.claims.cap,
             agent=agent,
         )
         if completion is not None and not completion.exhausted:
@@ -132,11 +124,7 @@ class Dispatcher:
         bad_node = find_bad_node(table, agent) if agent is not None else None
         return bad_node or (None if unfinished else completion)
 
-    def _close_lost(self, unfinished: UnfinishedTrial) -> None:
-        lost = len(unfinished.lost) + 1
-        self._closer.close_expired(unfinished.key, unfinished.agent, lost=lost, final=True)
-
     def _wait(self) -> None:
-        self._storage.release_connection()
+        self.claims.storage.release_connection()
         time.sleep(_WAIT_S)
         self.waited_until = time.monotonic()

@@ -107,10 +107,9 @@ class LeaseManager:
         find_others: Callable[[], Collection[str]],
         check_own: Callable[[], None] = lambda: None,
     ) -> None:
-        self.owner = secrets.token_hex(8) if leases else None
-        """What this process's claims are signed with; None: there are no leases."""
         self._leases = leases
         self._monitor = LeaseMonitor(leases, lease_s) if leases else None
+        self._own = secrets.token_hex(8)
         self._lease_s = lease_s
         self._find_others = find_others
         self._check_own = check_own
@@ -120,13 +119,19 @@ class LeaseManager:
         self._thread: threading.Thread | None = None
         self._warned = False
 
+    @property
+    def owner(self) -> str | None:
+        """What this process's claims are signed with; None: there are no leases."""
+        return self._own if self._leases else None
+
     def start(self) -> None:
         """Hold a lease from now on until ``close``. Called before the first claim, which is worth nothing without."""
         with self._starting:
-            if self._leases and self.owner and self._thread is None:
-                self._leases.renew(self.owner)
+            if self._leases and self._monitor and self._thread is None:
+                self._leases.renew(self._own)
                 self._renewed_at = time.monotonic()
-                self._thread = threading.Thread(target=self._run, name="wandbsweep-leases", daemon=True)
+                arguments = (self._leases, self._monitor)
+                self._thread = threading.Thread(target=self._run, args=arguments, name="wandbsweep-leases", daemon=True)
                 self._thread.start()
 
     def find_expired(self, table: TrialTable) -> TrialEntry | None:
@@ -136,8 +141,7 @@ class LeaseManager:
 
     def has_live_agents(self) -> bool | None:
         """Whether other agents live that run trials of this sweep; None: not known yet, ask again."""
-        owners = self._find_others() if self._monitor else ()
-        if not owners or not self._monitor:
+        if self._monitor is None or not (owners := self._find_others()):
             return False
         self._monitor.poll(owners)
         verdicts = {self._monitor.judge(owner) for owner in owners}
@@ -146,29 +150,25 @@ class LeaseManager:
     def close(self) -> None:
         """Release the lease. Trials that are still held with it expire."""
         self._closed.set()
-        if self._thread is not None and self._leases and self.owner:
+        if self._thread and self._leases:
             self._thread.join()
-            self._leases.release(self.owner)
+            self._leases.release(self._own)
 
-    def _run(self) -> None:
-        assert self._leases is not None
-        assert self._monitor is not None
+    def _run(self, leases: Leases, monitor: LeaseMonitor) -> None:
         polled_at = time.monotonic()
-        while not self._closed.wait(self._lease_s / self._leases.renewals):
-            with self._leases.connected():
-                self._renew()
+        while not self._closed.wait(self._lease_s / leases.renewals):
+            with leases.connected():
+                self._renew(leases)
                 if time.monotonic() - polled_at >= self._lease_s / _POLLS_PER_LEASE:
                     polled_at = time.monotonic()
                     with suppress(Exception):  # an agent that needs the storage now reports the error
-                        self._monitor.poll(self._find_others())
+                        monitor.poll(self._find_others())
 
-    def _renew(self) -> None:
-        assert self._leases is not None
-        assert self.owner is not None
+    def _renew(self, leases: Leases) -> None:
         try:
             if time.monotonic() - self._renewed_at > self._lease_s / 2:
                 self._check_own()  # before the renewal: a trial must be known to be lost before it seems owned again
-            self._leases.renew(self.owner)
+            leases.renew(self._own)
         except Exception as error:  # any driver's. There is the rest of the lease's time to try again
             if not self._warned:
                 log.warning("A lease could not be renewed, trying again: %s: %s", type(error).__name__, error)

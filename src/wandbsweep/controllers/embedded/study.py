@@ -56,40 +56,30 @@ def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None
     """
     key = storage.find_study(name)
     if key is None:
-        known = find_known_trials(spec)  # only now: those sweeps may be gone when another agent joins
+        # The other sweeps are read only now: they may be gone when another agent joins.
+        attributes = _make_attributes(storage, spec, seed=seed, directory=directory)
         goals = [metric.goal for metric in spec.metrics] or [spec.goal]
         key = storage.create_study(name, goals)
         if key is None:  # another agent was faster
-            key = storage.find_study(name)
-            assert key is not None
-        else:
-            _initialize(storage, key, spec, known, seed=seed, directory=directory)
+            return open_study(storage, name, spec, seed=seed, directory=directory)
+        # If this process is killed before the seed is stored, the study stays without one, and every agent refuses it.
+        for attribute, value in attributes.items():
+            storage.set_study_attribute(key, attribute, value)
     stored = _await_attributes(storage, key)
-    return Study(
-        key, int(stored[SEED]), stored.get(IDENTITY, spec.identity), decode_known_trials(stored.get(KNOWN, []))
-    )
+    known_trials = decode_known_trials(stored.get(KNOWN, []))
+    return Study(key, int(stored[SEED]), stored.get(IDENTITY, spec.identity), known_trials)
 
 
-def _initialize(
-    storage: Storage,
-    key: int,
-    spec: SweepSpec,
-    known: Sequence[Mapping[str, Any]],
-    *,
-    seed: int | None,
-    directory: Path | None,
-) -> None:
-    """Store what the other agents need. The seed comes last: it says that everything else is there.
-
-    If this process is killed before that, the study stays without a seed, and every agent refuses it.
-    """
-    if known:
-        storage.set_study_attribute(key, KNOWN, known)
+def _make_attributes(storage: Storage, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> dict[str, Any]:
+    """Return what the other agents need. The seed is the last: its presence says that everything else is stored."""
+    attributes: dict[str, Any] = {}
+    if known := find_known_trials(spec):
+        attributes[KNOWN] = known
     if storage.addressable:  # otherwise the sweep's directory lies next to the storage
         origin = {"config": encode_json(spec.dump()), "directory": None if directory is None else str(directory)}
-        storage.set_study_attribute(key, ORIGIN, origin)
-    storage.set_study_attribute(key, IDENTITY, spec.identity)
-    storage.set_study_attribute(key, SEED, random.SystemRandom().getrandbits(32) if seed is None else seed)
+        attributes[ORIGIN] = origin
+    seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+    return {**attributes, IDENTITY: spec.identity, SEED: seed}
 
 
 def _await_attributes(storage: Storage, key: int) -> dict[str, Any]:

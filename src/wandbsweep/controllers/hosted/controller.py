@@ -242,7 +242,7 @@ class HostedController:
         self._agents.start_run(session, run.run_id)
         with self._lock:
             self._live[key] = LiveRun(sweep_run, self._client, self.log, entry, self._make_writer, self._files)
-        trial = Trial(entry.number, self.log.read_record(entry).params, attempt=attempt, key=key)
+        trial = Trial(entry.number, entry.params, attempt=attempt, key=key)
         return replace(trial, environment=self.environment(trial))
 
     def environment(self, trial: Trial) -> dict[str, str]:

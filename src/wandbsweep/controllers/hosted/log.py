@@ -113,10 +113,6 @@ class HostedLog:
         with self.reading() as table:
             return table.records()
 
-    def read_record(self, entry: TrialEntry) -> TrialRecord:
-        with self._lock:
-            return self._table.record(entry)
-
     def find(self, run_id: str) -> TrialEntry | None:
         """Return the trial whose run is ``run_id``."""
         with self.reading() as table:
