@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from wandbsweep import launchers
-from wandbsweep.launchers import LauncherProfile, Rank, find_profile, parse_end_time, read_rank, read_requeue_id
+from wandbsweep.launchers import LauncherProfile, Rank, find_profile, read_rank, read_requeue_id
 
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
 TARGETS = {
@@ -31,11 +31,8 @@ def test_the_installed_launchers_have_these_classes(target: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "isolation"), [("basic", "none"), ("joblib", "process"), ("unlisted", "process")])
-def test_isolation_is_the_launchers_unless_it_is_set(name: str, isolation: str) -> None:
-    profile = next(find_profile(target) for target in TARGETS if find_profile(target).name == name)
-    assert profile.choose_isolation(None) == isolation
-    assert profile.choose_isolation("process") == "process"
-    assert profile.choose_isolation("none") == "none"
+def test_only_under_the_basic_launcher_trials_run_in_the_agent(name: str, isolation: str) -> None:
+    assert {find_profile(target).isolation for target in TARGETS if find_profile(target).name == name} == {isolation}
 
 
 def test_a_new_launcher_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +75,6 @@ def test_a_requeued_job_is_told_from_its_earlier_start(monkeypatch: pytest.Monke
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     assert read_requeue_id() == "7:2"
-
-
-def test_squeue_may_state_no_end() -> None:
-    assert parse_end_time("Unknown\n") is None
 
 
 def test_submitit_preempts_by_usr2() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Isolation = Literal["none", "process"]
+Isolation = Literal["process", "none"]
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
@@ -61,12 +61,6 @@ class LauncherProfile:
     """Returns ``JOB:RESTARTS``, which tells the starts of a requeued job apart; empty if the launcher does not run this
     process."""
 
-    def choose_isolation(self, wanted: str | None) -> Isolation:
-        """Return what ``hydra.sweeper.isolation=wanted`` means under this launcher."""
-        if wanted is None:
-            return self.isolation
-        return "none" if wanted == "none" else "process"
-
 
 def _read_submitit_rank(executor: str) -> Rank | None:
     if os.environ.get("SUBMITIT_EXECUTOR") != executor:
@@ -98,12 +92,8 @@ def _read_slurm_deadline() -> float | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return parse_end_time(asked.stdout)
-
-
-def parse_end_time(text: str) -> float | None:
-    """Return squeue's end time, which is in the cluster's time zone, as Unix time; None if squeue names none."""
-    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
+    # In the cluster's time zone, which is this process's; "N/A" or "Unknown" if there is no end.
+    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", asked.stdout)
     return datetime.fromisoformat(found[0]).timestamp() if found else None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from wandbsweep.agent.time_limit import TimeLimit, is_worth_starting
+from wandbsweep.agent.time_limit import TimeLimit
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from wandbsweep.agent.time_limit import TimeLimit, is_worth_starting
     ],
 )
 def test_half_of_a_usual_trial_must_fit_in(left_s, durations, worth):
-    assert is_worth_starting(left_s, durations) == worth
+    assert TimeLimit(time.time() + left_s).worth_starting(durations) == worth
 
 
 def test_without_a_limit_every_trial_is_worth_starting():
@@ -53,7 +53,9 @@ def test_slurm_states_the_end(monkeypatch):
     assert TimeLimit.of_job().end == 1_700_000_000
 
 
-@pytest.mark.parametrize(("said", "end"), [("2030-01-02T03:04:05", True), ("N/A", False), ("", False)])
+@pytest.mark.parametrize(
+    ("said", "end"), [("2030-01-02T03:04:05", True), ("N/A", False), ("Unknown", False), ("", False)]
+)
 def test_an_older_slurm_is_asked(monkeypatch, tmp_path, said, end):
     squeue = tmp_path / "squeue"
     squeue.write_text(f'#!/bin/sh\n[ "$3" = --jobs=7 ] && echo "{said}"\n')

@@ -73,7 +73,7 @@ def run_agent(
                 began = time.monotonic()
                 current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
                 current.send = partial(controller.report, trial)
-                current.poll = partial(_check, controller, trial)
+                current.poll = partial(_poll_decision, controller, trial)
                 current.is_owner = partial(controller.owns, trial)
                 # What a separate trial raises here is the controller's error, and not its task's.
                 run = run_job if separate else partial(run_catching, run_job)
@@ -153,7 +153,7 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
         controller.complete(trial, Outcome.finished(result.returned))
 
 
-def _check(controller: Controller, trial: Trial) -> Decision:
+def _poll_decision(controller: Controller, trial: Trial) -> Decision:
     try:
         return controller.check(trial)
     except Exception as error:  # whatever a storage raises that is away for a while; the next poll may succeed

@@ -61,6 +61,7 @@ class AgentTask:
     def __getstate__(self) -> dict[str, Any]:
         if self.isolation == "none":
             return self.__dict__
+        # What launchers pickle, and submitit again when it requeues: by then ``packed`` is all that there is.
         return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._pack()}
 
     def __call__(self, config: Any) -> list[tuple[int, Any]]:
@@ -116,6 +117,7 @@ class AgentTask:
             log_as_rank(rank.number)
             channel = Follower(place, rank.number)
             stack.callback(channel.close)
+            # Before the loop installs its handlers: when it is done, it calls these, which wait for rank 0's end.
             stack.enter_context(channel.outlive_leader())
         else:
             channel = stack.enter_context(open_channel(place, rank))

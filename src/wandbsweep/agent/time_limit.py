@@ -18,16 +18,6 @@ _RESERVE = 0.1  # of a short job
 log = logging.getLogger(__name__)
 
 
-def is_worth_starting(left_s: float, durations: Sequence[float]) -> bool:
-    """Return whether a trial is worth starting with ``left_s`` seconds left.
-
-    It is if half of the median of ``durations``, those of this agent's earlier trials, fits in: a trial that is cut
-    off continues elsewhere from its checkpoint, so it need not finish, but it must get somewhere. Before a first trial
-    nothing is known, and nearly the whole job is left.
-    """
-    return left_s > (USEFUL * statistics.median(durations) if durations else 0.0)
-
-
 @dataclass(frozen=True)
 class TimeLimit:
     """When this agent's job ends."""
@@ -38,11 +28,16 @@ class TimeLimit:
     """How long saving and requeueing take at the job's end."""
 
     def worth_starting(self, durations: Sequence[float]) -> bool:
-        """Return whether another trial is worth starting, given how long this agent's earlier ones took."""
+        """Return whether another trial is worth starting, given how long this agent's earlier ones took.
+
+        It is if half of their median fits in: a trial that is cut off continues elsewhere from its checkpoint, so it
+        need not finish, but it must get somewhere. Before a first trial nothing is known, and nearly the whole job is
+        left.
+        """
         if self.end is None:
             return True
         left_s = self.end - self.reserve_s - time.time()
-        worth = is_worth_starting(left_s, durations)
+        worth = left_s > (USEFUL * statistics.median(durations) if durations else 0.0)
         if not worth:
             log.info("This job ends in %.0f s: too soon to start another trial.", left_s + self.reserve_s)
         return worth

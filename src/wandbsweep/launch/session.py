@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from wandbsweep.bridge.prepare import Prepared
 from wandbsweep.controllers.open import open_controller
@@ -71,7 +71,7 @@ class Session:
             log.warning("The sweep was %s; it goes on now.", self._controller.command)
             self._controller.command = "running"
         profile = find_profile(launcher)
-        self.isolation: Isolation = profile.choose_isolation(settings.isolation)
+        self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = devices_under(launcher, settings, self._agents())
         self._alone = not profile.shares_terminal
 

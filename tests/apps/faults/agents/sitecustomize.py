@@ -1,4 +1,4 @@
-"""Put on PYTHONPATH, holds agents (submitit's processes) while they ask and complete, and moves their clock."""
+"""On PYTHONPATH, this module holds agents (submitit's processes) while they ask and complete, and moves their clock."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from typing import Any
 
 
 def hold_agents() -> None:
+    """Hold at two writes to the storage: after a claim is written, and before a finished attempt is closed."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     try:
         from app import hold
     finally:
         del sys.path[0]
-    from wandbsweep.controllers.embedded.controller import EmbeddedController
+    from wandbsweep.storage.base import AttemptState
+    from wandbsweep.storage.database import DatabaseStorage
+    from wandbsweep.storage.journal import JournalStorage
 
-    won, close = EmbeddedController._number_won, EmbeddedController._close
+    def patch(storage: Any) -> None:
+        create, close = storage.create_attempt, storage.close_attempt
 
-    def held_won(self: Any, key: int) -> int | None:
-        hold("asking", key=key)  # the claim is written; nobody has looked yet what it won
-        return won(self, key)
+        def create_attempt(self: Any, *arguments: Any) -> int:
+            key: int = create(self, *arguments)
+            hold("asking", key=key)  # the agent has not read yet which trial it has won
+            return key
 
-    def held_close(self: Any, key: int, outcome: Any) -> None:
-        storage = self._storage
-        write = storage.set_trial_state_values
+        def close_attempt(self: Any, key: int, state: AttemptState, *arguments: Any) -> None:
+            if state is AttemptState.COMPLETE:
+                hold("completing", key=key)  # the outcome is written
+            close(self, key, state, *arguments)
 
-        def held_write(*args: Any, **values: Any) -> Any:
-            del storage.set_trial_state_values
-            if outcome["state"] == "finished":
-                hold("completing", key=key)  # how it ended is written, and not yet that it did
-            return write(*args, **values)
+        storage.create_attempt, storage.close_attempt = create_attempt, close_attempt
 
-        storage.set_trial_state_values = held_write
-        close(self, key, outcome)
-
-    EmbeddedController._number_won, EmbeddedController._close = held_won, held_close  # type: ignore[method-assign]
+    patch(JournalStorage)
+    patch(DatabaseStorage)
 
 
 def jump_with(file: Path) -> None:
-    """The clock is as many seconds off as ``file`` says."""
+    """Move the clock by as many seconds as ``file`` says."""
     seconds, nanoseconds = time.time, time.time_ns
 
-    def off_s() -> float:
+    def offset_s() -> float:
         try:
             return float(file.read_text())
         except (FileNotFoundError, ValueError):
             return 0.0
 
-    time.time = lambda: seconds() + off_s()
-    time.time_ns = lambda: nanoseconds() + int(off_s() * 1e9)
+    time.time = lambda: seconds() + offset_s()
+    time.time_ns = lambda: nanoseconds() + int(offset_s() * 1e9)
 
 
 if "submitit.core._submit" in sys.orig_argv and "HOLDS" in os.environ:
