@@ -8,13 +8,13 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 
 class WandbSweeper(Sweeper):
-    """Makes or joins a sweep, launches its agents, and shows what came of it.
+    """Creates or joins a sweep, launches its agents, and shows the result.
 
-    The exit status is 0 when the sweep has a finished trial, 1 when it has none or was given up, 2 for bad input.
+    The exit status is 0 if the sweep has a finished trial, 1 if it has none or was aborted, and 2 for bad input.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -26,36 +26,35 @@ class WandbSweeper(Sweeper):
         self._config = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        from wandbsweep.bridge.prepare import named_storage, prepare
+        from wandbsweep.bridge.multirun import Multirun, read_settings
+        from wandbsweep.bridge.prepare import prepare_sweep
         from wandbsweep.errors import SweepError
-        from wandbsweep.launch.session import Session, refuse_unfit
-        from wandbsweep.settings import Settings
+        from wandbsweep.launch.session import Session, refuse_unsuitable_launcher
 
         try:
-            given = {**self._settings, "storage": named_storage(self._config)}
-            settings = Settings(**{key: _plain(value) for key, value in given.items()})
+            settings = read_settings(self._config, self._settings)
             launcher_class = str(self._config.hydra.launcher._target_)
-            refuse_unfit(launcher_class, settings)
-            prepared = prepare(self._config, self._context.config_loader, arguments, settings)
+            refuse_unsuitable_launcher(launcher_class, settings)
+            prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
             session = Session(prepared, settings, launcher=launcher_class)
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
-        launcher = self._launcher(session)
+        launcher = self._make_launcher(session)
         jobs = session.run(lambda overrides, first: launcher.launch(overrides, initial_job_idx=first))
-        if prepared.plain:
+        if prepared.is_plain:
             for job in jobs:
                 _ = job.return_value  # raises what the trial raised, as Hydra's own sweeper does
         return [jobs]
 
-    def _launcher(self, session: Any) -> Any:
-        """The configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks."""
-        from hydra._internal.callbacks import Callbacks
-
+    def _make_launcher(self, session: Any) -> Any:
+        """Return the configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks."""
         from wandbsweep.agent.task import AgentTask
-        from wandbsweep.bridge.trial_job import agents_master, snapshot_of
+        from wandbsweep.bridge.hydra_private import make_callbacks
+        from wandbsweep.bridge.job_config import make_agent_master
+        from wandbsweep.bridge.snapshot import open_snapshot
 
         prepared = session.prepared
         task = AgentTask(
@@ -64,18 +63,14 @@ class WandbSweeper(Sweeper):
             master=self._config,
             callbacks=self._context.callbacks,
             count=session.settings.count,
-            keep=prepared.plain,
+            keep=prepared.is_plain,
             isolation=session.isolation,
             devices=session.devices,
             detached=session.settings.detach,
         )
-        snapshot = snapshot_of(prepared.plan, prepared.directory)
+        loader = open_snapshot(prepared.record, prepared.directory)
         return Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=snapshot, callbacks=Callbacks()),
+            hydra_context=HydraContext(config_loader=loader, callbacks=make_callbacks()),
             task_function=task,
-            config=agents_master(self._config, prepared.plan, prepared.directory),
+            config=make_agent_master(self._config, prepared.record, prepared.directory),
         )
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value

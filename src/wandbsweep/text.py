@@ -23,7 +23,7 @@ def join_words(words: Sequence[object], last: str = "and") -> str:
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
-def suggest_matches(word: str, known: Iterable[str], *, most: int = 3) -> str:
+def suggest_matches(word: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> str:
     """Return ``; did you mean a or b?``, to end a message about an unknown ``word``; empty if nothing is similar."""
-    close = get_close_matches(word, list(known), most)
+    close = get_close_matches(word, list(known), most, cutoff)
     return f"; did you mean {join_words(close, 'or')}?" if close else ""

@@ -13,7 +13,7 @@ import pytest
 from tests.browser.conftest import Page
 from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
-from wandbsweep.results.report import write
+from wandbsweep.results.report.page import write_report
 from wandbsweep.results.report.serve import make_server
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -28,7 +28,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def report(sweep) -> Path:
-    return write(sweep, sweep.directory / "report.html")
+    return write_report(sweep, sweep.directory / "report.html")
 
 
 def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Path) -> None:
@@ -58,7 +58,7 @@ def test_it_is_ready_soon_with_many_trials(page: Page, sweep, tmp_path: Path) ->
         trial = sweep.trials[number % 60]
         curve = {step: (trial.value or 2.0) + 1.5 / (step + 1) + chance.random() / 50 for step in range(100)}
         trials.append(replace(trial, number=number, reports=curve, value=min(curve.values())))
-    file = write(replace(sweep, trials=trials), tmp_path / "report.html")
+    file = write_report(replace(sweep, trials=trials), tmp_path / "report.html")
     assert file.stat().st_size < 6_000_000
     page.open(file)
     timing = page.it.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
@@ -252,7 +252,7 @@ def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
         controller.complete(trial, failed if number == 3 else Outcome.finished())
     dialogs: list[str] = []
     page.it.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.open(write(results_of(tmp_path), tmp_path / "report.html"))
+    page.open(write_report(results_of(tmp_path), tmp_path / "report.html"))
     assert dialogs == []
     assert page.it.locator("body script").count() == 2  # the data, and the page's own
     assert page.it.locator("main img, main b script, main i").filter(has_text="agent").count() == 0
@@ -349,7 +349,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_sweeps_of_every_kind(page: Page, tmp_path: Path, kind: str) -> None:
     results = KINDS[kind](tmp_path / kind)
-    page.open(write(results, tmp_path / "report.html"))
+    page.open(write_report(results, tmp_path / "report.html"))
     assert kind in page.it.title()
     assert "NaN" not in page.it.locator("body").inner_text().replace("no-numbers", "")
     assert "undefined" not in page.it.locator("body").inner_text()

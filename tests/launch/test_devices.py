@@ -3,12 +3,12 @@
 import pytest
 
 from wandbsweep.errors import SweepError
-from wandbsweep.launch.devices import slices, visible_devices
+from wandbsweep.launch.devices import list_devices, split_devices
 
 
 def test_each_agent_has_its_own():
-    assert slices(["0", "1", "2", "3"], 2, 2) == ["0,1", "2,3"]
-    assert slices(["GPU-a", "GPU-b"], 1, 2) == ["GPU-a", "GPU-b"]
+    assert split_devices(["0", "1", "2", "3"], 2, 2) == ["0,1", "2,3"]
+    assert split_devices(["GPU-a", "GPU-b"], 1, 2) == ["GPU-a", "GPU-b"]
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ def test_each_agent_has_its_own():
 )
 def test_too_few_are_told(devices, told):
     with pytest.raises(SweepError, match=f"2 agents with 2 GPUs each need 4, but {told}"):
-        slices(devices, 2, 2)
+        split_devices(devices, 2, 2)
 
 
 @pytest.mark.parametrize(("named", "found"), [("2,0", ["2", "0"]), (" GPU-a , GPU-b", ["GPU-a", "GPU-b"]), ("", [])])
 def test_the_environment_says_which_there_are(monkeypatch, named, found):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_devices() == found
+    assert list_devices() == found

@@ -2,14 +2,13 @@
 
 import io
 import math
-import threading
 
 import pytest
 from rich.console import Console
 
 from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
-from wandbsweep.launch import monitor
+from wandbsweep.launch.monitor import Monitor, describe_end
 
 CONFIG = RANDOM | {"metric": {"name": "validation/loss_of_the_ensemble"}, "run_cap": 1000}
 
@@ -30,6 +29,13 @@ def made(tmp_path):
     return made
 
 
+def make_monitor(*arguments, **options):
+    """A monitor that reads the sweep once, since its end has come already."""
+    monitor = Monitor(arguments[0], 1000, *arguments[1:], **options)
+    monitor.done.set()
+    return monitor
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -40,16 +46,14 @@ def made(tmp_path):
 )
 def test_how_a_trial_ended(made, values, said):
     results = made(values)
-    assert monitor.describe(results.trials[0], results).startswith(said)
+    assert describe_end(results.trials[0], results).startswith(said)
 
 
 def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
     results = made([0.123456])
     out = io.StringIO()
-    done = threading.Event()
-    done.set()
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
-    monitor._bar(lambda: results, 1000, done, console=console)
+    make_monitor(lambda: results, console=console).draw_bar()
     line = next(line for line in out.getvalue().splitlines() if "1/1000" in line and "finished" in line)
     assert "0:00:0" in line
     assert line.count("…") == 1
@@ -58,20 +62,18 @@ def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_notes_stand_above_the_bar(made, width):
-    results, out, done = made([0.5]), io.StringIO(), threading.Event()
-    done.set()
+    results, out = made([0.5]), io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
-    monitor._bar(lambda: results, 1000, done, lambda seen: [f"[{len(seen.trials)}] is few"], console)
+    make_monitor(lambda: results, lambda data: [f"[{len(data.trials)}] is few"], console=console).draw_bar()
     assert "Note: [1] is few" in out.getvalue()
 
 
 def test_the_picture_makes_room_for_what_comes_after_it(made):
-    results, out, done = made([0.5, 0.25]), io.StringIO(), threading.Event()
-    done.set()
+    results, out = made([0.5, 0.25]), io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
-    monitor._picture(
-        lambda: results, 1000, done, lambda seen: ["that was quick"], console, standing=lambda seen: ["Paused"]
-    )
+    make_monitor(
+        lambda: results, lambda data: ["that was quick"], lambda data: ["Paused"], console=console
+    ).draw_picture()
     text = out.getvalue()
     assert "1/1000 trials" in text
     assert "Paused" in text
@@ -81,7 +83,5 @@ def test_the_picture_makes_room_for_what_comes_after_it(made):
 
 def test_notes_follow_the_lines_of_a_pipe(made, capsys):
     results = [made(), made([0.5])]
-    done = threading.Event()
-    done.set()
-    monitor._lines(lambda: results.pop(0), 1000, done, lambda seen: ["that was quick"])
+    make_monitor(lambda: results.pop(0), lambda data: ["that was quick"]).print_lines()
     assert capsys.readouterr().err.rstrip().endswith("\nNote: that was quick")

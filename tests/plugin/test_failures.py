@@ -39,7 +39,7 @@ class TestTrials:
     def test_a_broken_script_is_given_up(self, app: App) -> None:
         ended = app.multirun("sweep=grid", "act=raise", "hydra.sweeper.max_failures=2", status=1)
         assert app.states() == ["failed", "failed"]
-        assert "given up" in ended.err
+        assert "The sweep was aborted" in ended.err
         assert "max_failures=2" in ended.err
         assert ended.err.count("Traceback (most recent call last)") == 1
 

@@ -17,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.applications import AGENTS, App
-from wandbsweep.bridge.search_space import misfits
+from wandbsweep.bridge.composition import find_misfits
 from wandbsweep.spec.distributions import Parameter
 
 TWO = [launcher for launcher in AGENTS if launcher != "basic"]
@@ -257,7 +257,7 @@ class TestConfigGroups:
     def test_values_of_another_type_than_their_keys(self) -> None:
         composed = OmegaConf.structured(Typed)
         parameters = {"width": Parameter("width", "categorical", values=(1, 2.5, "many"))}
-        assert [fault.partition(" does not")[0] for fault in misfits(composed, parameters)] == [
+        assert [fault.partition(" does not")[0] for fault in find_misfits(composed, parameters)] == [
             "parameters.width: 2.5",
             "parameters.width: 'many'",
         ]

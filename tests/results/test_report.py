@@ -13,9 +13,8 @@ import pytest
 from tests.results.sweeps import PLAIN, make, planted
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.attempts import list_attempts
-from wandbsweep.results.report import write
-from wandbsweep.results.report.data import page_data
-from wandbsweep.results.report.page import SCRIPTS, embedded, render
+from wandbsweep.results.report.data import build_page_data
+from wandbsweep.results.report.page import SCRIPTS, encode_for_script, render_page, write_report
 from wandbsweep.results.report.serve import make_server, needs_token
 from wandbsweep.results.sweep_data import SweepData
 
@@ -30,7 +29,7 @@ def data_in(page):
 
 
 def test_one_file_that_names_no_address(results, tmp_path):
-    text = write(results, tmp_path / "report.html").read_text()
+    text = write_report(results, tmp_path / "report.html").read_text()
     own = re.sub(r'id="data">.*?</script>', "", text, flags=re.DOTALL).replace("http://www.w3.org/2000/svg", "")
     assert "://" not in own
     assert not re.search(r"@import|url\(|<link [^>]*href=\"(?!data:)", own)
@@ -47,19 +46,19 @@ def test_all_its_scripts_are_used_and_small():
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "]]>", "&lt;", "\u2028", "\ud800", 'a"b\\c', "{{style}}"])
 def test_any_text_stays_text(text):
-    data = embedded({"a": text})
+    data = encode_for_script({"a": text})
     assert not set("<>&") & set(data)
     assert json.loads(data)["a"] == text.encode("utf-8", "replace").decode()
 
 
 def test_braces_in_the_data_are_no_part_of_the_page(results):
-    page = render({**page_data(results), "name": "{{script}}", "sweep_id": "{{style}}"})
+    page = render_page({**build_page_data(results), "name": "{{script}}", "sweep_id": "{{style}}"})
     assert data_in(page)["name"] == "{{script}}"
     assert "<title>Sweep {{style}}</title>" in page
 
 
 def test_the_data(results):
-    data = page_data(results)
+    data = build_page_data(results)
     assert json.loads(json.dumps(data, allow_nan=False)) is not None
     assert [trial["n"] for trial in data["trials"]] == list(range(25))
     assert data["failures"][0]["text"].startswith("Traceback:")
@@ -83,7 +82,7 @@ def test_long_curves_are_thinned_out(tmp_path):
         controller.report(trial, step, {"val/loss": 1 / (step + 1)})
     controller.complete(trial, Outcome.finished())
     results = open_sweep(tmp_path)
-    data = page_data(SweepData(results.directory, results.spec, list(results.trials) * 1000))
+    data = build_page_data(SweepData(results.directory, results.spec, list(results.trials) * 1000))
     steps, values = data["trials"][0]["curve"]
     assert data["thinned"]
     assert len(steps) == len(values) == 120
@@ -94,7 +93,7 @@ def test_versions_of_the_start_count_where_they_are_known(tmp_path):
     results = planted(tmp_path, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"], 1)
     (tmp_path / ".sweep").mkdir(exist_ok=True)
     (tmp_path / ".sweep" / "versions.json").write_text('{"python": "3.99", "commit": "abc"}')
-    assert page_data(results)["versions"] == {"python": "3.99", "commit": "abc", "noted": "start"}
+    assert build_page_data(results)["versions"] == {"python": "3.99", "commit": "abc", "noted": "start"}
 
 
 def test_attempts(tmp_path):

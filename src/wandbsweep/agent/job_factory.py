@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from wandbsweep.agent.lightning_ranks import offer_trial
-from wandbsweep.bridge.trial_job import TrialJob, preload, restore_hydra
+from wandbsweep.bridge.trial_job import TrialJob, preload, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -75,7 +75,7 @@ class JobFactory:
         )
 
     def _load_application(self) -> tuple[TaskFunction, Any]:
-        restore_hydra(self.hydra_state)  # first: the application's imports may use Hydra's registries
+        restore_hydra_state(self.hydra_state)  # first: the application's imports may use Hydra's registries
         assert self.packed is not None
         loaded: tuple[TaskFunction, Any] = pickle.loads(self.packed)
         return loaded

@@ -21,7 +21,7 @@ from wandbsweep.agent.ranks.leader import Leader, open_channel
 from wandbsweep.agent.ranks.rank import run_resetting, torch_environment
 from wandbsweep.agent.signals import GRACE_S, SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
-from wandbsweep.bridge.trial_job import agent_number, hydra_state, log_as_rank, trial_log
+from wandbsweep.bridge.trial_job import find_trial_log, get_hydra_state, log_as_rank, read_agent_number
 from wandbsweep.controllers.base import Controller
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.environment import set_variables
@@ -74,7 +74,9 @@ class AgentTask:
         rank, watch = read_rank(), SignalWatch()
         with ExitStack() as stack:
             if self.devices:
-                stack.enter_context(set_variables({VISIBLE_DEVICES: self.devices[agent_number() % len(self.devices)]}))
+                stack.enter_context(
+                    set_variables({VISIBLE_DEVICES: self.devices[read_agent_number() % len(self.devices)]})
+                )
             channel = self._join_ranks(rank, stack) if rank.size > 1 else None
             # Before the controller is opened: the fork server imports the task meanwhile, which takes seconds.
             run_job = self._make_runner(record, rank, watch, stack)
@@ -92,7 +94,7 @@ class AgentTask:
             results = run_agent(
                 controller,
                 run_job,
-                name=str(agent_number()),
+                name=str(read_agent_number()),
                 sweep_id=record.sweep_id,
                 metric=spec.metric.name if spec.metric else None,
                 goal=spec.goal,
@@ -111,7 +113,7 @@ class AgentTask:
 
     def _join_ranks(self, rank: Rank, stack: ExitStack) -> RankChannel | Follower:
         """Join the other ranks of this agent, and tell torch where they are."""
-        place = self.directory / AGENTS / str(agent_number()) / RANKS
+        place = self.directory / AGENTS / str(read_agent_number()) / RANKS
         channel: RankChannel | Follower
         if rank.number:
             log_as_rank(rank.number)
@@ -125,14 +127,14 @@ class AgentTask:
         return channel
 
     def _make_runner(self, record: LaunchRecord, rank: Rank, watch: SignalWatch, stack: ExitStack) -> RunJob:
-        factory = JobFactory(record, self.directory, self.master, self.keep, self.isolation, hydra_state(), rank)
+        factory = JobFactory(record, self.directory, self.master, self.keep, self.isolation, get_hydra_state(), rank)
         if self.isolation == "none":
             return partial(run_resetting, factory.make(self.task_function, self.callbacks))
         server = ForkServer(
             cloudpickle.dumps(replace(factory, packed=self._pack())),
             watch=watch,
             grace_s=self.grace_s,
-            find_log=lambda trial: trial_log(record, self.directory, trial, rank.number),
+            find_log=lambda trial: find_trial_log(record, self.directory, trial, rank.number),
         )
         stack.callback(server.close)
         return server

@@ -1,8 +1,7 @@
-"""Read the multirun command line in Hydra's override grammar.
+"""The command line's overrides, read with Hydra's grammar.
 
 Sweep overrides (comma lists, ``choice``, ``range``, ``interval``, ``tag``) become parameters of the sweep
-configuration; fixed overrides take parameters out of it. ``override_strings`` is the other direction: it writes a
-trial's values as overrides.
+configuration. Fixed overrides take parameters out of it.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from wandbsweep.sweep.override_strings import OverrideSlot, canonicalize, is_swe
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The task overrides of one multirun command, sorted out."""
+    """The task overrides of one multirun command."""
 
     slots: list[OverrideSlot] = field(default_factory=list)
     """In the order given."""
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The parameters that it defines, each as in a W&B sweep configuration."""
     lists: dict[str, list[Any]] = field(default_factory=dict)
-    """Of those, the ones that are lists: their values, in order, repetitions included."""
+    """The values of those parameters that are lists, in order and with repetitions."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """The keys that it sets or deletes."""
 
@@ -37,54 +36,66 @@ class CommandLine:
 
 
 def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key: bool = False) -> CommandLine:
-    """Sort ``arguments`` (override strings) into parameters and fixed overrides; of equal keys the last one counts.
+    """Sort overrides into parameters and fixed overrides; of two with the same key the last one counts.
 
-    ``own_key``: whether the key ``sweep`` is the application's, not a sweep's configuration.
+    Args:
+        arguments: The override strings.
+        loader: The application's loader, which ``glob`` asks for choices.
+        own_key: Whether the key ``sweep`` is the application's own, and no sweep configuration.
+
+    Returns:
+        The overrides, sorted.
+
+    Raises:
+        SpaceError: An override sweeps over the sweep configuration, or over an interval that has no distribution.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
-    last = {_name(override): override for override in parsed}
-    slots: list[OverrideSlot] = []
-    parameters, lists, fixed = {}, {}, {}
-    for name, override in last.items():
+    line = CommandLine()
+    for name, override in {_get_name(override): override for override in parsed}.items():
         if not override.is_sweep_override():
-            fixed[name] = override.value()
             assert override.input_line is not None
-            slots.append(OverrideSlot(line=override.input_line))
-            continue
-        if is_sweep_key(name) and not own_key:
+            line.fixed[name] = override.value()
+            line.slots.append(OverrideSlot(line=override.input_line))
+        elif is_sweep_key(name) and not own_key:
             raise SpaceError(
                 f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept "
                 "over; start a sweep for each."
             )
-        slot = OverrideSlot(parameter=name, key=override.get_key_element())
-        if override.is_interval_sweep():
-            parameters[name] = _from_interval(override)
         else:
-            elements = list(override.sweep_iterator())
-            values = [_plain(element) for element in elements]
-            slot["raw"] = {canonicalize(v): Transformer.str(e) for v, e in zip(values, elements, strict=True)}
-            lists[name] = values
-            parameters[name] = _from_list(override, values)
-        slots.append(slot)
-    return CommandLine(slots, parameters, lists, fixed)
+            line.slots.append(_add_parameter(line, name, override))
+    return line
 
 
-def _name(override: Override) -> str:
+def _add_parameter(line: CommandLine, name: str, override: Override) -> OverrideSlot:
+    slot = OverrideSlot(parameter=name, key=override.get_key_element())
+    if override.is_interval_sweep():
+        line.parameters[name] = _convert_interval(override)
+        return slot
+    elements = list(override.sweep_iterator())
+    values = [_remove_quotes(element) for element in elements]
+    slot["raw"] = {canonicalize(v): Transformer.str(e) for v, e in zip(values, elements, strict=True)}
+    line.lists[name] = values
+    line.parameters[name] = _convert_list(override, values)
+    return slot
+
+
+def _get_name(override: Override) -> str:
     return override.get_key_element().lstrip("+~")
 
 
-def _plain(element: Any) -> Any:
-    """A parsed element without Hydra's marks for quotes."""
+def _remove_quotes(element: Any) -> Any:
+    """Return a parsed element as plain values, without Hydra's quoted strings."""
     if isinstance(element, QuotedString):
         return element.text
     if isinstance(element, list):
-        return [_plain(item) for item in element]
+        return [_remove_quotes(item) for item in element]
     if isinstance(element, dict):
-        return {_plain(key): _plain(item) for key, item in element.items()}
+        return {_remove_quotes(key): _remove_quotes(item) for key, item in element.items()}
     return element
 
 
-def _from_list(override: Override, values: list[Any]) -> dict[str, Any]:
+def _convert_list(override: Override, values: list[Any]) -> dict[str, Any]:
+    """Return the parameter of a list's ``values``. A range of integers is a distribution."""
     sweep = override.value()
     if (
         isinstance(sweep, RangeSweep)
@@ -96,7 +107,7 @@ def _from_list(override: Override, values: list[Any]) -> dict[str, Any]:
     return {"values": values}
 
 
-def _from_interval(override: Override) -> dict[str, Any]:
+def _convert_interval(override: Override) -> dict[str, Any]:
     sweep = override.value()
     assert isinstance(sweep, IntervalSweep)
     low, high = sweep.start, sweep.end

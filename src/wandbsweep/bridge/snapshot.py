@@ -1,93 +1,81 @@
-"""The configuration files that a sweep was started with, so that editing them changes nothing in it."""
+"""A copy of the configuration files that a sweep is started with, so that editing them changes no later trial."""
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
-from hydra.plugins.config_source import ConfigResult
+from hydra.core.config_search_path import ConfigSearchPath
 
-# Hydra's own configurations come with the installed package, structured ones with the code.
-_NOT_FILES = ("hydra", "schema")
-_CONFIGS = (".yaml", ".yml")
+from wandbsweep.bridge.hydra_private import make_loader, make_search_path
+from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord, SnapshotPaths
 
-
-def take_snapshot(loader: ConfigLoader, extra: Sequence[str], into: Path) -> tuple[list[tuple[str, str]], list[str]]:
-    """Copy every configuration file that ``loader`` can see, and those of ``extra`` (``hydra.searchpath``).
-
-    Returns both search paths as they are then: (provider, path) of each source, and the copies' ``extra``. Directories
-    in them are relative to ``into``.
-    """
-    elements = list(loader.get_search_path().get_path())
-    main = [(element.provider, _copied(element, into / f"{k}")) for k, element in enumerate(elements)]
-    searchpath = [
-        _copied(SearchPathElement("hydra.searchpath", path), into / f"searchpath-{k}") for k, path in enumerate(extra)
-    ]
-    return main, searchpath
+# Providers whose configurations are no files of the project: Hydra's own come with the installed package, and
+# structured ones with the code.
+_NOT_COPIED = ("hydra", "schema")
+_SUFFIXES = (".yaml", ".yml")
+_SCHEME = "snapshot://"
+"""Marks paths that are relative to the snapshot, which moves with the sweep's directory."""
 
 
-def snapshot_loader(search_path: Sequence[tuple[str, str]], root: Path) -> ConfigLoader:
-    """A loader of the configuration as it was, which reads each file once."""
-    path = ConfigSearchPathImpl()
-    for provider, source in search_path:
-        path.append(provider, resolved(source, root))
-    return reading_once(path)
+@dataclass(frozen=True)
+class Snapshot:
+    """The snapshot that a sweep will have: where its configuration will be found, and what is copied there."""
+
+    paths: SnapshotPaths
+    copies: dict[str, Path]
+    """The directories that are copied, by their names in the snapshot."""
+
+    def copy_into(self, root: Path) -> None:
+        """Copy the configuration files into ``root``, which does not exist yet."""
+        for name, directory in self.copies.items():
+            (root / name).mkdir(parents=True)  # also if it stays empty: Hydra insists that the main one exists
+            for file in _find_config_files(directory):
+                copied = root / name / file.relative_to(directory)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copied)
 
 
-def reading_once(search_path: ConfigSearchPath, extra: Sequence[str] = ()) -> ConfigLoader:
-    """A loader for many compositions in a row: it reads each file once. ``extra``: ``hydra.searchpath``."""
-    *main, schema = search_path.get_path()
-    whole = ConfigSearchPathImpl()
-    for element in [*main, *(SearchPathElement("hydra.searchpath", path) for path in extra), schema]:
-        whole.append(element.provider, element.path)
-    loader = ConfigLoaderImpl(config_search_path=whole)
-    loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
-    return loader
+def find_sources(search_path: ConfigSearchPath, extra: Sequence[str]) -> Snapshot:
+    """Return the snapshot of every configuration file on ``search_path`` and on ``extra`` (``hydra.searchpath``)."""
+    copies: dict[str, Path] = {}
+
+    def locate(provider: str, path: str, name: str) -> str:
+        directory = None if provider in _NOT_COPIED else _find_directory(path)
+        if directory is None or not directory.is_dir():
+            return path
+        copies[name] = directory
+        return f"{_SCHEME}{name}"
+
+    elements = search_path.get_path()
+    main = [(element.provider, locate(element.provider, element.path, str(k))) for k, element in enumerate(elements)]
+    searchpath = [locate("hydra.searchpath", path, f"searchpath-{k}") for k, path in enumerate(extra)]
+    return Snapshot(SnapshotPaths(main, searchpath), copies)
 
 
-class _ReadOnce(CachingConfigRepository):
-    """Reads and parses each file once for all trials of an agent, where Hydra does so for each composition."""
-
-    def __init__(self, delegate: IConfigRepository) -> None:
-        self.delegate = delegate
-        self.cache: dict[str, ConfigResult | None] = {}
-
-    def __deepcopy__(self, memo: object) -> _ReadOnce:
-        return self  # each composition copies its repository first, and would start with an empty cache
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self.cache:
-            self.cache[config_path] = self.delegate.load_config(config_path=config_path)
-        return copy.deepcopy(self.cache[config_path])  # composing changes what it loads
+def open_snapshot(record: LaunchRecord, directory: Path) -> ConfigLoader:
+    """Return a loader of the configuration with which the sweep in ``directory`` was started."""
+    sources = ((provider, resolve_path(path, directory)) for provider, path in record.snapshot.search_path)
+    return make_loader(make_search_path(sources))
 
 
-def resolved(source: str, root: Path) -> str:
-    """A path of ``take_snapshot`` as Hydra takes it."""
-    return source.replace("snapshot://", f"file://{root.absolute()}/", 1)
+def open_search_path(search_path: ConfigSearchPath, extra: Sequence[str] = ()) -> ConfigLoader:
+    """Return a loader for many compositions in a row; ``extra``: the entries of ``hydra.searchpath``."""
+    *main, schema = ((element.provider, element.path) for element in search_path.get_path())
+    return make_loader(make_search_path([*main, *(("hydra.searchpath", path) for path in extra), schema]))
 
 
-def _copied(element: SearchPathElement, target: Path) -> str:
-    directory = None if element.provider in _NOT_FILES else _directory(element.path)
-    if directory is None or not directory.is_dir():
-        return element.path
-    target.mkdir(parents=True)  # also where there is nothing to copy: Hydra insists that the main one exists
-    for file in _config_files(directory):
-        copied = target / file.relative_to(directory)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copied)
-    return f"snapshot://{target.name}"
+def resolve_path(path: str, directory: Path) -> str:
+    """Return a path of the launch record as Hydra takes it, for the sweep in ``directory``."""
+    return path.replace(_SCHEME, f"file://{(directory / SNAPSHOT).absolute()}/", 1)
 
 
-def _directory(path: str) -> Path | None:
-    """Where the files of a search path's entry are; None: they are in no directory."""
+def _find_directory(path: str) -> Path | None:
+    """Return where the files of a search path's entry lie. None: they lie in no directory."""
     scheme, separator, rest = path.partition("://")
     if not separator:
         return Path(path)
@@ -97,26 +85,26 @@ def _directory(path: str) -> Path | None:
         try:
             return Path(str(files(rest)))
         except (ImportError, TypeError, ValueError):
-            return None  # Hydra has its own words for a package that does not exist
+            return None  # Hydra names a package that does not exist itself
     return None
 
 
-def _config_files(directory: Path) -> Iterator[Path]:
-    """The YAML files below ``directory``, but for hidden directories, other sweeps and virtual environments.
+def _find_config_files(directory: Path) -> Iterator[Path]:
+    """Yield the YAML files below ``directory``, except in hidden directories, sweeps and virtual environments.
 
-    A project may keep its configuration in its root, beside its outputs.
+    A project may keep its configuration in its root, where its outputs lie as well.
     """
     for entry in sorted(directory.iterdir()):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if not _is_foreign(entry):
-                yield from _config_files(entry)
-        elif entry.suffix in _CONFIGS:
+            if not _is_excluded(entry):
+                yield from _find_config_files(entry)
+        elif entry.suffix in _SUFFIXES:
             yield entry
 
 
-def _is_foreign(directory: Path) -> bool:
+def _is_excluded(directory: Path) -> bool:
     if directory.is_symlink() and directory.parent.resolve().is_relative_to(directory.resolve()):
-        return True  # a link to where we came from
+        return True  # a link to one of its parents, which would be copied without end
     return (directory / "multirun.yaml").exists() or (directory / "pyvenv.cfg").exists()

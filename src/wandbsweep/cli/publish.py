@@ -56,12 +56,12 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
 
 def conclude(directory: Path, mode: str) -> dict[str, Any]:
     """Write the summary run and finish the sweep page. Returns the run's ``url``, or offline its ``directory``."""
-    from wandbsweep.results.report import write
+    from wandbsweep.results.report.page import write_report
     from wandbsweep.wandb_runs.summary_run import write_summary_run
 
     data = SweepReader(directory).read()
     with tempfile.TemporaryDirectory() as place:
-        report = write(data, Path(place, "report.html"))
+        report = write_report(data, Path(place, "report.html"))
         written = write_summary_run(
             data.sweep_id,
             page=_read_page(data),

@@ -1,4 +1,4 @@
-"""Leaving the agents to themselves: submitit's jobs outlive who submitted them, once that stops waiting for them."""
+"""Submits agents without waiting for them: submitit's jobs survive the process that submits them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any, NoReturn
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import LAUNCHERS, find_profile
 
+_DONE = "submitted"
+"""What the submitting child writes to its pipe if all went well."""
 
-class _Submitted(Exception):
+
+class _SubmittedError(Exception):
     """All jobs are submitted, and the launcher asks for their results."""
 
 
 def refuse_undetachable(launcher: str) -> None:
-    """Raise SweepError where the launcher with the class ``launcher`` runs its jobs in the launching process."""
+    """Raise SweepError if the jobs of the launcher with the class ``launcher`` end with the launching process."""
     if not find_profile(launcher).detachable:
-        detachable = " and ".join(f"hydra/launcher={one.name}" for one in LAUNCHERS if one.detachable)
+        detachable = " and ".join(f"hydra/launcher={profile.name}" for profile in LAUNCHERS if profile.detachable)
         raise SweepError(
             f"hydra.sweeper.detach=true: {launcher} runs the agents as long as this process lives. The launchers that "
             f"can be left are {detachable}, and configurations based on them, as hydra/launcher=slurm_gpu."
@@ -27,57 +30,57 @@ def refuse_undetachable(launcher: str) -> None:
 
 
 def submit_only(launch: Callable[[], Any]) -> None:
-    """Call ``launch``, which submits jobs and waits for them, without the waiting.
+    """Call ``launch``, which submits jobs and waits for them, but return as soon as they are submitted.
 
-    In a child process with a session of its own: local jobs then survive Ctrl-C and the end of the terminal. Raises
-    SweepError with the launcher's own words if it fails.
+    It is called in a child process that has its own session, so that local jobs survive Ctrl-C and the end of the
+    terminal.
+
+    Raises:
+        SweepError: ``launch`` failed; the message has the launcher's words.
     """
+    # The child must not write once more what is still in our buffers.
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _submit(launch, writer)
+        _submit_and_exit(launch, writer)
     os.close(writer)
-    with open(reader, encoding="utf-8", errors="replace") as told:
-        failure = told.read()
+    with open(reader, encoding="utf-8", errors="replace") as pipe:
+        answer = pipe.read()  # until the child has ended, however it does
     os.waitpid(child, 0)
-    if failure != _DONE:
-        raise SweepError(f"The agents could not be submitted: {failure or 'the launcher died'}")
+    if answer != _DONE:
+        raise SweepError(f"The agents could not be submitted: {answer or 'the launcher died'}")
 
 
-_DONE = "submitted"
-
-
-def _submit(launch: Callable[[], Any], writer: int) -> NoReturn:
-    failure = ""
+def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
+    answer = ""
     try:
         os.setsid()
-        with _no_results():
+        with _raise_when_submitted():
             launch()
-    except _Submitted:
-        failure = _DONE
-    except BaseException as error:  # this process is nobody else's, and ends here
-        failure = " ".join(f"{type(error).__name__}: {error}".split())
+    except _SubmittedError:
+        answer = _DONE
+    except BaseException as error:  # this child ends here, whatever it was
+        answer = " ".join(f"{type(error).__name__}: {error}".split())
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(writer, failure.encode())
-    os._exit(0)
+    os.write(writer, answer.encode())
+    os._exit(0)  # the parent's exit handlers are not ours to run
 
 
 @contextmanager
-def _no_results() -> Iterator[None]:
-    """Hydra's submitit launchers submit all their jobs, and then ask each for its results."""
+def _raise_when_submitted() -> Iterator[None]:
+    """Raise _SubmittedError when a launcher asks for results: Hydra's submitit launchers submit all jobs first."""
     from submitit import Job
 
     def results(job: Any) -> NoReturn:
-        raise _Submitted
+        raise _SubmittedError
 
-    # Neither submitit nor Hydra's launchers have a way to submit and not wait; it is undone in the same breath, in a
-    # process that ends then.
+    # Neither submitit nor Hydra's launchers can submit and not wait. The method is replaced in a child that ends soon.
     original = Job.results
-    setattr(Job, "results", results)  # noqa: B010  an assignment is what mypy refuses
+    setattr(Job, "results", results)  # noqa: B010  mypy refuses an assignment
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Live progress of a sweep in the terminal that launched it: one line, or the whole picture; in a pipe, plain lines."""
+"""Live progress of a sweep in the terminal that launched it: a bar, the whole picture, or plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wandbsweep.errors import SweepError
@@ -20,145 +20,132 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.5
 
-
-Notes = Callable[[SweepData], Sequence[str]]
-"""What there is to remark on a sweep's state, and was not yet."""
-
-
-@contextmanager
-def watched(
-    read: Callable[[], SweepData],
-    total: int | None,
-    *,
-    notes: Notes = lambda results: (),
-    standing: Notes = lambda results: (),
-    alone: bool = False,
-) -> Iterator[None]:
-    """Show how the sweep goes on, on stderr, for the duration of a ``with`` block. ``read`` gives its present state.
-
-    ``alone``: whether the trials write elsewhere, so that there is room for the whole picture, ``standing`` included;
-    else they share the terminal with one line. ``notes`` are said once, above.
-    """
-    done = threading.Event()
-    show: Callable[..., None] = _lines
-    if sys.stderr.isatty():
-        show = partial(_picture, standing=standing) if alone else _bar
-    thread = threading.Thread(target=show, args=(read, total, done, notes), name="wandbsweep-monitor", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+Describe = Callable[[SweepData], Sequence[str]]
+"""Returns lines about a sweep's present state."""
 
 
-def _changes(read: Callable[[], SweepData], done: threading.Event) -> Iterator[SweepData]:
-    """The sweep's state now and then, and once more at the end."""
-    with suppress(SweepError):  # whoever is watched will read the same, and say so
-        while not done.wait(_POLL_S):
-            yield read()
-        yield read()
+@dataclass
+class Monitor:
+    """Shows on stderr how a sweep proceeds."""
+
+    read: Callable[[], SweepData]
+    """Reads the sweep's present state."""
+    total: int | None
+    """How many trials there will be; None: unknown."""
+    find_notes: Describe = lambda data: ()
+    """Finds notes that were not shown yet; each is shown once, above the progress."""
+    find_status: Describe = lambda data: ()
+    """Finds what the whole picture says of the sweep besides its trials: that it is paused."""
+    has_terminal: bool = False
+    """Whether the trials write elsewhere, so that there is room for the whole picture. If not, it is one line."""
+    console: Console | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def show(self) -> Iterator[None]:
+        """Show the progress for the duration of a ``with`` block."""
+        draw = self.print_lines
+        if sys.stderr.isatty():
+            draw = self.draw_picture if self.has_terminal else self.draw_bar
+        thread = threading.Thread(target=draw, name="wandbsweep-monitor", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.done.set()
+            thread.join()
+
+    def print_lines(self) -> None:
+        """Print a line for each trial that ends, and the counts after it."""
+        from wandbsweep.results.terminal.tables import format_progress
+
+        reported = {trial.number for trial in self.read().trials if trial.state in ENDED}
+        for data in self._poll():
+            fresh = [trial for trial in data.trials if trial.state in ENDED and trial.number not in reported]
+            for trial in fresh:
+                reported.add(trial.number)
+                print(f"trial {trial.number} {describe_end(trial, data)}", file=sys.stderr)
+            if fresh:
+                print(format_progress(data, self.total), file=sys.stderr, flush=True)
+                for note in self.find_notes(data):
+                    print(f"Note: {note}", file=sys.stderr, flush=True)
+
+    def draw_bar(self) -> None:
+        """Draw a progress bar in one line, which the trials' own output scrolls past."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.table import Column
+
+        from wandbsweep.results.terminal.tables import format_progress
+
+        # In a narrow terminal the text is cut, and nothing else.
+        flexible = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        progress = Progress(
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False, table_column=flexible),
+            console=self._make_console(),
+            expand=True,
+            refresh_per_second=4,
+        )
+        with progress:
+            task = progress.add_task("", total=self.total)
+            for data, ended in self._poll_and_print_notes(progress.console):
+                _, _, description = format_progress(data, self.total).partition(" · ")
+                progress.update(task, completed=ended, description=description)
+
+    def draw_picture(self) -> None:
+        """Draw all of ``status --watch``, and erase it at the end."""
+        from rich.live import Live
+
+        from wandbsweep.results.terminal.watching import SweepPanel
+
+        with Live(console=self._make_console(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
+            for data, _ in self._poll_and_print_notes(live.console):
+                live.update(SweepPanel(data, self.total, time.time(), self.find_status(data)), refresh=True)
+
+    def _make_console(self) -> Console:
+        from rich.console import Console
+
+        return self.console or Console(stderr=True)
+
+    def _poll(self) -> Iterator[SweepData]:
+        """Yield the sweep's state now and then, and once more at the end."""
+        with suppress(SweepError):  # the session reads the same state, and reports the error
+            while not self.done.wait(_POLL_S):
+                yield self.read()
+            yield self.read()
+
+    def _poll_and_print_notes(self, console: Console) -> Iterator[tuple[SweepData, int]]:
+        """Yield each state, and how many trials have ended. Notes are printed first whenever more have."""
+        before = -1
+        for data in self._poll():
+            ended = sum(trial.state in ENDED for trial in data.trials)
+            for note in self.find_notes(data) if ended != before else ():
+                console.print(f"Note: {note}", markup=False, soft_wrap=True)
+            before = ended
+            yield data, ended
 
 
-def _lines(
-    read: Callable[[], SweepData], total: int | None, done: threading.Event, notes: Notes = lambda results: ()
-) -> None:
-    from wandbsweep.results.terminal.tables import format_progress
-
-    reported = {trial.number for trial in read().trials if trial.state in ENDED}
-    for results in _changes(read, done):
-        fresh = [trial for trial in results.trials if trial.state in ENDED and trial.number not in reported]
-        for trial in fresh:
-            reported.add(trial.number)
-            print(f"trial {trial.number} {describe(trial, results)}", file=sys.stderr)
-        if fresh:
-            print(format_progress(results, total), file=sys.stderr, flush=True)
-            for note in notes(results):
-                print(f"Note: {note}", file=sys.stderr, flush=True)
-
-
-def _bar(
-    read: Callable[[], SweepData],
-    total: int | None,
-    done: threading.Event,
-    notes: Notes = lambda results: (),
-    console: Console | None = None,
-) -> None:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.table import Column
-
-    from wandbsweep.results.terminal.tables import format_progress
-
-    progress = Progress(
-        MofNCompleteColumn(),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        # Alone to give way where the terminal is narrow.
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        console=console or Console(stderr=True),
-        expand=True,
-        refresh_per_second=4,
-    )
-    with progress:
-        task = progress.add_task("", total=total)
-        for results, ended in _noted(_changes(read, done), notes, progress.console):
-            _, _, description = format_progress(results, total).partition(" · ")
-            progress.update(task, completed=ended, description=description)
-
-
-def _picture(
-    read: Callable[[], SweepData],
-    total: int | None,
-    done: threading.Event,
-    notes: Notes = lambda results: (),
-    console: Console | None = None,
-    *,
-    standing: Notes = lambda results: (),
-) -> None:
-    """All of ``status --watch``; it makes room for what comes after it."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from wandbsweep.results.terminal.watching import SweepPanel
-
-    with Live(
-        console=console or Console(stderr=True), auto_refresh=False, transient=True, vertical_overflow="crop"
-    ) as live:
-        for results, _ in _noted(_changes(read, done), notes, live.console):
-            live.update(SweepPanel(results, total, time.time(), standing(results)), refresh=True)
-
-
-def _noted(changes: Iterator[SweepData], notes: Notes, console: Console) -> Iterator[tuple[SweepData, int]]:
-    """Each change, and how many trials have ended by then; whenever more have, the notes are said first."""
-    before = -1
-    for results in changes:
-        ended = sum(trial.state in ENDED for trial in results.trials)
-        for note in notes(results) if ended != before else ():
-            console.print(f"Note: {note}", markup=False, soft_wrap=True)
-        before = ended
-        yield results, ended
-
-
-def describe(trial: TrialRecord, results: SweepData) -> str:
-    """How a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
+def describe_end(trial: TrialRecord, data: SweepData) -> str:
+    """Return how a trial ended: ``finished: val/loss 0.1, 10 steps, 3.2s``."""
     from wandbsweep.results.terminal.tables import format_achieved, format_short
 
     parts = [pluralize(len(trial.reports), "step")] if trial.reports else []
-    if results.spec.metrics:
-        parts.insert(0, format_achieved(results, trial))
-    elif trial.value is None and results.spec.metric and (trial.state == "finished" or trial.reports):
-        parts.insert(0, f"no finite value of {results.spec.metric.name}")
+    if data.spec.metrics:
+        parts.insert(0, format_achieved(data, trial))
+    elif trial.value is None and data.spec.metric and (trial.state == "finished" or trial.reports):
+        parts.insert(0, f"no finite value of {data.spec.metric.name}")
     elif trial.value is not None:
-        parts.insert(0, f"{results.spec.metric.name if results.spec.metric else 'value'} {format_short(trial.value)}")
+        parts.insert(0, f"{data.spec.metric.name if data.spec.metric else 'value'} {format_short(trial.value)}")
     if trial.duration_s is not None:
         parts.append(f"{trial.duration_s:.1f}s")
     if trial.reason:

@@ -70,7 +70,7 @@ class ControllerOptions:
 
 
 @dataclass(frozen=True)
-class HostedSweep:
+class HostedPlace:
     """Where W&B keeps a sweep whose controller is W&B's. Its id is the record's ``sweep_id``."""
 
     entity: str
@@ -93,7 +93,7 @@ class LaunchRecord:
     overrides: TrialOverrides
     snapshot: SnapshotPaths = SnapshotPaths()
     controller: ControllerOptions = ControllerOptions()
-    hosted: HostedSweep | None = None
+    hosted: HostedPlace | None = None
     wandb: Mapping[str, Any] | None = None
     """Of an embedded sweep that is shown at W&B: the settings of its page (``wandb_runs.page.page_settings``), and in
     ``sweep`` the W&B sweep that holds the trials' runs."""
@@ -143,7 +143,7 @@ class LaunchRecord:
             overrides=_take(TrialOverrides, stored),
             snapshot=_take(SnapshotPaths, stored),
             controller=_take(ControllerOptions, stored),
-            hosted=None if hosted is None else HostedSweep(**hosted),
+            hosted=None if hosted is None else HostedPlace(**hosted),
             **stored,  # sweep_id and wandb: any other key is a TypeError
         )
 

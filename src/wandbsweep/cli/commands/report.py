@@ -35,11 +35,11 @@ def run(options: argparse.Namespace) -> int:
         from wandbsweep.results.report.serve import serve
 
         return serve(options.sweep or str(data.directory), options.host, options.port, options.token)
-    from wandbsweep.results.report import write
+    from wandbsweep.results.report.page import write_report
 
     # A sweep of W&B's servers may have no directory here.
     directory = data.directory if data.directory.is_dir() else Path()
-    path = write(data, options.output or directory / "report.html")
+    path = write_report(data, options.output or directory / "report.html")
     print(json.dumps({"file": str(path)}) if options.json else str(path))
     if not data.trials:
         print("The sweep has no trials yet.", file=sys.stderr)

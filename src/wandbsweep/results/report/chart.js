@@ -1,8 +1,9 @@
-// A chart: a canvas for the many marks, an SVG over it for axes and what is lit. Drawn anew when its width changes.
+// A chart: a canvas for the many marks, under an SVG for the axes and the highlighted trials. It is redrawn if its width
+// changes.
 
-const observers = []; // of the charts there are, to be let go when all are made anew
+const observers = []; // of all charts; disconnected before the charts are made again
 
-function chart(host, { height, left = 52, right = 14, top = 12, bottom = 34, width: fixed, label }, draw) {
+function makeChart(host, { height, left = 52, right = 14, top = 12, bottom = 34, width: fixed, label }, draw) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const layer = svg("svg", { role: "img", "aria-label": label });
   const plot = el("div", { class: "plot" }, canvas, layer);
@@ -44,33 +45,33 @@ function chart(host, { height, left = 52, right = 14, top = 12, bottom = 34, wid
   return it;
 }
 
-/** Rules go onto the canvas, below the marks that are drawn after them; names and numbers above. */
-function axes(it, x, y, { xName, yName, rules = true } = {}) {
+/** Draws rules onto the canvas, so that later marks cover them, and names and numbers into the SVG above it. */
+function drawAxes(it, x, y, { xName, yName, rules = true } = {}) {
   const group = svg("g");
   for (const [at, text] of y.ticks(Math.max(2, Math.floor(it.innerHeight / 48)))) {
     if (at < -0.001 || at > 1.001) continue;
-    if (rules) rule(it, it.y(at));
-    group.append(svg("text", { x: it.left - 8, y: it.y(at) + 4, "text-anchor": "end" }, cut(text, 9)));
+    if (rules) drawRule(it, it.y(at));
+    group.append(svg("text", { x: it.left - 8, y: it.y(at) + 4, "text-anchor": "end" }, shorten(text, 9)));
   }
   const room = Math.max(2, Math.floor(it.innerWidth / 70));
   for (const [at, text] of x.ticks(room)) {
     if (at < -0.001 || at > 1.001) continue;
-    group.append(svg("text", { x: it.x(at), y: it.height - it.bottom + 17, "text-anchor": at > 0.97 ? "end" : at < 0.03 ? "start" : "middle" }, cut(text, 12)));
+    group.append(svg("text", { x: it.x(at), y: it.height - it.bottom + 17, "text-anchor": at > 0.97 ? "end" : at < 0.03 ? "start" : "middle" }, shorten(text, 12)));
   }
   group.append(svg("line", { class: "axis", x1: it.left, x2: it.width - it.right, y1: it.y(0), y2: it.y(0) }));
-  if (xName) group.append(svg("text", { class: "name", x: it.width - it.right, y: it.height - 2, "text-anchor": "end" }, cut(xName, 40)));
-  if (yName) group.append(svg("text", { class: "name", x: it.left, y: it.top - 8 }, cut(yName, 40)));
+  if (xName) group.append(svg("text", { class: "name", x: it.width - it.right, y: it.height - 2, "text-anchor": "end" }, shorten(xName, 40)));
+  if (yName) group.append(svg("text", { class: "name", x: it.left, y: it.top - 8 }, shorten(yName, 40)));
   it.layer.append(group);
 }
 
-function rule(it, y) {
-  it.context.fillStyle = ink("grid");
+function drawRule(it, y) {
+  it.context.fillStyle = readColour("grid");
   it.context.fillRect(it.left, Math.round(y), it.innerWidth, 1);
 }
 
-const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
-function mark(context, state, x, y, fill, size = 1, outline = null) {
+function drawMark(context, state, x, y, fill, size = 1, outline = null) {
   context.save();
   context.translate(x, y);
   context.scale(size, size);
@@ -84,16 +85,16 @@ function mark(context, state, x, y, fill, size = 1, outline = null) {
   context.restore();
 }
 
-/** A trial's point, lit: a ring that is there on any paper. */
-const ring = (x, y) => svg("g", {}, svg("circle", { cx: x, cy: y, r: 7, fill: "none", stroke: "var(--card)", "stroke-width": 4 }), svg("circle", { cx: x, cy: y, r: 7, fill: "none", stroke: "var(--accent)", "stroke-width": 2.5 }));
+/** A ring that highlights a trial's point on any background. */
+const makeRing = (x, y) => svg("g", {}, svg("circle", { cx: x, cy: y, r: 7, fill: "none", stroke: "var(--card)", "stroke-width": 4 }), svg("circle", { cx: x, cy: y, r: 7, fill: "none", stroke: "var(--accent)", "stroke-width": 2.5 }));
 
-const line = (points, width = 2.5) => {
+const makeLine = (points, width = 2.5) => {
   const path = `M${points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L")}`;
   return svg("g", { fill: "none", "stroke-linejoin": "round" }, svg("path", { d: path, stroke: "var(--card)", "stroke-width": width + 2.5 }), svg("path", { d: path, stroke: "var(--accent)", "stroke-width": width }));
 };
 
-/** Hover and click: `nearest(x, y)` gives a trial, or null. */
-function pointing(it, nearest) {
+/** Makes a chart react to hovering and clicking; `nearest(x, y)` returns a trial, or null. */
+function addPointing(it, nearest) {
   const place = event => {
     const box = it.plot.getBoundingClientRect();
     return nearest(event.clientX - box.left, event.clientY - box.top);
@@ -101,20 +102,20 @@ function pointing(it, nearest) {
   it.plot.addEventListener("pointermove", event => {
     if (event.buttons && event.pointerType === "mouse") return;
     const trial = place(event);
-    hover(trial?.n ?? null);
-    tip(trial, event);
+    setHover(trial?.n ?? null);
+    showTip(trial, event);
   });
   it.plot.addEventListener("pointerleave", () => {
-    hover(null);
-    tip(null);
+    setHover(null);
+    showTip(null);
   });
   it.plot.addEventListener("click", event => {
     const trial = place(event);
-    if (trial) pin(trial.n);
+    if (trial) togglePin(trial.n);
   });
 }
 
-function nearestPoint(points, x, y, reach = 18) {
+function findNearestPoint(points, x, y, reach = 18) {
   let best = null;
   let least = reach * reach;
   for (const point of points) {
@@ -124,7 +125,13 @@ function nearestPoint(points, x, y, reach = 18) {
   return best;
 }
 
-function tip(trial, event, extra) {
+/** Makes a chart highlight the points of trials, `points` being filled whenever it is drawn, and react to the mouse. */
+function addPoints(it, points) {
+  it.light = () => it.lit.replaceChildren(...listHighlighted().flatMap(n => points.filter(p => p.trial.n === n).map(p => makeRing(p.x, p.y))));
+  addPointing(it, (x, y) => findNearestPoint(points, x, y));
+}
+
+function showTip(trial, event, extra) {
   const box = $("tip");
   box.hidden = !trial;
   if (!trial) return;

@@ -1,4 +1,5 @@
-// The data, what is chosen in it, and how elements are made. Text from the data becomes text nodes, never markup.
+// The data, the user's selection, the panels, and how elements are made. Text from the data becomes text nodes, never
+// markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 let data = JSON.parse(document.getElementById("data").textContent);
@@ -6,20 +7,45 @@ let trials = new Map();
 let byRank = []; // trials, the best first
 let tone = new Map(); // trial number -> 0 (worst) to 1 (best), for those with a value
 
-const chosen = { hover: null, pinned: null, ranges: new Map(), query: "" };
-const redraw = []; // what to do when anything of the above or the theme changes; called with what changed
+const selection = { hover: null, pinned: null, ranges: new Map(), query: "" };
+const redraw = []; // called with what has changed: "hover", "ranges", "axes" or "theme"
+const panels = [];
 
-function prepare() {
-  trials = new Map(data.trials.map(trial => [trial.n, trial]));
-  byRank = data.order.map(n => trials.get(n));
-  const valued = byRank.filter(trial => goodness(trial) !== null && !["failed", "crashed"].includes(trial.state));
-  const levels = [...new Set(valued.map(goodness))].sort((a, b) => a - b);
-  const place = new Map(levels.map((level, i) => [level, levels.length > 1 ? i / (levels.length - 1) : 1]));
-  tone = new Map(valued.map(trial => [trial.n, place.get(goodness(trial))]));
+/**
+ * Adds a panel to the page. Each panel's file calls it once; panels.py names the files, in the order of the page.
+ *   id: the section's id.
+ *   nav: its name in the navigation; without one it is not listed there.
+ *   parts: its elements, made once; an element that a function needs later has an id (`$(id)`).
+ *   draw: fills it from `data`, at first and whenever the data change. Returns false if there is nothing to show.
+ *   half: whether it shares a row with the half next to it.
+ *   card: whether it is framed.
+ *   label: its name for screen readers, if it has no heading.
+ */
+function addPanel({ id, nav = null, parts = [], draw, half = false, card = true, label = null }) {
+  const section = el("section", { id, class: card ? `card${half ? "" : " wide"}` : id, "aria-label": label }, parts);
+  let row = $("panels");
+  if (half) {
+    if (!row.lastElementChild?.classList.contains("pair")) row.append(el("div", { class: "pair" }));
+    row = row.lastElementChild;
+  }
+  row.append(section);
+  panels.push({ section, nav, draw });
 }
 
-/** More is better; null: no value. Of several metrics it is the first one's. */
-function goodness(trial) {
+const makeHeading = (title, hint, ...tools) =>
+  el("div", { class: "heading" }, el("h2", {}, title), hint ? el("p", { class: "hint" }, hint) : null, tools.length ? el("div", { class: "tools" }, tools) : null);
+
+function indexTrials() {
+  trials = new Map(data.trials.map(trial => [trial.n, trial]));
+  byRank = data.order.map(n => trials.get(n));
+  const valued = byRank.filter(trial => computeGoodness(trial) !== null && !["failed", "crashed"].includes(trial.state));
+  const levels = [...new Set(valued.map(computeGoodness))].sort((a, b) => a - b);
+  const place = new Map(levels.map((level, i) => [level, levels.length > 1 ? i / (levels.length - 1) : 1]));
+  tone = new Map(valued.map(trial => [trial.n, place.get(computeGoodness(trial))]));
+}
+
+/** The trial's value with its sign changed if less is better; null: no value. With several metrics, the first one's. */
+function computeGoodness(trial) {
   const value = valueOf(trial);
   return value === null ? null : goal() === "maximize" ? value : -value;
 }
@@ -55,7 +81,7 @@ function format(value) {
   return String(Number(value.toPrecision(5)));
 }
 
-function duration(seconds) {
+function formatDuration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
@@ -64,38 +90,38 @@ function duration(seconds) {
   return `${(seconds / 86400).toFixed(1)} days`;
 }
 
-const percent = share => (share > 0 && share < 0.01 ? "<1 %" : `${Math.round(share * 100)} %`);
-const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+const formatPercent = share => (share > 0 && share < 0.01 ? "<1 %" : `${Math.round(share * 100)} %`);
+const pluralize = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-function changed(what) {
+function redrawAll(what) {
   if (what === "theme") forgetTheme();
   for (const draw of redraw) draw(what);
 }
 
-function hover(n) {
-  if (chosen.hover === n) return;
-  chosen.hover = n;
-  changed("hover");
+function setHover(n) {
+  if (selection.hover === n) return;
+  selection.hover = n;
+  redrawAll("hover");
 }
 
-function pin(n) {
-  chosen.pinned = chosen.pinned === n ? null : n;
-  changed("hover");
+function togglePin(n) {
+  selection.pinned = selection.pinned === n ? null : n;
+  redrawAll("hover");
 }
 
-/** The trials to light up. */
-const lit = () => [chosen.pinned, chosen.hover].filter(n => n !== null && trials.has(n));
+/** The numbers of the trials to highlight. */
+const listHighlighted = () => [selection.pinned, selection.hover].filter(n => n !== null && trials.has(n));
 
-/** Whether a trial is within all ranges that were drawn on the axes. */
-function within(trial) {
-  for (const [axis, [low, high]] of chosen.ranges) {
+/** Whether a trial lies in all ranges that the user has drawn on the axes. */
+function isInRanges(trial) {
+  for (const [axis, [low, high]] of selection.ranges) {
     const at = axis.at(trial);
     if (at === null || at < low || at > high) return false;
   }
   return true;
 }
 
-const STATES = ["finished", "stopped", "running", "queued", "failed", "crashed", "preempted"];
+const STATES = ["finished", "stopped", "running", "queued", "failed", "crashed"];
 const SHAPES = {
   finished: "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
   stopped: "M-4,-3.5h8l-4,8z",
@@ -103,32 +129,32 @@ const SHAPES = {
   queued: "M-4,-1h8v2h-8z",
   failed: "M-4,-2.7L-2.7,-4L0,-1.3L2.7,-4L4,-2.7L1.3,0L4,2.7L2.7,4L0,1.3L-2.7,4L-4,2.7L-1.3,0z",
   crashed: "M0,-5L5,0L0,5L-5,0z",
-  preempted: "M-4,-4h3v8h-3zM1,-4h3v8h-3z",
 };
 const PATHS = Object.fromEntries(Object.entries(SHAPES).map(([state, path]) => [state, new Path2D(path)]));
 
-const symbol = state =>
+const makeSymbol = state =>
   svg("svg", { viewBox: "-5 -5 10 10", "aria-hidden": "true" }, svg("path", { d: SHAPES[state] ?? SHAPES.queued, fill: `var(--${state})` }));
 
-const key = (state, text) => el("span", { class: "key" }, symbol(state), text ?? state);
+const makeKey = (state, text) => el("span", { class: "key" }, makeSymbol(state), text ?? state);
 
 // -- Theme --------------------------------------------------------------------------------------------------------
 
-let isDark = null;
+let darkness = null;
 
-function dark() {
+function isDark() {
   const asked = document.documentElement.dataset.theme;
-  isDark ??= asked ? asked === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  return isDark;
+  darkness ??= asked ? asked === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return darkness;
 }
 
 function forgetTheme() {
-  isDark = null;
+  darkness = null;
   inks.clear();
 }
-const inks = new Map(); // asked for with every mark; forgotten when the theme changes
 
-function ink(name) {
+const inks = new Map(); // colours by name: every mark needs one; cleared when the theme changes
+
+function readColour(name) {
   if (!inks.has(name)) inks.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
   return inks.get(name);
 }
@@ -139,12 +165,12 @@ const RAMPS = {
   dark: [[58, 62, 74], [52, 95, 122], [58, 146, 156], [130, 204, 160], [250, 240, 150]],
 };
 
-function ramp(t, alpha = 1) {
-  const stops = RAMPS[dark() ? "dark" : "light"];
+function rampColour(t, alpha = 1) {
+  const stops = RAMPS[isDark() ? "dark" : "light"];
   const at = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
   const i = Math.min(Math.floor(at), stops.length - 2);
   const mix = stops[i].map((c, k) => Math.round(c + (stops[i + 1][k] - c) * (at - i)));
   return `rgb(${mix.join(" ")} / ${alpha})`;
 }
 
-const colour = (trial, alpha) => (tone.has(trial.n) ? ramp(tone.get(trial.n), alpha) : ramp(0, alpha));
+const trialColour = (trial, alpha) => (tone.has(trial.n) ? rampColour(tone.get(trial.n), alpha) : rampColour(0, alpha));

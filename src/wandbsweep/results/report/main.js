@@ -1,8 +1,8 @@
-// Puts the page together; and, where it is served live, again whenever there is something new.
+// Draws the panels, the theme's button and the navigation; on a live page, again whenever there are new data.
 
 const THEMES = ["auto", "light", "dark"];
 
-function theme(name) {
+function setTheme(name) {
   if (name === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
   $("theme").textContent = { auto: "◐ Auto", light: "☀ Light", dark: "☾ Dark" }[name];
@@ -10,11 +10,11 @@ function theme(name) {
   try {
     localStorage.setItem("wandbsweep-theme", name);
   } catch {
-    // Files of some browsers have no storage: the choice lasts as long as the page.
+    // Some browsers have no storage for files: then the theme lasts as long as the page.
   }
 }
 
-function storedTheme() {
+function readStoredTheme() {
   try {
     return THEMES.includes(localStorage.getItem("wandbsweep-theme")) ? localStorage.getItem("wandbsweep-theme") : "auto";
   } catch {
@@ -24,47 +24,49 @@ function storedTheme() {
 
 function build() {
   forgetTheme();
-  prepare();
+  indexTrials();
   redraw.length = 0;
   for (const observer of observers.splice(0)) observer.disconnect();
-  for (const part of [summary, parallel, rampLegend, table, bars, progress, learning, effects, timeline, failures, made]) part();
-  if (data.ranked === false || !tone.size) $("ramp").replaceChildren();
-  const sections = [...document.querySelectorAll("section[data-title]")].filter(section => !section.hidden);
-  $("nav").replaceChildren(...sections.map(section => el("a", { href: `#${section.id}` }, section.dataset.title)));
+  for (const { section, draw } of panels) {
+    section.hidden = false; // a chart in a hidden section would have no width
+    section.hidden = draw() === false;
+  }
+  const listed = panels.filter(panel => panel.nav && !panel.section.hidden);
+  $("nav").replaceChildren(...listed.map(({ nav, section }) => el("a", { href: `#${section.id}` }, nav)));
   document.documentElement.dataset.ready = "yes";
 }
 
 $("theme").onclick = () => {
-  theme(THEMES[(THEMES.indexOf($("theme").dataset.now) + 1) % THEMES.length]);
-  changed("theme");
+  setTheme(THEMES[(THEMES.indexOf($("theme").dataset.now) + 1) % THEMES.length]);
+  redrawAll("theme");
 };
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => changed("theme"));
-// Paper is white, whatever the screen is.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawAll("theme"));
+// Paper is white, also if the screen is dark.
 let onScreen = null;
 addEventListener("beforeprint", () => {
   onScreen = $("theme").dataset.now;
   document.documentElement.dataset.theme = "light";
-  changed("theme");
+  redrawAll("theme");
 });
 addEventListener("afterprint", () => {
-  theme(onScreen ?? "auto");
-  changed("theme");
+  setTheme(onScreen ?? "auto");
+  redrawAll("theme");
 });
 document.addEventListener("keydown", event => {
   if (event.key !== "Escape") return;
-  chosen.pinned = null;
-  chosen.ranges.clear();
-  changed("ranges");
+  selection.pinned = null;
+  selection.ranges.clear();
+  redrawAll("ranges");
 });
 
-theme(storedTheme());
+setTheme(readStoredTheme());
 build();
 
 if (data.live) {
   const status = $("live");
   status.hidden = false;
   let seen = null;
-  const say = (text, lost) => {
+  const showStatus = (text, lost) => {
     status.textContent = text;
     status.classList.toggle("lost", Boolean(lost));
   };
@@ -79,13 +81,13 @@ if (data.live) {
         build();
         scrollTo(0, at);
       }
-      say(data.running ? "live" : "ended");
+      showStatus(data.running ? "live" : "ended");
       if (!data.running) return;
     } catch {
-      say("connection lost", true);
+      showStatus("connection lost", true);
     }
     setTimeout(poll, 3000);
   };
-  say("live");
+  showStatus("live");
   setTimeout(poll, 3000);
 }

@@ -1,4 +1,4 @@
-"""The page: its parts put into one file, and the data into the page as text that cannot become anything else."""
+"""The page: its parts in one file, with the data as text that the browser cannot take for anything else."""
 
 from __future__ import annotations
 
@@ -13,40 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.files import write_atomically
-from wandbsweep.results.report.data import page_data
+from wandbsweep.results.report.data import build_page_data
+from wandbsweep.results.report.panels import PANELS
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_data import SweepData
 
-SCRIPTS = (
-    "core.js",
-    "scales.js",
-    "chart.js",
-    "summary.js",
-    "parallel.js",
-    "table.js",
-    "bars.js",
-    "history.js",
-    "slices.js",
-    "timeline.js",
-    "main.js",
-)
-"""In the order in which they need each other."""
+SCRIPTS = ("core.js", "scales.js", "chart.js", *(panel.script for panel in PANELS), "main.js")
+"""In the order in which they need each other: what the panels use, the panels, and what draws them."""
 
 
-def write(data: SweepData, file: str | os.PathLike[str]) -> Path:
-    """Write the report of a sweep as it stands."""
+def write_report(data: SweepData, file: str | os.PathLike[str]) -> Path:
+    """Write the report of a sweep to one HTML file."""
     path = Path(file)
-    write_atomically(path, render(page_data(data)))
+    write_atomically(path, render_page(build_page_data(data)))
     return path
 
 
-def render(data: dict[str, Any], *, live: bool = False) -> str:
-    """The page that shows ``data``; ``live``: which asks its server for newer data every few seconds.
+def render_page(page_data: dict[str, Any], *, live: bool = False) -> str:
+    """Return the page that shows ``page_data``.
 
-    Nothing but its own script and style may run: the policy names them by their hashes, and allows no address.
+    The content security policy allows nothing to run but the page's own script, by its hash, and no address.
+
+    Args:
+        page_data: What ``build_page_data`` returns.
+        live: Whether the page asks its server for newer data every few seconds.
     """
-    style, script = _part("style.css"), _script()
+    style, script = _read_part("style.css"), _join_scripts()
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -58,21 +51,21 @@ def render(data: dict[str, Any], *, live: bool = False) -> str:
             "form-action 'none'",
         ]
     )
-    filled = {
+    fields = {
         "policy": escape(policy),
-        "title": escape(f"Sweep {data['sweep_id']}"),
+        "title": escape(f"Sweep {page_data['sweep_id']}"),
         "style": style,
-        "data": embedded({**data, "live": live}),
+        "data": encode_for_script({**page_data, "live": live}),
         "script": script,
     }
-    page = _part("page.html")
-    head, *rest = page.split("{{")
-    return head + "".join(filled[name] + text for name, _, text in (part.partition("}}") for part in rest))
+    # Only the template's own fields are filled in: the data may hold braces as well.
+    head, *rest = _read_part("page.html").split("{{")
+    return head + "".join(fields[name] + text for name, _, text in (part.partition("}}") for part in rest))
 
 
-def embedded(data: Any) -> str:
-    """JSON that can stand in a script element: no character in it can end that, or begin anything."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def encode_for_script(value: Any) -> str:
+    """Return JSON that is safe in a script element: no character in it can end the element, or begin markup."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     unsafe: dict[str, str | int | None] = {
         "<": "\\u003c",
         ">": "\\u003e",
@@ -80,18 +73,18 @@ def embedded(data: Any) -> str:
         "\u2028": "\\u2028",
         "\u2029": "\\u2029",
     }
-    # A lone surrogate (a file name that is no UTF-8) cannot be written at all.
+    # A lone surrogate, as in a file name that is no UTF-8, cannot be encoded at all.
     return text.translate(str.maketrans(unsafe)).encode("utf-8", "replace").decode("utf-8")
 
 
 @cache
-def _part(name: str) -> str:
+def _read_part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _script() -> str:
-    parts = "\n".join(_part(name) for name in SCRIPTS)
+def _join_scripts() -> str:
+    parts = "\n".join(_read_part(name) for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n{parts}\n}})();\n'
 
 

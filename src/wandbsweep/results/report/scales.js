@@ -1,20 +1,20 @@
-// From values to places: a parameter's axis, and a chart's linear or logarithmic one.
+// Scales: from values to positions between 0 and 1.
 
-/** Where the parameter number `index` lies on its axis, from 0 (low end, first value) to 1; null: the trial has none. */
-function parameterAxis(parameter, index) {
-  const scale = parameter.kind === "list" ? listed(parameter.values) : numeric(parameter.low, parameter.high, parameter.kind === "log", parameter.whole);
+/** The axis of the parameter number `index`: `at(trial)` is from 0 (low end, first value) to 1; null: the trial lacks it. */
+function makeParameterAxis(parameter, index) {
+  const scale = parameter.kind === "list" ? makeListScale(parameter.values) : makeNumberScale(parameter.low, parameter.high, parameter.kind === "log", parameter.whole);
   return { ...scale, name: parameter.name, label: parameter.label, when: parameter.when, index, at: trial => scale.place(trial.params[index]), shown: trial => format(trial.params[index]) };
 }
 
-function valueAxis(name, read, direction) {
+function makeValueAxis(name, read, direction) {
   const values = data.trials.map(read).filter(value => value !== null && value !== undefined);
-  const [low, high] = robust(values, direction);
-  const scale = numeric(low, high, false, false);
+  const [low, high] = findRange(values, direction);
+  const scale = makeNumberScale(low, high, false, false);
   const clipped = value => (value === null || value === undefined ? null : Math.min(Math.max(scale.place(value), 0), 1));
   return { ...scale, name, label: name, at: trial => clipped(read(trial)), shown: trial => format(read(trial)) };
 }
 
-function listed(values) {
+function makeListScale(values) {
   const position = new Map(values.map((value, i) => [value, values.length > 1 ? i / (values.length - 1) : 0.5]));
   return {
     kind: "list",
@@ -23,7 +23,7 @@ function listed(values) {
   };
 }
 
-function numeric(low, high, logarithmic, whole) {
+function makeNumberScale(low, high, logarithmic, whole) {
   if (!(high > low)) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const to = logarithmic ? Math.log : x => x;
   const back = logarithmic ? Math.exp : x => x;
@@ -34,11 +34,11 @@ function numeric(low, high, logarithmic, whole) {
     high,
     place: value => (typeof value === "number" ? (to(value) - to(low)) / span : null),
     value: at => back(to(low) + at * span),
-    ticks: count => (logarithmic ? decades(low, high, count) : steps(low, high, count, whole)).map(value => [(to(value) - to(low)) / span, format(value)]),
+    ticks: count => (logarithmic ? listDecades(low, high, count) : listSteps(low, high, count, whole)).map(value => [(to(value) - to(low)) / span, format(value)]),
   };
 }
 
-function steps(low, high, count = 5, whole = false) {
+function listSteps(low, high, count = 5, whole = false) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 5, 10].find(m => m * power >= rough) * power;
@@ -48,18 +48,18 @@ function steps(low, high, count = 5, whole = false) {
   return found;
 }
 
-function decades(low, high, count = 5) {
+function listDecades(low, high, count = 5) {
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
-  if (last - first < 1) return steps(low, high, count).filter(value => value > 0);
+  if (last - first < 1) return listSteps(low, high, count).filter(value => value > 0);
   const every = Math.ceil((last - first + 1) / Math.max(count, 2));
   const found = [];
   for (let e = first; e <= last; e += every) found.push(Number(`1e${e}`));
   return found;
 }
 
-/** The range to show: all of the good values, and the bad ones up to where a few diverged ones would squash the rest. */
-function robust(values, direction = goal()) {
+/** The range to show: all good values, and bad ones only up to where a few diverged ones would squash the rest. */
+function findRange(values, direction = goal()) {
   if (!values.length) return [0, 1];
   const sorted = [...values].sort((a, b) => a - b);
   const quantile = q => sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(q * (sorted.length - 1))))];
@@ -70,7 +70,7 @@ function robust(values, direction = goal()) {
   return [low, high];
 }
 
-function padded([low, high], share = 0.06) {
+function addPadding([low, high], share = 0.06) {
   const pad = (high - low) * share || Math.abs(low) * 0.1 || 0.5;
   return [low - pad, high + pad];
 }

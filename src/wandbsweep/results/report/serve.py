@@ -1,4 +1,4 @@
-"""The report, live: a server of two addresses, the page and its data."""
+"""``report --watch``: a server of the page and of its data, which follows the sweep."""
 
 from __future__ import annotations
 
@@ -15,46 +15,58 @@ from urllib.parse import parse_qs, urlsplit
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.report.data import page_data
-from wandbsweep.results.report.page import render
+from wandbsweep.results.report.data import build_page_data
+from wandbsweep.results.report.page import render_page
 from wandbsweep.results.sweep_data import SweepData
 
-_FRESH_S = 2.0
+_MAX_AGE_S = 2.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-class Live:
-    """The sweep's data, read again when somebody asks and what is there is older than a moment."""
+class LiveData:
+    """The page's data, read again if it is older than ``_MAX_AGE_S`` when a browser asks."""
 
     def __init__(self, ref: str) -> None:
         self._reader = SweepReader(ref)
-        self._results: SweepData | None = None
-        self._lock = threading.Lock()  # of several who ask at once, one reads
-        self._read = -float("inf")
-        self._data: dict[str, object] = {}
+        self._sweep: SweepData | None = None
+        self._lock = threading.Lock()
+        """If several browsers ask at once, one request reads, and the others wait for it."""
+        self._read_at = -float("inf")
+        self._page_data: dict[str, object] = {}
 
-    def data(self) -> dict[str, object]:
+    def get(self) -> dict[str, object]:
         with self._lock:
-            if time.monotonic() - self._read > _FRESH_S:
-                data = self._reader.read()
-                if data != self._results:  # else the analysis, which takes the longest, says what it said
-                    self._data = page_data(data)
-                    self._results = data
-                first = min((t.started for t in data.trials if t.started), default=time.time())
-                self._data["now"] = round(time.time() - first, 3)
-                self._read = time.monotonic()
-            return self._data
+            if time.monotonic() - self._read_at > _MAX_AGE_S:
+                sweep = self._reader.read()
+                if sweep != self._sweep:  # an unchanged sweep needs no new analysis, which takes the longest
+                    self._page_data = build_page_data(sweep)
+                    self._sweep = sweep
+                first = min((t.started for t in sweep.trials if t.started), default=time.time())
+                self._page_data["now"] = round(time.time() - first, 3)
+                self._read_at = time.monotonic()
+            return self._page_data
 
-    def tag(self) -> str:
-        """Changes when there is something new to see."""
-        data = {key: value for key, value in self.data().items() if key not in ("generated", "now")}
-        return f'"{hash(json.dumps(data, sort_keys=True, default=str)) & 0xFFFFFFFFFFFF:x}"'
+    def compute_tag(self) -> str:
+        """Return the data's ETag, which changes only if there is something new to see."""
+        shown = {key: value for key, value in self.get().items() if key not in ("generated", "now")}
+        return f'"{hash(json.dumps(shown, sort_keys=True, default=str)) & 0xFFFFFFFFFFFF:x}"'
 
 
 def make_server(ref: str, host: str, port: int, token: str | None) -> ThreadingHTTPServer:
-    """A server on ``host``; ``token``: what every request's query must hold, None: nothing, on this machine alone."""
-    live = Live(ref)
-    live.data()  # what is wrong with the sweep is told here, not to a browser
+    """Return a server of the report, not yet running.
+
+    Args:
+        ref: The sweep, as in ``open_sweep``.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        token: What the query of every request must hold. None: nothing, but requests must name this machine.
+
+    Raises:
+        SweepError: If the sweep cannot be read.
+        OSError: If the address cannot be used.
+    """
+    live = LiveData(ref)
+    live.get()  # a fault of the sweep is raised here, and not first shown in a browser
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "wandbsweep"
@@ -62,31 +74,31 @@ def make_server(ref: str, host: str, port: int, token: str | None) -> ThreadingH
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            if not self._allowed(parse_qs(url.query)):
+            if not self._is_allowed(parse_qs(url.query)):
                 self._answer(HTTPStatus.FORBIDDEN, "text/plain", "This address needs its token.\n")
             elif url.path not in ("/", "/data.json"):
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
             else:
                 try:
-                    self._page(url.path)
-                except SweepError as error:  # the sweep was removed, or is being damaged
+                    self._serve(url.path)
+                except SweepError as error:  # the sweep was removed or damaged meanwhile
                     self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n")
 
-        def _page(self, path: str) -> None:
+        def _serve(self, path: str) -> None:
             if path == "/":
-                self._answer(HTTPStatus.OK, "text/html", render(live.data(), live=True))
+                self._answer(HTTPStatus.OK, "text/html", render_page(live.get(), live=True))
                 return
-            tag = live.tag()
+            tag = live.compute_tag()
             if self.headers.get("If-None-Match") == tag:
                 self._answer(HTTPStatus.NOT_MODIFIED, "application/json", "")
             else:
-                text = json.dumps(live.data(), ensure_ascii=True, allow_nan=False)
+                text = json.dumps(live.get(), ensure_ascii=True, allow_nan=False)
                 self._answer(HTTPStatus.OK, "application/json", text, tag=tag)
 
-        def _allowed(self, query: dict[str, list[str]]) -> bool:
+        def _is_allowed(self, query: dict[str, list[str]]) -> bool:
             if token is not None:
                 return hmac.compare_digest(query.get("token", [""])[0].encode(), token.encode())
-            # A page elsewhere may lead its own name to this machine ("DNS rebinding") and read what it gets.
+            # DNS rebinding: a page of another site may point its own name at this machine, and read the answers.
             name = self.headers.get("Host", "").rsplit(":", 1)[0]
             return name in _LOCAL_NAMES
 
@@ -105,30 +117,40 @@ def make_server(ref: str, host: str, port: int, token: str | None) -> ThreadingH
                 self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            """Silent: the terminal is for what the user asked."""
+            """Print nothing: the terminal shows only the address."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            if not isinstance(sys.exc_info()[1], ConnectionError):  # a browser that went away is no error
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # the browser closed the connection
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     return Server((host, port), Handler)
 
 
 def needs_token(host: str) -> bool:
-    """Whether others than this machine can reach ``host``."""
+    """Return whether other machines can reach ``host``."""
     if host == "localhost":
         return False
     try:
         return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may be anybody's
+    except ValueError:  # a name, which may be of any address
         return True
 
 
 def serve(ref: str, host: str, port: int, token: str | None) -> int:
-    """Serve the report until Ctrl-C."""
+    """Serve the report until Ctrl-C, and return the exit status.
+
+    Args:
+        ref: The sweep, as in ``open_sweep``.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        token: What requests must hold. None: a random one if other machines can reach ``host``, else nothing.
+
+    Raises:
+        SweepError: If the sweep cannot be read, or the address cannot be used.
+    """
     if token is None and needs_token(host):
         token = secrets.token_urlsafe(16)
     try:

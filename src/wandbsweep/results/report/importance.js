@@ -1,9 +1,15 @@
-// Importance beside correlation, each with how far chance may have moved it.
+// Importance and correlation of each parameter, with intervals that say how far chance may have moved them.
 
-function bars() {
+addPanel({
+  id: "importance",
+  nav: "Importance",
+  parts: [makeHeading("What matters", null, el("div", { id: "which" })), el("div", { id: "bars" })],
+  draw: drawImportance,
+});
+
+function drawImportance() {
   const found = data.analysis?.metrics.filter(m => m.rows.length) ?? [];
-  $("importance").hidden = !found.length;
-  if (!found.length) return;
+  if (!found.length) return false;
   W = innerWidth < 600 ? 190 : 430;
   const show = metric => {
     const own = found.find(m => m.metric === metric) ?? found[0];
@@ -17,9 +23,9 @@ function bars() {
         el("h3", { class: "heads" }),
         el("h3", {}, "Importance"),
         el("h3", {}, `Correlation with ${own.metric}`),
-        own.rows.map(row => [el("div", { class: "label", title: row.name }, labels.get(row.name) ?? row.name), share(row), association(row)]),
+        own.rows.map(row => [el("div", { class: "label", title: row.name }, labels.get(row.name) ?? row.name), makeShareBar(row), makeAssociationBar(row)]),
       ),
-      el("p", { class: "note" }, `Importance: ${how}, with 90 % of resampled sweeps inside the thin line. Correlation: filled bar by rank (Spearman), thin line its 95 % interval, ○ by value (Pearson), positive where ${own.metric} rises with the parameter; `, "values without an order have a correlation ratio, which has no sign.", own.notes.length ? ` ${own.notes.join("; ")}.` : ""),
+      el("p", { class: "note" }, `Importance: ${how}, with 90 % of resampled sweeps inside the thin line. Correlation: filled bar by rank (Spearman), thin line its 95 % interval, ○ by value (Pearson), positive if ${own.metric} rises with the parameter; `, "values without an order have a correlation ratio, which has no sign.", own.notes.length ? ` ${own.notes.join("; ")}.` : ""),
     );
   };
   $("which").replaceChildren(found.length > 1 ? el("select", { "aria-label": "Metric", onchange: event => show(event.target.value) }, found.map(m => el("option", {}, m.metric))) : "");
@@ -28,40 +34,40 @@ function bars() {
 
 let W = 430; // of a bar and its number, in the units of its picture
 
-function frame(label, ...parts) {
+function makeBarFrame(label, ...parts) {
   return svg("svg", { viewBox: `0 0 ${W} 34`, preserveAspectRatio: "xMinYMid meet", role: "img", "aria-label": label }, parts);
 }
 
-function share(row) {
+function makeShareBar(row) {
   const [value, low, high] = row.importance;
-  if (value === null) return frame("unknown", svg("text", { class: "soft", x: 0, y: 21 }, "too few trials"));
+  if (value === null) return makeBarFrame("unknown", svg("text", { class: "soft", x: 0, y: 21 }, "too few trials"));
   const to = at => at * (W - 52);
-  return frame(
-    `${row.name}: ${percent(value)}`,
+  return makeBarFrame(
+    `${row.name}: ${formatPercent(value)}`,
     svg("rect", { x: 0, y: 9, width: W - 52, height: 16, rx: 3, fill: "var(--grid)" }),
     svg("rect", { x: 0, y: 9, width: Math.max(1.5, to(value)), height: 16, rx: 3, fill: "var(--bar)" }),
-    whisker(to(low ?? value), to(high ?? value)),
-    svg("text", { x: W - 44, y: 21 }, percent(value)),
+    makeWhisker(to(low ?? value), to(high ?? value)),
+    svg("text", { x: W - 44, y: 21 }, formatPercent(value)),
   );
 }
 
-function association(row) {
-  if (!row.rank || row.rank[0] === null) return frame("unknown", svg("text", { class: "soft", x: 0, y: 21 }, "–"));
+function makeAssociationBar(row) {
+  if (!row.rank || row.rank[0] === null) return makeBarFrame("unknown", svg("text", { class: "soft", x: 0, y: 21 }, "–"));
   const [value, low, high] = row.rank;
   const wide = W - 52;
   const ratio = row.kind === "ratio";
   const to = at => (ratio ? wide / 2 + (at * wide) / 2 : ((at + 1) * wide) / 2);
   const zero = wide / 2;
   const linear = row.linear[0];
-  return frame(
+  return makeBarFrame(
     `${row.name}: ${ratio ? "correlation ratio" : "rank correlation"} ${value.toFixed(2)}`,
     svg("rect", { x: 0, y: 9, width: wide, height: 16, rx: 3, fill: "var(--grid)" }),
     svg("rect", { x: Math.min(zero, to(value)), y: 9, width: Math.max(1.5, Math.abs(to(value) - zero)), height: 16, fill: ratio ? "var(--faint)" : value < 0 ? "var(--negative)" : "var(--bar)" }),
     svg("line", { x1: zero, x2: zero, y1: 5, y2: 29, stroke: "var(--faint)" }),
-    whisker(to(low ?? value), to(high ?? value)),
+    makeWhisker(to(low ?? value), to(high ?? value)),
     linear === null ? null : svg("circle", { cx: to(linear), cy: 17, r: 3.5, fill: "var(--card)", stroke: "var(--ink)", "stroke-width": 1.3 }),
     svg("text", { x: W - 44, y: 21 }, `${ratio ? "η " : value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`),
   );
 }
 
-const whisker = (low, high) => svg("path", { d: `M${low},17H${high}M${low},13v8M${high},13v8`, stroke: "var(--ink)", "stroke-width": 1.3, fill: "none" });
+const makeWhisker = (low, high) => svg("path", { d: `M${low},17H${high}M${low},13v8M${high},13v8`, stroke: "var(--ink)", "stroke-width": 1.3, fill: "none" });

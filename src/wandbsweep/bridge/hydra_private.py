@@ -1,0 +1,94 @@
+"""What wandbsweep uses of Hydra's private API, and why.
+
+``pyproject.toml`` bounds Hydra's version for this module's sake, and ``tests/bridge/test_hydra_private.py`` fails if
+Hydra moves one of these.
+"""
+
+from __future__ import annotations
+
+import copy
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.config_source import ConfigResult
+
+
+def make_search_path(sources: Iterable[tuple[str, str]]) -> ConfigSearchPath:
+    """Return the search path of ``sources`` (provider, path). Hydra only edits the one of the running application."""
+    path = ConfigSearchPathImpl()
+    for provider, source in sources:
+        path.append(provider, source)
+    return path
+
+
+def make_loader(search_path: ConfigSearchPath) -> ConfigLoader:
+    """Return a loader that reads each file once.
+
+    Hydra's public ``initialize`` and ``compose`` have one loader per process, and that is the application's. Each of
+    its compositions reads and parses all files again, which costs an agent 50 ms a trial.
+    """
+    loader = ConfigLoaderImpl(config_search_path=search_path)
+    loader.repository = _ReadOnceRepository(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
+    return loader
+
+
+class _ReadOnceRepository(CachingConfigRepository):
+    def __init__(self, delegate: IConfigRepository) -> None:
+        self.delegate = delegate
+        self.cache: dict[str, ConfigResult | None] = {}
+
+    def __deepcopy__(self, memo: object) -> _ReadOnceRepository:
+        return self  # each composition copies its repository first, and would start with an empty cache
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self.cache:
+            self.cache[config_path] = self.delegate.load_config(config_path=config_path)
+        return copy.deepcopy(self.cache[config_path])  # composing changes what it loads
+
+
+def config_exists(loader: ConfigLoader, path: str) -> bool:
+    """Return whether there is a configuration ``group/choice``. The public interface lists choices, but not nested."""
+    return bool(_get_repository(loader).config_exists(path))
+
+
+def group_exists(loader: ConfigLoader, group: str) -> bool:
+    """Return whether there is a config group. The public interface does not tell an empty one from none."""
+    return bool(_get_repository(loader).group_exists(group))
+
+
+def _get_repository(loader: ConfigLoader) -> Any:
+    return getattr(loader, "repository")  # noqa: B009  an attribute of Hydra's only loader, not of its abstract class
+
+
+def make_callbacks() -> Callbacks:
+    """Return no callbacks: an agent's own job fires none. Launchers need an object, and Hydra makes it privately."""
+    return Callbacks()
+
+
+def make_args_parser() -> ArgumentParser:
+    """Return the parser of Hydra's own options, such as ``--config-name``, to repeat them in a join command."""
+    return get_args_parser()
+
+
+def get_returned(job: JobReturn) -> Any:
+    """Return what a job returned or raised. Its public ``return_value`` raises, and prints, if the job failed."""
+    return job._return_value
+
+
+def set_returned(job: JobReturn, value: Any) -> None:
+    """Replace what a job returned or raised."""
+    job._return_value = value
+
+
+def make_failed_job(error: BaseException, config: Any = None) -> JobReturn:
+    """Return the JobReturn of a job that raised ``error``."""
+    return JobReturn(cfg=config, status=JobStatus.FAILED, _return_value=error)

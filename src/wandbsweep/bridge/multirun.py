@@ -1,0 +1,207 @@
+"""A multirun command as Hydra hands it to the sweeper, and what is read from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from wandbsweep.bridge.hydra_private import make_args_parser
+from wandbsweep.bridge.job_config import copy_config, read_hydra_overrides, set_key
+from wandbsweep.bridge.overrides import CommandLine, read_command_line
+from wandbsweep.bridge.search_space import has_own_key, read_sweep_key
+from wandbsweep.bridge.snapshot import Snapshot, find_sources
+from wandbsweep.errors import SweepError
+from wandbsweep.settings import Settings
+from wandbsweep.sweep.directory import OUTPUTS
+from wandbsweep.sweep.launch_record import (
+    Application,
+    ControllerOptions,
+    HostedPlace,
+    LaunchRecord,
+    TrialOverrides,
+)
+from wandbsweep.sweep.override_strings import SWEEP_KEY
+from wandbsweep.wandb_runs.page import KEYS, read_page_settings
+
+# The value of hydra.sweep.dir if a project has none of its own (hydra/conf/hydra/output/default.yaml).
+_DEFAULT_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+
+# A relative path would be another one for agents and readers in other directories.
+_RELATIVE_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
+
+
+@dataclass(frozen=True)
+class Multirun:
+    """A multirun command."""
+
+    config: DictConfig
+    """Its configuration, composed without the sweep overrides."""
+    loader: ConfigLoader
+    """The application's loader."""
+    arguments: Sequence[str]
+    """Its task overrides."""
+    settings: Settings
+
+    @cached_property
+    def has_own_key(self) -> bool:
+        """Whether the application means something of its own by the key ``sweep``."""
+        return has_own_key(self.config)
+
+    @cached_property
+    def line(self) -> CommandLine:
+        """The task overrides, sorted."""
+        return read_command_line(self.arguments, self.loader, own_key=self.has_own_key)
+
+    @property
+    def searchpath(self) -> list[str]:
+        """The entries of ``hydra.searchpath``."""
+        return [str(path) for path in self.config.hydra.searchpath or []]
+
+    def find_directory(self, sweep_id: str) -> Path:
+        """Return the directory of the sweep ``sweep_id``: in ``outputs/``, or the project's own ``hydra.sweep.dir``.
+
+        A project's directory may name ``${hydra.sweeper.sweep_id}``.
+        """
+        own = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        assert isinstance(own, dict)
+        if own["dir"] == _DEFAULT_SWEEP_DIR:
+            return (OUTPUTS / sweep_id).absolute()
+        config = copy_config(self.config)
+        set_key(config, "hydra.sweeper.sweep_id", sweep_id)
+        return Path(str(config.hydra.sweep.dir)).absolute()
+
+    def find_sources(self) -> Snapshot:
+        """Return the snapshot that a new sweep takes of the configuration files."""
+        return find_sources(self.loader.get_search_path(), self.searchpath)
+
+    def describe_launch(
+        self,
+        sweep_id: str,
+        snapshot: Snapshot,
+        *,
+        plain_grid: Mapping[str, Sequence[Any]] | None = None,
+        hosted: HostedPlace | None = None,
+    ) -> LaunchRecord:
+        """Return the record of a sweep that this command starts.
+
+        Args:
+            sweep_id: The sweep's id.
+            snapshot: The snapshot that it takes.
+            plain_grid: The values of a comma-list grid that has no sweep configuration.
+            hosted: Where W&B keeps it. None: its controller is embedded.
+
+        Returns:
+            The record, complete.
+        """
+        settings, job = self.settings, self.config.hydra.job
+        is_shown = hosted is None and plain_grid is None
+        return LaunchRecord(
+            sweep_id=sweep_id,
+            application=Application(
+                cwd=os.getcwd(), config_name=job.config_name, job_name=job.name, command=_find_start_command()
+            ),
+            overrides=TrialOverrides(
+                slots=self.line.slots,
+                hydra=read_hydra_overrides(self.config),
+                stripped_keys=[SWEEP_KEY] if read_sweep_key(self.config) else [],
+            ),
+            snapshot=snapshot.paths,
+            controller=ControllerOptions(
+                plain_grid=plain_grid,
+                seed=settings.seed,
+                storage=settings.storage,
+                # A plain grid runs all its trials, as Hydra's own sweeper does.
+                max_failures=None if plain_grid is not None else settings.max_failures,
+                lease_s=settings.lease_s,
+                max_attempts=settings.max_attempts,
+            ),
+            hosted=hosted,
+            wandb=read_page_settings(_read_logger(self.config)) if is_shown else None,
+        )
+
+
+def read_settings(config: DictConfig, given: Mapping[str, Any]) -> Settings:
+    """Return the sweeper's settings.
+
+    Args:
+        config: The multirun's configuration.
+        given: The arguments with which Hydra makes the sweeper: ``hydra.sweeper.*``, resolved.
+
+    Returns:
+        The settings; their ``storage`` names environment variables instead of holding their values.
+
+    Raises:
+        SweepError: A setting is not valid, or ``storage`` holds a password.
+    """
+    values = {**given, "storage": _read_storage_url(config)}
+    return Settings(**{key: _convert_value(value, resolve=False) for key, value in values.items()})
+
+
+def _convert_value(value: Any, *, resolve: bool) -> Any:
+    """Return ``value`` as plain Python objects."""
+    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
+
+
+def _read_storage_url(config: DictConfig) -> str | None:
+    """Return ``hydra.sweeper.storage``, resolved except for ``${oc.env:NAME}``: secrets are not to be written down."""
+    own = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    given = own.get("storage") if isinstance(own, dict) else None
+    if given is None:
+        return None
+    from wandbsweep.storage.database_url import ENVIRONMENT_VARIABLE, holds_password, mask_password
+
+    # The variables are cut out, the rest is resolved in its place, and they are put back.
+    names = [match.group() for match in ENVIRONMENT_VARIABLE.finditer(str(given))]
+    masked = copy_config(config)
+    set_key(masked, "hydra.sweeper.storage", ENVIRONMENT_VARIABLE.sub("\0", str(given)))
+    first, *rest = str(masked.hydra.sweeper.storage).split("\0")
+    storage = first + "".join(name + text for name, text in zip(names, rest, strict=True))
+    if holds_password(storage):
+        raise SweepError(
+            f"hydra.sweeper.storage: {mask_password(storage)} holds a password, which would be written to the sweep's "
+            "files. Put it in an environment variable that the agents have too, and name that one: "
+            "'hydra.sweeper.storage=\"postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps\"'"
+        )
+    return _RELATIVE_SQLITE.sub(lambda match: f"{match['scheme']}{Path(match['path']).absolute()}", storage)
+
+
+def _read_logger(config: DictConfig) -> dict[str, Any]:
+    """Return what the application's key ``logger`` says of W&B, as far as it resolves outside of a run."""
+    if OmegaConf.is_missing(config, "logger") or not isinstance(config.get("logger"), DictConfig):
+        return {}
+    found = {}
+    for key in (key for key in KEYS if key in config.logger):
+        with suppress(Exception):  # an application's resolver may raise anything outside of a run
+            found[key] = _convert_value(config.logger[key], resolve=True)
+    return found
+
+
+def _find_start_command() -> list[str]:
+    """Return the words that start this application, with the options that say where its configuration is."""
+    main_spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if main_spec is not None:
+        start = [_find_python(), "-m", main_spec.name.removesuffix(".__main__")]
+    else:
+        start = [_find_python(), sys.argv[0]] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+    given, _ = make_args_parser().parse_known_args(sys.argv[1:])
+    options = {"--config-path": given.config_path, "--config-name": given.config_name, "--config-dir": given.config_dir}
+    return start + [text for option, value in options.items() if value is not None for text in (option, value)]
+
+
+def _find_python() -> str:
+    """Return what to type for this interpreter: ``python`` if that is it, else its path."""
+    found, own = shutil.which("python"), Path(sys.executable)
+    if found is not None and Path(found).parent == own.parent:
+        return "python"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)

@@ -1,0 +1,81 @@
+"""What the launching process prints when a sweep starts and when its agents have ended."""
+
+from __future__ import annotations
+
+import sys
+
+from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
+from wandbsweep.sweep.resume import join_command
+from wandbsweep.text import pluralize
+
+_LEADERBOARD_ROWS = 10
+
+
+def print_announcement(prepared: PreparedSweep) -> None:
+    """Print what is launched, where, and how to join it."""
+    if prepared.is_plain:
+        print(f"Directory: {prepared.directory}", flush=True)
+        return
+    created = "Joined" if prepared.joined else "Created"
+    print(f"{created} sweep {prepared.record.sweep_id}: {_describe_sweep(prepared)}")
+    print(f"Directory: {prepared.directory}")
+    command = join_command(prepared.record, prepared.directory)
+    print(f"Join it from another terminal or machine: {command}", flush=True)
+
+
+def print_result(data: SweepData, total: int | None) -> None:
+    """Print the leaderboard, the counts and the best trial."""
+    out = make_console()
+    out.print()
+    print_leaderboard(data, out, top=_LEADERBOARD_ROWS)
+    out.print()
+    out.print(format_progress(data, total), markup=False)
+    if has_goal(data.spec) and any(trial.state in ("finished", "stopped") for trial in data.trials):
+        print_best(data, out)
+
+
+def describe_unfinished(data: SweepData, total: int | None, *, is_over: bool) -> str:
+    """Return which trials are not done although the agents have ended; empty if all are.
+
+    Args:
+        data: The sweep.
+        total: How many trials there can be; None: unknown.
+        is_over: Whether no more trials are given out.
+
+    Returns:
+        A sentence.
+    """
+    running, queued = data.counts.get("running", 0), data.counts.get("queued", 0)
+    parts = []
+    if running:
+        verb = "still shows" if running == 1 else "still show"
+        parts.append(f"{pluralize(running, 'trial')} {verb} as running (another agent's, or lost with it)")
+    if not is_over:
+        waiting = {"given back": queued, "never started": 0 if total is None else total - sum(data.counts.values())}
+        for how, count in waiting.items():
+            if count > 0:
+                subject = str(count) if parts else pluralize(count, "trial")
+                parts.append(f"{subject} {'was' if count == 1 else 'were'} {how}")
+        parts = parts or ["The sweep is not over"]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def print_first_failure(data: SweepData) -> None:
+    """Print why the first trial that failed did so, with its traceback."""
+    failed = next((trial for trial in data.trials if trial.state in ("failed", "crashed")), None)
+    if failed is None:
+        return
+    print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)
+    traceback = data.trial_directory(failed) / "traceback.txt"
+    if traceback.exists():
+        print(f"\n{traceback.read_text(encoding='utf-8')}\n({traceback})", file=sys.stderr)
+
+
+def _describe_sweep(prepared: PreparedSweep) -> str:
+    spec = prepared.spec
+    metrics = [spec.metric] if spec.metric else spec.metrics
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
+    cap = f", at most {pluralize(spec.run_cap, 'trial')}" if spec.run_cap else ""
+    return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"
