@@ -12,7 +12,7 @@ import pytest
 from tests import configurations
 from tests.configurations import UNIT
 from wandbsweep import Outcome, load_sweep
-from wandbsweep.controllers.base import Limits
+from wandbsweep.sweep.launch_record import ControllerOptions
 
 GRID = configurations.GRID | {"parameters": {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}}
 RANDOM = configurations.RANDOM | {"parameters": {"x": UNIT, "n": {"min": 1, "max": 1000}}}
@@ -76,8 +76,8 @@ class ControllerTestCase:
     @pytest.mark.parametrize("agents", [2, 8])
     def test_max_failures_aborts_a_sweep_of_several_agents(self, agents):
         """Each agent has its own controller, and holds a trial while the others fail theirs."""
-        first = self.make(RANDOM, limits=Limits(max_failures=5))
-        controllers = [first, *(self.again(limits=Limits(max_failures=5)) for _ in range(agents - 1))]
+        first = self.make(RANDOM, options=ControllerOptions(max_failures=5))
+        controllers = [first, *(self.again(options=ControllerOptions(max_failures=5)) for _ in range(agents - 1))]
         held = [controller.ask(str(k)) for k, controller in enumerate(controllers)]
         given = agents
         while any(held):
@@ -94,7 +94,7 @@ class ControllerTestCase:
 
     @pytest.mark.parametrize("agents", [2, 8])
     def test_max_failures_aborts_a_sweep_of_several_threads(self, agents):
-        controller = self.make(RANDOM, limits=Limits(max_failures=5))
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=5))
 
         def fail(name):
             for given in itertools.count():

@@ -7,20 +7,21 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import optuna
 import pytest
 
 from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, everything, record
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec
+from wandbsweep.sweep.launch_record import ControllerOptions
 
 
-class Here(ControllerTestCase):
+class EmbeddedTestCase(ControllerTestCase):
     """Each ``make`` is a new sweep, ``again`` another controller of the last one."""
 
     @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ class Here(ControllerTestCase):
         for controller in self.controllers:
             controller.close()
 
-    def options(self):
+    def locate(self):
         return {"path": self.tmp_path / str(self.made)}
 
     def make(self, config, **options):
@@ -39,12 +40,12 @@ class Here(ControllerTestCase):
         self.spec = load_sweep(config)
         return self.again(**options)
 
-    def again(self, seed=None, limits=None):
-        controller = create_sweep(self.spec, **self.options(), seed=seed)
-        if limits:
+    def again(self, seed=None, options=None):
+        controller = create_sweep(self.spec, **self.locate(), seed=seed)
+        if options:
             controller.close()
-            path, storage = self.options().get("path"), self.options().get("storage")
-            controller = open_embedded(path, self.spec, study_name=None, storage=storage, limits=limits)
+            path, options = self.locate().get("path"), replace(options, storage=self.locate().get("storage"))
+            controller = open_embedded(path, self.spec, options, study_name=path and path.name)
         self.controllers.append(controller)
         return controller
 
@@ -80,25 +81,25 @@ class Here(ControllerTestCase):
             assert [trial.params for trial in one.trials()] == wanted
 
 
-class TestJournal(Here):
+class TestJournal(EmbeddedTestCase):
     pass
 
 
-class TestInMemory(Here):
-    def again(self, seed=None, limits=None):
+class TestInMemory(EmbeddedTestCase):
+    def again(self, seed=None, options=None):
         if seed is None and self.controllers and self.controllers[-1].spec is self.spec:
             first = self.controllers[-1]
-            return EmbeddedController(self.spec, first._storage, study_name="sweep", limits=limits)
-        return super().again(seed=seed, limits=limits)
+            return EmbeddedController(self.spec, first._storage, study_name="sweep", options=options)
+        return super().again(seed=seed, options=options)
 
-    def options(self):
+    def locate(self):
         return {"path": None}
 
     def test_the_seed_is_the_sweeps(self):
         assert self.make(RANDOM, seed=7).seed == 7
 
 
-class TestSQLite(Here):
+class TestSQLite(EmbeddedTestCase):
     @pytest.fixture(autouse=True)
     def fast(self):
         """A commit costs a disk's round trip otherwise."""
@@ -112,7 +113,7 @@ class TestSQLite(Here):
         yield
         event.remove(Engine, "connect", asynchronous)
 
-    def options(self):
+    def locate(self):
         return {"storage": f"sqlite:///{self.tmp_path}/{self.made}.db"}
 
     def test_64_threads_on_one_controller_share_a_grid(self):
@@ -165,7 +166,7 @@ def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processe
 
 def failing(max_failures=2, config=RANDOM):
     spec = load_sweep(config)
-    return open_embedded(None, spec, study_name=None, limits=Limits(max_failures=max_failures))
+    return open_embedded(None, spec, ControllerOptions(max_failures=max_failures), study_name=None)
 
 
 def test_a_script_whose_first_trials_all_fail_is_given_up():

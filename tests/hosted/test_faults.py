@@ -11,9 +11,9 @@ from tests.configurations import GRID, RANDOM
 from tests.hosted.parts import QUICK, make_controller, wait_until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome, load_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.hosted.log import HostedLog, read_run
 from wandbsweep.controllers.hosted.transport import Transport, WandbError
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.wandb_runs.auth import Login
 
 
@@ -298,7 +298,7 @@ def test_commands_set_the_state_at_wandb(server, endless):
 
 
 def test_a_broken_script_aborts_the_sweep(server):
-    controller = make_controller(server, RANDOM, limits=Limits(max_failures=2))
+    controller = make_controller(server, RANDOM, options=ControllerOptions(max_failures=2))
     for _ in range(2):
         assert controller.completion() is None
         controller.complete(controller.ask("a"), Outcome.failed("ImportError"))

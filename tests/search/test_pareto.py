@@ -8,10 +8,10 @@ import pytest
 
 from tests.configurations import METRICS
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.search.pareto import find_front, scalarise
 from wandbsweep.spec.sweep_spec import Metric
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import TrialRecord
 
 LOSS, ACCURACY = Metric("loss"), Metric("accuracy", "maximize")
@@ -117,7 +117,7 @@ def test_metrics_may_come_in_reports_of_their_own():
 
 
 def test_a_script_that_never_gives_a_metric_is_given_up():
-    controller = open_embedded(None, load_sweep(METRICS), study_name=None, limits=Limits(max_failures=5))
+    controller = open_embedded(None, load_sweep(METRICS), ControllerOptions(max_failures=5), study_name=None)
     finish(controller, controller.ask("a"), loss=1.0)
     assert controller.completion().aborted
 
