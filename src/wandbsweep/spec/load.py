@@ -11,7 +11,7 @@ from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.sweep_file import read_file
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import read_sweep
+from wandbsweep.spec.validate import read_configuration
 
 
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
@@ -25,11 +25,11 @@ def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     findings = Findings()
     if isinstance(source, Mapping):
         where = None
-        spec = read_sweep(source, findings)
+        spec = read_configuration(source, findings)
     else:
         where = os.fspath(source)
         raw, findings.notes = read_file(where)
-        spec = read_sweep(raw, findings, quotes_seen=True)
+        spec = read_configuration(raw, findings, quotes_seen=True)
     if spec is None:
         raise SweepConfigError(findings.violations, source=where)
     for note in findings.notes:

@@ -30,7 +30,7 @@ TOP_KEYS = (
 )
 
 
-def read_sweep(raw: Any, findings: Findings, *, quotes_seen: bool = False) -> SweepSpec | None:
+def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = False) -> SweepSpec | None:
     """Return the spec of a sweep configuration; None: there are violations.
 
     Args:
