@@ -18,7 +18,6 @@ from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec
-from wandbsweep.sweep.launch_record import ControllerOptions
 
 
 class EmbeddedTestCase(ControllerTestCase):
@@ -159,47 +158,6 @@ def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processe
     assert sorted(trials) == [[n, {"a": n}] for n in range(size)]
     records = create_sweep(load_sweep(config), **where).trials()
     assert [(r.number, r.params["a"], r.state) for r in records] == [(n, n, "finished") for n in range(size)]
-
-
-# -- giving up
-
-
-def failing(max_failures=2, config=RANDOM):
-    spec = load_sweep(config)
-    return open_embedded(None, spec, ControllerOptions(max_failures=max_failures), study_name=None)
-
-
-def test_a_script_whose_first_trials_all_fail_is_given_up():
-    controller = failing()
-    for _ in range(2):
-        controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
-    assert controller.ask("a") is None
-    assert controller.completion().aborted
-    assert "max_failures=2" in controller.completion().reason
-
-
-def test_failures_are_not_held_against_a_script_that_worked_once():
-    controller = failing()
-    for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 5]:
-        controller.complete(controller.ask("a"), outcome)
-    assert controller.ask("a") is not None
-
-
-@pytest.mark.parametrize("hopeless", [True, False])
-def test_nor_while_one_runs_and_reports(hopeless):
-    controller = failing()
-    good = controller.ask("a")
-    controller.report(good, 0, {"loss": 0.5})
-    for _ in range(3):
-        controller.complete(controller.ask("b"), Outcome.finished() if hopeless else Outcome.failed(""))
-    assert controller.ask("b") is not None
-
-
-def test_a_metric_that_is_never_given_ends_the_sweep_at_once():
-    controller = failing(max_failures=5)
-    controller.complete(controller.ask("a"), Outcome.finished())
-    assert controller.completion().aborted
-    assert "no value of the metric" in controller.completion().reason
 
 
 # -- which sweep a path holds
