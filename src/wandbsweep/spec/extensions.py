@@ -38,7 +38,7 @@ def read_repeats(
     if not isinstance(values, list) or len(values) < 2 or len({grid_key(v) for v in values}) < len(values):
         findings.refuse("repeats.values", f"{values!r} must be a list of two values or more that differ, as [0, 1, 2]")
     if "metrics" in config:
-        findings.refuse("repeats", "cannot be given beside metrics: a mean is taken of one metric")
+        findings.refuse("repeats", "cannot be combined with metrics: a mean is taken of one metric")
     elif "metric" not in config:
         findings.refuse("metric", "is required by repeats: {name: …, goal: minimize or maximize}")
     return Repeats(str(name), tuple(values)) if isinstance(values, list) else None
@@ -77,7 +77,7 @@ def read_prior(
 def _read_configuration(
     findings: Findings, path: str, raw: Any, parameters: Mapping[str, Parameter], unreadable: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return a configuration to try, with numbers in place of text that stands for them."""
+    """Return a configuration to try, with numbers in place of text that means them."""
     if not findings.check_mapping(path, raw, "{lr: 0.001}"):
         return None
     if not raw:

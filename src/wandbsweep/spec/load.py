@@ -1,4 +1,4 @@
-"""Reading a sweep configuration."""
+"""``load_sweep``: from a file or a mapping to a validated ``SweepSpec``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from wandbsweep.spec.validate import read_configuration
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     """Read a sweep file, or the mapping that one holds.
 
-    Raises SweepConfigError with every violation at once. Numbers that stand there as text are read as numbers
-    with a warning: any text in a numeric field, in a file what is unquoted in exponent form (``1e-5``), and
-    in a mapping, which does not tell what was quoted, this form in ``value`` and in ``values`` that all are
-    numbers then.
+    Numbers that are written as text are read as numbers, with a warning: any text where a number is needed, in a file
+    unquoted text in exponent form (``1e-5``), and in a mapping, where quotes cannot be seen, this form in ``value``,
+    and in ``values`` if all of them are numbers then.
+
+    Raises:
+        SweepConfigError: The configuration breaks its rules; the error lists every violation.
     """
     findings = Findings()
     if isinstance(source, Mapping):
