@@ -1,5 +1,6 @@
 """``current_trial()``, as training code sees it."""
 
+import pickle
 from decimal import Decimal
 
 import numpy as np
@@ -64,3 +65,28 @@ def test_a_stop_is_final(trial, sent):
     assert trial.report(9, {"loss": 1.0}).reason == "enough"
     assert trial.report(10, {"loss": 0.0}).reason == "enough"
     assert len(sent) == 1
+
+
+def test_another_process_of_the_trial_gets_its_values_and_none_of_its_callbacks(trial, sent):
+    trial.report(9, {"loss": 1.0})
+    copy = pickle.loads(pickle.dumps(trial.copy_for_process()))
+    assert (copy.number, copy.params, copy.sweep_id, copy.metric, copy.goal) == (3, {"x": 1}, None, None, "minimize")
+    assert not copy.report(10, {"loss": 0.5}).stop
+    assert len(sent) == 1
+
+
+def test_an_interruption_is_known_when_the_training_asks(trial):
+    trial.interrupt("interrupted (SIGTERM)")
+    assert not trial.interrupt_requested  # the training does not know yet
+    assert trial.preempted
+    assert trial.interrupt_requested
+    assert trial.decision == Decision(stop=True, reason="interrupted (SIGTERM)")
+    trial.clear()
+    assert (trial.interrupt_requested, trial.decision.stop) == (False, False)
+
+
+def test_a_trial_that_was_stopped_is_not_preempted(trial):
+    trial.report(9, {"loss": 1.0})
+    trial.interrupt("interrupted (SIGTERM)")
+    assert not trial.preempted
+    assert trial.decision.reason == "enough"

@@ -8,7 +8,7 @@ import yaml
 
 from wandbsweep import load_sweep
 from wandbsweep.spec.distributions import DISTRIBUTIONS
-from wandbsweep.spec.early_termination import RULES
+from wandbsweep.spec.early_termination import STOPPING_RULES
 from wandbsweep.spec.validate import TOP_KEYS
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def test_every_extension_is_shown():
 
 def test_the_reference_names_every_key_and_distribution():
     text = (ROOT / "docs" / "sweep-files.md").read_text(encoding="utf-8")
-    missing = [name for name in (*TOP_KEYS, *DISTRIBUTIONS, *RULES) if not re.search(rf"\b{name}\b", text)]
+    missing = [name for name in (*TOP_KEYS, *DISTRIBUTIONS, *STOPPING_RULES) if not re.search(rf"\b{name}\b", text)]
     assert missing == []
 
 

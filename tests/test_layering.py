@@ -46,6 +46,7 @@ VENDORS = {
     "hydra": {"bridge"},
     "omegaconf": {"bridge"},
     "optuna": {"storage", "optuna_tools"},
+    "submitit": {"launchers", "launch"},
     "wandb": {"wandb_runs", "controllers.hosted", "results.hosted"},
     "torch": {"lightning"},
     "lightning": {"lightning"},

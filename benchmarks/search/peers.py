@@ -42,7 +42,7 @@ class Ours:
 
 
 class Optuna:
-    """Optuna through ask, report and tell; stopped trials are told as pruned, as its users would."""
+    """Optuna through ask, report and tell; a stopped trial is reported as pruned, as Optuna's users do."""
 
     def __init__(self, task: Task, sampler: Any) -> None:
         import optuna
@@ -86,7 +86,7 @@ class Optuna:
 
 
 class WandB:
-    """W&B's engine, PyPI `sweeps` 0.3.0, in a Python of its own (`--wandb-python`), spoken to over a pipe."""
+    """W&B's engine, PyPI `sweeps` 0.3.0, in a separate Python (`--wandb-python`), connected by a pipe."""
 
     def __init__(self, task: Task, seed: int, python: str) -> None:
         self.process = subprocess.Popen(
@@ -107,7 +107,7 @@ class WandB:
                 {
                     "state": state.get(r.state, r.state),
                     "params": dict(r.params),
-                    # The engine takes the best of a run's history, so the best and the last say it all.
+                    # The engine uses the best of a run's history, so the best and the last value are enough.
                     "history": [v for v in (r.value, r.history[-1] if r.history else None) if _finite(v)],
                 }
                 for r in records

@@ -14,7 +14,7 @@ import pytest
 from tests.agent.acts import Broken, Make, UsesGpu
 from tests.configurations import RANDOM
 from wandbsweep import Decision, create_sweep, current_trial, load_sweep
-from wandbsweep.agent.fork_server import ForkServer
+from wandbsweep.agent.fork_server import ForkServer, ProcessState, TrialProcess
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 
@@ -272,3 +272,10 @@ def test_the_fork_server_imports_nothing_heavy_before_the_task():
     program = "import sys, wandbsweep.agent.child, wandbsweep.agent.fork_server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"numpy", "torch", "hydra", "optuna"} & set(done.stdout.split())
+
+
+def test_a_process_never_returns_to_an_earlier_state():
+    process = TrialProcess(trial=None, current=None, channel=None)
+    process.advance(ProcessState.LOST)
+    process.advance(ProcessState.RUNNING)  # its Ready was still on the way
+    assert process.state == ProcessState.LOST

@@ -13,6 +13,7 @@ import pytest
 from tests.apps.agent.agent import SPEC
 from wandbsweep import create_sweep
 from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.current import CurrentTrial
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60
@@ -155,3 +156,15 @@ def test_handlers_are_given_back():
         signal.raise_signal(signal.SIGTERM)
         assert watch.received == signal.SIGTERM
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == before
+
+
+def test_handlers_that_a_training_replaces_can_be_reinstalled():
+    watch, trial = SignalWatch(), CurrentTrial(number=0)
+    before = signal.getsignal(signal.SIGTERM)
+    with watch.watching(), watch.notifying(trial):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Lightning does
+        trial.reinstall_handlers()
+        signal.raise_signal(signal.SIGTERM)
+        assert trial.preempted
+    trial.reinstall_handlers()  # too late: the watch is over
+    assert signal.getsignal(signal.SIGTERM) == before

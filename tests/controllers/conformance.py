@@ -12,7 +12,7 @@ import pytest
 from tests import configurations
 from tests.configurations import UNIT
 from wandbsweep import Outcome, load_sweep
-from wandbsweep.controllers.base import Limits
+from wandbsweep.sweep.launch_record import ControllerOptions
 
 GRID = configurations.GRID | {"parameters": {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}}
 RANDOM = configurations.RANDOM | {"parameters": {"x": UNIT, "n": {"min": 1, "max": 1000}}}
@@ -76,8 +76,8 @@ class ControllerTestCase:
     @pytest.mark.parametrize("agents", [2, 8])
     def test_max_failures_aborts_a_sweep_of_several_agents(self, agents):
         """Each agent has its own controller, and holds a trial while the others fail theirs."""
-        first = self.make(RANDOM, limits=Limits(max_failures=5))
-        controllers = [first, *(self.again(limits=Limits(max_failures=5)) for _ in range(agents - 1))]
+        first = self.make(RANDOM, options=ControllerOptions(max_failures=5))
+        controllers = [first, *(self.again(options=ControllerOptions(max_failures=5)) for _ in range(agents - 1))]
         held = [controller.ask(str(k)) for k, controller in enumerate(controllers)]
         given = agents
         while any(held):
@@ -94,7 +94,7 @@ class ControllerTestCase:
 
     @pytest.mark.parametrize("agents", [2, 8])
     def test_max_failures_aborts_a_sweep_of_several_threads(self, agents):
-        controller = self.make(RANDOM, limits=Limits(max_failures=5))
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=5))
 
         def fail(name):
             for given in itertools.count():
@@ -107,6 +107,39 @@ class ControllerTestCase:
         assert 5 <= given < 5 + agents
         assert controller.completion().aborted
 
+    def test_failures_do_not_abort_a_sweep_that_worked_once(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=2))
+        for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 5]:
+            controller.complete(controller.ask("a"), outcome)
+        assert controller.ask("a") is not None
+
+    @pytest.mark.parametrize("fatal", [True, False])
+    def test_failures_do_not_abort_a_sweep_while_a_trial_reports_values(self, fatal):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=2))
+        controller.report(controller.ask("a"), 0, {"loss": 0.5})
+        for _ in range(3):
+            controller.complete(controller.ask("b"), Outcome.finished() if fatal else Outcome.failed(""))
+        assert controller.ask("b") is not None
+
+    def test_a_metric_that_is_never_given_aborts_the_sweep_at_once(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=5))
+        controller.complete(controller.ask("a"), Outcome.finished())
+        assert controller.completion().aborted
+        assert "no value of the metric" in controller.completion().reason
+        assert controller.ask("a") is None
+
+    def test_a_sweep_is_complete_when_all_trials_are_given_out_and_reopened_by_a_release(self):
+        controller = self.make(RANDOM | {"run_cap": 2})
+        assert controller.cap == 2
+        trials = [controller.ask("a")]
+        assert controller.completion() is None
+        trials.append(controller.ask("b"))
+        completion = controller.completion()
+        assert (completion.reason, completion.aborted) == ("all 2 trials were given out", False)
+        controller.release(trials[0], "preempted")
+        assert controller.completion() is None
+        assert controller.ask("b").number == 0
+
     def test_a_target_ends_the_sweep_as_soon_as_it_is_reported(self):
         controller = self.make(RANDOM | {"metric": {"name": "loss", "goal": "minimize", "target": 0.1}})
         trial = controller.ask("a")
@@ -114,6 +147,7 @@ class ControllerTestCase:
         other = controller.ask("b")
         controller.report(trial, 1, {"loss": 0.1})
         assert controller.ask("c") is None
+        assert controller.completion().reason == "the target 0.1 was reached"
         controller.complete(other, Outcome.finished())
         assert record(controller, 1).state == "failed"
 
@@ -241,6 +275,62 @@ class ControllerTestCase:
         controller.release(trials[4], "lost")
         controller.release(trials[2], "lost")
         assert [trial.params for trial in everything(controller)] == [trials[2].params, trials[4].params]
+
+    def test_a_crashed_trial_is_given_out_again_until_its_attempts_are_spent(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_attempts=2))
+        first = controller.ask("a")
+        controller.report(first, 0, {"loss": 0.5})
+        controller.crash(first, "SIGSEGV")
+        assert (record(controller).state, record(controller).reason) == ("queued", "SIGSEGV")
+        again = controller.ask("b")
+        assert (again.number, again.params, again.attempt) == (0, first.params, 2)
+        controller.crash(again, "SIGSEGV")
+        assert (record(controller).state, record(controller).attempts) == ("crashed", 2)
+        assert record(controller).reason == "SIGSEGV; attempt 2 of 2"
+        assert controller.ask("a").number == 1
+
+    def test_a_release_is_not_a_lost_attempt(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_attempts=1))
+        for attempt in (1, 2, 3):
+            trial = controller.ask("a")
+            assert (trial.number, trial.attempt) == (0, attempt)
+            controller.release(trial, "preempted")
+        controller.crash(controller.ask("a"), "SIGSEGV")
+        assert (record(controller).state, record(controller).attempts) == ("crashed", 4)
+
+    @pytest.mark.parametrize("outcome", [Outcome.failed("CUDA"), Outcome.stopped("hyperband")])
+    def test_a_trial_that_did_not_finish_has_the_best_value_that_it_reported(self, controller, outcome):
+        trial = controller.ask("a")
+        for step, loss in enumerate([0.5, 0.2, 0.4]):
+            controller.report(trial, step, {"loss": loss})
+        controller.complete(trial, outcome)
+        assert (record(controller).state, record(controller).value) == (outcome.state, 0.2)
+        assert record(controller).metrics == {"loss": 0.4}
+        assert record(controller).ended >= record(controller).started
+
+    # -- commands
+
+    def test_a_command_reaches_every_controller(self):
+        first = self.make(RANDOM)
+        second = self.again()
+        for command in ("paused", "running", "stopped", "cancelled"):
+            first.command = command
+            assert second.command == command
+
+    def test_a_paused_sweep_is_not_ready(self, controller):
+        assert controller.ready("a")
+        controller.command = "paused"
+        assert not controller.ready("a")
+        assert controller.completion() is None
+
+    def test_a_stopped_sweep_gives_out_no_more_and_lets_trials_finish(self, controller):
+        trial = controller.ask("a")
+        controller.command = "stopped"
+        assert not controller.completion().aborted
+        assert controller.ask("a") is None
+        assert not controller.report(trial, 0, {"loss": 0.5}).stop
+        controller.complete(trial, Outcome.finished())
+        assert (record(controller).state, record(controller).value) == ("finished", 0.5)
 
     # -- one sweep, several controllers
 

@@ -33,15 +33,6 @@ def test_a_paused_sweep_waits_until_it_is_resumed(controllers):
         assert asked.result(10).number == 0
 
 
-def test_a_stopped_sweep_gives_out_no_more_and_lets_trials_finish(controllers):
-    controller, outside = controllers
-    trial = controller.ask("here")
-    outside.command = "stopped"
-    assert "stopped" in controller.completion().reason
-    assert controller.ask("here") is None
-    assert not controller.report(trial, 0, {"loss": 1.0}).stop
-
-
 def test_a_cancelled_sweep_stops_running_trials(controllers, monkeypatch):
     monkeypatch.setattr("wandbsweep.controllers.embedded.control_requests._MAX_AGE_S", 0.0)
     controller, outside = controllers

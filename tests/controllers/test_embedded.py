@@ -7,20 +7,20 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import optuna
 import pytest
 
 from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, everything, record
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec
 
 
-class Here(ControllerTestCase):
+class EmbeddedTestCase(ControllerTestCase):
     """Each ``make`` is a new sweep, ``again`` another controller of the last one."""
 
     @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ class Here(ControllerTestCase):
         for controller in self.controllers:
             controller.close()
 
-    def options(self):
+    def locate(self):
         return {"path": self.tmp_path / str(self.made)}
 
     def make(self, config, **options):
@@ -39,12 +39,12 @@ class Here(ControllerTestCase):
         self.spec = load_sweep(config)
         return self.again(**options)
 
-    def again(self, seed=None, limits=None):
-        controller = create_sweep(self.spec, **self.options(), seed=seed)
-        if limits:
+    def again(self, seed=None, options=None):
+        controller = create_sweep(self.spec, **self.locate(), seed=seed)
+        if options:
             controller.close()
-            path, storage = self.options().get("path"), self.options().get("storage")
-            controller = open_embedded(path, self.spec, study_name=None, storage=storage, limits=limits)
+            path, options = self.locate().get("path"), replace(options, storage=self.locate().get("storage"))
+            controller = open_embedded(path, self.spec, options, study_name=path and path.name)
         self.controllers.append(controller)
         return controller
 
@@ -80,25 +80,25 @@ class Here(ControllerTestCase):
             assert [trial.params for trial in one.trials()] == wanted
 
 
-class TestJournal(Here):
+class TestJournal(EmbeddedTestCase):
     pass
 
 
-class TestInMemory(Here):
-    def again(self, seed=None, limits=None):
+class TestInMemory(EmbeddedTestCase):
+    def again(self, seed=None, options=None):
         if seed is None and self.controllers and self.controllers[-1].spec is self.spec:
             first = self.controllers[-1]
-            return EmbeddedController(self.spec, first._storage, study_name="sweep", limits=limits)
-        return super().again(seed=seed, limits=limits)
+            return EmbeddedController(self.spec, first._storage, study_name="sweep", options=options)
+        return super().again(seed=seed, options=options)
 
-    def options(self):
+    def locate(self):
         return {"path": None}
 
     def test_the_seed_is_the_sweeps(self):
         assert self.make(RANDOM, seed=7).seed == 7
 
 
-class TestSQLite(Here):
+class TestSQLite(EmbeddedTestCase):
     @pytest.fixture(autouse=True)
     def fast(self):
         """A commit costs a disk's round trip otherwise."""
@@ -112,7 +112,7 @@ class TestSQLite(Here):
         yield
         event.remove(Engine, "connect", asynchronous)
 
-    def options(self):
+    def locate(self):
         return {"storage": f"sqlite:///{self.tmp_path}/{self.made}.db"}
 
     def test_64_threads_on_one_controller_share_a_grid(self):
@@ -158,47 +158,6 @@ def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processe
     assert sorted(trials) == [[n, {"a": n}] for n in range(size)]
     records = create_sweep(load_sweep(config), **where).trials()
     assert [(r.number, r.params["a"], r.state) for r in records] == [(n, n, "finished") for n in range(size)]
-
-
-# -- giving up
-
-
-def failing(max_failures=2, config=RANDOM):
-    spec = load_sweep(config)
-    return open_embedded(None, spec, study_name=None, limits=Limits(max_failures=max_failures))
-
-
-def test_a_script_whose_first_trials_all_fail_is_given_up():
-    controller = failing()
-    for _ in range(2):
-        controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
-    assert controller.ask("a") is None
-    assert controller.completion().aborted
-    assert "max_failures=2" in controller.completion().reason
-
-
-def test_failures_are_not_held_against_a_script_that_worked_once():
-    controller = failing()
-    for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 5]:
-        controller.complete(controller.ask("a"), outcome)
-    assert controller.ask("a") is not None
-
-
-@pytest.mark.parametrize("hopeless", [True, False])
-def test_nor_while_one_runs_and_reports(hopeless):
-    controller = failing()
-    good = controller.ask("a")
-    controller.report(good, 0, {"loss": 0.5})
-    for _ in range(3):
-        controller.complete(controller.ask("b"), Outcome.finished() if hopeless else Outcome.failed(""))
-    assert controller.ask("b") is not None
-
-
-def test_a_metric_that_is_never_given_ends_the_sweep_at_once():
-    controller = failing(max_failures=5)
-    controller.complete(controller.ask("a"), Outcome.finished())
-    assert controller.completion().aborted
-    assert "no value of the metric" in controller.completion().reason
 
 
 # -- which sweep a path holds

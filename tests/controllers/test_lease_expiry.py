@@ -210,26 +210,6 @@ def test_a_trial_that_is_lost_too_often_stays_crashed(opened):
     assert "attempt 2 of 2" in record.reason
 
 
-def test_a_trial_given_back_is_not_lost(opened):
-    controller = opened(max_attempts=1)
-    for attempt in (1, 2, 3):
-        trial = controller.ask("here")
-        assert (trial.number, trial.attempt) == (0, attempt)
-        controller.release(trial, "preempted")
-
-
-def test_a_crashed_trial_is_tried_again_and_then_no_more(opened):
-    controller = opened(max_attempts=2)
-    first = controller.ask("here")
-    controller.crash(first, "SIGSEGV")
-    again = controller.ask("here")
-    assert (again.number, again.attempt) == (0, 2)
-    controller.crash(again, "SIGSEGV")
-    record = controller.trials()[0]
-    assert (record.state, record.reason) == ("crashed", "SIGSEGV; attempt 2 of 2")
-    assert controller.ask("here").number == 1
-
-
 def test_an_agent_that_was_silent_finds_out_what_it_lost(opened):
     """It asks the storage before it renews its lease."""
     controller, rival = opened(), opened()

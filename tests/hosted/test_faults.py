@@ -11,7 +11,6 @@ from tests.configurations import GRID, RANDOM
 from tests.hosted.parts import QUICK, make_controller, wait_until
 from tests.hosted.server import API_KEY, ENTITY
 from wandbsweep import Outcome, load_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.hosted.log import HostedLog, read_run
 from wandbsweep.controllers.hosted.transport import Transport, WandbError
 from wandbsweep.wandb_runs.auth import Login
@@ -295,16 +294,6 @@ def test_commands_set_the_state_at_wandb(server, endless):
         endless.command = order
         assert (server.sweeps[endless.sweep_id].state, endless.command) == (state, order)
     assert endless.completion().reason == "the sweep is finished at W&B"
-
-
-def test_a_broken_script_aborts_the_sweep(server):
-    controller = make_controller(server, RANDOM, limits=Limits(max_failures=2))
-    for _ in range(2):
-        assert controller.completion() is None
-        controller.complete(controller.ask("a"), Outcome.failed("ImportError"))
-    assert controller.ask("a") is None
-    assert controller.completion().aborted
-    controller.close()
 
 
 def test_live_agents_and_orphans(server, endless, monkeypatch):

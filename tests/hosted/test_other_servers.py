@@ -26,7 +26,7 @@ from wandbsweep.controllers.hosted.create import start_hosted_sweep
 from wandbsweep.controllers.hosted.decode import decode_params
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
 from wandbsweep.controllers.hosted.log import read_run
-from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
+from wandbsweep.controllers.hosted.refs import convert_hosted_config, parse_ref
 from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError, parse_retry_after
 from wandbsweep.current import CurrentTrial, running
 from wandbsweep.wandb_runs.auth import Login, read_login

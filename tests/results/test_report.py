@@ -15,6 +15,7 @@ from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.page import SCRIPTS, encode_for_script, render_page, write_report
+from wandbsweep.results.report.panels import PANELS
 from wandbsweep.results.report.serve import make_server, needs_token
 from wandbsweep.results.sweep_data import SweepData
 
@@ -35,6 +36,14 @@ def test_one_file_that_names_no_address(results, tmp_path):
     assert not re.search(r"@import|url\(|<link [^>]*href=\"(?!data:)", own)
     assert "default-src &#x27;none&#x27;" in text
     assert "connect-src &#x27;none&#x27;" in text
+
+
+def test_every_panel_has_one_script_and_its_data(results):
+    page_data = build_page_data(results)
+    assert {key for panel in PANELS for key in panel.data} <= page_data.keys()
+    parts = files("wandbsweep.results.report")
+    for panel in PANELS:
+        assert parts.joinpath(panel.script).read_text().count("\naddPanel({") == 1
 
 
 def test_all_its_scripts_are_used_and_small():

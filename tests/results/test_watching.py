@@ -2,6 +2,7 @@
 
 import doctest
 import io
+import re
 import time
 
 import pytest
@@ -45,8 +46,7 @@ def test_what_is_in_it(running):
     assert "the last 8 trials took" in text
     assert "best so far 8.5 █" in text
     (agent,) = (line for line in text.splitlines() if line.startswith("an agent"))
-    assert "19" in agent
-    assert "█" in agent
+    assert re.match(r"an agent with… +8 +19 .* 0\.05 +█", agent)
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])
@@ -78,9 +78,15 @@ def test_nobody_there(running):
 
 
 def test_sweeps_of_other_kinds(tmp_path):
+    lines = {}
     for kind, config in {"metrics": METRICS, "none": {"method": "grid", "parameters": {"a": {"values": [1]}}}}.items():
         create_sweep(load_sweep(config), tmp_path / kind).close()
-        assert "0" in drawn(open_sweep(tmp_path / kind), None)
+        lines[kind] = drawn(open_sweep(tmp_path / kind), None).splitlines()
+    assert lines["metrics"] == [
+        "metrics: random over 2 parameters, minimize loss, minimize size",
+        "0 trials · 0 on the Pareto front",
+    ]
+    assert lines["none"] == ["none: grid over 1 parameter", "0 trials"]
 
 
 def trial(number, state, agent="a", seconds=10.0):

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tests.configurations import BAYES
 from wandbsweep.search.bayes.acquisition import Acquisition, cross, log_ei, log_h
 from wandbsweep.search.bayes.curves import impute
-from wandbsweep.search.bayes.gp import Hyperparameters, MarginalLikelihood, Observations, condition
+from wandbsweep.search.bayes.gp import Hyperparameters, MarginalLikelihood, Observations, _prior, condition
 from wandbsweep.search.bayes.model import suggest, vary
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Space
@@ -48,6 +48,10 @@ def search(
         params = suggest(spec, trials, rng=np.random.default_rng((seed, number)))
         trials.append(record(number, params, objective(params)))
     return trials
+
+
+def prior_mean(dims: int) -> Hyperparameters:
+    return Hyperparameters.unpack(_prior(dims, True)[0], dims)
 
 
 def bowl(params: Mapping[str, Any]) -> float:
@@ -180,7 +184,7 @@ def test_there_is_to_improve_on_what_a_running_trial_may_come_to() -> None:
     x = np.array([[0.0], [0.25], [0.75], [1.0], [0.5]])
     seen = Observations(np.arange(4), np.zeros(4), np.array([1.0, -0.5, -0.5, 1.0]))
     normals = np.random.default_rng(0).standard_normal((32, 1))
-    p = Hyperparameters.prior_mean(space.dims)
+    p = prior_mean(space.dims)
     posterior = condition(space.differences(x, x), seen, np.array([4]), p, normals)
     blind = dataclasses.replace(posterior, drawn=np.empty((0, 32)))
     near = np.array([[0.51]])
@@ -255,7 +259,7 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     rng = np.random.default_rng(1)
     space, x, seen = curves_seen(rng)
     normals = rng.standard_normal((4, 2))
-    p = Hyperparameters.prior_mean(space.dims)
+    p = prior_mean(space.dims)
     running = np.array([3, 5])
     posterior = condition(space.differences(x, x), seen, running, p, normals)
     novelty = Novelty(space, x, [3.0, 1.0, 3.0, 2.0, 1.0, 1.0])

@@ -8,10 +8,10 @@ import pytest
 
 from tests.configurations import METRICS
 from wandbsweep import Outcome, create_sweep, load_sweep
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.search.pareto import find_front, scalarise
 from wandbsweep.spec.sweep_spec import Metric
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import TrialRecord
 
 LOSS, ACCURACY = Metric("loss"), Metric("accuracy", "maximize")
@@ -26,7 +26,7 @@ def record(number, loss, accuracy, state="finished"):
     ("points", "best"),
     [
         ([(1, 0.5), (2, 0.9), (3, 0.8)], [0, 1]),
-        ([(1, 0.5), (1, 0.5)], [0, 1]),  # equals do not beat each other
+        ([(1, 0.5), (1, 0.5)], [0, 1]),  # equals do not dominate each other
         ([(1, 0.5), (1, 0.6)], [1]),
         ([(1, 0.5), (0, math.nan)], [0]),
         ([(1, 0.5), (0, math.inf)], [0]),
@@ -46,7 +46,7 @@ def test_only_trials_that_ended_well_are_on_the_front():
     assert [trial.number for trial in find_front(trials, [LOSS, ACCURACY])] == [0, 1]
 
 
-def test_each_choice_weighs_the_metrics_anew():
+def test_each_proposal_draws_new_weights_of_the_metrics():
     spec = load_sweep(METRICS | {"method": "bayes"})
     trials = [record(0, 0.0, 0.0), record(1, 1.0, 1.0), record(2, 9, 9, "running"), record(3, math.nan, 1.0)]
     best = set()
@@ -103,7 +103,7 @@ def test_a_missing_metric_fails_the_trial_and_is_named():
     assert "reported: loss" in trial.reason
 
 
-def test_metrics_may_come_in_reports_of_their_own():
+def test_metrics_may_come_in_separate_reports():
     controller = create_sweep(load_sweep(METRICS), seed=0)
     trial = controller.ask("a")
     controller.report(trial, 0, {"loss": 1.0})
@@ -116,8 +116,8 @@ def test_metrics_may_come_in_reports_of_their_own():
     assert controller.report(again, 3, {"loss": 0.1}).stop  # it is closed
 
 
-def test_a_script_that_never_gives_a_metric_is_given_up():
-    controller = open_embedded(None, load_sweep(METRICS), study_name=None, limits=Limits(max_failures=5))
+def test_a_sweep_whose_script_never_gives_a_metric_is_aborted():
+    controller = open_embedded(None, load_sweep(METRICS), ControllerOptions(max_failures=5), study_name=None)
     finish(controller, controller.ask("a"), loss=1.0)
     assert controller.completion().aborted
 

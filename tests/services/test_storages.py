@@ -6,17 +6,17 @@ import secrets
 
 import pytest
 
-from tests.controllers.test_embedded import Here
+from tests.controllers.test_embedded import EmbeddedTestCase
 
 
-class OnDatabase(Here):
+class OnDatabase(EmbeddedTestCase):
     """Each ``make`` is a new study in one database."""
 
     @pytest.fixture(autouse=True)
     def named(self):
         self.token = secrets.token_hex(4)
 
-    def options(self):
+    def locate(self):
         return {"path": self.tmp_path / f"{self.token}-{self.made}", "storage": self.database.url}
 
 

@@ -75,11 +75,11 @@ def test_what_is_read():
         ({"type": "wilcoxon"}, EarlyTerminate("wilcoxon", startup=2, p=0.1)),
     ],
 )
-def test_stoppers_have_their_defaults(given, settings):
+def test_stopping_rules_have_their_defaults(given, settings):
     assert load_sweep(sweep(early_terminate=given)).early_terminate == settings
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_every_violation_is_listed_at_once():
     found = violations(
         method="grid",
         metric=...,
@@ -129,7 +129,7 @@ def test_all_that_is_wrong_is_said_at_once():
         ({"early_terminate": {"type": "wilcoxon", "p": 1}}, "early_terminate.p: 1 must be < 1"),
         ({"early_terminate": {"type": "mediam"}}, "early_terminate.type: 'mediam' is not known; did you mean median?"),
         ({"early_terminate": {"type": "median"}, "metrics": METRICS, "metric": ...}, "metric: is required by early_"),
-        ({"metrics": METRICS}, "metrics: cannot be given beside metric"),
+        ({"metrics": METRICS}, "metrics: cannot be combined with metric"),
         ({"metrics": METRICS[:1], "metric": ...}, "metrics: [{'name': 'loss'}] must be a list of two or more"),
         ({"metrics": [METRIC, METRIC], "metric": ...}, "metrics[1].name: 'loss' is listed twice"),
     ],
@@ -166,14 +166,14 @@ def test_conditions_that_form_a_cycle():
     assert "form a cycle (a → a)" in found
 
 
-def test_what_rests_on_a_broken_parameter_is_not_blamed():
+def test_what_depends_on_a_broken_parameter_is_not_refused():
     broken = PARAMETERS | {"optimizer": {"values": []}}
     configurations = [{"lr": 0.1, "optimizer": "sgd"}]
     (found,) = violations(parameters=broken, prior={"configurations": configurations})
     assert found.startswith("parameters.optimizer.values")
 
 
-def test_numbers_that_stand_there_as_text_are_read_once():
+def test_numbers_that_are_written_as_text_are_read_once():
     momentum = {"min": "0.1", "max": 0.9, "when": {"optimizer": "sgd"}}
     config = sweep(parameters=PARAMETERS | {"momentum": momentum}, prior={"configurations": [{"lr": "1e-3"}]})
     with pytest.warns(UserWarning, match="is text to W&B") as caught:
@@ -185,7 +185,7 @@ def test_numbers_that_stand_there_as_text_are_read_once():
         assert load_sweep(spec.dump()) == spec
 
 
-def test_a_target_among_several_metrics_is_said_to_be_ignored():
+def test_a_target_among_several_metrics_is_ignored_with_a_warning():
     with pytest.warns(UserWarning, match=r"metrics\[0\].target: is ignored"):
         load_sweep(
             {"method": "random", "metrics": [METRICS[0] | {"target": 0.1}, METRICS[1]], "parameters": PARAMETERS}

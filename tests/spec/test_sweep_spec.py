@@ -275,7 +275,7 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
         (sweep(metrics=[LOSS, LOSS]), "metrics[1].name: 'loss' is listed twice"),
         (
             sweep(metric=LOSS, metrics=[LOSS, {"name": "a"}]),
-            "metrics: cannot be given beside metric: one objective is `metric`, more are `metrics`",
+            "metrics: cannot be combined with metric: one objective is `metric`, more are `metrics`",
         ),
         (
             sweep(controller={"type": "remote"}),
@@ -320,7 +320,7 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
         ),
         (with_parameter(min=None, max=5), "parameters.p.min: None is null, but must be a finite number"),
         (with_parameter(min="low", max=5), "parameters.p.min: 'low' is text, but must be a finite number"),
-        (with_parameter(min=1), "parameters.p.max: is required beside min"),
+        (with_parameter(min=1), "parameters.p.max: is required with min"),
         (
             with_parameter(mu=0, q=1),
             "parameters.p: mu and q without a distribution; give one, as q_normal or q_log_normal",
@@ -401,7 +401,7 @@ def test_early_terminate_needs_a_metric():
         ({"min_iter": 1, "s": 1}, "s"),
     ],
 )
-def test_iterations_that_are_ignored_are_told(given, ignored):
+def test_ignored_iterations_are_noted(given, ignored):
     with pytest.warns(UserWarning, match=rf"early_terminate\.{ignored}: is ignored"):
         load_sweep(sweep(metric=LOSS, early_terminate={"type": "hyperband", **given}))
 
@@ -557,7 +557,7 @@ def test_a_file_that_holds_no_sweep(tmp_path, text, violation):
         assert caught.value.violations == (violation,)
 
 
-def test_a_missing_file_names_those_beside_it_that_are_like_it(tmp_path):
+def test_a_missing_file_suggests_similar_files_in_its_directory(tmp_path):
     (tmp_path / "resnet50.yaml").touch()
     assert violations(tmp_path / "resnet5.yaml") == ("no such file; did you mean resnet50.yaml?",)
     assert "does not exist" in violations(tmp_path / "no" / "a.yaml")[0]

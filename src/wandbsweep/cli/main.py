@@ -87,7 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
                 "sweep",
                 nargs="?",
                 metavar="SWEEP",
-                help="the sweep's directory, or its id below outputs/ (default: the newest one there)",
+                help="a sweep: its directory, its id below outputs/, URL#ID in a database, or wandb:ENTITY/PROJECT/ID "
+                "(default: the newest one in outputs/)",
             )
         added.add_argument("--json", action="store_true", help="print JSON")
         added.set_defaults(run=command.run)

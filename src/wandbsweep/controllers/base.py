@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.trial import Decision, Outcome, Trial, TrialRecord
 
 if TYPE_CHECKING:  # an agent's process does without the rest of the controllers until it opens one
@@ -14,18 +12,6 @@ if TYPE_CHECKING:  # an agent's process does without the rest of the controllers
 
 ATTEMPT_CLOSED = "this attempt is closed; another agent may have the trial"
 """Why a trial stops that another agent has taken over, or that was completed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a controller waits for agents and trials that fail."""
-
-    lease_s: float = LEASE_S
-    """Seconds of silence after which a running trial counts as lost and is queued again."""
-    max_attempts: int = MAX_ATTEMPTS
-    """Number of lost attempts after which a trial stays crashed."""
-    max_failures: int | None = None
-    """Abort the sweep if its first N trials all fail. None never does."""
 
 
 class Controller(Protocol):

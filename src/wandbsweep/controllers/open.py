@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandbsweep.controllers.base import Limits
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.search.make import PlainGrid
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import (
@@ -22,7 +20,7 @@ from wandbsweep.sweep.directory import (
     save_storage_url,
     write_spec,
 )
-from wandbsweep.sweep.launch_record import STUDY, LaunchRecord
+from wandbsweep.sweep.launch_record import STUDY, ControllerOptions, LaunchRecord
 
 if TYPE_CHECKING:
     from wandbsweep.controllers.base import SweepController
@@ -59,9 +57,9 @@ def create_sweep(
         SweepDirectoryError: ``path`` or ``storage`` holds another sweep, or ``path`` cannot be written.
         SweepConfigError: The method needs W&B's controller.
     """
-    limits = Limits(lease_s, max_attempts)
+    options = ControllerOptions(seed=seed, storage=storage, lease_s=lease_s, max_attempts=max_attempts)
     if path is None:
-        controller = open_embedded(None, spec, study_name=None, storage=storage, seed=seed, limits=limits)
+        controller = open_embedded(None, spec, options, study_name=None)
         _refuse_foreign_storage(controller, spec)
         return controller
     directory = Path(path).absolute()
@@ -69,8 +67,7 @@ def create_sweep(
     with lock_directory(directory):
         if holds_sweep(directory):
             refuse_differences(directory, find_differences(read_spec(directory).identity, spec.identity))
-        name = directory.name
-        controller = open_embedded(directory, spec, study_name=name, storage=storage, seed=seed, limits=limits)
+        controller = open_embedded(directory, spec, options, study_name=directory.name)
         _refuse_foreign_storage(controller, spec)
         if storage is not None:
             save_storage_url(directory, storage)
@@ -97,8 +94,7 @@ def open_controller(
     """
     if record is None:
         url, study = locate_storage(directory, None)
-        return open_embedded(directory, spec, study_name=study, storage=url, wait_s=wait_s)
-    limits = Limits(record.controller.lease_s, record.controller.max_attempts, record.controller.max_failures)
+        return open_embedded(directory, spec, ControllerOptions(storage=url), study_name=study, wait_s=wait_s)
     if record.hosted is not None:
         from wandbsweep.controllers.hosted.controller import HostedController
         from wandbsweep.wandb_runs.auth import read_login
@@ -108,43 +104,28 @@ def open_controller(
             record.sweep_id,
             login=read_login(entity=record.hosted.entity, project=record.hosted.project),
             directory=directory,
-            limits=limits,
+            options=record.controller,
             elsewhere=record.hosted.begun is not None,
         )
-    return open_embedded(
-        directory,
-        spec,
-        study_name=record.sweep_id,
-        storage=record.controller.storage,
-        seed=record.controller.seed,
-        limits=limits,
-        plain_grid=record.controller.plain_grid,
-        wait_s=wait_s,
-    )
+    return open_embedded(directory, spec, record.controller, study_name=record.sweep_id, wait_s=wait_s)
 
 
 def open_embedded(
     directory: Path | None,
     spec: SweepSpec,
+    options: ControllerOptions,
     *,
     study_name: str | None,
-    storage: str | None = None,
-    seed: int | None = None,
-    limits: Limits | None = None,
-    plain_grid: PlainGrid | None = None,
     wait_s: float | None = None,
 ) -> EmbeddedController:
     """Open an embedded controller on a directory's journal, on a database, or in memory.
 
     Args:
-        directory: The sweep's directory. None keeps the trials in memory, unless ``storage`` is given.
+        directory: The sweep's directory. None keeps the trials in memory, unless the options name a storage.
         spec: The sweep configuration.
+        options: What the sweep was started with.
         study_name: Name of the study in a database. A journal has one study, ``STUDY``, so that its directory may be
             renamed.
-        storage: Optuna storage URL of the database.
-        seed: Seed of the search.
-        limits: When trials and the sweep are aborted. None: the defaults.
-        plain_grid: Values of a plain comma-list grid, in the order of the command line.
         wait_s: Seconds to wait for a database that does not answer. None waits a few.
 
     Returns:
@@ -153,15 +134,9 @@ def open_embedded(
     from wandbsweep.controllers.embedded.controller import EmbeddedController
     from wandbsweep.storage.open import OPENING_S, open_storage
 
-    return EmbeddedController(
-        spec,
-        open_storage(directory, storage, wait_s=OPENING_S if wait_s is None else wait_s),
-        study_name=study_name if storage is not None and study_name is not None else STUDY,
-        seed=seed,
-        plain_grid=plain_grid,
-        directory=directory,
-        limits=limits,
-    )
+    storage = open_storage(directory, options.storage, wait_s=OPENING_S if wait_s is None else wait_s)
+    name = STUDY if options.storage is None or study_name is None else study_name
+    return EmbeddedController(spec, storage, study_name=name, options=options, directory=directory)
 
 
 def _refuse_foreign_storage(controller: EmbeddedController, spec: SweepSpec) -> None:

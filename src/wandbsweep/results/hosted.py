@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
-from wandbsweep.controllers.hosted.lookup import PREFIX as PREFIX
-from wandbsweep.controllers.hosted.lookup import convert_hosted_config, parse_ref
+from wandbsweep.controllers.hosted.refs import PREFIX as PREFIX
+from wandbsweep.controllers.hosted.refs import convert_hosted_config, parse_ref
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec

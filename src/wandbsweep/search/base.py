@@ -1,26 +1,30 @@
-"""The protocol of a search: what it must know to propose the parameters of a trial."""
+"""What every search method has in common: it proposes the parameters of a trial."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from wandbsweep.trial import TrialRecord
 
 
-class Search(Protocol):
+class Search:
     """Proposes the parameters of trials.
 
-    A search keeps no state of its own: what it proposes follows from the sweep's configuration and seed, the trial's
-    number and the other trials. So every agent computes it for itself, and a restarted sweep continues the same way.
+    A search keeps no state: what it proposes follows from the sweep's configuration and seed, the trial's number and
+    the other trials. So every agent computes it by itself, and a resumed sweep continues the same way.
+
+    A subclass has ``draw`` if the number is enough, otherwise ``propose``.
     """
 
     @property
     def size(self) -> int | None:
         """The number of trials in all; None: there is no end."""
+        return None
 
     def draw(self, number: int) -> dict[str, Any] | None:
         """Return the parameters of trial ``number`` if they follow from the number alone; otherwise None."""
+        return None
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         """Return the parameters of a trial.
@@ -31,3 +35,6 @@ class Search(Protocol):
             without_model: Do not fit a model, because many agents ask at this moment. They must not wait for each
                 other's models, and must not all propose the same point.
         """
+        params = self.draw(number)
+        assert params is not None, "a search without draw has propose"
+        return params

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.search.base import Search
 from wandbsweep.search.random_draws import draw_parameters
 from wandbsweep.spec.conditions import is_conditional, select_active
 from wandbsweep.spec.distributions import grid_key
@@ -20,15 +21,11 @@ _RANDOM_TRIES = 1000
 
 
 @dataclass(frozen=True)
-class BayesianSearch:
+class BayesianSearch(Search):
     """Proposes the point of largest expected improvement under the model; numpy and scipy are imported on first use."""
 
     spec: SweepSpec
     seed: int
-    size: None = None
-
-    def draw(self, number: int) -> None:
-        return None
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         import numpy as np

@@ -10,11 +10,10 @@ from typing import Any
 from wandbsweep.search.base import Search
 from wandbsweep.spec.conditions import grid_points, is_conditional
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.trial import TrialRecord
 
 
 @dataclass(frozen=True)
-class GridSearch:
+class GridSearch(Search):
     """The product of all grids; trial ``n`` is its ``n``-th point, the first parameter slowest.
 
     A point follows from its number alone. Numbers are unique, so agents never try the same point twice.
@@ -34,12 +33,9 @@ class GridSearch:
             point[name] = values[index]
         return {name: point[name] for name, _ in self.axes}
 
-    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
-        return self.draw(number)
-
 
 @dataclass(frozen=True)
-class ListedGrid:
+class ListedGrid(Search):
     """A grid whose points are listed: with conditional parameters they are not a product."""
 
     points: Sequence[dict[str, Any]]
@@ -50,9 +46,6 @@ class ListedGrid:
 
     def draw(self, number: int) -> dict[str, Any]:
         return dict(self.points[number])
-
-    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
-        return self.draw(number)
 
 
 def make_grid_search(spec: SweepSpec, seed: int, plain_grid: Mapping[str, Sequence[Any]] | None) -> Search:

@@ -17,7 +17,7 @@ from wandbsweep.trial import TrialRecord
 
 
 @dataclass(frozen=True)
-class PriorSearch:
+class PriorSearch(Search):
     """Proposes the given configurations first, then those of another search that also sees the known trials.
 
     Parameters that a given configuration omits are drawn at random, from the sweep's seed and the trial's number.

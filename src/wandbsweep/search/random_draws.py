@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.search.base import Search
 from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 @dataclass(frozen=True)
-class RandomSearch:
+class RandomSearch(Search):
     """One draw for each parameter, from a generator seeded with the sweep's seed and the trial's number."""
 
     spec: SweepSpec
     seed: int
-    size: None = None
 
     def draw(self, number: int) -> dict[str, Any]:
         return select_active(self.spec.parameters, self.draw_all(number))
@@ -31,9 +30,6 @@ class RandomSearch:
         import numpy as np
 
         return draw_parameters(self.spec.parameters, np.random.default_rng([self.seed, number]))
-
-    def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
-        return self.draw(number)
 
 
 def draw_parameters(parameters: Mapping[str, Parameter], rng: np.random.Generator) -> dict[str, Any]:

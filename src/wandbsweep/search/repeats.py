@@ -57,7 +57,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class RepeatedSearch:
+class RepeatedSearch(Search):
     """Runs another search's configurations with the values of ``repeats`` in turn, as long as they are promising."""
 
     inner: Search
@@ -132,8 +132,8 @@ def group_configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> lis
     groups: dict[Hashable, list[TrialRecord]] = {}
     for trial in trials:
         if trial.params:
-            groups.setdefault(grid_key(_without(trial.params, repeats)), []).append(trial)
-    return [Configuration(_without(runs[0].params, repeats), runs) for runs in groups.values()]
+            groups.setdefault(grid_key(_drop_repeated(trial.params, repeats)), []).append(trial)
+    return [Configuration(_drop_repeated(runs[0].params, repeats), runs) for runs in groups.values()]
 
 
 def is_target_reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, goal: Goal) -> bool:
@@ -174,7 +174,7 @@ def _merge_states(runs: Sequence[TrialRecord]) -> Any:
     return "finished" if "finished" in states else states[-1]
 
 
-def _without(params: Mapping[str, Any], repeats: Repeats) -> dict[str, Any]:
+def _drop_repeated(params: Mapping[str, Any], repeats: Repeats) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name != repeats.parameter}
 
 

@@ -1,1 +1,1 @@
-"""What a sweep file says."""
+"""Sweep files: their format, their rules, and the values that they are read into."""

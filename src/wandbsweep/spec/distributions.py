@@ -1,6 +1,6 @@
-"""W&B's distributions: the values of a parameter (ppf), their place in [0, 1] (cdf) and its grid.
+"""W&B's distributions: a parameter's values by quantile (ppf), their quantiles (cdf) and its grid.
 
-Values equal those of W&B's engine (PyPI ``sweeps`` 0.3.0) to 1e-12, except where that engine errs: at u = 0
+Values equal those of W&B's engine (PyPI ``sweeps`` 0.3.0) to 1e-12, except where that engine has bugs: at u = 0
 ``int_uniform`` gives its minimum and ``categorical`` its first value, at u = 1 ``probabilities`` give the
 last that can occur, and integers of any size are exact and within their bounds.
 """
@@ -22,15 +22,15 @@ HYDRA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@/-]*")
 """What a parameter may be called: a dotted key, or a config group with ``/`` or ``@``."""
 
 GRID_LIMIT = 1_000_000
-"""A parameter with more grid points than this is refused: they would fill the memory first."""
+"""A grid with more points than this is refused, because it would not fit into memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of the search space; fields that its distribution does not use are None."""
+    """One parameter of the search space. Fields that its distribution does not use are None."""
 
     name: str
-    """Flat: the dotted Hydra key that it overrides."""
+    """The dotted Hydra key that it overrides."""
     distribution: str
     """W&B's name, a key of ``DISTRIBUTIONS``."""
     value: Any = None
@@ -44,12 +44,12 @@ class Parameter:
     a: int | float | None = None
     b: int | float | None = None
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
-    """Extension: it exists only where each of these parameters has one of these values (``conditions.py``)."""
+    """Extension: it exists only if each of these parameters has one of these values (``conditions.py``)."""
 
     def ppf(self, u: float) -> Any:
-        """The value at quantile ``u`` in [0, 1], as a plain Python object.
+        """Return the value at quantile ``u`` in [0, 1], as a plain Python object.
 
-        ``normal`` and its kin are infinite at the ends; otherwise an integer ``q`` gives integers.
+        The normal distributions are infinite at the ends. All other values are integers if ``q`` is one.
         """
         u = float(u)
         if not 0.0 <= u <= 1.0:
@@ -57,15 +57,21 @@ class Parameter:
         return DISTRIBUTIONS[self.distribution].ppf(self, u)
 
     def cdf(self, value: Any) -> float:
-        """The probability of a value up to and including ``value``: its coordinate in [0, 1], ppf's inverse.
+        """Return the probability of a value up to and including ``value``: the inverse of ``ppf``.
 
-        Listed values count in the order of their list; one that is not listed raises ValueError. A constant
-        is at 0.
+        Listed values have the order of their list. A constant is at 0.
+
+        Raises:
+            ValueError: The parameter has listed values, and ``value`` is none of them.
         """
         return DISTRIBUTIONS[self.distribution].cdf(self, value)
 
     def grid(self) -> list[Any]:
-        """The values that a grid search tries, in order, each once; SweepConfigError where there are none."""
+        """Return the values that a grid search tries, in order, each once.
+
+        Raises:
+            SweepConfigError: The parameter has no grid.
+        """
         points = DISTRIBUTIONS[self.distribution].grid
         if points is None or self.grid_fault:
             raise SweepConfigError([f"parameters.{self.name}: {self.grid_fault}"])
@@ -73,7 +79,7 @@ class Parameter:
 
     @property
     def grid_fault(self) -> str:
-        """Why there is no grid; empty where there is one."""
+        """Why the parameter has no grid; empty if it has one."""
         if DISTRIBUTIONS[self.distribution].grid is None:
             have = ", ".join(name for name, known in DISTRIBUTIONS.items() if known.grid)
             return f"{self.distribution} has no grid; the distributions that have one are {have}"
@@ -88,7 +94,7 @@ class Parameter:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The W&B mapping that this parameter stands for, its distribution and defaults spelled out."""
+        """The parameter as a W&B mapping, with its distribution and all defaults."""
         spelled = {key: getattr(self, key) for key in DISTRIBUTIONS[self.distribution].keys}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in spelled.items()}
         condition = {"when": {parent: list(values) for parent, values in self.when}} if self.when else {}
@@ -96,7 +102,7 @@ class Parameter:
 
 
 def grid_key(value: Any) -> Hashable:
-    """What makes two values one grid point: 1 and 1.0 have one key; 1, True and "1" have three."""
+    """Return a key that is equal for values of one grid point: 1 and 1.0 have one key; 1, True and "1" have three."""
     return _freeze(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
@@ -163,7 +169,7 @@ def _weighted_cdf(p: Parameter, value: Any) -> float:
 
 
 def _find_slice(u: float, count: int) -> int:
-    """Which of ``count`` equal slices of [0, 1] holds ``u``: its upper end included, and 0 in the first."""
+    """Return which of ``count`` equal slices of [0, 1] holds ``u``; a slice has its upper end, the first one also 0."""
     if count > 2**53:
         numerator, denominator = u.as_integer_ratio()
         index = -(-numerator * count // denominator) - 1
@@ -313,7 +319,7 @@ def _beta_cdf(p: Parameter, value: float) -> float:
 
 
 def _quantise(ppf: Ppf) -> Ppf:
-    """Round half to even, to multiples of q. Bounds do not clip: a value may lie past them by up to q / 2."""
+    """Return ``ppf`` rounded half to even to multiples of q; as at W&B, a value may exceed a bound by up to q / 2."""
 
     def quantised_ppf(p: Parameter, u: float) -> int | float:
         assert p.q is not None
@@ -325,7 +331,7 @@ def _quantise(ppf: Ppf) -> Ppf:
 
 
 def _q_uniform_grid(p: Parameter) -> Iterable[int | float]:
-    """From min in steps of q; max is excluded. Steps are added as numpy's arange adds them, W&B's too."""
+    """Return the grid from min in steps of q, without max. The steps are added as numpy's arange, and so W&B, does."""
     assert p.q is not None
     if isinstance(p.min, int) and isinstance(p.max, int) and isinstance(p.q, int):
         return range(p.min, p.max, p.q)
@@ -343,7 +349,7 @@ Grid = Callable[[Parameter], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What W&B calls a distribution: its keys in a sweep configuration, and its functions."""
+    """One of W&B's distributions: its keys in a sweep configuration, and its functions."""
 
     ppf: Ppf
     cdf: Cdf
@@ -374,7 +380,7 @@ DISTRIBUTIONS: Mapping[str, Distribution] = {
     "log_uniform": _make_interval(_log_uniform_ppf, _log_uniform_cdf),
     "log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
     "inv_log_uniform": _make_interval(_inv_log_uniform_ppf, _inv_log_uniform_cdf),
-    # Despite its name W&B gives it the distribution of log_uniform_values: inverted twice.
+    # Despite the name, W&B gives it the distribution of log_uniform_values: inverted twice.
     "inv_log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
     "normal": Distribution(_normal_ppf, _normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
     "log_normal": Distribution(_log_normal_ppf, _log_normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),

@@ -24,7 +24,7 @@ class EarlyTerminate:
     """
 
     type: str = "hyperband"
-    """A key of ``RULES``."""
+    """A key of ``STOPPING_RULES``."""
     min_iter: int | None = None
     max_iter: int | None = None
     s: int | None = None
@@ -48,7 +48,7 @@ class Setting:
 
 _MIN_ITER = Setting("integer", limits={"least": 1})
 
-RULES: Mapping[str, Mapping[str, Setting]] = {
+STOPPING_RULES: Mapping[str, Mapping[str, Setting]] = {
     "hyperband": {
         "min_iter": _MIN_ITER,
         "max_iter": Setting("integer", limits={"least": 1}),
@@ -71,8 +71,8 @@ RULES: Mapping[str, Mapping[str, Setting]] = {
 def read_early_terminate(findings: Findings, raw: Any) -> EarlyTerminate | None:
     if not findings.check_mapping(_PATH, raw, "{type: hyperband, min_iter: 3}"):
         return None
-    kind = findings.read_choice(f"{_PATH}.type", raw.get("type"), tuple(RULES))
-    rule = RULES[kind or "hyperband"]
+    kind = findings.read_choice(f"{_PATH}.type", raw.get("type"), tuple(STOPPING_RULES))
+    rule = STOPPING_RULES[kind or "hyperband"]
     owner = _PATH if kind in (None, "hyperband") else kind
     findings.check_keys(_PATH, raw, ("type", *rule), owner)
     settings = {key: _read_setting(findings, key, raw, setting) for key, setting in rule.items()}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from wandbsweep.spec.distributions import HYDRA_NAME, Parameter, grid_key
-from wandbsweep.spec.findings import Findings
+from wandbsweep.spec.findings import Findings, fits_float
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.normalize import read_text_number
 from wandbsweep.spec.sweep_spec import Prior, Repeats
@@ -38,7 +38,7 @@ def read_repeats(
     if not isinstance(values, list) or len(values) < 2 or len({grid_key(v) for v in values}) < len(values):
         findings.refuse("repeats.values", f"{values!r} must be a list of two values or more that differ, as [0, 1, 2]")
     if "metrics" in config:
-        findings.refuse("repeats", "cannot be given beside metrics: a mean is taken of one metric")
+        findings.refuse("repeats", "cannot be combined with metrics: a mean is taken of one metric")
     elif "metric" not in config:
         findings.refuse("metric", "is required by repeats: {name: …, goal: minimize or maximize}")
     return Repeats(str(name), tuple(values)) if isinstance(values, list) else None
@@ -77,7 +77,7 @@ def read_prior(
 def _read_configuration(
     findings: Findings, path: str, raw: Any, parameters: Mapping[str, Parameter], unreadable: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return a configuration to try, with numbers in place of text that stands for them."""
+    """Return a configuration to try, with numbers in place of text that means them."""
     if not findings.check_mapping(path, raw, "{lr: 0.001}"):
         return None
     if not raw:
@@ -126,9 +126,5 @@ def explain_misfit(parameter: Parameter, value: Any) -> str:
         return f"{value} is no integer"
     low, high = parameter.ppf(0.0), parameter.ppf(1.0)
     # A value that was computed from logarithms may miss its own bound by a rounding error.
-    slack = 1e-9 * max(abs(low), abs(high)) if all(map(_is_finite, (low, high))) else 0.0
+    slack = 1e-9 * max(abs(low), abs(high)) if all(map(fits_float, (low, high))) else 0.0
     return "" if low - slack <= value <= high + slack else f"{value} is outside of {low} to {high}"
-
-
-def _is_finite(number: float) -> bool:
-    return abs(number) < float("inf")

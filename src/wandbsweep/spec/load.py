@@ -1,4 +1,4 @@
-"""Reading a sweep configuration."""
+"""``load_sweep``: from a file or a mapping to a validated ``SweepSpec``."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.sweep_file import read_file
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import read_sweep
+from wandbsweep.spec.validate import read_configuration
 
 
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     """Read a sweep file, or the mapping that one holds.
 
-    Raises SweepConfigError with every violation at once. Numbers that stand there as text are read as numbers
-    with a warning: any text in a numeric field, in a file what is unquoted in exponent form (``1e-5``), and
-    in a mapping, which does not tell what was quoted, this form in ``value`` and in ``values`` that all are
-    numbers then.
+    Numbers that are written as text are read as numbers, with a warning: any text where a number is needed, in a file
+    unquoted text in exponent form (``1e-5``), and in a mapping, where quotes cannot be seen, this form in ``value``,
+    and in ``values`` if all of them are numbers then.
+
+    Raises:
+        SweepConfigError: The configuration breaks its rules; the error lists every violation.
     """
     findings = Findings()
     if isinstance(source, Mapping):
         where = None
-        spec = read_sweep(source, findings)
+        spec = read_configuration(source, findings)
     else:
         where = os.fspath(source)
         raw, findings.notes = read_file(where)
-        spec = read_sweep(raw, findings, quotes_seen=True)
+        spec = read_configuration(raw, findings, quotes_seen=True)
     if spec is None:
         raise SweepConfigError(findings.violations, source=where)
     for note in findings.notes:

@@ -23,7 +23,7 @@ _NUMERIC_SECTIONS = ("parameters", "metric", "metrics", "early_terminate", "run_
 
 
 def normalize(raw: object, findings: Findings, *, quotes_seen: bool) -> dict[str, Any] | None:
-    """Return a deep copy of a sweep configuration, with numbers in place of text that stands for them.
+    """Return a deep copy of a sweep configuration, with numbers in place of text that means them.
 
     Keys whose value is null are absent from the copy, since null means the same.
 
@@ -75,8 +75,8 @@ def copy_plain(value: object, findings: Findings, path: str = "") -> Any:
 
 
 def read_text_number(path: str, value: Any, findings: Findings, *, exact: bool = False) -> Any:
-    """Return the number that the text ``value`` stands for, with a note; any other value is returned as it is."""
-    number = _parse_number(value) if isinstance(value, str) else None
+    """Return the number that the text ``value`` means, with a note; any other value is returned as it is."""
+    number = _parse_text(value) if isinstance(value, str) else None
     if not is_finite(number) or not (exact or fits_float(number)):
         return value
     findings.notes.append(describe_text_number(path, value, number))
@@ -120,7 +120,7 @@ def _read_listed_numbers(path: str, values: Any, findings: Findings) -> Any:
     return read if isinstance(values, list) else read[0]
 
 
-def _parse_number(text: str) -> int | float | None:
+def _parse_text(text: str) -> int | float | None:
     for kind in (int, float):
         try:
             return kind(text)

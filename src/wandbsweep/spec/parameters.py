@@ -115,7 +115,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
         return "int_uniform" if integers else "uniform"
     if "min" in config or "max" in config:
         missing, bound = ("max", "min") if "min" in config else ("min", "max")
-        findings.refuse(f"{path}.{missing}", f"is required beside {bound}")
+        findings.refuse(f"{path}.{missing}", f"is required with {bound}")
     elif given := [key for key in config if key in PARAMETER_KEYS]:
         fitting = [name for name, known in DISTRIBUTIONS.items() if set(given) <= set(known.keys)]
         hint = f"give one, as {join_words(fitting, 'or')}" if fitting else "and none has them all"

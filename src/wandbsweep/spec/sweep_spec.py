@@ -1,4 +1,4 @@
-"""The sweep configuration, in W&B's format."""
+"""``SweepSpec``: a validated sweep configuration in W&B's format."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a sweep optimises."""
+    """A metric that a sweep optimises."""
 
     name: str
     goal: Goal = "minimize"
     target: int | float | None = None
     """Once a trial reaches it, no new trials are asked for."""
     impute: Literal["worst", "best", "latest"] = "worst"
-    """What bayes takes for a trial that failed."""
+    """The value that bayes assumes for a failed trial."""
     impute_while_running: Literal[False, "worst", "best", "latest"] = False
-    """What bayes takes for a trial that is running."""
+    """The value that bayes assumes for a running trial; False: it uses the reports so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Extension: each configuration is run with ``values`` of ``parameter`` in turn, and judged by the mean."""
+    """Extension: every configuration is run with each of ``values`` of ``parameter``, and judged by the mean."""
 
     parameter: str
     values: tuple[Any, ...]
@@ -50,9 +50,9 @@ class Prior:
     """Extension: what is known before the first trial."""
 
     configurations: tuple[Mapping[str, Any], ...] = ()
-    """To be tried first; what they leave open is drawn."""
+    """Configurations to try first; parameters that they omit are drawn."""
     sweeps: tuple[str, ...] = ()
-    """Whose trials bayes learns from: directories, or ids below ``outputs/``."""
+    """Sweeps from whose trials bayes learns: directories, or ids below ``outputs/``."""
 
     def __str__(self) -> str:
         return f"configurations {[dict(sorted(c.items())) for c in self.configurations]}, sweeps {list(self.sweeps)}"
@@ -68,17 +68,17 @@ class SweepSpec:
     """Read-only: flat dotted name -> parameter, sorted by name."""
     metric: Metric | None = None
     metrics: tuple[Metric, ...] = ()
-    """Two or more objectives, in place of ``metric``; W&B knows them with ``method: custom`` alone."""
+    """Two or more objectives, in place of ``metric``; W&B accepts them with ``method: custom`` only."""
     early_terminate: EarlyTerminate | None = None
     run_cap: int | None = None
-    """Trials in all."""
+    """The largest number of trials."""
     repeats: Repeats | None = None
     prior: Prior | None = None
     name: str | None = None
     description: str | None = None
     program: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """As it was given, in plain Python objects, text that stands for a number made one; not to be changed."""
+    """The configuration that was given, in plain Python objects, with numbers as numbers; it must not be changed."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(sorted(self.parameters.items()))))
@@ -100,31 +100,31 @@ class SweepSpec:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes this sweep the one it is, as text by key path: method, metric and space, repeats and prior.
+        """What makes two sweeps the same, by key path: method, metric, space, repeats and prior.
 
-        As text, because 1 and true are equal otherwise; of a long one the beginning and a hash.
+        The values are text, because 1 and true would be equal otherwise; long text is cut and ends in a hash.
         """
         metrics = [self.metric] if self.metric else self.metrics
         metric = ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
-        # Which parameters a number has follows from these two as well.
-        beyond = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}
-        parts = {"method": self.method, "metric": metric, **space, **beyond}
-        return {path: _abridged(text) for path, text in parts.items()}
+        # The parameters of a trial's number depend on these two as well.
+        extensions = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}
+        parts = {"method": self.method, "metric": metric, **space, **extensions}
+        return {path: _abridge(text) for path, text in parts.items()}
 
     @property
     def names_wandb_refuses(self) -> tuple[str, ...]:
-        """The parameters that W&B's pattern for names excludes: Hydra's config groups with ``/`` or ``@``."""
+        """The parameters whose names W&B's pattern excludes: Hydra's config groups with ``/`` or ``@``."""
         return tuple(name for name in self.parameters if not WANDB_NAME.fullmatch(name))
 
     def dump(self) -> dict[str, Any]:
-        """A copy of ``config`` to change; ``load_sweep`` of it is equal to this spec."""
+        """Return a copy of ``config``; ``load_sweep`` of it equals this spec."""
         return copy.deepcopy(dict(self.config))
 
     def to_yaml(self) -> str:
-        """The sweep file; ``load_sweep`` of it is equal to this spec."""
+        """Return the sweep file; ``load_sweep`` of it equals this spec."""
         return dump_yaml(self.config)
 
 
-def _abridged(text: str, *, length: int = 200) -> str:
+def _abridge(text: str, *, length: int = 200) -> str:
     return text if len(text) <= length else f"{text[:length]}… (sha1 {hashlib.sha1(text.encode()).hexdigest()[:12]})"

@@ -30,7 +30,7 @@ TOP_KEYS = (
 )
 
 
-def read_sweep(raw: Any, findings: Findings, *, quotes_seen: bool = False) -> SweepSpec | None:
+def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = False) -> SweepSpec | None:
     """Return the spec of a sweep configuration; None: there are violations.
 
     Args:
@@ -124,7 +124,7 @@ def _has_own_space(findings: Findings, config: Mapping[str, Any]) -> bool:
 
 def _check_combinations(findings: Findings, config: Mapping[str, Any]) -> None:
     if "metric" in config and "metrics" in config:
-        findings.refuse("metrics", "cannot be given beside metric: one objective is `metric`, more are `metrics`")
+        findings.refuse("metrics", "cannot be combined with metric: one objective is `metric`, more are `metrics`")
     method = find_method(config.get("method"))
     if method and method.learns and not {"metric", "metrics"} & config.keys():
         findings.refuse("metric", f"is required by method {method.name}: {{name: …, goal: minimize or maximize}}")

@@ -1,7 +1,7 @@
 """The protocol of a stopping rule, and the view of a sweep's trials that it decides from.
 
 A new rule is one new file with a class that has ``reason_to_stop``. Its name and settings are one entry of
-``spec.early_termination.RULES``, what makes it one entry of ``controllers.embedded.stopping_rules.FACTORIES``.
+``spec.early_termination.STOPPING_RULES``, what makes it one entry of ``controllers.embedded.stopping_rules.FACTORIES``.
 """
 
 from __future__ import annotations

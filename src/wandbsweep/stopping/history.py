@@ -12,7 +12,7 @@ from wandbsweep.trial import is_number
 class History(tuple[float, ...]):
     """The finite values that a trial reported, in order; each counts as one iteration.
 
-    A type of its own, so that ``as_history`` need not filter the same values at every report.
+    A separate type, so that ``as_history`` need not filter the same values at every report.
     """
 
     __slots__ = ()

@@ -19,7 +19,7 @@ from wandbsweep.spec.sweep_spec import Goal
 from wandbsweep.stopping.base import TrialView
 from wandbsweep.stopping.history import as_history, format_apart, is_worse, pick_best
 
-Run = TypeVar("Run", bound=Hashable)
+RunId = TypeVar("RunId", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class SuccessiveHalving:
 def hyperband(
     early_terminate: EarlyTerminate | None,
     goal: Goal,
-    histories: Mapping[Run, Sequence[object]],
-    running: Collection[Run],
-) -> dict[Run, str]:
+    histories: Mapping[RunId, Sequence[object]],
+    running: Collection[RunId],
+) -> dict[RunId, str]:
     """Return the runs to stop, each with the reason.
 
     An iteration is a finite value: None, NaN, infinities and booleans do not count.
@@ -118,14 +118,6 @@ def threshold(band: int, eta: float, goal: Goal, histories: Iterable[Sequence[ob
         goal: The metric's goal.
         histories: The values of all runs.
     """
-    reached = [value for history in histories if (value := value_at(history, band)) is not None]
-    reached.sort(reverse=goal == "maximize")
+    long_enough = (as_history(history) for history in histories if len(history) >= band)
+    reached = sorted((values[band - 1] for values in long_enough if len(values) >= band), reverse=goal == "maximize")
     return reached[int(len(reached) / eta)] if reached else None
-
-
-def value_at(history: Sequence[object], iteration: int) -> float | None:
-    """Return the value at an iteration, counted from 1; None: the run has not reached it."""
-    if len(history) < iteration:
-        return None
-    values = as_history(history)
-    return values[iteration - 1] if len(values) >= iteration else None

@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
     convergence = assess_convergence(data, important=importance if options.metric is None else None)
     savings = compute_savings(data)
     if options.json:
-        print_json(_format_json(importance, correlation, convergence, savings))
+        print_json(_format_analysis_json(importance, correlation, convergence, savings))
     else:
-        print("\n".join(_format_lines(importance, correlation, convergence, savings)))
+        print("\n".join(_format_analysis(importance, correlation, convergence, savings)))
     return 0
 
 
-def _format_json(
+def _format_analysis_json(
     importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
 ) -> dict[str, Any]:
     gain = convergence.gain
@@ -81,7 +81,7 @@ def _format_json(
     }
 
 
-def _format_lines(
+def _format_analysis(
     importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
 ) -> list[str]:
     lines = [importance.warning] if importance.warning else []

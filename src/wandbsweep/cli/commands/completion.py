@@ -11,7 +11,11 @@ _LIST_SWEEPS = "ls -d outputs/*/sweep.yaml 2>/dev/null | cut -d/ -f2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help='for example: eval "$(wandbsweep completion bash)"')
+    parser.add_argument(
+        "shell",
+        choices=SHELLS,
+        help='in bash and zsh: eval "$(wandbsweep completion SHELL)"; in fish: wandbsweep completion fish | source',
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per configuration (default: 5)")
-    parser.add_argument("--seed-key", metavar="KEY", help="the configuration's key of the seed (default: seed)")
+    parser.add_argument(
+        "--seed-key", metavar="KEY", help="the configuration's key of the seed (default: that of `repeats`, else seed)"
+    )
     parser.add_argument(
         "--metric", metavar="NAME", help="the metric to report (default: the sweep's metric on the test split)"
     )
@@ -50,15 +52,15 @@ def run(options: argparse.Namespace) -> int:
         return 0
     report = run_evaluation(plan)
     if options.json:
-        print_json(_format_json(report))
+        print_json(_format_report_json(report))
     else:
-        print("\n".join(_format_lines(report)))
+        print("\n".join(_format_report(report)))
     for warning in plan.warnings:
         print(warning, file=sys.stderr)
     return 0 if report.candidates[0].summary is not None else 1
 
 
-def _format_json(report: EvaluationReport) -> dict[str, Any]:
+def _format_report_json(report: EvaluationReport) -> dict[str, Any]:
     plan, best = report.plan, report.candidates[0].trial
     return {
         "metric": plan.metric,
@@ -94,7 +96,7 @@ def _format_json(report: EvaluationReport) -> dict[str, Any]:
     }
 
 
-def _format_lines(report: EvaluationReport) -> list[str]:
+def _format_report(report: EvaluationReport) -> list[str]:
     plan, best = report.plan, report.candidates[0].trial
     lines = []
     for c in report.candidates:

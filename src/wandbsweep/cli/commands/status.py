@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_status(data: SweepData, liveness: Liveness | None, *, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
-        print_json(_format_json(data, liveness), indent=indent)
+        print_json(_format_status_json(data, liveness), indent=indent)
         return
     from wandbsweep.results.liveness import describe_liveness
     from wandbsweep.results.terminal.tables import format_progress
@@ -59,7 +59,7 @@ def _print_status(data: SweepData, liveness: Liveness | None, *, as_json: bool, 
     print("\n".join(lines), flush=True)
 
 
-def _format_json(data: SweepData, liveness: Liveness | None) -> dict[str, Any]:
+def _format_status_json(data: SweepData, liveness: Liveness | None) -> dict[str, Any]:
     spec, best = data.spec, data.best
     return {
         "sweep_id": data.sweep_id,

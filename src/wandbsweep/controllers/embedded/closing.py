@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
 from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, AttemptState, Storage
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
 
 _ATTEMPT_STATES: Mapping[State, AttemptState] = {
@@ -37,7 +37,7 @@ class Closer:
 
     storage: Storage
     spec: SweepSpec
-    limits: Limits
+    options: ControllerOptions
     open: set[int] = field(default_factory=set)
     """The attempts that this process claimed and has not closed."""
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Closer:
 
     def crash(self, key: int, reason: str, *, lost: int) -> None:
         """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
-        outcome = compute_loss(reason, lost=lost, max_attempts=self.limits.max_attempts, metrics=self.metrics.get(key))
+        outcome = compute_loss(reason, lost=lost, max_attempts=self.options.max_attempts, metrics=self.metrics.get(key))
         if outcome.state == "crashed":
             value = find_best_value(self.storage.read_reports(key), self.spec.goal)
             outcome = replace(outcome, value=value)
@@ -75,9 +75,9 @@ class Closer:
             entry: The trial, whose newest attempt this is.
             final: Whether no agent takes the trial over.
         """
-        key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self.limits.lease_s:g} s"
+        key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self.options.lease_s:g} s"
         lost = len(entry.lost) + 1
-        outcome = compute_loss(reason, lost=lost, max_attempts=self.limits.max_attempts, final=final)
+        outcome = compute_loss(reason, lost=lost, max_attempts=self.options.max_attempts, final=final)
         with suppress(AttemptClosedError):
             if OUTCOME not in self.storage.read_attempt(key).attributes:
                 self.storage.set_attribute(key, OUTCOME, outcome.encode())

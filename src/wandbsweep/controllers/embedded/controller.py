@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.base import ATTEMPT_CLOSED, Limits
+from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.embedded.bad_nodes import compute_wait_s, is_suspect
 from wandbsweep.controllers.embedded.claims import Claims, normalize_params
@@ -21,10 +21,11 @@ from wandbsweep.controllers.embedded.snapshot import Snapshot
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import open_study
 from wandbsweep.errors import SweepConfigError
-from wandbsweep.search.make import PlainGrid, make_search
+from wandbsweep.search.make import make_search
 from wandbsweep.spec.methods import METHODS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, Storage
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 
 
@@ -42,19 +43,15 @@ class EmbeddedController:
         storage: Storage,
         *,
         study_name: str,
-        seed: int | None = None,
-        plain_grid: PlainGrid | None = None,
+        options: ControllerOptions | None = None,
         directory: Path | None = None,
-        limits: Limits | None = None,
     ) -> None:
         """Args:
         spec: The sweep configuration.
         storage: Where the study is kept.
         study_name: The name of the study, which is created if there is none.
-        seed: Seed of the search in a new study; None: a random one.
-        plain_grid: The values of a plain comma-list grid, in the order of the command line.
+        options: What the sweep was started with; None: the defaults.
         directory: The sweep's directory, which a new study in a database names.
-        limits: When trials and the sweep are aborted.
 
         Raises:
             SweepConfigError: The method needs W&B's servers.
@@ -63,21 +60,21 @@ class EmbeddedController:
         _refuse_external_method(spec)
         self.spec = spec
         self._storage = storage
-        limits = limits or Limits()
+        options = options or ControllerOptions()
         with storage.connected():
-            study = open_study(storage, study_name, spec, seed=seed, directory=directory)
+            study = open_study(storage, study_name, spec, seed=options.seed, directory=directory)
         self.seed, self.identity = study.seed, study.identity
-        search = make_search(spec, seed=study.seed, plain_grid=plain_grid, known=study.known)
+        search = make_search(spec, seed=study.seed, plain_grid=options.plain_grid, known=study.known)
         self._stopping_rule = make_stopping_rule(spec, storage, study_name)
         self._snapshot = snapshot = Snapshot(storage.open_change_feed(study.key), spec.goal)
         self._proposals = Proposals(spec, search, storage, snapshot)
-        self._closer = closer = Closer(storage, spec, limits)
+        self._closer = closer = Closer(storage, spec, options)
         self._requests = requests = ControlRequests(storage, study.key)
         self._leases = leases = LeaseManager(
-            storage.open_leases(study.key), limits.lease_s, find_others=self._find_others, check_own=self._check_own
+            storage.open_leases(study.key), options.lease_s, find_others=self._find_others, check_own=self._check_own
         )
         self._claims = claims = Claims(storage, study.key, snapshot, self._proposals, leases, closer, self.cap)
-        self._dispatcher = Dispatcher(spec, snapshot, claims, leases, closer, requests, limits)
+        self._dispatcher = Dispatcher(spec, snapshot, claims, leases, closer, requests, options)
         self._asking = threading.Lock()
         self._revoked: set[int] = set()
         """The attempts of this process that other agents have taken over."""

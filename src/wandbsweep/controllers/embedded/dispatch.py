@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass
 
-from wandbsweep.controllers.base import Limits
 from wandbsweep.controllers.completion import Completion, describe_command, find_completion
 from wandbsweep.controllers.embedded.bad_nodes import find_bad_node
 from wandbsweep.controllers.embedded.claims import Claims
@@ -16,6 +15,7 @@ from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.snapshot import Snapshot
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import Trial, TrialRecord
 
 _WAIT_S = 0.25
@@ -32,7 +32,7 @@ class Dispatcher:
     leases: LeaseManager
     closer: Closer
     requests: ControlRequests
-    limits: Limits
+    options: ControllerOptions
     waited_until: float = -math.inf
     """When an agent of this process last had to wait for a trial (monotonic)."""
 
@@ -65,7 +65,7 @@ class Dispatcher:
                 return trial
 
     def _is_lost_too_often(self, entry: TrialEntry) -> bool:
-        return entry.state == "running" and len(entry.lost) + 1 >= self.limits.max_attempts
+        return entry.state == "running" and len(entry.lost) + 1 >= self.options.max_attempts
 
     def is_ready(self, agent: str) -> bool:
         """Whether ``claim_next`` answers at once.
@@ -115,7 +115,7 @@ class Dispatcher:
             table,
             self.spec,
             called_off=describe_command(self.requests.last),
-            max_failures=self.limits.max_failures,
+            max_failures=self.options.max_failures,
             cap=self.claims.cap,
             agent=agent,
         )

@@ -40,7 +40,7 @@ def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
             faults.append(f"{path}: {ref} has {len(trials)} trials, and none that ended with a value")
         elif not fitting:
             faults.append(f"{path}: none of the {len(ended)} trials of {ref} lies in the space of this sweep")
-        found.extend(map(_encode, fitting))
+        found.extend(map(_encode_trial, fitting))
     if faults:
         raise SweepConfigError(faults)
     return found
@@ -64,7 +64,7 @@ def decode_known_trials(stored: Sequence[Mapping[str, Any]]) -> list[TrialRecord
     ]
 
 
-def _encode(trial: TrialRecord) -> dict[str, Any]:
+def _encode_trial(trial: TrialRecord) -> dict[str, Any]:
     return {
         "state": trial.state,
         "params": encode_json(trial.params),

@@ -26,7 +26,7 @@ FACTORIES: Mapping[str, Factory] = {
     "asha": _make_pruner_rule,
     "wilcoxon": _make_pruner_rule,
 }
-"""By ``early_terminate.type``; ``spec.early_termination.RULES`` holds the settings of each."""
+"""By ``early_terminate.type``; ``spec.early_termination.STOPPING_RULES`` holds the settings of each."""
 
 
 def make_stopping_rule(spec: SweepSpec, storage: Storage, study_name: str) -> StoppingRule | None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.base import ATTEMPT_CLOSED, Limits
+from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion, find_completion
 from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
 from wandbsweep.controllers.hosted.client import AgentCommand, SweepClient, connect, read_values
@@ -33,7 +33,7 @@ from wandbsweep.controllers.trial_table import METRICS, TrialEntry
 from wandbsweep.retry import Backoff
 from wandbsweep.search.make import find_cap
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.launch_record import HIDDEN
+from wandbsweep.sweep.launch_record import HIDDEN, ControllerOptions
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 from wandbsweep.wandb_runs.auth import Login, read_login
 from wandbsweep.wandb_runs.param_file import write_params
@@ -64,7 +64,7 @@ class HostedController:
         directory: The sweep's directory, shared by its agents. None: what W&B does not keep is in memory.
         heartbeat_s: Seconds between two heartbeats of an agent.
         backoff: How long to wait for W&B.
-        limits: When trials and the sweep are aborted.
+        options: What the sweep was started with; None: the defaults.
         make_writer: Makes what writes the runs of trials whose training does not. None: nothing writes them.
         elsewhere: Whether the sweep was started in another directory, so that it has trials that are not known here.
     """
@@ -78,7 +78,7 @@ class HostedController:
         directory: Path | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         backoff: Backoff = BACKOFF,
-        limits: Limits | None = None,
+        options: ControllerOptions | None = None,
         make_writer: MakeWriter | None = RunWriter,
         elsewhere: bool = False,
     ) -> None:
@@ -90,7 +90,7 @@ class HostedController:
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
         self.log = HostedLog(directory / HOSTED_LOG if directory else None, spec)
         self._files = directory / HIDDEN / "wandb" if directory else None
-        self._limits = limits or Limits()
+        self._options = options or ControllerOptions()
         self._make_writer, self._elsewhere = make_writer, elsewhere
         self._live: dict[int, LiveRun] = {}
         """By key: the attempts that this controller gave out, and that are open."""
@@ -129,7 +129,7 @@ class HostedController:
     def _find_completion(self, *, called_off: Completion | None = None, cap: int | None = None) -> Completion | None:
         with self.log.reading() as table:
             return find_completion(
-                table, self.spec, called_off=called_off, max_failures=self._limits.max_failures, cap=cap
+                table, self.spec, called_off=called_off, max_failures=self._options.max_failures, cap=cap
             )
 
     def has_live_agents(self) -> bool:
@@ -313,7 +313,7 @@ class HostedController:
 
     def _compute_loss(self, entry: TrialEntry, reason: str, *, final: bool = False) -> StoredOutcome:
         lost = len(entry.lost | {entry.attempts})
-        return compute_loss(reason, lost=lost, max_attempts=self._limits.max_attempts, final=final)
+        return compute_loss(reason, lost=lost, max_attempts=self._options.max_attempts, final=final)
 
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Close the newest attempt of ``entry``. W&B knows what it gave back, but not that it was lost."""

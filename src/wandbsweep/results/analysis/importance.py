@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wandbsweep.optuna_tools.importance import ParamColumn
 
 Method = Literal["fanova", "ped-anova", "optuna-fanova"]
-METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
+IMPORTANCE_METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
 
 _MIN_TRIALS = 4
 """A forest of fewer trials says nothing."""
@@ -120,7 +120,7 @@ def _choose_method(method: str | None) -> Method:
     has_sklearn = find_spec("sklearn") is not None
     if method is None:
         return "fanova" if has_sklearn else "ped-anova"
-    for known in METHODS:
+    for known in IMPORTANCE_METHODS:
         if known == method:
             if known != "ped-anova" and not has_sklearn:
                 raise SweepError(
@@ -128,7 +128,7 @@ def _choose_method(method: str | None) -> Method:
                     "ped-anova needs nothing more."
                 )
             return known
-    raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(METHODS)}.")
+    raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(IMPORTANCE_METHODS)}.")
 
 
 # -- fANOVA -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The acquisition function: the logarithm of the expected improvement, maximised by gradient from many starts.
 
 LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al. 2012). Each
-fantasy compares with its own best result, which may be a pending trial's; otherwise the search would follow running
-trials to wherever they might do well.
+fantasy compares with its own best result, which may be a pending trial's; otherwise the search would keep
+proposing points near the running trials.
 
 The corners of the cube are furthest from everything known, so a search that has converged on a local optimum would
 spend the rest of its trials there. Therefore most asks compare only good trials with a few of their columns changed, as

@@ -63,10 +63,6 @@ class Hyperparameters:
     own_gap: float
 
     @classmethod
-    def prior_mean(cls, dims: int) -> Hyperparameters:
-        return cls.unpack(_prior(dims, True)[0], dims)
-
-    @classmethod
     def unpack(cls, theta: Floats, dims: int) -> Hyperparameters:
         if len(theta) == dims + 2:
             theta = np.concatenate([theta, _prior(dims, True)[0][dims + 2 :]])

@@ -17,8 +17,6 @@ from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.spec.sweep_spec import Goal, Metric, SweepSpec
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
-__all__ = ["suggest", "vary"]
-
 FANTASIES = 32
 """How many guesses of the running trials' final values are averaged over."""
 GOOD = 5
@@ -57,13 +55,13 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     known = [trial for trial in trials if trial.params]
     good = _pick_good(known, spec.goal)
     if not good:
-        return space.decode(fill(space, _encode(space, known), rng))
-    varied = cross(space, _encode(space, good)[rng.integers(0, len(good), 30)], rng)
+        return space.decode(fill(space, _encode_trials(space, known), rng))
+    varied = cross(space, _encode_trials(space, good)[rng.integers(0, len(good), 30)], rng)
     # The sides of the cube reflect a step.
     moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))
     tried = [] if space.continuous else known  # two draws from an interval are never the same
     candidates = space.snap(np.where(space.searched, moved, varied))
-    return space.decode(pick_new(space, candidates, _encode(space, tried), rng))
+    return space.decode(pick_new(space, candidates, _encode_trials(space, tried), rng))
 
 
 def _pick_good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
@@ -75,7 +73,7 @@ def _pick_good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
 
 
 def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
-    tried = _encode(space, trials)
+    tried = _encode_trials(space, trials)
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
     metric = spec.metric or Metric("")
@@ -92,7 +90,7 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     return pick_new(space, ranked, tried, rng)
 
 
-def _encode(space: Space, trials: Sequence[TrialRecord]) -> Floats:
+def _encode_trials(space: Space, trials: Sequence[TrialRecord]) -> Floats:
     return np.stack([space.encode(t.params) for t in trials]) if trials else np.zeros((0, space.dims))
 
 

@@ -27,7 +27,7 @@ WEIGHT = 0.3
 """The power of the probability. With 1, hardly anything that may be stopped would be tried, but stops save time."""
 FEWEST = 12
 """How many trials must have reached a band before it is modelled."""
-FITTED = 120
+LATEST = 120
 """If there are more trials, this many of the latest are used."""
 
 
@@ -40,7 +40,7 @@ class Survival:
         for values, limit in _list_comparisons(spec, trials):
             if len(values) < FEWEST:
                 break
-            latest = list(values)[-FITTED:]
+            latest = list(values)[-LATEST:]
             x = np.stack([space.encode(trials[i].params) for i in latest])
             self._comparisons.append(self._fit_comparison(x, np.array([values[i] for i in latest]), limit))
 
