@@ -82,7 +82,7 @@ class EmbeddedController:
     @property
     def cap(self) -> int | None:
         """How many trials there can be in all; None: no limit."""
-        return min((n for n in (self.spec.run_cap, self._proposals.size) if n is not None), default=None)
+        return min((n for n in (self.spec.run_cap, self._proposals.search.size) if n is not None), default=None)
 
     def trials(self) -> list[TrialRecord]:
         with self._snapshot.refresh() as table:
