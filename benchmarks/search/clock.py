@@ -1,4 +1,4 @@
-"""A sweep on a simulated clock: asynchronous workers whose trials take their own time, epoch by epoch."""
+"""A sweep on a simulated clock: asynchronous workers, whose trials take different times for each epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wandbsweep.trial import TrialRecord
 
 
 class Searcher(Protocol):
-    """Something that searches; `records` are all trials so far, the asked-for one not among them."""
+    """A search; `records` are all trials so far, without the one that is asked for."""
 
     def ask(self, records: list[TrialRecord]) -> dict[str, Any]: ...
 
@@ -35,7 +35,7 @@ Stopper = Callable[[list[TrialRecord], int], bool]
 
 @dataclass
 class Course:
-    """What a run came to."""
+    """The results of one simulation."""
 
     by_trial: list[float] = field(default_factory=list)
     """Normalised regret after the 1st, 2nd, … trial that ended."""
@@ -55,7 +55,7 @@ def simulate(
     epochs: int | None = None,
     stopper: Stopper | None = None,
 ) -> Course:
-    """Run until `trials` have ended or `epochs` have been trained, whichever is given."""
+    """Simulate until `trials` have ended or `epochs` were trained, whichever is given."""
     sign = -1.0 if task.goal == "maximize" else 1.0
     records: list[TrialRecord] = []
     curves: list[tuple[np.ndarray, float]] = []
@@ -105,8 +105,10 @@ def simulate(
 
 
 def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
-    """`wandbsweep.stopping.hyperband`, judged at every report; for one simulation, whose histories it keeps
-    as counted because a simulation asks a thousand times."""
+    """Return `wandbsweep.stopping.hyperband` for one simulation, at every report.
+
+    It keeps the histories, because a simulation asks a thousand times.
+    """
     settings = EarlyTerminate(min_iter=min_iter, eta=eta)
     histories: dict[int, History] = {}
 
@@ -118,7 +120,7 @@ def hyperband(goal: Goal, *, min_iter: int = 3, eta: int = 3) -> Stopper:
 
 
 def auto(goal: Goal, *, learns: bool = False) -> Stopper:
-    """`early_terminate: {type: auto}`, judged at every report; for one simulation, as `hyperband`."""
+    """Return `early_terminate: {type: auto}` for one simulation, at every report."""
     first = FIRST_IF_LEARNING if learns else 0.0
     histories: dict[int, History] = {}
 

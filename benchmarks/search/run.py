@@ -2,11 +2,11 @@
 
     python benchmarks/search/run.py --quick                     # two data sets, three seeds: a few minutes
     python benchmarks/search/run.py --searches random,ours
-    python benchmarks/search/run.py --smooth                    # harder: between the stored configurations, too
+    python benchmarks/search/run.py --smooth                    # harder: configurations between the stored ones as well
     python benchmarks/search/run.py --wandb-python ~/sweeps-venv/bin/python
 
-W&B's engine (`pip install sweeps==0.3.0 'numpy<2'`) is a peer only where a Python that has it is named, by
-the option or by the environment variable WANDB_ENGINE_PYTHON. Every run is deterministic; runs already in
+W&B's engine (`pip install sweeps==0.3.0 'numpy<2'`) takes part only if the option, or the environment variable
+WANDB_ENGINE_PYTHON, names a Python that has it. Every run is deterministic; runs already in
 `--save` are not repeated.
 """
 
@@ -66,15 +66,17 @@ SCENARIOS = [
 ]
 
 
-def stopper_of(scenario: Scenario, goal: Goal, search: str) -> Stopper | None:
+def make_stopper(scenario: Scenario, goal: Goal, search: str) -> Stopper | None:
     if scenario.stopper == "auto":
         return auto(goal, learns=search == "ours")
     return hyperband(goal) if scenario.stopper == "hyperband" else None
 
 
-def one(job: dict[str, Any]) -> dict[str, Any]:
-    """One seed of one search on one task: regrets at 10, 20, 30 and 50 trials, or at the epochs of as many
-    full trials."""
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Run one seed of one search on one task.
+
+    The result holds the regrets at 10, 20, 30 and 50 trials, or at the epochs of as many full trials.
+    """
     scenario = next(s for s in SCENARIOS if s.key == job["scenario"])
     task = load_task(job["set"], job["metric"])
     given = STOPPERS[scenario.stopper] if scenario.stopper else None
@@ -85,7 +87,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
         workers=scenario.workers,
         trials=None if scenario.epochs else max(TRIALS),
         epochs=FULL_TRIALS_OF_EPOCHS * EPOCHS if scenario.epochs else None,
-        stopper=stopper_of(scenario, task.goal, job["search"]),
+        stopper=make_stopper(scenario, task.goal, job["search"]),
     )
     if isinstance(searcher, peers.WandB):
         searcher.close()
@@ -98,7 +100,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "regrets": regrets, "ask_ms": 1e3 * float(np.median(course.asks)), "trials": course.trials}
 
 
-def jobs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def list_jobs(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for scenario in SCENARIOS:
         if options.scenarios and scenario.key not in options.scenarios.split(","):
             continue
@@ -121,9 +123,8 @@ def identity(job: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(job[k] for k in ("scenario", "set", "metric", "search", "seed"))
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean regret with its standard error; rank and Wilcoxon's p over the runs that all searches
-    share."""
+def format_table(results: list[dict[str, Any]]) -> str:
+    """Format results as Markdown: mean regret and its standard error; rank and Wilcoxon's p over the common runs."""
     from scipy.stats import rankdata, wilcoxon
 
     out = []
@@ -160,7 +161,7 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
-def options_given() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--quick", action="store_true", help="two data sets, three seeds, no slow peers")
@@ -169,7 +170,7 @@ def options_given() -> argparse.Namespace:
     add("--searches", default="", help=f"default: {','.join(SEARCHES)}")
     add("--scenarios", default="", help=f"default: {','.join(s.key for s in SCENARIOS)}")
     add("--sets", default="all", help="development, held-out, all or names")
-    add("--smooth", action="store_true", help="the tables with the space between their configurations filled in")
+    add("--smooth", action="store_true", help="evaluate configurations between the stored ones as well")
     add("--metrics", default="", help="accuracy, loss or both; default: one per data set")
     add("--wandb-python", default=os.environ.get("WANDB_ENGINE_PYTHON"))
     add("--jobs", type=int, default=1)
@@ -191,16 +192,16 @@ def options_given() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = options_given()
+    options = parse_options()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     results: list[dict[str, Any]] = []
     if options.save and options.save.exists():
         results = [json.loads(line) for line in options.save.read_text().splitlines()]
     done = {identity(r) for r in results}
-    todo = [job for job in jobs(options) if identity(job) not in done]
+    todo = [job for job in list_jobs(options) if identity(job) not in done]
     started = time.perf_counter()
     with get_context("spawn").Pool(options.jobs) as pool:
-        for count, result in enumerate(pool.imap_unordered(one, todo), 1):
+        for count, result in enumerate(pool.imap_unordered(run_job, todo), 1):
             results.append(result)
             if options.save:
                 with options.save.open("a") as file:
@@ -208,8 +209,8 @@ def main() -> None:
             left = (time.perf_counter() - started) / count * (len(todo) - count)
             note = f"\r{count} of {len(todo)} runs, about {left / 60:.0f} min left "
             print(note, end="", file=sys.stderr, flush=True)
-    wanted = {identity(job) for job in jobs(options)}
-    print(table([r for r in results if identity(r) in wanted]))
+    wanted = {identity(job) for job in list_jobs(options)}
+    print(format_table([r for r in results if identity(r) in wanted]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""A table with the space between its configurations filled in: a small network, fitted to all of its curves, answers
-any configuration.
+"""A task that evaluates any configuration, with a small network that is fitted to all curves of a table.
 
 A table's best rows owe part of their rank to luck, and there is nothing to find between them. Here every small
-improvement counts, and the best configurations mostly lie at the sides of the cube, where a thousand random ones have
-not been: the smooth tasks are much harder than the tables.
+improvement counts, and the best configurations mostly lie at the sides of the cube, where a thousand random ones
+have no point: the smooth tasks are much harder than the tables.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ def predict(layers: Layers, x: np.ndarray) -> np.ndarray:
 
 @dataclass
 class SmoothTask(Task):
-    """`curves` are those of the table; those that the networks answer differ, the best and the median likewise."""
+    """`curves` are those of the table. The networks' curves differ, and so do their best and median value."""
 
     nets: list[Layers] = field(default_factory=list, repr=False)
     centre: float = 0.0
     spread: float = 1.0
 
     @classmethod
-    def of(cls, table: Task) -> SmoothTask:
+    def fit(cls, table: Task) -> SmoothTask:
         curves = _without_outliers(table)
         centre, spread = float(curves.mean()), float(curves.std())
         given = {f: getattr(table, f) for f in ("goal", "space", "parameters", "u", "curves", "seconds")}
@@ -65,12 +64,12 @@ class SmoothTask(Task):
         x = task.inputs(task.u)
         task.nets = [fit(x, (curves - centre) / spread, seed) for seed in range(FITS)]
         rng = np.random.default_rng(0)
-        task.median = float(np.median(task.finals(task.drawn(rng, 4000))))
+        task.median = float(np.median(task.finals(task.draw(rng, 4000))))
         task.optimum = task.best(rng)
         return task
 
     def inputs(self, u: np.ndarray) -> np.ndarray:
-        """Places in the cube as the networks see them: categories one-hot."""
+        """Return points of the cube as the networks see them: categories one-hot."""
         columns = []
         for column, p in zip(u.T, self.parameters.values(), strict=True):
             if p.values:
@@ -79,23 +78,23 @@ class SmoothTask(Task):
                 columns.append(2 * column - 1)
         return np.stack(columns, axis=1)
 
-    def answer(self, u: np.ndarray) -> np.ndarray:
-        """(n, EPOCHS) curves at places (n, 7)."""
+    def evaluate(self, u: np.ndarray) -> np.ndarray:
+        """Return the curves (n, EPOCHS) at points (n, 7)."""
         x = self.inputs(u)
         return np.mean([predict(net, x) for net in self.nets], axis=0) * self.spread + self.centre
 
     def finals(self, u: np.ndarray) -> np.ndarray:
-        return ((-1.0 if self.goal == "maximize" else 1.0) * self.answer(u)).min(1)
+        return ((-1.0 if self.goal == "maximize" else 1.0) * self.evaluate(u)).min(1)
 
     def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
         row = self.nearest(params, set())
-        return self.answer(self.point(params)[None])[0], float(self.seconds[row])
+        return self.evaluate(self.point(params)[None])[0], float(self.seconds[row])
 
-    def drawn(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return self.snapped(rng.random((count, len(self.parameters))))
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return self.snap(rng.random((count, len(self.parameters))))
 
-    def snapped(self, u: np.ndarray) -> np.ndarray:
-        """Listed values and small integers at the places that a trial can have."""
+    def snap(self, u: np.ndarray) -> np.ndarray:
+        """Return points with listed values and small integers moved to coordinates that a trial can have."""
         out = u.copy()
         for j, p in enumerate(self.parameters.values()):
             if p.values or p.distribution == "int_uniform":
@@ -104,13 +103,13 @@ class SmoothTask(Task):
         return out
 
     def best(self, rng: np.random.Generator, *, climbers: int = 40, rounds: int = 60) -> float:
-        """The lowest value anywhere: random steps from the best of random and of stored configurations."""
-        start = np.concatenate([self.u, self.drawn(rng, 10_000)])
+        """Return the lowest value found by random steps from the best of random and of stored configurations."""
+        start = np.concatenate([self.u, self.draw(rng, 10_000)])
         at = start[np.argsort(self.finals(start))[:climbers]]
         values = self.finals(at)
         for k in range(rounds):
             step = 0.4 * 0.93**k * rng.standard_normal((20, *at.shape)) * (rng.random((20, *at.shape)) < 0.4)
-            tried = self.snapped(np.clip(at + step, 0, 1 - 1e-9).reshape(-1, at.shape[1]))
+            tried = self.snap(np.clip(at + step, 0, 1 - 1e-9).reshape(-1, at.shape[1]))
             found = self.finals(tried).reshape(20, climbers)
             pick = found.argmin(0)
             better = found.min(0) < values
@@ -120,8 +119,10 @@ class SmoothTask(Task):
 
 
 def _without_outliers(table: Task) -> np.ndarray:
-    """The table's curves, diverged losses and the worst tenth of all values at a common limit: a network would spend
-    itself on them."""
+    """Return the table's curves with diverged losses and the worst tenth of first values cut at a limit.
+
+    The network would otherwise fit little else.
+    """
     if table.goal == "maximize":
         return table.curves
     limit = np.nanquantile(table.curves[:, 0], 0.9)

@@ -1,8 +1,8 @@
-"""Stoppers on curves of different lengths: random search at equal epochs under `auto`, and under Hyperband with
+"""Stopping rules on curves of different lengths: random search at equal epochs with `auto`, and with Hyperband under
 settings that suit some of these lengths and not others. Prints the tables as Markdown.
 
     python benchmarks/search/stoppers.py
-    python benchmarks/search/stoppers.py --late      # a made-up change: the better a trial ends, the worse it starts
+    python benchmarks/search/stoppers.py --late      # artificial curves: the better a trial ends, the worse it starts
 
 The real curves of `tables.py` are thinned out to fewer epochs, or read between their epochs for more.
 """
@@ -25,7 +25,7 @@ BANDS = ((1, 3), (1, 8), (3, 3), (9, 3), (27, 3))
 FULL_TRIALS_OF_EPOCHS = 30
 
 
-def of_length(task: Task, epochs: int, *, late: bool) -> Task:
+def resample(task: Task, epochs: int, *, late: bool) -> Task:
     curves = task.curves
     if late:
         sign = -1.0 if task.goal == "maximize" else 1.0
@@ -37,12 +37,12 @@ def of_length(task: Task, epochs: int, *, late: bool) -> Task:
         at = at.round()
     before, share = np.floor(at).astype(int), at % 1
     after = np.minimum(before + 1, EPOCHS - 1)
-    # What diverged stays so: 0 of a NaN is one, too.
+    # A diverged value stays NaN, as 0 times NaN is NaN.
     curves = np.where(share > 0, curves[:, before] * (1 - share) + curves[:, after] * share, curves[:, before])
     return dataclasses.replace(task, curves=curves)
 
 
-def stoppers(epochs: int) -> dict[str, Callable[[Goal], Stopper | None]]:
+def list_stoppers(epochs: int) -> dict[str, Callable[[Goal], Stopper | None]]:
     found: dict[str, Callable[[Goal], Stopper | None]] = {"auto": auto, "nothing stopped": lambda goal: None}
     for least, eta in BANDS:
         if least < epochs:
@@ -50,8 +50,8 @@ def stoppers(epochs: int) -> dict[str, Callable[[Goal], Stopper | None]]:
     return found
 
 
-def regret(task: Task, stopper: Stopper | None, *, workers: int, seed: int) -> tuple[float, int]:
-    """At the epochs of 30 full trials, and the number of trials."""
+def compute_regret(task: Task, stopper: Stopper | None, *, workers: int, seed: int) -> tuple[float, int]:
+    """Return the regret at the epochs of 30 full trials, and the number of trials."""
     budget = FULL_TRIALS_OF_EPOCHS * task.curves.shape[1]
     course = simulate(task, peers.Random(task, seed), workers=workers, epochs=budget, stopper=stopper)
     return course.by_epoch[-1], course.trials
@@ -66,21 +66,21 @@ def main() -> None:
     parser.add_argument("--late", action="store_true")
     options = parser.parse_args()
     names = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}[options.sets]
-    print("| epochs | workers | stopper | regret | auto less it, same runs | trials |\n" + "|---" * 6 + "|")
+    print("| epochs | workers | stopper | regret | auto minus it, same runs | trials |\n" + "|---" * 6 + "|")
     for epochs in map(int, options.lengths.split(",")):
-        tasks = [of_length(load_task(name), epochs, late=options.late) for name in names]
+        tasks = [resample(load_task(name), epochs, late=options.late) for name in names]
         for workers in map(int, options.workers.split(",")):
             ours = np.zeros(0)
-            for title, make in stoppers(epochs).items():
+            for title, make in list_stoppers(epochs).items():
                 runs = [
-                    regret(task, make(task.goal), workers=workers, seed=seed)
+                    compute_regret(task, make(task.goal), workers=workers, seed=seed)
                     for task in tasks
                     for seed in range(options.seeds)
                 ]
                 regrets, trials = np.array(runs).T
                 ours = regrets if title == "auto" else ours
-                less, count = ours - regrets, len(regrets) ** 0.5
-                paired = "" if title == "auto" else f"{less.mean():+.3f} ± {less.std() / count:.3f}"
+                difference, count = ours - regrets, len(regrets) ** 0.5
+                paired = "" if title == "auto" else f"{difference.mean():+.3f} ± {difference.std() / count:.3f}"
                 shown = f"{regrets.mean():.3f} ± {regrets.std() / count:.3f}"
                 print(f"| {epochs} | {workers} | {title} | {shown} | {paired} | {trials.mean():.0f} |", flush=True)
 

@@ -1,5 +1,4 @@
-"""The learning curves in `curves.npz` as tasks for a search: any configuration asked for gets its nearest
-one's curve."""
+"""The learning curves in `curves.npz` as tasks: a configuration gets the curve of the nearest stored one."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ EPOCHS = 52
 
 DEVELOPMENT = ("digits", "digits_noisy", "breast_cancer", "diabetes", "china_or_flower")
 HELD_OUT = ("digits_few", "digits_odd", "wine", "next_pixel", "china_place")
-"""Choices were made without these, with the exceptions that docs/search.md names."""
+"""Design decisions were made without these; docs/search.md names the exceptions."""
 SMOOTH = "smooth:"
 METRIC = {
     "digits": "accuracy",
@@ -33,8 +32,7 @@ METRIC = {
     "next_pixel": "loss",
     "china_place": "accuracy",
 }
-"""What a data set is judged by; accuracy only where the validation set is large enough to tell
-configurations apart."""
+"""The metric of each data set; accuracy only if the validation set is large enough to distinguish configurations."""
 
 WIDE: dict[str, dict[str, Any]] = {
     "batch_size": {"distribution": "q_log_uniform_values", "min": 16, "max": 256, "q": 1},
@@ -75,8 +73,8 @@ SPACES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @cache
-def parameters_of(name: str) -> dict[str, Parameter]:
-    """The space of a data set, sorted by name."""
+def load_parameters(name: str) -> dict[str, Parameter]:
+    """Load the space of a data set, sorted by name."""
     return dict(load_sweep({"method": "random", "parameters": SPACES[name]}).parameters)
 
 
@@ -118,8 +116,10 @@ class Task:
         return load_sweep(self.mapping("bayes", early_terminate))
 
     def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
-        """What training with `params` gives, and its seconds per epoch; `taken`: the rows of the table that other
-        trials got, to which this one's is added."""
+        """Return the curve of training with `params`, and its seconds per epoch.
+
+        `taken` are the rows of the table that other trials got; this one's row is added.
+        """
         row = self.nearest(params, taken)
         taken.add(row)
         return self.curves[row], float(self.seconds[row])
@@ -129,7 +129,7 @@ class Task:
         return np.array([place(p, params[name]) for name, p in self.parameters.items()])
 
     def nearest(self, params: dict[str, Any], taken: set[int]) -> int:
-        """The configuration of the table, not yet taken, that lies nearest in the unit cube."""
+        """Return the row of the table, not taken yet, that is nearest in the unit cube."""
         distance = np.abs(self.u - self.point(params))
         distance[:, self.category] = distance[:, self.category] > 1e-9
         squared = (distance**2).sum(1)
@@ -142,7 +142,7 @@ class Task:
 
 
 def place(p: Parameter, value: Any) -> float:
-    """Where a value lies in [0, 1]: steps in the middle of their share."""
+    """Return the coordinate of a value in [0, 1]; a step is in the middle of its share."""
     if p.values:
         return (p.values.index(value) + 0.5) / len(p.values)
     if p.distribution == "int_uniform":
@@ -154,11 +154,11 @@ def place(p: Parameter, value: Any) -> float:
 
 @cache
 def load_task(name: str, metric: str = "") -> Task:
-    """A data set's table; `smooth:NAME`: with the space between its configurations filled in (`smooth.py`)."""
+    """Load a data set's table; with `smooth:NAME`, one that evaluates any configuration (`smooth.py`)."""
     if name.startswith(SMOOTH):
         from smooth import SmoothTask
 
-        return SmoothTask.of(load_task(name.removeprefix(SMOOTH), metric))
+        return SmoothTask.fit(load_task(name.removeprefix(SMOOTH), metric))
     metric = metric or METRIC[name]
     packed = HERE / "curves.npz"
     single = HERE / "curves" / f"{name}.npz"
@@ -172,7 +172,7 @@ def load_task(name: str, metric: str = "") -> Task:
     else:
         with np.load(single) as file:
             raw = {key: file[key] for key in file.files}
-    parameters = parameters_of(name)
+    parameters = load_parameters(name)
     columns = []
     for key, p in parameters.items():
         column = raw[f"value.{key}"].tolist()

@@ -98,7 +98,7 @@ class TestReading:
     def test_fixed(self, read: Any, argument: str, name: str) -> None:
         line: CommandLine = read(argument)
         assert set(line.fixed) == {name}
-        assert line.fixed_lines() == [argument]
+        assert line.slots == [{"line": argument}]
 
     def test_keys_keep_their_marks(self, read: Any) -> None:
         line = read("+new=1,2", "++x=3,4", "db@source=sqlite,postgres")

@@ -1,4 +1,4 @@
-"""What can strike a sweep: each fault hits four agents, one in each phase of a trial."""
+"""Faults. Each strikes four agents at once, one in each phase of a trial."""
 
 import os
 import resource
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from scripts.daemons import wait_until
-from tests.slurm.held import LEASE_S, PATIENCE_S, ROOT, Counted, Sweep, kill, lives
+from tests.slurm.held import LEASE_S, PATIENCE_S, ROOT, Sweep, TrialAccount, is_alive, kill
 
 Holders = Mapping[str, Mapping[str, Any]]
 
 
 def kill_trials(sweep: Sweep, holders: Holders) -> None:
-    """Where there is none, its warm parent."""
+    """Kill the trials' processes. An agent that runs no trial yet loses its fork server."""
     for holder in holders.values():
-        pids = [holder["pid"]] if "number" in holder else sweep.warm_of(holder["pid"])
+        pids = [holder["pid"]] if "number" in holder else sweep.find_fork_servers(holder["pid"])
         kill(pids)
 
 
 def kill_agents(sweep: Sweep, holders: Holders) -> None:
-    """Their trials die with them, which is waited for."""
-    kill([sweep.agent_of(holder["pid"]) for holder in holders.values()])
-    wait_until(lambda: not any(lives(holder["pid"]) for holder in holders.values()), "their trials to die", within_s=30)
+    """Kill the agents, and wait until their trials have died with them."""
+    kill([sweep.find_agent(holder["pid"]) for holder in holders.values()])
+    wait_until(lambda: not _any_alive(holders), "their trials to die", within_s=30)
 
 
 def kill_launcher(sweep: Sweep, holders: Holders) -> None:
@@ -36,26 +36,26 @@ def kill_launcher(sweep: Sweep, holders: Holders) -> None:
 
 def interrupt_agents(signum: signal.Signals) -> Callable[[Sweep, Holders], None]:
     def interrupt(sweep: Sweep, holders: Holders) -> None:
-        """As SLURM does: every process of the agent."""
+        """Send the signal to every process of the agent, as SLURM does."""
         for holder in holders.values():
-            agent = sweep.agent_of(holder["pid"])
-            for pid in {holder["pid"], agent, *sweep.warm_of(agent)}:
+            agent = sweep.find_agent(holder["pid"])
+            for pid in {holder["pid"], agent, *sweep.find_fork_servers(agent)}:
                 os.kill(pid, signum)
 
     return interrupt
 
 
 def fill_disk(sweep: Sweep, holders: Holders) -> None:
-    """The journal can grow by some bytes, and no more: what is written next is torn, and fails.
+    """Leave room for some bytes in the journal: the next line is written in part, and fails.
 
-    A limit on the agents' file sizes stands for the disk. It is lifted after half a lease's time.
+    The full disk is a limit on the agents' file sizes, which is lifted after half a lease's time.
     """
-    agents = [sweep.agent_of(holder["pid"]) for holder in holders.values()]
+    agents = [sweep.find_agent(holder["pid"]) for holder in holders.values()]
     size = (sweep.directory / "journal.log").stat().st_size
     before = {agent: resource.prlimit(agent, resource.RLIMIT_FSIZE) for agent in agents}
     for agent in agents:
         resource.prlimit(agent, resource.RLIMIT_FSIZE, (size + 10, before[agent][1]))
-    sweep.let_go()
+    sweep.release()
     time.sleep(LEASE_S / 2)  # how long it is full
     for agent in agents:
         with suppress(ProcessLookupError):
@@ -63,21 +63,21 @@ def fill_disk(sweep: Sweep, holders: Holders) -> None:
 
 
 def tear_journal(sweep: Sweep, holders: Holders) -> None:
-    """Everybody dies, somebody in the middle of writing a line."""
-    last = _all_die(sweep)
+    """Kill all processes, one in the middle of writing a line."""
+    last = _kill_all(sweep)
     with (sweep.directory / "journal.log").open("ab") as journal:
         journal.write(last[: len(last) // 2])
 
 
 def truncate_journal(sweep: Sweep, holders: Holders) -> None:
-    """Everybody dies with the machine, and half of the last line, which was whole once, did not get to the disk."""
-    last = _all_die(sweep)
+    """Kill all processes, and remove half of the last line: it had not reached the disk when the machine died."""
+    last = _kill_all(sweep)
     journal = sweep.directory / "journal.log"
     os.truncate(journal, journal.stat().st_size - len(last) // 2)
 
 
-def _all_die(sweep: Sweep) -> bytes:
-    """The journal's last line then."""
+def _kill_all(sweep: Sweep) -> bytes:
+    """Kill all processes; the last line of the journal."""
     kill(sweep.processes())
     sweep.starts[-1].wait()
     wait_until(lambda: not sweep.processes(), "all to die", within_s=30)
@@ -105,45 +105,45 @@ def cancel_tasks(sweep: Sweep, holders: Holders) -> None:
 
 
 def preempt(sweep: Sweep, holders: Holders) -> None:
-    """A job of the partition ``high`` that needs all nodes: it waits for what it drives out."""
+    """Submit a job to the partition ``high`` that needs all nodes, so that all others are preempted."""
     cluster = sweep.on
     cluster.submit("true", "--exclusive", f"--nodes={cluster.size.nodes}", partition="high")
-    wait_until(lambda: not _alive(holders), "the jobs to be driven out", within_s=60)
+    wait_until(lambda: not _any_alive(holders), "the jobs to be preempted", within_s=60)
 
 
 def lose_nodes(sweep: Sweep, holders: Holders) -> None:
-    """Their slurmd is killed, and the steps run on, as behind a cut cable, until others have their trials.
+    """Kill the nodes' slurmd. The steps continue, as on a node that lost its network, until others have their trials.
 
-    There they could not renew their leases; here the agents are suspended, and wake when it is too late.
+    Such agents could not renew their leases; here they are suspended, and continue when others have their trials.
     """
-    agents = {phase: sweep.agent_of(holder["pid"]) for phase, holder in holders.items()}
+    agents = {phase: sweep.find_agent(holder["pid"]) for phase, holder in holders.items()}
     nodes = {_variable(agent, "SLURMD_NODENAME") for agent in agents.values()}
-    before = {number: sweep.attempts(number) for number in map(sweep.number_of, holders.values())}
+    before = {number: sweep.attempts(number) for number in map(sweep.find_number, holders.values())}
     for agent in agents.values():
         os.kill(agent, signal.SIGSTOP)
-    for node in nodes:  # and stays lost: a slurmd that comes back ends what it finds
+    for node in nodes:  # not restarted here: a new slurmd would end the steps
         sweep.on.lose_node(node, jobs=False)
 
     def taken_over() -> bool:
         records = sweep.read_table()[0].records()
         return all(records[number].attempts > n or records[number].ended for number, n in before.items())
 
-    wait_until(taken_over, "others to have the trials of the zombies", within_s=PATIENCE_S)
-    sweep.let_go()
+    wait_until(taken_over, "others to take over the trials", within_s=PATIENCE_S)
+    sweep.release()
     for agent in agents.values():
         with suppress(ProcessLookupError):
             os.kill(agent, signal.SIGCONT)
 
 
 def end_time(sweep: Sweep, holders: Holders) -> None:
-    """The jobs' limits are set to what they have used up: USR2 comes at once, and TERM within a minute."""
+    """Set the jobs' time limits to the time that they have used: USR2 comes at once, and TERM within a minute."""
     for holder in holders.values():
         sweep.on.run("scontrol", "update", f"jobid={holder['job']}", "timelimit=1")
-    wait_until(lambda: not _alive(holders), "the jobs to be ended by their time limit", within_s=120)
+    wait_until(lambda: not _any_alive(holders), "the jobs to be ended by their time limit", within_s=120)
 
 
-def _alive(holders: Holders) -> bool:
-    return any(lives(holder["pid"]) for holder in holders.values())
+def _any_alive(holders: Holders) -> bool:
+    return any(is_alive(holder["pid"]) for holder in holders.values())
 
 
 def _variable(pid: int, name: str) -> str:
@@ -156,21 +156,21 @@ def _variable(pid: int, name: str) -> str:
 
 def restart_database(sweep: Sweep, holders: Holders) -> None:
     sweep.within.server.stop()
-    sweep.let_go()
-    time.sleep(LEASE_S / 2)  # how long it is away
+    sweep.release()
+    time.sleep(LEASE_S / 2)  # how long it is down
     sweep.within.server.start()
 
 
 def kill_database(sweep: Sweep, holders: Holders) -> None:
     sweep.within.server.kill()
-    sweep.let_go()
+    sweep.release()
     sweep.within.server.start()
 
 
 def cut_network(*, silently: bool) -> Callable[[Sweep, Holders], None]:
     def cut(sweep: Sweep, holders: Holders) -> None:
         sweep.within.proxy.cut(silently=silently)
-        sweep.let_go()
+        sweep.release()
         time.sleep(1.5 * LEASE_S)  # how long it is cut: longer than a lease lasts
         sweep.within.proxy.heal()
 
@@ -181,7 +181,7 @@ def cut_network(*, silently: bool) -> Callable[[Sweep, Holders], None]:
 class Fault:
     strike: Callable[[Sweep, Holders], None]
     rejoin: bool = False
-    """Whether nothing is left of the sweep, and somebody has to go on with it."""
+    """Whether no process is left, so that the sweep must be resumed."""
 
 
 LOCAL: dict[str, Fault] = {
@@ -191,15 +191,15 @@ LOCAL: dict[str, Fault] = {
     "SIGTERM to all of a job": Fault(interrupt_agents(signal.SIGTERM)),
     "submitit's signal (USR2) to all of a job": Fault(interrupt_agents(signal.SIGUSR2)),
     "disk full while writing the journal": Fault(fill_disk),
-    "everybody killed, a line of the journal half written": Fault(tear_journal, rejoin=True),
-    "everybody killed, the journal truncated mid-line": Fault(truncate_journal, rejoin=True),
+    "all processes killed, a line of the journal partly written": Fault(tear_journal, rejoin=True),
+    "all processes killed, the journal truncated mid-line": Fault(truncate_journal, rejoin=True),
     "clock jumps ahead a minute": Fault(jump(60.0)),
     "clock jumps back a minute": Fault(jump(-60.0)),
 }
 
 
 ON_SLURM: dict[str, Fault] = {
-    "node lost, its steps run on (zombies)": Fault(lose_nodes),
+    "node lost, its steps continue": Fault(lose_nodes),
     "scontrol requeue": Fault(requeue),
     "preemption by a higher partition": Fault(preempt),
     "time limit": Fault(end_time),
@@ -215,24 +215,30 @@ ON_DATABASE: dict[str, Fault] = {
 }
 
 
-def run(sweep: Sweep, fault: Fault, *, launched_too: bool = False) -> dict[str, Counted]:
-    """Strike one sweep; the four trials by the phase they were in. Raises AssertionError where another was harmed.
+def run(sweep: Sweep, fault: Fault) -> dict[str, TrialAccount]:
+    """Strike one sweep, and wait for its end.
 
-    ``launched_too``: see the launching process to its end as well.
+    Args:
+        sweep: The sweep, which is launched here.
+        fault: What strikes it.
+
+    Returns:
+        What became of the four struck trials, by the phase they were in.
+
+    Raises:
+        AssertionError: Another trial was harmed.
     """
-    launched = sweep.launch()
-    holders = sweep.await_held()
-    numbers = {phase: sweep.number_of(holder) for phase, holder in holders.items()}
+    sweep.launch()
+    holders = sweep.await_holders()
+    numbers = {phase: sweep.find_number(holder) for phase, holder in holders.items()}
     fault.strike(sweep, holders)
-    sweep.let_go()
+    sweep.release()
     if fault.rejoin:
-        sweep.join()
+        sweep.resume_sweep()
     sweep.await_end()
-    if launched_too:  # submitit asks 15 s long for what a job that died may have returned
-        sweep.wait(launched)
     account = sweep.account()
     others = [c for c in account if c.number not in numbers.values() and (c.lost or c.duplicated or c.repeated > 1)]
-    assert not others, f"{others}\n{sweep.said()}"
+    assert not others, f"{others}\n{sweep.read_log()}"
     return {phase: account[number] for phase, number in numbers.items()}
 
 

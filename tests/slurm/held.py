@@ -1,4 +1,4 @@
-"""A sweep whose agents can be held in each phase of a trial and struck, and the count of what became of its trials."""
+"""A sweep whose agents are held in each phase of a trial, and what becomes of its trials after a fault."""
 
 import json
 import os
@@ -31,22 +31,25 @@ ENDED = ("finished", "stopped", "failed")
 
 
 @dataclass
-class Counted:
-    """What became of one trial."""
+class TrialAccount:
+    """What became of one trial. The counts are 0 if all is well."""
 
     number: int
     lost: int = 0
+    """1: it did not end."""
     duplicated: int = 0
+    """How often it ended after the first time."""
     repeated: int = 0
+    """How often an epoch was trained again, at most."""
     unreported: int = 0
-    """How many of its epochs' values the sweep does not know, though it finished."""
+    """How many of its epochs' values the sweep lacks, if it finished."""
     attempts: int = 0
     state: str = ""
 
 
 @dataclass
 class Sweep:
-    """A sweep of the application whose agents can be held and struck."""
+    """A sweep of ``tests/apps/faults``."""
 
     directory: Path
     overrides: list[str] = field(default_factory=list)
@@ -79,16 +82,16 @@ class Sweep:
         assert self.database is not None
         return self.database
 
-    def command(self, *more: str, joins: bool = False) -> list[str]:
-        """``joins``: a sweep runs what it was started with, and other overrides are refused."""
-        said = [
+    def command(self, *more: str, resume: bool = False) -> list[str]:
+        """The command line; with ``resume`` only those overrides that a resumed sweep accepts."""
+        both = [
             f"hydra.sweep.dir={self.directory}",
             f"hydra/launcher={self.launcher}",
             f"hydra.sweeper.agents={self.agents}",
             *(line for line in self.overrides if line.startswith(("hydra.launcher.", "hydra.searchpath"))),
         ]
-        start = [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *said]
-        if joins:
+        start = [sys.executable, str(APP / "app.py"), "-m", "hydra/sweeper=wandbsweep", *both]
+        if resume:
             return [*start, f"hydra.sweeper.sweep_id={self.plan.sweep_id}", *more]
         fresh = [
             f"hydra.sweeper.lease_s={self.lease_s}",
@@ -96,21 +99,21 @@ class Sweep:
             "hydra.sweeper.seed=1",
             *(["hydra.sweeper.storage='${oc.env:FAULTS_DATABASE}'"] if self.database else []),
         ]
-        own = [line for line in self.overrides if line not in said]
+        own = [line for line in self.overrides if line not in both]
         return [*start, *fresh, *own, *more]
 
-    def launch(self, *more: str, joins: bool = False) -> subprocess.Popen[bytes]:
-        """Start the launching process, in a session of its own."""
+    def launch(self, *more: str, resume: bool = False) -> subprocess.Popen[bytes]:
+        """Start the launching process, in a new session."""
         ours = {"OMP_NUM_THREADS": "1", "FAULTS": str(self.directory)}
         if self.database:
-            # Here as well, where the sweep is read.
+            # This process reads the sweep, so it needs the URL too.
             ours["FAULTS_DATABASE"] = os.environ["FAULTS_DATABASE"] = self.database.url_through_proxy
         if self.held:
             self.holds.mkdir(exist_ok=True)
             ours |= {"HOLDS": str(self.holds), "PYTHONPATH": str(APP / "agents")}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                self.command(*more, joins=joins),
+                self.command(*more, resume=resume),
                 cwd=self.directory.parent,
                 env={**os.environ, **ours, **self.environment, **(self.cluster.environment if self.cluster else {})},
                 stdout=log,
@@ -124,44 +127,46 @@ class Sweep:
         try:
             return process.wait(within_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the launching process goes on and on\n{self.said()}") from None
+            raise AssertionError(f"the launching process does not end\n{self.read_log()}") from None
 
-    def join(self, *more: str) -> int:
-        """Resume it, and wait for the end."""
-        return self.wait(self.launch(*more, joins=True))
+    def resume_sweep(self, *more: str) -> int:
+        """Resume the sweep, and wait for its end."""
+        return self.wait(self.launch(*more, resume=True))
 
     @property
     def plan(self) -> LaunchRecord:
         return LaunchRecord.load(self.directory)
 
     def kill(self) -> None:
-        """All that is left of it here."""
+        """Kill all its processes on this machine."""
         for process in self.starts:
             process.kill()
             process.wait()
         kill(self.processes())
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         return self.log.read_text(errors="replace")[-6000:]
 
-    # -- who is who -------------------------------------------------------------------------------------------------
+    # -- processes -------------------------------------------------------------------------------------------------
 
-    def await_held(self) -> dict[str, dict[str, Any]]:
-        """Who is held in each phase, once all are."""
+    def await_holders(self) -> dict[str, dict[str, Any]]:
+        """Wait until an agent is held in each phase; what each wrote about itself."""
 
         def all_held() -> bool:
             codes = [process.poll() for process in self.starts]
-            assert None in codes or "detach" in " ".join(self.overrides), f"it ended already: {codes}\n{self.said()}"
+            assert None in codes or "detach" in " ".join(self.overrides), (
+                f"the sweep ended already: {codes}\n{self.read_log()}"
+            )
             return all((self.holds / f"{phase}.json").exists() for phase in PHASES)
 
         wait_until(all_held, "agents in all phases", within_s=PATIENCE_S)
         return {phase: json.loads((self.holds / f"{phase}.json").read_text()) for phase in PHASES}
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         (self.holds / "go").touch()
 
     def processes(self, kind: str = "") -> list[int]:
-        """This sweep's processes, by what they are: ``agent``, ``warm`` (warm parents), ``trial``, or all."""
+        """The pids of this sweep's processes of a kind (``agent``, ``fork server`` or ``trial``), or of all."""
         mark = f"FAULTS={self.directory}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -169,20 +174,20 @@ class Sweep:
                 continue
             with suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append((int(entry.name), kind_of(entry)))
+                    found.append((int(entry.name), classify_process(entry)))
         return [pid for pid, its in found if kind in ("", its)]
 
-    def agent_of(self, pid: int) -> int:
-        """The agent that ``pid`` belongs to: itself, or the parent of its warm parent."""
-        while kind_of(Path("/proc", str(pid))) in ("warm", "trial"):
-            pid = parent_of(pid)
+    def find_agent(self, pid: int) -> int:
+        """The agent that ``pid`` belongs to: itself, or the parent of its fork server."""
+        while classify_process(Path("/proc", str(pid))) in ("fork server", "trial"):
+            pid = read_parent(pid)
         return pid
 
-    def warm_of(self, agent: int) -> list[int]:
-        return [pid for pid in self.processes("warm") if parent_of(pid) == agent]
+    def find_fork_servers(self, agent: int) -> list[int]:
+        return [pid for pid in self.processes("fork server") if read_parent(pid) == agent]
 
     def await_end(self) -> None:
-        """Every trial has ended, and every agent has."""
+        """Wait until every trial and every agent has ended."""
 
         def all_ended() -> bool:
             records = self.read_table()[0].records()
@@ -191,7 +196,7 @@ class Sweep:
         wait_until(all_ended, "all trials to end", within_s=PATIENCE_S)
         wait_until(lambda: not self.processes("agent"), "all agents to end", within_s=PATIENCE_S)
 
-    # -- what came of it --------------------------------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------------------
 
     def read_table(self) -> tuple[TrialTable, list[Any]]:
         url, study = locate_storage(self.directory, self.plan)
@@ -203,15 +208,15 @@ class Sweep:
     def attempts(self, number: int) -> int:
         return open_sweep(self.directory).trials[number].attempts
 
-    def number_of(self, holder: Mapping[str, Any]) -> int:
+    def find_number(self, holder: Mapping[str, Any]) -> int:
         if "number" in holder:
             return int(holder["number"])
         number = self.read_table()[0].find_number(holder["key"])
         assert number is not None
         return number
 
-    def account(self) -> list[Counted]:
-        """Each trial: whether it ended, how many of its attempts did, which epochs were trained again."""
+    def account(self) -> list[TrialAccount]:
+        """What became of each trial, by number."""
         table, attempts = self.read_table()
         ends = Counter(
             table.find_number(attempt.key)
@@ -219,14 +224,14 @@ class Sweep:
             if OUTCOME in attempt.attributes and attempt.closed and read_outcome(attempt).state in ENDED
         )
         records = {record.number: record for record in table.records()}
-        return [self._counted(number, records.get(number), ends[number]) for number in range(self.trials)]
+        return [self._account_for(number, records.get(number), ends[number]) for number in range(self.trials)]
 
-    def _counted(self, number: int, record: TrialRecord | None, ends: int) -> Counted:
+    def _account_for(self, number: int, record: TrialRecord | None, ends: int) -> TrialAccount:
         if record is None:
-            return Counted(number, lost=1, state="never given out")
+            return TrialAccount(number, lost=1, state="never given out")
         notes = self.directory / str(number) / "epochs.jsonl"
         trained = [json.loads(line)["epoch"] for line in notes.read_text().splitlines()] if notes.exists() else []
-        return Counted(
+        return TrialAccount(
             number,
             lost=int(record.state not in ENDED),
             duplicated=max(0, ends - 1),
@@ -237,17 +242,17 @@ class Sweep:
         )
 
 
-def kind_of(process: Path) -> str:
+def classify_process(process: Path) -> str:
     words = (process / "cmdline").read_bytes().split(b"\0")
-    if b"submitit.core._submit" in words and b"python" in words[0]:  # and not the srun that started it
+    if b"submitit.core._submit" in words and b"python" in words[0]:  # not the srun that started it
         return "agent"
     if not any(b"wandbsweep.agent.child" in word for word in words):
         return "other"
-    parent = Path("/proc", str(parent_of(int(process.name))), "cmdline")
-    return "trial" if b"wandbsweep.agent.child" in parent.read_bytes() else "warm"
+    parent = Path("/proc", str(read_parent(int(process.name))), "cmdline")
+    return "trial" if b"wandbsweep.agent.child" in parent.read_bytes() else "fork server"
 
 
-def parent_of(pid: int) -> int:
+def read_parent(pid: int) -> int:
     return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
 
 
@@ -257,14 +262,14 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     with suppress(OSError):
         return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 @contextmanager
-def made(directory: Path, **options: Any) -> Iterator[Sweep]:
+def held_sweep(directory: Path, **options: Any) -> Iterator[Sweep]:
     sweep = Sweep(directory, **options)
     try:
         yield sweep

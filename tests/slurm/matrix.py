@@ -1,8 +1,8 @@
-"""Faults at every phase of a trial, on real agents: what each does to the sweep, counted.
+"""Strike real agents in every phase of a trial, and count what each fault does to the sweep.
 
-One sweep is one fault: four of its five agents are held, one while it asks, one while it trains, one in the middle of
-a checkpoint, one while it completes a trial; the fault strikes all four, they are let go, and the sweep has to end.
-``python -m tests.slurm.matrix`` runs all of them, and prints the table of docs/reliability.md.
+Each sweep meets one fault. Four of its five agents are held: one while it asks, one while it trains, one in the middle
+of a checkpoint, one while it completes a trial. The fault strikes all four, they are released, and the sweep has to
+end. ``python -m tests.slurm.matrix`` runs all faults, and prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -27,21 +27,31 @@ from scripts.server_directory import server_directory
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from tests.slurm.faults import LOCAL, ON_DATABASE, ON_SLURM, SLURM, Fault, run
-from tests.slurm.held import ENDED, EPOCHS, PHASES, Counted, Sweep, made
+from tests.slurm.held import ENDED, EPOCHS, PHASES, Sweep, TrialAccount, held_sweep
 
 
 def random_kills(sweep: Sweep, *, kills: int, seed: int, pause_s: tuple[float, float]) -> Counter[str]:
-    """Kill up to so many processes of ``sweep`` at random moments, and see it end; how many of which kind."""
+    """Kill processes of a sweep at random moments, and wait for its end.
+
+    Args:
+        sweep: The sweep, which is launched here.
+        kills: How many processes to kill, unless the sweep ends before.
+        seed: Of the random numbers.
+        pause_s: The shortest and the longest pause before a kill, in seconds.
+
+    Returns:
+        How many processes of each kind were killed.
+    """
     rng, killed = random.Random(seed), Counter[str]()
     launched = sweep.launch()
     while sum(killed.values()) < kills:
         time.sleep(rng.uniform(*pause_s))
-        kind = rng.choice(["agent", "agent", "trial", "trial", "trial", "warm", "launcher"])
+        kind = rng.choice(["agent", "agent", "trial", "trial", "trial", "fork server", "launcher"])
         if launched.poll() is not None:
             if all(counted.state in ENDED for counted in sweep.account()):
                 break
-            assert launched.returncode != 2, sweep.said()
-            launched = sweep.launch(joins=True)
+            assert launched.returncode != 2, sweep.read_log()
+            launched = sweep.launch(resume=True)
         if kind == "launcher":
             if not sweep.processes("agent"):
                 continue
@@ -59,14 +69,14 @@ def random_kills(sweep: Sweep, *, kills: int, seed: int, pause_s: tuple[float, f
     for _ in range(3):
         if all(not counted.lost for counted in sweep.account()):
             break
-        sweep.join()
+        sweep.resume_sweep()
     return killed
 
 
 # -- the table ------------------------------------------------------------------------------------------------------
 
 
-def line(name: str, cells: Mapping[str, list[Counted]]) -> str:
+def format_row(name: str, cells: Mapping[str, list[TrialAccount]]) -> str:
     shown = []
     for phase in PHASES:
         seen = cells[phase]
@@ -75,7 +85,7 @@ def line(name: str, cells: Mapping[str, list[Counted]]) -> str:
     return f"| {name} | {' | '.join(shown)} |"
 
 
-def scratch(place: Path, name: str) -> Path:
+def make_scratch(place: Path, name: str) -> Path:
     slug = "".join(letter if letter.isalnum() else "-" for letter in name)
     directory = place / slug
     shutil.rmtree(directory, ignore_errors=True)
@@ -84,15 +94,15 @@ def scratch(place: Path, name: str) -> Path:
 
 
 @dataclass
-class Places:
-    """Where faults happen: servers come up when they are needed."""
+class Servers:
+    """The servers of the sweeps, which are started when a fault needs them."""
 
     directory: Path
     cluster: Cluster | None = None
     server: PostgreSQL | None = None
 
     def options(self, name: str) -> dict[str, Any]:
-        """Of the sweep that the fault ``name`` is to strike."""
+        """The options of the sweep that the fault ``name`` strikes."""
         if name in ON_SLURM:
             self.cluster = self.cluster or Cluster(self.directory / "slurm")
             self.cluster.up()
@@ -109,20 +119,20 @@ class Places:
             self.cluster.cancel_all()
 
 
-def measure(name: str, fault: Fault, places: Places, *, runs: int) -> str:
-    """Strike ``runs`` sweeps; a line of the table."""
-    cells: dict[str, list[Counted]] = {phase: [] for phase in PHASES}
+def measure(name: str, fault: Fault, servers: Servers, *, runs: int) -> str:
+    """Strike ``runs`` sweeps with a fault, and return a row of the table."""
+    cells: dict[str, list[TrialAccount]] = {phase: [] for phase in PHASES}
     for _ in range(runs):
-        options = places.options(name)
-        with made(scratch(places.directory, name), **options) as sweep:
+        options = servers.options(name)
+        with held_sweep(make_scratch(servers.directory, name), **options) as sweep:
             try:
                 for phase, counted in run(sweep, fault).items():
                     cells[phase].append(counted)
             finally:
                 if database := options.get("database"):
                     database.close()
-        places.tidy()
-    return line(name, cells)
+        servers.tidy()
+    return format_row(name, cells)
 
 
 def main() -> int:
@@ -137,24 +147,24 @@ def main() -> int:
     chosen = [name for name in faults if any(word in name for word in options.faults)]
     failed = 0
     with server_directory() as directory:
-        places = Places(directory)
+        servers = Servers(directory)
         print(f"| fault | {' | '.join(PHASES)} |\n|---|{'---|' * len(PHASES)}", flush=True)
         for name in chosen:
             try:
-                print(measure(name, faults[name], places, runs=options.runs), flush=True)
+                print(measure(name, faults[name], servers, runs=options.runs), flush=True)
             except (AssertionError, TimeoutError, ServiceError) as error:
                 failed += 1
                 print(f"| {name} | {error} |", flush=True)
-                places.tidy()
+                servers.tidy()
         if options.kills:
-            failed += not at_random(scratch(places.directory, "random"), options.kills)
+            failed += not strike_at_random(make_scratch(servers.directory, "random"), options.kills)
     return 1 if failed else 0
 
 
-def at_random(directory: Path, kills: int) -> bool:
-    """Processes of a sweep of 60 trials killed at random; whether nothing was lost."""
+def strike_at_random(directory: Path, kills: int) -> bool:
+    """Kill processes of a sweep of 60 trials at random; whether no trial was lost."""
     overrides = ["epoch_s=0.6", "hydra.sweeper.max_attempts=20"]
-    with made(directory, trials=60, agents=4, held=False, overrides=overrides) as sweep:
+    with held_sweep(directory, trials=60, agents=4, held=False, overrides=overrides) as sweep:
         killed = random_kills(sweep, kills=kills, seed=1, pause_s=(0.2, 1.2))
         account = sweep.account()
     lost, twice = (sum(getattr(c, what) for c in account) for what in ("lost", "duplicated"))

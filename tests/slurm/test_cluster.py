@@ -1,4 +1,4 @@
-"""The throw-away cluster itself: what the other tests take for granted."""
+"""The throw-away cluster does what the other tests rely on."""
 
 import os
 import signal
@@ -61,8 +61,8 @@ def test_from_the_command_line_again_and_after_a_kill(slurm: Cluster, tmp_path_f
         asked = [*command, what, str(place), "--nodes=1"]
         return subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    said = run("up")
-    found = subprocess.run(f"{said}\nsinfo -h -o %G", shell=True, check=True, capture_output=True, text=True).stdout
+    printed = run("up")
+    found = subprocess.run(f"{printed}\nsinfo -h -o %G", shell=True, check=True, capture_output=True, text=True).stdout
     assert set(found.split()) == {"gpu:2"}
     killed = Daemons(place)
     first = killed.pid("slurmctld")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.hosted.parts import QUICK_CLIENT, find_key, make_environment
 from tests.hosted.server import WandbServer
-from tests.slurm.conftest import Sweeper
+from tests.slurm.sweeper import Sweeper
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""conf/hydra/launcher: composes, and explains every key that there is. Needs no SLURM."""
+"""The launchers of conf/hydra/launcher compose, and explain every key. Needs no SLURM."""
 
 import dataclasses
 from pathlib import Path

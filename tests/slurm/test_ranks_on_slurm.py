@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
-from pathlib import Path
-
-import pytest
 
 from scripts.daemons import find_free_ports
-from scripts.slurm.cluster import Cluster
-from tests.apps.ddp.notes import notes
-from tests.slurm.conftest import ROOT, TIMEOUT_S, Sweeper
+from tests.apps.ddp.notes import read_notes
+from tests.slurm.sweeper import TIMEOUT_S, Sweeper
 
 ONE_NODE = ["hydra.launcher.tasks_per_node=2"]
 TWO_NODES = ["hydra.launcher.nodes=2", "nodes=2", "devices=1"]
 
 
-def apart() -> dict[str, str]:
-    """Jobs of the clusters that tests bring up side by side have like ids, from which Lightning makes the port."""
+def choose_port() -> dict[str, str]:
+    """Lightning derives its port from the job's id, and the clusters of parallel tests have similar ids."""
     return {"MASTER_PORT": str(find_free_ports(1)[0])}
 
 
-@pytest.fixture
-def ddp(slurm: Cluster, tmp_path: Path) -> Sweeper:
-    app = tmp_path / "ddp"
-    shutil.copytree(ROOT / "tests" / "apps" / "ddp", app, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "conf" / "hydra", app / "conf" / "hydra")
-    return Sweeper(
-        slurm, app, [sys.executable, "app.py", "-m", "hydra/sweeper=wandbsweep", "sweep=grid"], tmp_path / "sweep"
-    )
-
-
 def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> None:
-    results = ddp.run(*ONE_NODE, **apart())
+    results = ddp.run(*ONE_NODE, **choose_port())
     states = [(trial.state, trial.attempts) for trial in results.trials]
     assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
     for trial in results.trials:
-        seen = [notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
+        seen = [read_notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
         for rank in seen:
             assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
             assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
@@ -47,9 +31,9 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> No
         assert seen[0][0]["pid"] != seen[1][0]["pid"]
 
 
-def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper) -> None:
+def test_both_ranks_resume_from_the_same_checkpoint(ddp: Sweeper) -> None:
     trial = ddp.directory / "0"
-    with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **apart()) as process:
+    with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **choose_port()) as process:
         try:
             until = time.monotonic() + TIMEOUT_S
             while not all((trial / f"rank{rank}.jsonl").exists() for rank in (0, 1)):
@@ -64,7 +48,7 @@ def test_both_ranks_go_on_from_the_same_checkpoint(ddp: Sweeper) -> None:
             process.kill()
     assert process.returncode == 0, f"{out}\n{err}\n{ddp.logs()}"
     assert [(trial.state, trial.attempts) for trial in ddp.results().trials] == [("finished", 2)]
-    seen = [notes(trial, rank) for rank in (0, 1)]
+    seen = [read_notes(trial, rank) for rank in (0, 1)]
     steps = [[note.get("began", note.get("ended")) for note in rank] for rank in seen]
     assert steps[0] == steps[1]
     first, again, end = steps[0]

@@ -1,15 +1,15 @@
-"""Whole sweeps on a SLURM cluster, in both mappings of trials to the tasks of an array."""
+"""Whole sweeps on a SLURM cluster: a task of an array runs one trial, or many."""
 
 from itertools import combinations
 from typing import Any
 
-from tests.slurm.conftest import Sweeper
+from tests.slurm.sweeper import Sweeper
 from wandbsweep import SweepResults
 
 
 def test_agents_that_run_many_trials(training: Sweeper) -> None:
     results = training.run("++sweep.run_cap=9", "hydra.sweeper.agents=3")
-    watched = each_finished_once_on_a_gpu_of_its_own(training, results, 9)
+    watched = assert_each_ran_once_on_its_own_gpu(training, results, 9)
     (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
     assert [trial.agent for trial in results.trials] == [seen["SLURM_ARRAY_TASK_ID"] for seen in watched]
     tasks = training.cluster.await_accounting(array, runs=3)
@@ -19,7 +19,7 @@ def test_agents_that_run_many_trials(training: Sweeper) -> None:
 
 def test_one_array_task_one_trial(tiny: Sweeper) -> None:
     results = tiny.run("++sweep.run_cap=5", "hydra.sweeper.count=1", "hydra.launcher.array_parallelism=2")
-    watched = each_finished_once_on_a_gpu_of_its_own(tiny, results, 5)
+    watched = assert_each_ran_once_on_its_own_gpu(tiny, results, 5)
     (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
     assert sorted(seen["SLURM_ARRAY_TASK_ID"] for seen in watched) == ["0", "1", "2", "3", "4"]
     tasks = tiny.cluster.await_accounting(array, runs=5)
@@ -28,8 +28,8 @@ def test_one_array_task_one_trial(tiny: Sweeper) -> None:
         assert sum(other["Start"] <= task["Start"] < other["End"] for other in tasks) <= 2
 
 
-def each_finished_once_on_a_gpu_of_its_own(sweeper: Sweeper, results: SweepResults, count: int) -> list[dict[str, Any]]:
-    """Be sure of that; returns what was seen of each trial, by number."""
+def assert_each_ran_once_on_its_own_gpu(sweeper: Sweeper, results: SweepResults, count: int) -> list[dict[str, Any]]:
+    """Assert it, and return what was noted of each trial, by number."""
     ended = [(trial.number, trial.state, trial.attempts) for trial in results.trials]
     assert ended == [(number, "finished", 1) for number in range(count)]
     watched = []

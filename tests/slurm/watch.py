@@ -1,4 +1,4 @@
-"""A Hydra callback that writes down where each trial ran, and when."""
+"""A Hydra callback that notes where and when each trial ran."""
 
 from __future__ import annotations
 

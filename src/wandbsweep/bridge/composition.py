@@ -15,7 +15,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep.bridge.hydra_private import config_exists, group_exists
+from wandbsweep.bridge.multirun import Multirun
 from wandbsweep.bridge.search_space import make_sample_point
+from wandbsweep.bridge.snapshot import open_search_path
 from wandbsweep.errors import SpaceError
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -26,21 +28,20 @@ _MAX_COMBINATIONS = 32
 """So many combinations of config groups are composed, and so many values of a parameter are tried."""
 
 
-def check_composition(loader: ConfigLoader, config: DictConfig, slots: Sequence[OverrideSlot], spec: SweepSpec) -> None:
+def check_composition(multirun: Multirun, spec: SweepSpec) -> None:
     """Compose a point under every choice of config groups, and with every parameter that exists under conditions.
 
     Args:
-        loader: A loader of the application's configuration that reads each file once.
-        config: The multirun's configuration.
-        slots: The command line's overrides.
-        spec: What is searched.
+        multirun: The command.
+        spec: What it searches.
 
     Raises:
         SpaceError: Keys are unknown, choices are missing, or values do not fit their keys' types; it lists them all.
     """
     _check_formats(spec)
+    loader = open_search_path(multirun.loader.get_search_path(), multirun.searchpath)
     groups = {name: _list_choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
-    composer = _Composer(loader, config, slots, spec)
+    composer = _Composer(loader, multirun.config, multirun.line.slots, spec)
     faults: dict[str, None] = {}  # an ordered set
     for choice in _iterate_combinations({**_list_conditions(spec), **groups}):
         point = make_sample_point(spec, choice)

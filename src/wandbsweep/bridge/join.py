@@ -9,17 +9,14 @@ from typing import Any
 from wandbsweep.bridge.composition import check_composition
 from wandbsweep.bridge.create import write_sweep
 from wandbsweep.bridge.multirun import Multirun
-from wandbsweep.bridge.prepared import PreparedSweep, choose_agent_overrides
-from wandbsweep.bridge.search_space import make_sample_point
-from wandbsweep.bridge.snapshot import open_search_path
+from wandbsweep.bridge.prepared import PreparedSweep, make_prepared_sweep
 from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.search.make import make_search
 from wandbsweep.settings import Settings
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
-from wandbsweep.sweep.override_strings import SWEEP_KEY, is_sweep_key
+from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, is_sweep_key
 
 _FIXED_SETTINGS = ("seed", "storage", "max_failures", "lease_s", "max_attempts")
 """Settings that only the command that starts a sweep can choose."""
@@ -75,16 +72,13 @@ def join_hosted_sweep(multirun: Multirun, ref: str) -> PreparedSweep:
     foreign = [key for key in line.fixed if key in spec.parameters or (is_sweep_key(key) and not multirun.has_own_key)]
     if refused := [*line.parameters, *foreign, *(f"hydra.sweeper.sweep.{key}" for key in multirun.settings.sweep)]:
         raise SweepError(f"W&B keeps what the sweep {ref} searches, so {', '.join(refused)} cannot be set here.")
-    check_composition(
-        open_search_path(multirun.loader.get_search_path(), multirun.searchpath), multirun.config, line.slots, spec
-    )
+    check_composition(multirun, spec)
     snapshot = multirun.find_sources()
     hosted = HostedPlace(place.entity, place.project, begun="elsewhere")
     record = multirun.describe_launch(sweep_id, snapshot, hosted=hosted)
     if not write_sweep(directory, multirun.config, snapshot, record, spec):
         return join_sweep(multirun, sweep_id)
-    overrides = choose_agent_overrides(multirun.config, record, directory, make_sample_point(spec))
-    return PreparedSweep(directory, record, spec, True, overrides)
+    return make_prepared_sweep(multirun.config, directory, record, spec, joined=True)
 
 
 def resume_sweep(multirun: Multirun, directory: Path, spec: SweepSpec) -> PreparedSweep:
@@ -103,8 +97,7 @@ def resume_sweep(multirun: Multirun, directory: Path, spec: SweepSpec) -> Prepar
     """
     record, stored = LaunchRecord.load(directory), sweepdir.read_spec(directory)
     found = sweepdir.find_differences(stored.identity, spec.identity)
-    before = _select_lines([slot["line"] for slot in record.overrides.slots if "line" in slot], record)
-    now = _select_lines(multirun.line.fixed_lines(), record)
+    before, now = (_list_fixed(slots, record) for slots in (record.overrides.slots, multirun.line.slots))
     found += [f"override {text}: was not there" for text in sorted(now - before)]
     found += [f"override {text}: is not there any more" for text in sorted(before - now)]
     seed = multirun.settings.seed
@@ -114,8 +107,9 @@ def resume_sweep(multirun: Multirun, directory: Path, spec: SweepSpec) -> Prepar
     return _reopen(multirun, directory, record, stored, spec.run_cap)
 
 
-def _select_lines(lines: Sequence[str], record: LaunchRecord) -> set[str]:
-    """Return the overrides that are not about the sweep configuration, whose differences ``spec`` shows."""
+def _list_fixed(slots: Sequence[OverrideSlot], record: LaunchRecord) -> set[str]:
+    """Return the fixed overrides, without those of the sweep configuration: two specs are compared instead."""
+    lines = (slot["line"] for slot in slots if "line" in slot)
     return {line for line in lines if not (record.overrides.stripped_keys and is_sweep_key(line))}
 
 
@@ -127,9 +121,7 @@ def _reopen(
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
         with sweepdir.lock_directory(directory):
             sweepdir.write_spec(directory, spec)
-    point = make_search(spec, seed=0, plain_grid=record.controller.plain_grid).draw(0) or make_sample_point(spec)
-    overrides = choose_agent_overrides(multirun.config, record, directory, point)
-    return PreparedSweep(directory, record, spec, True, overrides)
+    return make_prepared_sweep(multirun.config, directory, record, spec, joined=True)
 
 
 def _is_run_cap(line: str) -> bool:

@@ -31,9 +31,6 @@ class CommandLine:
     fixed: dict[str, Any] = field(default_factory=dict)
     """The keys that it sets or deletes."""
 
-    def fixed_lines(self) -> list[str]:
-        return [slot["line"] for slot in self.slots if "line" in slot]
-
 
 def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key: bool = False) -> CommandLine:
     """Sort overrides into parameters and fixed overrides; of two with the same key the last one counts.

@@ -6,9 +6,8 @@ from wandbsweep.bridge.composition import check_composition
 from wandbsweep.bridge.create import is_free, write_sweep
 from wandbsweep.bridge.join import join_hosted_sweep, join_sweep, resume_sweep
 from wandbsweep.bridge.multirun import Multirun
-from wandbsweep.bridge.prepared import PreparedSweep, choose_agent_overrides
-from wandbsweep.bridge.search_space import make_sample_point, read_space, refuse_endless
-from wandbsweep.bridge.snapshot import open_search_path
+from wandbsweep.bridge.prepared import PreparedSweep, make_prepared_sweep
+from wandbsweep.bridge.search_space import read_space, refuse_endless
 from wandbsweep.search.make import make_search
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import make_sweep_id, refuse_orphaned_journal
@@ -47,13 +46,11 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
         return resume_sweep(multirun, directory, spec)
     if settings.controller == "embedded":
         refuse_orphaned_journal(directory)
-    point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or make_sample_point(spec)
-    slots = multirun.line.slots
+    point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
     if plain_grid is None:
-        loader = open_search_path(multirun.loader.get_search_path(), multirun.searchpath)
-        check_composition(loader, config, slots, spec)
+        check_composition(multirun, spec)
     else:  # Hydra says itself what is wrong
-        multirun.loader.load_sweep_config(config, format_overrides(slots, point))
+        multirun.loader.load_sweep_config(config, format_overrides(multirun.line.slots, point))
 
     hosted = None
     if settings.controller == "wandb":  # last, since nothing removes a sweep from W&B again
@@ -63,7 +60,7 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
     record = multirun.describe_launch(sweep_id, snapshot, plain_grid=plain_grid, hosted=hosted)
     if not write_sweep(directory, config, snapshot, record, spec):
         return resume_sweep(multirun, directory, spec)
-    return PreparedSweep(directory, record, spec, False, choose_agent_overrides(config, record, directory, point))
+    return make_prepared_sweep(config, directory, record, spec, joined=False)
 
 
 def _create_at_wandb(spec: SweepSpec) -> tuple[str, HostedPlace]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from wandbsweep.bridge.search_space import make_sample_point
 from wandbsweep.bridge.snapshot import open_snapshot
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -35,23 +35,26 @@ class PreparedSweep:
         return self.record.controller.plain_grid is not None
 
 
-def choose_agent_overrides(
-    config: DictConfig, record: LaunchRecord, directory: Path, point: Mapping[str, Any]
-) -> list[str]:
-    """Return the overrides of the agents' own jobs.
+def make_prepared_sweep(
+    config: DictConfig, directory: Path, record: LaunchRecord, spec: SweepSpec, *, joined: bool
+) -> PreparedSweep:
+    """Return a sweep that is on disk, ready to be launched.
 
     Args:
         config: The multirun's configuration.
-        record: What the sweep was started with.
         directory: The sweep's directory.
-        point: Some trial's parameters.
+        record: What it was started with.
+        spec: What it searches.
+        joined: Whether it existed before.
 
     Returns:
-        The fixed overrides if they compose. If they do not (a group may be mandatory), those of ``point``.
+        The sweep. Its agents' own jobs are composed with the fixed overrides; if those do not compose, because a
+        config group is mandatory, with some trial's.
     """
-    fixed = format_overrides(record.overrides.slots, {})
+    slots = record.overrides.slots
+    overrides = format_overrides(slots, {})
     try:
-        open_snapshot(record, directory).load_sweep_config(config, fixed)
+        open_snapshot(record, directory).load_sweep_config(config, overrides)
     except (HydraException, OmegaConfBaseException):
-        return format_overrides(record.overrides.slots, point)
-    return fixed
+        overrides = format_overrides(slots, make_sample_point(spec))
+    return PreparedSweep(directory, record, spec, joined, overrides)

@@ -1,6 +1,6 @@
-"""A training without torch: epochs that are written down, and a checkpoint after each. Tests hold it where they like.
+"""A training without torch, which notes its epochs, writes a checkpoint after each, and can be held by tests.
 
-``$HOLDS`` names a directory. Who reaches a phase first waits there (``<phase>.json`` says who) until there is ``go``.
+``$HOLDS`` names a directory. The first process that reaches a phase writes ``<phase>.json``, then waits for ``go``.
 """
 
 from __future__ import annotations

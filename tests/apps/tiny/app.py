@@ -1,4 +1,4 @@
-"""A task of a few milliseconds; ``cfg.act`` says what it does beside returning a loss."""
+"""A task of a few milliseconds. It returns a loss, and ``cfg.act`` says what else it does."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def write_result(cfg: DictConfig) -> None:
-    """What a test wants to know of this run."""
+    """Write what tests read of this run."""
     result = {
         "cfg": OmegaConf.to_container(cfg, resolve=True),
         "params": dict(current_trial().params),
@@ -53,13 +53,13 @@ def write_result(cfg: DictConfig) -> None:
 
 
 def meet(*, at_least: int) -> None:
-    """Wait until this many processes have got here."""
+    """Wait until this many processes are here."""
     place = Path("meeting")
     place.mkdir(exist_ok=True)
     (place / str(os.getpid())).touch()
     deadline = time.monotonic() + 60
     while len(list(place.iterdir())) < at_least:
-        assert time.monotonic() < deadline, "nobody else has come"
+        assert time.monotonic() < deadline, "no other process has come"
         time.sleep(0.02)
 
 
@@ -72,7 +72,7 @@ def edit(conf: Path) -> None:
 
 
 def pause() -> None:
-    """Hang while there is a file ``hang``."""
+    """Wait while there is a file ``hang``."""
     Path("hanging").touch()
     while Path("hang").exists():
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Hydra callbacks that write down when they fire."""
+"""Hydra callbacks that note when they are called."""
 
 from __future__ import annotations
 
