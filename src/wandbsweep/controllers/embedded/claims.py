@@ -24,7 +24,7 @@ from typing import Any
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals, encode_params
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import CLAIM, PARAMS, Claim, StoredParams, TrialEntry, TrialTable
 from wandbsweep.storage.base import NewAttempt, Storage
 from wandbsweep.storage.json_codec import decode_json, encode_json
@@ -39,7 +39,7 @@ class Claims:
 
     storage: Storage
     study: int
-    snapshot: Snapshot
+    snapshot: TrialSnapshot
     proposals: Proposals
     leases: LeaseManager
     closer: Closer

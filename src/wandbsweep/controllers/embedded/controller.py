@@ -17,7 +17,7 @@ from wandbsweep.controllers.embedded.control_requests import ControlRequests
 from wandbsweep.controllers.embedded.dispatch import Dispatcher
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import open_study
 from wandbsweep.errors import SweepConfigError
@@ -66,7 +66,7 @@ class EmbeddedController:
         self.seed, self.identity = study.seed, study.identity
         search = make_search(spec, seed=study.seed, plain_grid=options.plain_grid, known=study.known)
         self._stopping_rule = make_stopping_rule(spec, storage, study_name)
-        self._snapshot = snapshot = Snapshot(storage.open_change_feed(study.key), spec.goal)
+        self._snapshot = snapshot = TrialSnapshot(storage.open_change_feed(study.key), spec.goal)
         self._proposals = Proposals(spec, search, storage, snapshot)
         self._closer = closer = Closer(storage, spec, options)
         self._requests = requests = ControlRequests(storage, study.key)

@@ -12,7 +12,7 @@ from wandbsweep.controllers.embedded.claims import Claims
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.control_requests import ControlRequests
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import ControllerOptions
@@ -27,7 +27,7 @@ class Dispatcher:
     """Gives out trials to the agents of this process."""
 
     spec: SweepSpec
-    snapshot: Snapshot
+    snapshot: TrialSnapshot
     claims: Claims
     leases: LeaseManager
     closer: Closer

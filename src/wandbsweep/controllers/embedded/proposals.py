@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
@@ -43,7 +43,7 @@ _POLL_S, _MAX_POLL_S = 0.05, 0.5
 class Proposals:
     """Proposes the parameters of the trials that this process claims."""
 
-    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: Snapshot) -> None:
+    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: TrialSnapshot) -> None:
         self.search = search
         self.optuna_params = OptunaParams(spec.parameters)
         self._spec = spec
@@ -102,7 +102,7 @@ class Proposals:
 class ProposalQueue:
     """The running trials without parameters, whose agents propose in the order of their numbers."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: TrialSnapshot) -> None:
         self._snapshot = snapshot
         self._dead: set[int] = set()
         """The trials that are no longer waited for."""
