@@ -1,3 +1,5 @@
+"""``SweepCallback`` in real trainings of a few batches."""
+
 from collections.abc import Iterator
 from typing import Any
 

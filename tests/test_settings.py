@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.wandbsweep.config import WandbSweeperConf
 from wandbsweep.errors import SweepError
@@ -18,6 +19,8 @@ from wandbsweep.settings import Settings
     [
         ("controller", "optuna", "the value is 'optuna'; the choices are embedded, wandb"),
         ("isolation", "thread", "the value is 'thread'; the choices are process, none, or null"),
+        ("count", -1, "the value is -1, but must be an integer >= 1"),
+        ("max_failures", 0, "the value is 0, but must be an integer >= 1"),
         ("agents", 0, "the value is 0, but must be an integer >= 1"),
         ("gpus_per_agent", -1, "the value is -1, but must be an integer >= 1"),
         ("seed", -3, "the value is -3, but must be an integer >= 0"),
@@ -29,6 +32,12 @@ def test_an_invalid_value_is_refused_with_the_valid_ones(key: str, value: Any, r
     with pytest.raises(SweepError) as refused:
         Settings(**{key: value})
     assert str(refused.value) == f"hydra.sweeper.{key}: {reason}"
+
+
+@pytest.mark.parametrize(("key", "value"), [("agents", "many"), ("agentz", 2), ("seed", 1.5), ("sweep", 3)])
+def test_hydra_refuses_a_wrong_type_and_an_unknown_key(key: str, value: Any) -> None:
+    with pytest.raises(OmegaConfBaseException, match=key):
+        OmegaConf.merge(OmegaConf.structured(WandbSweeperConf), {key: value})
 
 
 def test_every_invalid_value_is_named() -> None:

@@ -19,7 +19,7 @@ def task(cfg):
 
 @pytest.fixture
 def task(tmp_path, monkeypatch):
-    """A task function of a module that imports something that nobody else does."""
+    """A task function whose module imports one that no other module imports."""
     (tmp_path / "heavy.py").touch()
     (tmp_path / "its_tasks.py").write_text(TASK.format(module="heavy"))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -54,11 +54,11 @@ def test_slurm_states_the_end(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "end"), [("2030-01-02T03:04:05", True), ("N/A", False), ("Unknown", False), ("", False)]
+    ("answer", "end"), [("2030-01-02T03:04:05", True), ("N/A", False), ("Unknown", False), ("", False)]
 )
-def test_an_older_slurm_is_asked(monkeypatch, tmp_path, said, end):
+def test_an_older_slurm_is_asked(monkeypatch, tmp_path, answer, end):
     squeue = tmp_path / "squeue"
-    squeue.write_text(f'#!/bin/sh\n[ "$3" = --jobs=7 ] && echo "{said}"\n')
+    squeue.write_text(f'#!/bin/sh\n[ "$3" = --jobs=7 ] && echo "{answer}"\n')
     squeue.chmod(squeue.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")

@@ -80,7 +80,7 @@ class TestReading:
             ("x=range(2,6)", {"distribution": "int_uniform", "min": 2, "max": 5}),
         ],
     )
-    def test_laws(self, read: Any, argument: str, parameter: dict[str, Any]) -> None:
+    def test_distributions(self, read: Any, argument: str, parameter: dict[str, Any]) -> None:
         assert read(argument).parameters == {"x": parameter}
         assert type(read(argument).parameters["x"]["min"]) is type(parameter["min"])
 

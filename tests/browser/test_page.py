@@ -17,7 +17,7 @@ from wandbsweep.results.report import data as data_module
 from wandbsweep.results.report import page as page_module
 from wandbsweep.results.report.page import write_report
 from wandbsweep.results.report.panels import PANELS, Panel
-from wandbsweep.results.report.serve import make_server
+from wandbsweep.results.report.serve import ReportServer
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 
@@ -402,7 +402,7 @@ def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
     controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path / "live", seed=0)
     first, second = controller.ask("0"), controller.ask("0")
     controller.report(first, 0, {"val/loss": 0.5})
-    server = make_server(str(tmp_path / "live"), "127.0.0.1", 0, None)
+    server = ReportServer(str(tmp_path / "live"), "127.0.0.1", 0, None)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -285,8 +285,9 @@ class ControllerTestCase:
         again = controller.ask("b")
         assert (again.number, again.params, again.attempt) == (0, first.params, 2)
         controller.crash(again, "SIGSEGV")
-        assert (record(controller).state, record(controller).attempts) == ("crashed", 2)
-        assert record(controller).reason == "SIGSEGV; attempt 2 of 2"
+        crashed = record(controller)
+        assert (crashed.state, crashed.attempts, crashed.value) == ("crashed", 2, 0.5)
+        assert crashed.reason == "SIGSEGV; attempt 2 of 2"
         assert controller.ask("a").number == 1
 
     def test_a_release_is_not_a_lost_attempt(self):

@@ -262,7 +262,7 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(controller._proposals._search), "propose", interrupted)
+        patched.setattr(type(controller._proposals.search), "propose", interrupted)
         with pytest.raises(KeyboardInterrupt):
             controller.ask("a")
     assert record(controller).state == "queued"

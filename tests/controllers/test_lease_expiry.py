@@ -111,13 +111,13 @@ def opened(request, tmp_path):
 
 def run_elsewhere(opened, then=lambda controller, trial: None):
     """The pid of another process that asks for a trial, does ``then``, and hangs."""
-    ready, told = FORK.Pipe(duplex=False)
+    ready, sender = FORK.Pipe(duplex=False)
 
     def agent():
         controller = opened()
         trial = controller.ask("elsewhere")
         then(controller, trial)
-        told.send(trial.number)
+        sender.send(trial.number)
         while True:  # not signal.pause(): another thread may be the one that gets a signal
             time.sleep(0.02)
 
@@ -163,13 +163,13 @@ def test_a_living_agents_trial_is_left_to_it(opened):
 @pytest.mark.parametrize("opened", ["journal"], indirect=True)  # who is suspended inside SQLite's lock holds up all
 def test_a_zombie_changes_nothing(opened):
     """An agent that was suspended, and comes back when its trial is another's."""
-    outcome, told = FORK.Pipe(duplex=False)
+    outcome, sender = FORK.Pipe(duplex=False)
 
     def zombie(controller, trial):
         def on_continue(signum, frame):
             stop = controller.report(trial, 5, {"loss": -1.0}).stop
             controller.complete(trial, Outcome.finished(-1.0))
-            told.send((stop, controller.owns(trial)))
+            sender.send((stop, controller.owns(trial)))
 
         signal.signal(signal.SIGUSR1, on_continue)
 

@@ -12,10 +12,11 @@ def test_each_agent_has_its_own():
 
 
 @pytest.mark.parametrize(
-    ("devices", "told"), [(["4", "7", "9"], r"there are 3 \(4, 7, 9\); at most 1 "), ([], "there is none; at most 0 ")]
+    ("devices", "reason"),
+    [(["4", "7", "9"], r"there are 3 \(4, 7, 9\); at most 1 "), ([], "there is none; at most 0 ")],
 )
-def test_too_few_are_told(devices, told):
-    with pytest.raises(SweepError, match=f"2 agents with 2 GPUs each need 4, but {told}"):
+def test_too_few_are_refused(devices, reason):
+    with pytest.raises(SweepError, match=f"2 agents with 2 GPUs each need 4, but {reason}"):
         split_devices(devices, 2, 2)
 
 

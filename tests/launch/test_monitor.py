@@ -14,10 +14,10 @@ CONFIG = RANDOM | {"metric": {"name": "validation/loss_of_the_ensemble"}, "run_c
 
 
 @pytest.fixture
-def made(tmp_path):
+def run_trials(tmp_path):
     """A sweep whose trials report these values."""
 
-    def made(*trials):
+    def run_trials(*trials):
         controller = create_sweep(load_sweep(CONFIG), tmp_path)
         for values in trials:
             trial = controller.ask("a")
@@ -26,7 +26,7 @@ def made(tmp_path):
             controller.complete(trial, Outcome.finished())
         return open_sweep(tmp_path)
 
-    return made
+    return run_trials
 
 
 def make_monitor(*arguments, **options):
@@ -37,20 +37,20 @@ def make_monitor(*arguments, **options):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "expected"),
     [
         ([0.5, 0.25], "finished: validation/loss_of_the_ensemble 0.25, 2 steps, "),
         ([0.5], "finished: validation/loss_of_the_ensemble 0.5, 1 step, "),
         ([math.nan], "finished: no finite value of validation/loss_of_the_ensemble, 1 step, "),
     ],
 )
-def test_how_a_trial_ended(made, values, said):
-    results = made(values)
-    assert describe_end(results.trials[0], results).startswith(said)
+def test_how_a_trial_ended(run_trials, values, expected):
+    results = run_trials(values)
+    assert describe_end(results.trials[0], results).startswith(expected)
 
 
-def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
-    results = made([0.123456])
+def test_a_narrow_terminal_has_the_count_and_the_times_in_full(run_trials):
+    results = run_trials([0.123456])
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
     make_monitor(lambda: results, console=console).draw_bar()
@@ -61,15 +61,15 @@ def test_a_narrow_terminal_has_the_count_and_the_times_in_full(made):
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_notes_stand_above_the_bar(made, width):
-    results, out = made([0.5]), io.StringIO()
+def test_notes_are_above_the_bar(run_trials, width):
+    results, out = run_trials([0.5]), io.StringIO()
     console = Console(file=out, width=width, force_terminal=True, color_system=None)
     make_monitor(lambda: results, lambda data: [f"[{len(data.trials)}] is few"], console=console).draw_bar()
     assert "Note: [1] is few" in out.getvalue()
 
 
-def test_the_picture_makes_room_for_what_comes_after_it(made):
-    results, out = made([0.5, 0.25]), io.StringIO()
+def test_the_picture_makes_room_for_what_comes_after_it(run_trials):
+    results, out = run_trials([0.5, 0.25]), io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, color_system=None)
     make_monitor(
         lambda: results, lambda data: ["that was quick"], lambda data: ["Paused"], console=console
@@ -81,7 +81,7 @@ def test_the_picture_makes_room_for_what_comes_after_it(made):
     assert text.endswith("\x1b[2K")  # every line of it is erased
 
 
-def test_notes_follow_the_lines_of_a_pipe(made, capsys):
-    results = [made(), made([0.5])]
+def test_notes_follow_the_lines_of_a_pipe(run_trials, capsys):
+    results = [run_trials(), run_trials([0.5])]
     make_monitor(lambda: results.pop(0), lambda data: ["that was quick"]).print_lines()
     assert capsys.readouterr().err.rstrip().endswith("\nNote: that was quick")

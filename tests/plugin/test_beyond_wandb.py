@@ -69,17 +69,16 @@ class TestConditions:
             "method: random\nrun_cap: 1\nparameters:\n  optimizer: {values: [adamw, sgd]}\n  label: {values: [a, b]}\n"
             "  optimizer.momentum: {min: 0.0, max: 1.0, when: {label: b}}\n",
         )
-        said = app.multirun("sweep=wrong", status=2).refused()
-        assert (
-            "parameters.optimizer.momentum: is no key of the application's configuration with optimizer=adamw" in said
-        )
+        message = app.multirun("sweep=wrong", status=2).refused()
+        reason = "is no key of the application's configuration with optimizer=adamw"
+        assert f"parameters.optimizer.momentum: {reason}" in message
         assert not (app.directory / "sweep").exists()
 
     def test_another_condition_is_another_sweep(self, app: App) -> None:
         app.multirun("sweep=conditional", "++sweep.run_cap=1")
         other = "++sweep.parameters={optimizer.momentum: {when: {optimizer: [adamw, sgd]}}}"
-        said = app.multirun("sweep=conditional", "++sweep.run_cap=2", other, status=2).refused()
-        assert "parameters.optimizer.momentum" in said
+        message = app.multirun("sweep=conditional", "++sweep.run_cap=2", other, status=2).refused()
+        assert "parameters.optimizer.momentum" in message
 
 
 def test_prior_configurations_and_another_sweeps_trials(app: App) -> None:
@@ -99,8 +98,8 @@ def test_prior_configurations_and_another_sweeps_trials(app: App) -> None:
     assert app.states() == ["finished"] * 3
     app.multirun("sweep=prior", "model=mlp", into="narrow")  # the first configuration is none of this one's
     assert app.params("narrow")[0]["lr"] == 0.25
-    said = app.multirun("sweep=prior", "sweep.metric.name=error", status=2, into="other").refused()
-    assert "prior.sweeps[0]: old has the objective minimize loss, this sweep minimize error" in said
+    message = app.multirun("sweep=prior", "sweep.metric.name=error", status=2, into="other").refused()
+    assert "prior.sweeps[0]: old has the objective minimize loss, this sweep minimize error" in message
 
 
 def test_seeds_per_configuration(app: App) -> None:
@@ -111,14 +110,14 @@ def test_seeds_per_configuration(app: App) -> None:
     assert 4 < len({configuration for configuration, _ in runs}) < 12
     assert [result["cfg"]["seed"] for result in app.results()] == [seed for _, seed in runs]
     assert "the mean of 3 runs" in ended.out
-    said = app.multirun("sweep=random", repeats, "seed=5", status=2, into="other").refused()
-    assert "seed is what the sweep's `repeats` sets for each run" in said
+    message = app.multirun("sweep=random", repeats, "seed=5", status=2, into="other").refused()
+    assert "seed is what the sweep's `repeats` sets for each run" in message
     given = ["sweep=random", repeats, "+hydra.sweeper.sweep.repeats.values=[1,2]", "++sweep.run_cap=2"]
     app.multirun(*given, into="two")
     assert app.sweep("two").spec.dump()["repeats"] == {"parameter": "seed", "values": [1, 2]}
     unknown = "+sweep.repeats={parameter: sede, values: [1, 2]}"
-    said = app.multirun("sweep=random", unknown, status=2, into="other").refused()
-    assert "repeats.parameter: sede is no key of the application's configuration" in said
+    message = app.multirun("sweep=random", unknown, status=2, into="other").refused()
+    assert "repeats.parameter: sede is no key of the application's configuration" in message
 
 
 METRICS = "+sweep.metrics=[{name: loss},{name: units,goal: maximize}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.applications import App, MakeApp
-from tests.apps.ddp.notes import notes
+from tests.apps.ddp.notes import read_notes
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def ddp(make_app: MakeApp) -> App:
     return make_app("ddp")
 
 
-def both_trained_the_same(app: App, states: list[str]) -> None:
+def check_both_ranks_trained(app: App, states: list[str]) -> None:
     trials = app.sweep().trials
     assert [(trial.state, trial.attempts) for trial in trials] == [(state, 1) for state in states]
     for trial in trials:
         directory = app.directory / "sweep" / str(trial.number)
-        seen = [notes(directory, rank) for rank in (0, 1)]
+        seen = [read_notes(directory, rank) for rank in (0, 1)]
         for rank in seen:
             assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
             assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
@@ -28,22 +28,21 @@ def both_trained_the_same(app: App, states: list[str]) -> None:
         assert {path.name for path in directory.glob("*.log")} == {"app.log", "app.rank1.log"}
 
 
-@pytest.mark.parametrize("isolation", ["none"])  # process: under submitit_local below
-def test_lightning_starts_the_other_rank(ddp: App, isolation: str) -> None:
-    """Each time anew; a sweep is told once what to do, whatever Lightning runs again."""
-    ddp.multirun("sweep=grid", "++sweep.run_cap=2", "hydra/launcher=basic", f"hydra.sweeper.isolation={isolation}")
-    both_trained_the_same(ddp, ["finished", "stopped"])
+def test_lightning_starts_the_other_rank(ddp: App) -> None:
+    """For each trial again, in the agent's own process: what Lightning runs again is the trial, and not the sweep."""
+    ddp.multirun("sweep=grid", "++sweep.run_cap=2", "hydra/launcher=basic")
+    check_both_ranks_trained(ddp, ["finished", "stopped"])
 
 
-def test_lightning_starts_the_other_rank_in_a_job(ddp: App) -> None:
+def test_lightning_starts_the_other_rank_of_a_forked_trial(ddp: App) -> None:
     ddp.multirun("sweep=grid", "++sweep.run_cap=1", "hydra/launcher=submitit_local")
-    both_trained_the_same(ddp, ["finished"])
+    check_both_ranks_trained(ddp, ["finished"])
 
 
-@pytest.mark.parametrize("isolation", ["none"])  # process: on SLURM
-def test_a_job_of_two_tasks(ddp: App, isolation: str) -> None:
-    ddp.multirun("sweep=grid", *TWO_TASKS, f"hydra.sweeper.isolation={isolation}")
-    both_trained_the_same(ddp, ["finished", "stopped", "finished"])
+def test_a_job_of_two_tasks(ddp: App) -> None:
+    """In the agents' own processes; tests/slurm has the forked ones."""
+    ddp.multirun("sweep=grid", *TWO_TASKS, "hydra.sweeper.isolation=none")
+    check_both_ranks_trained(ddp, ["finished", "stopped", "finished"])
 
 
 TWO_TASKS = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]

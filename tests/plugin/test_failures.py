@@ -1,4 +1,4 @@
-"""What can go wrong: one clear message, a status that is not 0, no traceback, nothing half-made."""
+"""Failures: one clear message, a status other than 0, no traceback, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def sweep_file(app: App, spec: dict[str, object]) -> str:
     return "sweep=given"
 
 
-def refused(app: App, *arguments: str, **environment: str) -> str:
-    """The message of a sweep that must not begin."""
+def run_refused(app: App, *arguments: str, **environment: str) -> str:
+    """Runs a sweep that must be refused before anything is written, and returns its message."""
     message = app.run("-m", "hydra/sweeper=wandbsweep", *arguments, **environment).refused()
     outputs = app.directory / "outputs"
     assert not outputs.exists(), list(outputs.iterdir())
@@ -36,7 +36,7 @@ class TestTrials:
         assert trial.reason in traceback
         assert not (app.directory / "sweep" / "0" / "traceback.txt").exists()
 
-    def test_a_broken_script_is_given_up(self, app: App) -> None:
+    def test_a_sweep_of_a_broken_script_is_aborted(self, app: App) -> None:
         ended = app.multirun("sweep=grid", "act=raise", "hydra.sweeper.max_failures=2", status=1)
         assert app.states() == ["failed", "failed"]
         assert "The sweep was aborted" in ended.err
@@ -67,7 +67,7 @@ class TestTrials:
 
     @pytest.mark.parametrize(("sweep", "status"), [(["sweep=grid"], 0), (["units=1,2,3,4,5,6"], 1)])
     def test_a_trial_whose_process_is_killed(self, app: App, sweep: list[str], status: int) -> None:
-        """It is begun again, in vain, and takes nobody along; in a plain grid every trial counts."""
+        """Its second attempt is killed too, and no other trial with it. In a plain grid every trial counts."""
         agents = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.agents=2"]
         ended = app.multirun(*sweep, "act=die", "hydra.sweeper.max_attempts=2", *agents, status=status)
         assert sorted(app.states()) == ["crashed"] + ["finished"] * 5
@@ -76,7 +76,7 @@ class TestTrials:
         assert crashed.reason in ended.err
 
     def test_an_agent_that_is_killed_is_replaced(self, app: App) -> None:
-        """The other one goes on, though submitit gives up; it takes the trial over, and is killed by it as well."""
+        """submitit gives up, but the other agent continues. It takes the trial over, and is killed by it as well."""
         agents = ["hydra/launcher=submitit_local", "hydra.sweeper.agents=2"]
         options = ["hydra.sweeper.isolation=none", "hydra.sweeper.lease_s=2", "hydra.sweeper.max_attempts=2"]
         app.multirun("sweep=grid", "act=die", *options, *agents)
@@ -95,23 +95,23 @@ class TestTrials:
 class TestSpaces:
     def test_an_unknown_key(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"lrr": {"values": [1, 2]}, "model.widht": {"values": [1]}}}
-        message = refused(app, sweep_file(app, spec))
+        message = run_refused(app, sweep_file(app, spec))
         assert "parameters.lrr: is no key of the application's configuration; did you mean lr?" in message
         assert "did you mean model.width?" in message
 
     def test_a_key_that_is_unknown_under_one_choice(self, app: App) -> None:
         parameters = {"model": {"values": ["mlp", "convnet"]}, "model.kernel": {"values": [1, 2]}}
-        message = refused(app, sweep_file(app, {"method": "grid", "parameters": parameters}))
+        message = run_refused(app, sweep_file(app, {"method": "grid", "parameters": parameters}))
         assert "parameters.model.kernel: is no key of the application's configuration with model=mlp" in message
 
     def test_an_unknown_choice(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"model": {"values": ["mlp", "resnet"]}}}
-        message = refused(app, sweep_file(app, spec))
+        message = run_refused(app, sweep_file(app, spec))
         assert "'resnet' is no choice of the config group 'model'; its choices are convnet, mlp" in message
 
     def test_a_value_that_hydra_cannot_write(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"options": {"values": [{"a": {"it's": 1}}, {}]}}}
-        assert 'parameters.options: The key "it\'s"' in refused(app, sweep_file(app, spec))
+        assert 'parameters.options: The key "it\'s"' in run_refused(app, sweep_file(app, spec))
 
     def test_a_value_of_no_plain_type(self, app: App) -> None:
         (app.directory / "conf" / "sweep" / "given.yaml").write_text(
@@ -127,7 +127,7 @@ class TestSpaces:
             "parameters": {"lr": {"min": 1, "max": 0}, "units": {}},
             "early_terminate": {"type": "hyperbrand"},
         }
-        message = refused(app, sweep_file(app, spec))
+        message = run_refused(app, sweep_file(app, spec))
         for path in ("method", "metric.goal", "parameters.lr", "parameters.units", "early_terminate.type"):
             assert f"- {path}" in message
 
@@ -145,7 +145,7 @@ class TestSpaces:
         assert "18 is no choice of the config group 'model' (a choice is text: write '18' in quotes)" in message
 
     def test_an_endless_sweep(self, app: App) -> None:
-        message = refused(app, "sweep=random", "sweep.run_cap=null")
+        message = run_refused(app, "sweep=random", "sweep.run_cap=null")
         assert "++sweep.run_cap=50" in message
         assert "hydra.sweeper.endless=true" in message
 
@@ -167,32 +167,20 @@ class TestSpaces:
 
 
 class TestSettings:
-    @pytest.mark.parametrize(
-        ("setting", "said"),
-        [
-            ("controller=optuna", "the value is 'optuna'; the choices are embedded"),
-            ("agents=0", "the value is 0, but must be an integer >= 1"),
-            ("count=-1", "the value is -1, but must be an integer >= 1"),
-            ("max_failures=0", "the value is 0, but must be an integer >= 1"),
-            ("seed=-3", "the value is -3, but must be an integer >= 0"),
-            ("storage=nonesuch://x", "cannot open 'nonesuch://x'"),
-        ],
-    )
-    def test_a_wrong_value(self, app: App, setting: str, said: str) -> None:
-        message = refused(app, "sweep=grid", f"hydra.sweeper.{setting}")
-        assert f"hydra.sweeper.{setting.partition('=')[0]}: {said}" in message
+    def test_a_storage_that_cannot_be_opened(self, app: App) -> None:
+        message = run_refused(app, "sweep=grid", "hydra.sweeper.storage=nonesuch://x")
+        assert "hydra.sweeper.storage: cannot open 'nonesuch://x'" in message
 
-    @pytest.mark.parametrize("setting", ["agents=many", "agentz=2", "seed=1.5", "sweep=3"])
-    def test_a_wrong_type_or_key(self, app: App, setting: str) -> None:
-        """Hydra's own words and status, since it knows the types."""
-        ended = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=grid", f"hydra.sweeper.{setting}")
+    def test_an_unknown_setting(self, app: App) -> None:
+        """The message and the status are Hydra's, which knows the types and the keys (see tests/test_settings.py)."""
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=grid", "hydra.sweeper.agentz=2")
         assert ended.status == 1
-        assert setting.partition("=")[0] in ended.err
+        assert "agentz" in ended.err
         assert "Traceback" not in ended.err
         assert not (app.directory / "outputs").exists()
 
     def test_all_wrong_values_at_once(self, app: App) -> None:
-        message = refused(app, "sweep=grid", "hydra.sweeper.agents=0", "hydra.sweeper.seed=-1")
+        message = run_refused(app, "sweep=grid", "hydra.sweeper.agents=0", "hydra.sweeper.seed=-1")
         assert "hydra.sweeper.agents" in message
         assert "hydra.sweeper.seed" in message
 
@@ -212,9 +200,9 @@ class TestSettings:
         assert "would overwrite it" in app.run(*start).refused()
         assert (app.directory / "sweep" / "journal.log").read_bytes() == before
 
-    def test_a_directory_that_cannot_be_made(self, app: App) -> None:
+    def test_a_directory_that_cannot_be_created(self, app: App) -> None:
         (app.directory / "file").touch()
-        message = refused(app, "sweep=grid", "hydra.sweep.dir=file/sweep")
+        message = run_refused(app, "sweep=grid", "hydra.sweep.dir=file/sweep")
         assert "Cannot write to" in message
         assert "hydra.sweep.dir" in message
 
@@ -226,20 +214,20 @@ def test_a_storage_that_is_there(app: App, tmp_path: Path) -> None:
 
 
 class TestDamage:
-    """Of a sweep that is to be gone on with."""
+    """Damaged files of a sweep that is resumed."""
 
     @pytest.mark.parametrize(
-        ("file", "told"),
+        ("file", "reason"),
         [
             ("journal.log", "journal.log, line 1: the journal is damaged: 'garbage' is no JSON object"),
             (".sweep/plan.json", "plan.json is damaged: line 1, column 1: no valid JSON"),
         ],
     )
-    def test_a_file_that_is_damaged(self, app: App, file: str, told: str) -> None:
+    def test_a_file_that_is_damaged(self, app: App, file: str, reason: str) -> None:
         app.multirun("sweep=random", "hydra.sweeper.count=1", "hydra.sweeper.agents=1")
         (app.directory / "sweep" / file).write_text("garbage\n")
         message = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random").refused()
-        assert told in message
+        assert reason in message
 
     def test_a_directory_that_cannot_be_written_to(self, app: App) -> None:
         app.multirun("sweep=random", "hydra.sweeper.count=1", "hydra.sweeper.agents=1")
@@ -259,7 +247,7 @@ class TestDamage:
 
 
 def test_a_password_is_refused_before_it_is_written(app: App) -> None:
-    message = refused(app, "sweep=grid", "hydra.sweeper.storage='postgresql://me:marked-secret@localhost/x'")
+    message = run_refused(app, "sweep=grid", "hydra.sweeper.storage='postgresql://me:marked-secret@localhost/x'")
     assert "postgresql://me:***@localhost/x holds a password" in message
     assert "marked-secret" not in message
 
@@ -275,10 +263,10 @@ def test_a_password_in_the_environment_is_not_written(app: App, tmp_path: Path) 
 
 @pytest.mark.parametrize("basic", ["hydra/launcher=joblib", "hydra/launcher=basic"])
 def test_what_cannot_be_left_is_not_detached(app: App, basic: str) -> None:
-    assert "hydra.sweeper.detach=true" in refused(app, "sweep=grid", basic, "hydra.sweeper.detach=true")
+    assert "hydra.sweeper.detach=true" in run_refused(app, "sweep=grid", basic, "hydra.sweeper.detach=true")
 
 
 def test_agents_have_their_own_devices(app: App) -> None:
     agents = ["hydra/launcher=submitit_local", "hydra.sweeper.agents=2", "hydra.sweeper.gpus_per_agent=1"]
-    message = refused(app, "sweep=grid", *agents, CUDA_VISIBLE_DEVICES="3")
+    message = run_refused(app, "sweep=grid", *agents, CUDA_VISIBLE_DEVICES="3")
     assert "2 agents with 1 GPUs each need 2, but there are 1 (3)" in message

@@ -56,7 +56,7 @@ class TestAgents:
 
 
 class TestTrials:
-    def test_config_groups_are_composed_anew(self, app: App) -> None:
+    def test_config_groups_are_composed_for_each_trial(self, app: App) -> None:
         app.multirun("sweep=grid")
         for result in app.results():
             wanted = {"mlp": {"kind": "mlp", "width": 2}, "convnet": {"kind": "convnet", "width": 3, "kernel": 5}}
@@ -286,7 +286,7 @@ class TestGoingOn:
         assert app.states("outputs/mine") == ["finished"] * 6
 
     @pytest.mark.parametrize("script", ["app.py", "{cwd}/app.py"])
-    def test_the_join_command_joins_from_wherever_it_stands(self, app: App, script: str) -> None:
+    def test_the_join_command_works_in_any_directory(self, app: App, script: str) -> None:
         place = app.directory / "outputs" / "elsewhere"
         place.mkdir(parents=True)
         start = [sys.executable, script.format(cwd=app.directory), "-m", "hydra/sweeper=wandbsweep"]
@@ -343,9 +343,9 @@ class TestGoingOn:
     def test_another_sweep_in_the_same_directory_is_refused(self, app: App) -> None:
         app.multirun("sweep=macros", "units=1")
         again = ["-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=random", "units=2"]
-        said = app.run(*again).refused()
+        message = app.run(*again).refused()
         for difference in ("method: grid, now random", "parameters.lr", "parameters.model: none", "units=2"):
-            assert difference in said
+            assert difference in message
 
     def test_an_interrupted_sweep(self, app: App) -> None:
         (app.directory / "hang").touch()

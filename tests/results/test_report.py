@@ -16,7 +16,7 @@ from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.page import SCRIPTS, encode_for_script, render_page, write_report
 from wandbsweep.results.report.panels import PANELS
-from wandbsweep.results.report.serve import make_server, needs_token
+from wandbsweep.results.report.serve import ReportServer, needs_token
 from wandbsweep.results.sweep_data import SweepData
 
 
@@ -129,7 +129,7 @@ class TestServer:
         servers = []
 
         def serving(token=None):
-            server = make_server(str(results.directory), "127.0.0.1", 0, token)
+            server = ReportServer(str(results.directory), "127.0.0.1", 0, token)
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             servers.append((server, thread))
@@ -172,7 +172,7 @@ class TestServer:
     def test_a_port_that_is_taken(self, results):
         from wandbsweep.results.report.serve import serve
 
-        server = make_server(str(results.directory), "127.0.0.1", 0, None)
+        server = ReportServer(str(results.directory), "127.0.0.1", 0, None)
         with pytest.raises(SweepError, match="Choose another address"):
             serve(str(results.directory), "127.0.0.1", server.server_port, None)
         server.server_close()

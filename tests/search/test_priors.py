@@ -74,8 +74,8 @@ def test_the_other_sweep_may_be_gone_once_this_one_has_begun(tmp_path):
     first = create_sweep(spec, tmp_path / "new", seed=1)
     shutil.rmtree(tmp_path / "old")
     joined = create_sweep(spec, tmp_path / "new")
-    assert [c._proposals._search.known for c in (first, joined)] == [first._proposals._search.known] * 2
-    assert len(first._proposals._search.known) == 6
+    assert [c._proposals.search.known for c in (first, joined)] == [first._proposals.search.known] * 2
+    assert len(first._proposals.search.known) == 6
 
 
 def test_a_sweep_in_a_database(tmp_path):
@@ -84,7 +84,7 @@ def test_a_sweep_in_a_database(tmp_path):
     storage = f"sqlite:///{tmp_path}/new.db"
     create_sweep(spec, storage=storage, seed=0).close()
     shutil.rmtree(tmp_path / "old")
-    assert len(create_sweep(spec, storage=storage)._proposals._search.known) == 6
+    assert len(create_sweep(spec, storage=storage)._proposals.search.known) == 6
 
 
 def test_only_trials_that_ended_with_a_value_are_known(tmp_path):
@@ -165,5 +165,5 @@ def test_several_metrics(tmp_path):
         old.complete(trial, Outcome.finished())
     spec = load_sweep(config | {"method": "bayes", "prior": {"sweeps": [str(tmp_path / "old")]}})
     new = create_sweep(spec, seed=0)
-    assert [dict(t.metrics).keys() for t in new._proposals._search.known] == [{"loss", "size"}] * 3
+    assert [dict(t.metrics).keys() for t in new._proposals.search.known] == [{"loss", "size"}] * 3
     assert 0 <= new.ask("a").params["x"] <= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from scripts.daemons import find_free_ports
-from tests.apps.ddp.notes import notes
+from tests.apps.ddp.notes import read_notes
 from tests.slurm.sweeper import TIMEOUT_S, Sweeper
 
 ONE_NODE = ["hydra.launcher.tasks_per_node=2"]
@@ -22,7 +22,7 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> No
     states = [(trial.state, trial.attempts) for trial in results.trials]
     assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
     for trial in results.trials:
-        seen = [notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
+        seen = [read_notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
         for rank in seen:
             assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
             assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
@@ -48,7 +48,7 @@ def test_both_ranks_resume_from_the_same_checkpoint(ddp: Sweeper) -> None:
             process.kill()
     assert process.returncode == 0, f"{out}\n{err}\n{ddp.logs()}"
     assert [(trial.state, trial.attempts) for trial in ddp.results().trials] == [("finished", 2)]
-    seen = [notes(trial, rank) for rank in (0, 1)]
+    seen = [read_notes(trial, rank) for rank in (0, 1)]
     steps = [[note.get("began", note.get("ended")) for note in rank] for rank in seen]
     assert steps[0] == steps[1]
     first, again, end = steps[0]

@@ -64,7 +64,7 @@ def test_long_lists_differ_in_their_last_value():
     assert len(line) < 500
 
 
-def test_agents_get_numbers_that_nobody_else_has(tmp_path):
+def test_agents_get_unique_numbers(tmp_path):
     sweepdir.make_directory(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda count: sweepdir.reserve_agents(tmp_path, count), [1, 2, 3] * 4))

@@ -164,7 +164,7 @@ def _poll_decision(controller: Controller, trial: Trial) -> Decision:
 def _abandon(controller: Controller, trial: Trial, watch: SignalWatch, signum: signal.Signals) -> None:
     """Give ``trial`` back, and end the process while the task still runs in its main thread."""
     try:
-        controller.release(trial, f"the agent was interrupted ({signum.name}), which the task did not heed")
+        controller.release(trial, f"the agent was interrupted ({signum.name}), which the task ignored")
         end_by_signal(watch, signum)
     finally:  # submitit's handler only ends the thread that it is called in, and this is not the main one
         os._exit(128 + signum)

@@ -25,7 +25,7 @@ from wandbsweep.sweep.override_strings import OverrideSlot, format_overrides, fo
 from wandbsweep.text import suggest_matches
 
 _MAX_COMBINATIONS = 32
-"""So many combinations of config groups are composed, and so many values of a parameter are tried."""
+"""The most combinations of config groups that are composed, and the most values of a parameter that are tried."""
 
 
 def check_composition(multirun: Multirun, spec: SweepSpec) -> None:

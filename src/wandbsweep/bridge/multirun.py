@@ -55,7 +55,7 @@ class Multirun:
 
     @cached_property
     def has_own_key(self) -> bool:
-        """Whether the application means something of its own by the key ``sweep``."""
+        """Whether the key ``sweep`` is the application's, and no sweep configuration."""
         return has_own_key(self.config)
 
     @cached_property

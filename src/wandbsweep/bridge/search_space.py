@@ -44,7 +44,7 @@ def read_sweep_key(config: DictConfig) -> dict[str, Any]:
 
 
 def has_own_key(config: DictConfig) -> bool:
-    """Return whether the application means something of its own by the key ``sweep``."""
+    """Return whether the key ``sweep`` is the application's, and no sweep configuration."""
     return SWEEP_KEY in config and not read_sweep_key(config)
 
 

@@ -35,7 +35,7 @@ def find_completion(
     Args:
         table: The sweep's trials.
         spec: The sweep configuration, which may name a target.
-        called_off: The completion if somebody ended the sweep from outside.
+        called_off: The completion if a user ended the sweep.
         max_failures: The sweep is aborted if its first trials fail, this many of them. None never aborts it.
         cap: How many trials there can be in all. None: no limit.
         agent: Who would be given the next trial: it is not given one that failed there. None: any agent.

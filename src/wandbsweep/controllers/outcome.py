@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -52,7 +52,7 @@ class StoredOutcome:
 
 
 def compute_outcome(
-    spec: SweepSpec, outcome: Outcome, *, reports: Sequence[float], metrics: Mapping[str, float]
+    spec: SweepSpec, outcome: Outcome, *, reports: Collection[float], metrics: Mapping[str, float]
 ) -> StoredOutcome:
     """Compute a trial's state and value from how its task ended.
 
@@ -77,27 +77,33 @@ def compute_outcome(
 
 
 def compute_loss(
-    reason: str, *, lost: int, max_attempts: int, metrics: Mapping[str, float] | None = None, final: bool = False
+    spec: SweepSpec,
+    reason: str,
+    *,
+    lost: int,
+    max_attempts: int,
+    reports: Collection[float] = (),
+    metrics: Mapping[str, float] | None = None,
+    final: bool = False,
 ) -> StoredOutcome:
     """Compute the outcome of an attempt whose process vanished: its trial is queued again, or has crashed.
 
     Args:
+        spec: The sweep configuration.
         reason: How the process vanished.
         lost: How many attempts of the trial were lost, this one included.
         max_attempts: From how many lost attempts on the trial stays crashed.
-        metrics: The last value of each metric that the trial reported, if that is known.
+        reports: Every value of the metric that the trial reported, if they are known.
+        metrics: The last value of each metric that it reported, if they are known.
         final: Whether the trial is not queued again in any case.
     """
-    spent = lost >= max_attempts
-    return StoredOutcome(
-        "crashed" if spent or final else "queued",
-        f"{reason}; attempt {lost} of {max_attempts}" if spent else reason,
-        metrics=metrics or {},
-        lost=True,
-    )
+    if lost >= max_attempts:
+        reason, final = f"{reason}; attempt {lost} of {max_attempts}", True
+    value = find_best_value(reports, spec.goal) if final else None
+    return StoredOutcome("crashed" if final else "queued", reason, value, metrics or {}, lost=True)
 
 
-def find_best_value(values: Sequence[float], goal: str) -> float | None:
+def find_best_value(values: Collection[float], goal: str) -> float | None:
     """Return the best of the finite ``values``, or None if there is none."""
     finite = [value for value in values if is_number(value)]
     return (max if goal == "maximize" else min)(finite, default=None)

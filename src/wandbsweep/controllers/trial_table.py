@@ -284,7 +284,7 @@ def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
         "agent": entry.agent,
         "started": entry.started,
     }
-    best_report = find_best_value(list(attempt.reports.values()), goal)
+    best_report = find_best_value(attempt.reports.values(), goal)
     outcome = entry.outcome
     if outcome is None:
         return TrialRecord(state="running", value=best_report, metrics=attempt.attributes.get(METRICS, {}), **common)

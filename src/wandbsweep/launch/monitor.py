@@ -35,7 +35,7 @@ class Monitor:
     find_notes: Describe = lambda data: ()
     """Finds notes that were not shown yet; each is shown once, above the progress."""
     find_status: Describe = lambda data: ()
-    """Finds what the whole picture says of the sweep besides its trials: that it is paused."""
+    """Finds lines that the whole picture adds: that the sweep is paused."""
     has_terminal: bool = False
     """Whether the trials write elsewhere, so that there is room for the whole picture. If not, it is one line."""
     console: Console | None = None

@@ -1,4 +1,7 @@
-"""``open_sweep`` and ``SweepResults``: a sweep's data together with its analyses, for use in Python and notebooks."""
+"""``open_sweep`` and ``SweepResults``: a sweep's data together with its analyses, for use in Python and notebooks.
+
+The methods import the analyses when they are called, so that ``open_sweep`` alone does not wait for NumPy.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandbsweep.results.analysis.convergence import Convergence, assess_convergence
-from wandbsweep.results.analysis.correlation import Correlation, compute_correlation
-from wandbsweep.results.analysis.importance import Importance, compute_importance
-from wandbsweep.results.analysis.savings import Savings, compute_savings
-from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
-from wandbsweep.results.frames import build_history_frame, build_trial_frame, export_frame
-from wandbsweep.results.narrowing.narrow import narrow
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from wandbsweep.results.analysis.convergence import Convergence
+    from wandbsweep.results.analysis.correlation import Correlation
+    from wandbsweep.results.analysis.importance import Importance
+    from wandbsweep.results.analysis.savings import Savings
 
 
 class SweepResults(SweepData):
@@ -36,35 +37,53 @@ class SweepResults(SweepData):
         Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, ``params.*``,
         ``metrics.*`` (last values).
         """
+        from wandbsweep.results.frames import build_trial_frame
+
         return build_trial_frame(self)
 
     @cached_property
     def histories(self) -> pd.DataFrame:
         """One row per report, with ``number``, ``step`` and ``value`` of the metric; needs pandas."""
+        from wandbsweep.results.frames import build_history_frame
+
         return build_history_frame(self)
 
     def export(self, file: str | os.PathLike[str], *, histories: bool = False) -> Path:
         """Write ``frame``, or ``histories``, to a ``.csv``, ``.jsonl`` or ``.parquet`` file."""
+        from wandbsweep.results.frames import export_frame
+
         return export_frame(self.histories if histories else self.frame, file)
 
     def importance(self, metric: str | None = None, *, method: str | None = None) -> Importance:
         """Return how much of ``metric`` (by default the sweep's own) follows from each parameter."""
+        from wandbsweep.results.analysis.importance import compute_importance
+        from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
+
         return compute_importance(build_trial_matrix(self, metric), method=method)
 
     def correlation(self, metric: str | None = None) -> Correlation:
         """Return how each parameter correlates with ``metric`` (by default the sweep's own)."""
+        from wandbsweep.results.analysis.correlation import compute_correlation
+        from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
+
         return compute_correlation(build_trial_matrix(self, metric))
 
     def converged(self, *, patience: int = 20) -> Convergence:
         """Return whether it is time to stop searching, with the reasons; its truth value is the verdict."""
+        from wandbsweep.results.analysis.convergence import assess_convergence
+
         return assess_convergence(self, patience=patience)
 
     def savings(self) -> Savings:
         """Return what early termination saved, and what it may have cost."""
+        from wandbsweep.results.analysis.savings import compute_savings
+
         return compute_savings(self)
 
     def narrow(self, top: float = 0.2) -> SweepSpec:
         """Return the next sweep, with its ranges narrowed to where the best ``top`` of the trials are."""
+        from wandbsweep.results.narrowing.narrow import narrow
+
         return narrow(self, top=top).spec
 
 

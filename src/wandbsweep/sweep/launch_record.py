@@ -86,7 +86,7 @@ class HostedPlace:
 
 @dataclass(frozen=True)
 class LaunchRecord:
-    """What a sweep was started with. It is written once, when the sweep is created, and read by whoever joins."""
+    """What a sweep was started with: written when the sweep is created, and read by every process that joins it."""
 
     sweep_id: str
     application: Application

@@ -49,10 +49,10 @@ class Module(LightningModule):
         here = self.cfg.act == what and self.global_rank == rank and trial.number == 0
         return here and (what == "fail" or not trial.resumed)
 
-    def note(self, **said: Any) -> None:
+    def note(self, **event: Any) -> None:
         seen = {"cfg": OmegaConf.to_container(self.cfg), "params": dict(current_trial().params), "pid": os.getpid()}
         with (self.output / f"rank{self.global_rank}.jsonl").open("a") as file:
-            file.write(json.dumps({**seen, **said}) + "\n")
+            file.write(json.dumps({**seen, **event}) + "\n")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -1,4 +1,4 @@
-"""What the ranks of a trial wrote down."""
+"""What the ranks of a trial have noted."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 from typing import Any
 
 
-def notes(trial: Path, rank: int) -> list[dict[str, Any]]:
+def read_notes(trial: Path, rank: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (trial / f"rank{rank}.jsonl").read_text().splitlines()]

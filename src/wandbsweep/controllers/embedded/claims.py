@@ -8,7 +8,7 @@ Nothing is locked, so this process may be killed between any two statements. Wha
 - A claim of a lost trial that is created, but whose predecessor is not closed yet: the predecessor is still open, and
   its lease has expired. The next agent claims the same attempt number, and closes the predecessor. Then the first of
   the two claims wins. If that is the dead agent's, its lease expires in turn.
-- A void attempt that is not closed: nobody reads it.
+- A void attempt that is not closed: no agent reads it.
 
 An *uncommitted claim* is an attempt of this process that it knows nothing of: it was created, but the connection to the
 database broke before the answer arrived. Its lease is alive, so no other agent takes it over; this one has to.
@@ -24,11 +24,11 @@ from typing import Any
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals, encode_params
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import CLAIM, PARAMS, Claim, StoredParams, TrialEntry, TrialTable
 from wandbsweep.storage.base import NewAttempt, Storage
 from wandbsweep.storage.json_codec import decode_json, encode_json
-from wandbsweep.trial import Trial, TrialRecord
+from wandbsweep.trial import Trial
 
 _POLL_S = 0.02
 
@@ -39,7 +39,7 @@ class Claims:
 
     storage: Storage
     study: int
-    snapshot: Snapshot
+    snapshot: TrialSnapshot
     proposals: Proposals
     leases: LeaseManager
     closer: Closer
@@ -61,7 +61,7 @@ class Claims:
             nonlocal predicted, params
             predicted = entries + max(created - attempts, 0)
             within_cap = self.cap is None or predicted < self.cap
-            params = self.proposals.draw(predicted) if within_cap else None
+            params = self.proposals.search.draw(predicted) if within_cap else None
             return self._build_attempt(agent, number=None, attempt=1, params=encode_params(predicted, params))
 
         key = self._create(build)
@@ -70,16 +70,10 @@ class Claims:
             return None
         return Trial(number, normalize_params(params) if params and number == predicted else {}, key=key)
 
-    def continue_trial(self, agent: str, entry: TrialEntry, record: TrialRecord) -> Trial | None:
-        """Claim the next attempt of a trial.
+    def continue_trial(self, agent: str, entry: TrialEntry) -> Trial | None:
+        """Claim the next attempt of a trial; None: another agent was faster, or the trial has ended after all.
 
-        Args:
-            agent: Who asks.
-            entry: The trial, frozen when it was decided to continue it.
-            record: The same trial's record.
-
-        Returns:
-            The trial; None: another agent was faster, or the trial has ended after all.
+        ``entry`` is the trial, frozen when it was decided to continue it.
         """
         attempt, params = entry.attempts + 1, entry.params
         stored = entry.newest.attributes
@@ -88,7 +82,7 @@ class Claims:
             number=entry.number,
             attempt=attempt,
             params=encode_params(entry.number, params or None),
-            reports=record.reports,
+            reports=entry.newest.reports,
             # What Optuna's pruners noted with the attempt before.
             attributes={name: value for name, value in stored.items() if not name.startswith("wandbsweep:")},
         )
@@ -98,7 +92,7 @@ class Claims:
             self.closer.close_expired(entry)
         if self._await_number(key) is None:
             return None
-        self.closer.metrics[key] = dict(record.metrics)
+        self.closer.metrics[key] = dict(entry.outcome.metrics) if entry.outcome else {}
         return Trial(entry.number, params, attempt=attempt, key=key)
 
     def find_uncommitted(self, table: TrialTable) -> TrialEntry | None:
@@ -127,7 +121,7 @@ class Claims:
         attributes = {**(attributes or {}), CLAIM: claim}
         if params is None:
             return NewAttempt(attributes, reports or {})
-        shown = self.proposals.encode_for_optuna(decode_json(params["values"]))
+        shown = self.proposals.optuna_params.encode(decode_json(params["values"]))
         return NewAttempt({**attributes, PARAMS: params}, reports or {}, shown)
 
     def _await_number(self, key: int) -> int | None:

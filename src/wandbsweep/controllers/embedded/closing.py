@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
 from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
@@ -58,10 +58,9 @@ class Closer:
 
     def crash(self, key: int, reason: str, *, lost: int) -> None:
         """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
-        outcome = compute_loss(reason, lost=lost, max_attempts=self.options.max_attempts, metrics=self.metrics.get(key))
-        if outcome.state == "crashed":
-            value = find_best_value(self.storage.read_reports(key), self.spec.goal)
-            outcome = replace(outcome, value=value)
+        reports, metrics = self.storage.read_reports(key), self.metrics.get(key)
+        limit = self.options.max_attempts
+        outcome = compute_loss(self.spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics)
         self._close(key, outcome)
 
     def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
@@ -77,7 +76,7 @@ class Closer:
         """
         key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self.options.lease_s:g} s"
         lost = len(entry.lost) + 1
-        outcome = compute_loss(reason, lost=lost, max_attempts=self.options.max_attempts, final=final)
+        outcome = compute_loss(self.spec, reason, lost=lost, max_attempts=self.options.max_attempts, final=final)
         with suppress(AttemptClosedError):
             if OUTCOME not in self.storage.read_attempt(key).attributes:
                 self.storage.set_attribute(key, OUTCOME, outcome.encode())

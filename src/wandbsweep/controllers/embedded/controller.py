@@ -17,7 +17,7 @@ from wandbsweep.controllers.embedded.control_requests import ControlRequests
 from wandbsweep.controllers.embedded.dispatch import Dispatcher
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import open_study
 from wandbsweep.errors import SweepConfigError
@@ -66,7 +66,7 @@ class EmbeddedController:
         self.seed, self.identity = study.seed, study.identity
         search = make_search(spec, seed=study.seed, plain_grid=options.plain_grid, known=study.known)
         self._stopping_rule = make_stopping_rule(spec, storage, study_name)
-        self._snapshot = snapshot = Snapshot(storage.open_change_feed(study.key), spec.goal)
+        self._snapshot = snapshot = TrialSnapshot(storage.open_change_feed(study.key), spec.goal)
         self._proposals = Proposals(spec, search, storage, snapshot)
         self._closer = closer = Closer(storage, spec, options)
         self._requests = requests = ControlRequests(storage, study.key)
@@ -82,7 +82,7 @@ class EmbeddedController:
     @property
     def cap(self) -> int | None:
         """How many trials there can be in all; None: no limit."""
-        return min((n for n in (self.spec.run_cap, self._proposals.size) if n is not None), default=None)
+        return min((n for n in (self.spec.run_cap, self._proposals.search.size) if n is not None), default=None)
 
     def trials(self) -> list[TrialRecord]:
         with self._snapshot.refresh() as table:

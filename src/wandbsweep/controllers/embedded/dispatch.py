@@ -12,11 +12,11 @@ from wandbsweep.controllers.embedded.claims import Claims
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.control_requests import ControlRequests
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import ControllerOptions
-from wandbsweep.trial import Trial, TrialRecord
+from wandbsweep.trial import Trial
 
 _WAIT_S = 0.25
 """How long an agent that has to wait sleeps before it looks again."""
@@ -27,7 +27,7 @@ class Dispatcher:
     """Gives out trials to the agents of this process."""
 
     spec: SweepSpec
-    snapshot: Snapshot
+    snapshot: TrialSnapshot
     claims: Claims
     leases: LeaseManager
     closer: Closer
@@ -54,18 +54,13 @@ class Dispatcher:
                 if not is_final:
                     self._wait()
                 continue
-            if unfinished is None:
-                trial = self.claims.open_new(agent)
-            elif self._is_lost_too_often(unfinished[0]):
-                self.closer.close_expired(unfinished[0], final=True)
+            is_lost = unfinished is not None and unfinished.state == "running"
+            if unfinished and is_lost and len(unfinished.lost) + 1 >= self.options.max_attempts:
+                self.closer.close_expired(unfinished, final=True)
                 continue
-            else:
-                trial = self.claims.continue_trial(agent, *unfinished)
+            trial = self.claims.continue_trial(agent, unfinished) if unfinished else self.claims.open_new(agent)
             if trial is not None:  # otherwise another agent was faster
                 return trial
-
-    def _is_lost_too_often(self, entry: TrialEntry) -> bool:
-        return entry.state == "running" and len(entry.lost) + 1 >= self.options.max_attempts
 
     def is_ready(self, agent: str) -> bool:
         """Whether ``claim_next`` answers at once.
@@ -97,7 +92,7 @@ class Dispatcher:
                 return
             self.closer.close_expired(orphan, final=True)
 
-    def _find_unfinished(self, agent: str) -> tuple[tuple[TrialEntry, TrialRecord] | None, Completion | None]:
+    def _find_unfinished(self, agent: str) -> tuple[TrialEntry | None, Completion | None]:
         """Return a trial for ``agent`` to continue, or why it gets no trial at all. If neither, it gets a new one."""
         with self.snapshot.refresh() as table:
             entry = table.find_queued(agent) or self.leases.find_expired(table)
@@ -105,7 +100,7 @@ class Dispatcher:
             if completion is not None and completion.exhausted:
                 entry = self.claims.find_uncommitted(table)
                 completion = None if entry else completion
-            return (entry.freeze(), table.record(entry)) if entry else None, completion
+            return entry.freeze() if entry else None, completion
 
     def _find_completion(
         self, table: TrialTable, agent: str | None, unfinished: TrialEntry | None

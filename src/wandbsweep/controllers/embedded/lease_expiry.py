@@ -105,7 +105,7 @@ class LeaseManager:
         lease_s: float,
         *,
         find_others: Callable[[], Collection[str]],
-        check_own: Callable[[], None] = lambda: None,
+        check_own: Callable[[], None],
     ) -> None:
         self._leases = leases
         self._monitor = LeaseMonitor(leases, lease_s) if leases else None

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from wandbsweep.controllers.embedded.snapshot import Snapshot
+from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.base import Storage, StoredParam
+from wandbsweep.storage.base import Storage
 from wandbsweep.storage.json_codec import encode_json
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.trial import TrialRecord
@@ -43,25 +43,13 @@ _POLL_S, _MAX_POLL_S = 0.05, 0.5
 class Proposals:
     """Proposes the parameters of the trials that this process claims."""
 
-    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: Snapshot) -> None:
+    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: TrialSnapshot) -> None:
+        self.search = search
+        self.optuna_params = OptunaParams(spec.parameters)
         self._spec = spec
-        self._search = search
         self._storage = storage
         self._snapshot = snapshot
-        self._optuna_params = OptunaParams(spec.parameters)
         self._queue = ProposalQueue(snapshot)
-
-    @property
-    def size(self) -> int | None:
-        """How many trials there are in all; None: there is no end."""
-        return self._search.size
-
-    def draw(self, number: int) -> dict[str, Any] | None:
-        """Return the parameters of trial ``number`` if they follow from the number; otherwise None."""
-        return self._search.draw(number)
-
-    def encode_for_optuna(self, params: Mapping[str, Any]) -> dict[str, StoredParam]:
-        return self._optuna_params.encode(params)
 
     def propose(self, key: int, number: int, asked_at: float) -> dict[str, Any]:
         """Propose and store the parameters of a trial.
@@ -71,7 +59,7 @@ class Proposals:
             number: Its number.
             asked_at: Since when its agent waits for it (monotonic).
         """
-        params = self._search.draw(number)
+        params = self.search.draw(number)
         if params is not None:
             self._store(key, number, params)
             return params
@@ -80,12 +68,12 @@ class Proposals:
             self._storage.release_connection()
         with self._snapshot.last() as table:  # as it was when the turn came
             known = _list_others(table, number)
-        params = self._search.propose(number, known, without_model)
+        params = self.search.propose(number, known, without_model)
         self._store(key, number, params)
         return self._replace_duplicate(key, number, params, known, without_model) if self._can_recur(params) else params
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
-        self._storage.set_params(key, {PARAMS: encode_params(number, params)}, self.encode_for_optuna(params))
+        self._storage.set_params(key, {PARAMS: encode_params(number, params)}, self.optuna_params.encode(params))
 
     def _replace_duplicate(
         self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], without_model: bool
@@ -101,7 +89,7 @@ class Proposals:
                 known = _list_others(table, number)
             if _make_key(params) not in set(map(_make_key, known)) - before:
                 break
-            params = self._search.propose(number, known, without_model)
+            params = self.search.propose(number, known, without_model)
             self._store(key, number, params)
         return params
 
@@ -114,7 +102,7 @@ class Proposals:
 class ProposalQueue:
     """The running trials without parameters, whose agents propose in the order of their numbers."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: TrialSnapshot) -> None:
         self._snapshot = snapshot
         self._dead: set[int] = set()
         """The trials that are no longer waited for."""

@@ -10,7 +10,7 @@ from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.base import ChangeFeed
 
 
-class Snapshot:
+class TrialSnapshot:
     """The trial table, brought up to date on demand. Other threads wait while one uses it in a ``with`` block."""
 
     def __init__(self, feed: ChangeFeed, goal: str) -> None:

@@ -28,7 +28,7 @@ _POLL_S = 0.02
 
 
 @dataclass(frozen=True)
-class Study:
+class SweepStudy:
     """A sweep's study as stored."""
 
     key: int
@@ -40,7 +40,7 @@ class Study:
     """The trials of other sweeps that the search learns from."""
 
 
-def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> Study:
+def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> SweepStudy:
     """Open the study ``name``, or create it if there is none.
 
     Args:
@@ -67,7 +67,7 @@ def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None
             storage.set_study_attribute(key, attribute, value)
     stored = _await_attributes(storage, key)
     known_trials = decode_known_trials(stored.get(KNOWN, []))
-    return Study(key, int(stored[SEED]), stored.get(IDENTITY, spec.identity), known_trials)
+    return SweepStudy(key, int(stored[SEED]), stored.get(IDENTITY, spec.identity), known_trials)
 
 
 def _make_attributes(storage: Storage, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> dict[str, Any]:

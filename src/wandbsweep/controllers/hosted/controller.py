@@ -283,7 +283,7 @@ class HostedController:
         if entry is None:
             return
         reports, metrics = entry.newest.reports, entry.newest.attributes[METRICS]
-        stored = compute_outcome(self.spec, outcome, reports=list(reports.values()), metrics=metrics)
+        stored = compute_outcome(self.spec, outcome, reports=reports.values(), metrics=metrics)
         metric, returned = self.spec.metric, as_number(outcome.returned)
         if metric and not reports and returned is not None and (live := self._live.get(trial.key)):
             live.report(0, {metric.name: returned})
@@ -313,7 +313,8 @@ class HostedController:
 
     def _compute_loss(self, entry: TrialEntry, reason: str, *, final: bool = False) -> StoredOutcome:
         lost = len(entry.lost | {entry.attempts})
-        return compute_loss(reason, lost=lost, max_attempts=self._options.max_attempts, final=final)
+        reports, limit = entry.newest.reports.values(), self._options.max_attempts
+        return compute_loss(self.spec, reason, lost=lost, max_attempts=limit, reports=reports, final=final)
 
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Close the newest attempt of ``entry``. W&B knows what it gave back, but not that it was lost."""

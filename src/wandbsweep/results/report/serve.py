@@ -52,81 +52,86 @@ class LiveData:
         return f'"{hash(json.dumps(shown, sort_keys=True, default=str)) & 0xFFFFFFFFFFFF:x}"'
 
 
-def make_server(ref: str, host: str, port: int, token: str | None) -> ThreadingHTTPServer:
-    """Return a server of the report, not yet running.
+class ReportServer(ThreadingHTTPServer):
+    """A server of two addresses, the page and its data; not yet running."""
 
-    Args:
-        ref: The sweep, as in ``open_sweep``.
-        host: The address to listen on.
-        port: The port; 0 takes a free one.
-        token: What the query of every request must hold. None: nothing, but requests must name this machine.
+    daemon_threads = True
 
-    Raises:
-        SweepError: If the sweep cannot be read.
-        OSError: If the address cannot be used.
-    """
-    live = LiveData(ref)
-    live.get()  # a fault of the sweep is raised here, and not first shown in a browser
+    def __init__(self, ref: str, host: str, port: int, token: str | None) -> None:
+        """
+        Args:
+            ref: The sweep, as in ``open_sweep``.
+            host: The address to listen on.
+            port: The port; 0 takes a free one.
+            token: What the query of every request must hold. None: nothing, but requests must name this machine.
 
-    class Handler(BaseHTTPRequestHandler):
-        server_version = "wandbsweep"
-        sys_version = ""
+        Raises:
+            SweepError: If the sweep cannot be read.
+            OSError: If the address cannot be used.
+        """
+        self.token = token
+        self.live = LiveData(ref)
+        self.live.get()  # a fault of the sweep is raised here, and not first shown in a browser
+        super().__init__((host, port), _Handler)
 
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            if not self._is_allowed(parse_qs(url.query)):
-                self._answer(HTTPStatus.FORBIDDEN, "text/plain", "This address needs its token.\n")
-            elif url.path not in ("/", "/data.json"):
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
-            else:
-                try:
-                    self._serve(url.path)
-                except SweepError as error:  # the sweep was removed or damaged meanwhile
-                    self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n")
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # the browser closed the connection
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-        def _serve(self, path: str) -> None:
-            if path == "/":
-                self._answer(HTTPStatus.OK, "text/html", render_page(live.get(), live=True))
-                return
-            tag = live.compute_tag()
-            if self.headers.get("If-None-Match") == tag:
-                self._answer(HTTPStatus.NOT_MODIFIED, "application/json", "")
-            else:
-                text = json.dumps(live.get(), ensure_ascii=True, allow_nan=False)
-                self._answer(HTTPStatus.OK, "application/json", text, tag=tag)
 
-        def _is_allowed(self, query: dict[str, list[str]]) -> bool:
-            if token is not None:
-                return hmac.compare_digest(query.get("token", [""])[0].encode(), token.encode())
-            # DNS rebinding: a page of another site may point its own name at this machine, and read the answers.
-            name = self.headers.get("Host", "").rsplit(":", 1)[0]
-            return name in _LOCAL_NAMES
+class _Handler(BaseHTTPRequestHandler):
+    server: ReportServer
+    server_version = "wandbsweep"
+    sys_version = ""
 
-        def _answer(self, status: HTTPStatus, kind: str, text: str, *, tag: str | None = None) -> None:
-            body = text.encode("utf-8", "replace")
-            self.send_response(status)
-            self.send_header("Content-Type", f"{kind}; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Referrer-Policy", "no-referrer")
-            if tag:
-                self.send_header("ETag", tag)
-            self.end_headers()
-            if status != HTTPStatus.NOT_MODIFIED:
-                self.wfile.write(body)
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if not self._is_allowed(parse_qs(url.query)):
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", "This address needs its token.\n")
+        elif url.path not in ("/", "/data.json"):
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
+        else:
+            try:
+                self._serve(url.path)
+            except SweepError as error:  # the sweep was removed or damaged meanwhile
+                self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n")
 
-        def log_message(self, *arguments: object) -> None:
-            """Print nothing: the terminal shows only the address."""
+    def _is_allowed(self, query: dict[str, list[str]]) -> bool:
+        token = self.server.token
+        if token is not None:
+            return hmac.compare_digest(query.get("token", [""])[0].encode(), token.encode())
+        # DNS rebinding: a page of another site may point its own name at this machine, and read the answers.
+        name = self.headers.get("Host", "").rsplit(":", 1)[0]
+        return name in _LOCAL_NAMES
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
+    def _serve(self, path: str) -> None:
+        live = self.server.live
+        if path == "/":
+            self._send(HTTPStatus.OK, "text/html", render_page(live.get(), live=True))
+            return
+        tag = live.compute_tag()
+        if self.headers.get("If-None-Match") == tag:
+            self._send(HTTPStatus.NOT_MODIFIED, "application/json", "")
+        else:
+            text = json.dumps(live.get(), ensure_ascii=True, allow_nan=False)
+            self._send(HTTPStatus.OK, "application/json", text, tag=tag)
 
-        def handle_error(self, request: object, client_address: object) -> None:
-            if not isinstance(sys.exc_info()[1], ConnectionError):  # the browser closed the connection
-                super().handle_error(request, client_address)  # type: ignore[arg-type]
+    def _send(self, status: HTTPStatus, kind: str, text: str, *, tag: str | None = None) -> None:
+        body = text.encode("utf-8", "replace")
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        if tag:
+            self.send_header("ETag", tag)
+        self.end_headers()
+        if status != HTTPStatus.NOT_MODIFIED:
+            self.wfile.write(body)
 
-    return Server((host, port), Handler)
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing: the terminal shows only the address."""
 
 
 def needs_token(host: str) -> bool:
@@ -154,7 +159,7 @@ def serve(ref: str, host: str, port: int, token: str | None) -> int:
     if token is None and needs_token(host):
         token = secrets.token_urlsafe(16)
     try:
-        server = make_server(ref, host, port, token)
+        server = ReportServer(ref, host, port, token)
     except (OSError, OverflowError) as error:
         raise SweepError(
             f"Cannot serve on {host}:{port}: {error}. Choose another address with --host and --port."
