@@ -1,4 +1,4 @@
-"""`auto` and Optuna's pruners as stoppers."""
+"""Optuna's pruners, and `auto` in the same controllers, as stopping rules."""
 
 import json
 import math
@@ -16,16 +16,16 @@ WILCOXON = {"type": "wilcoxon"}
 AUTO = {"type": "auto"}
 
 
-def config(stopper, **metric):
-    return RANDOM | {"metric": {"name": "loss", **metric}, "early_terminate": stopper}
+def config(rule, **metric):
+    return RANDOM | {"metric": {"name": "loss", **metric}, "early_terminate": rule}
 
 
-def sweep(stopper, **metric):
-    return create_sweep(load_sweep(config(stopper, **metric)), seed=0)
+def sweep(rule, **metric):
+    return create_sweep(load_sweep(config(rule, **metric)), seed=0)
 
 
 def train(controller, values, trial=None):
-    """One trial that reports ``values`` until it is told to stop; the decision."""
+    """Run a trial that reports ``values`` until it is stopped; return the last decision."""
     trial = trial or controller.ask("a")
     for step, value in enumerate(values):
         decision = controller.report(trial, step, {"loss": value})
@@ -62,14 +62,14 @@ def test_median_when_maximizing():
     assert states(controller) == [("finished", 2), ("finished", 2), ("stopped", 1), ("finished", 2)]
 
 
-def test_asha_lets_the_best_go_on():
+def test_asha_lets_the_best_continue():
     controller = sweep(ASHA)
     for values in ([1] * 4, [2] * 4, [0.5] * 4, [3] * 4):
         train(controller, values)
     assert states(controller) == [("finished", 4), ("stopped", 2), ("finished", 4), ("stopped", 2)]
 
 
-def test_asha_counts_a_trial_that_was_given_back_once():
+def test_asha_counts_a_released_trial_once():
     controller = sweep(ASHA)
     trial = controller.ask("a")
     for attempt in range(4):
@@ -93,15 +93,15 @@ def test_wilcoxon_stops_what_is_worse_than_the_best_step_by_step():
     assert states(controller)[1][1] < 6
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
-def test_the_first_trial_is_never_stopped(stopper):
-    controller = sweep(stopper)
+@pytest.mark.parametrize("rule", [MEDIAN, ASHA, WILCOXON, AUTO])
+def test_the_first_trial_is_never_stopped(rule):
+    controller = sweep(rule)
     assert not train(controller, [5.0] * 10).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
-def test_values_that_are_no_numbers_are_survived(stopper):
-    controller = sweep(stopper)
+@pytest.mark.parametrize("rule", [MEDIAN, ASHA, WILCOXON, AUTO])
+def test_values_that_are_no_numbers_are_survived(rule):
+    controller = sweep(rule)
     train(controller, [1.0, math.nan, 1.0, math.inf])
     train(controller, [math.nan] * 4)
     train(controller, [1.0] * 6)
@@ -123,22 +123,22 @@ def test_a_task_that_reports_nothing():
     assert not train(controller, [1.0] * 4).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
-def test_a_report_after_the_end_is_told_to_stop(stopper):
-    controller = sweep(stopper)
+@pytest.mark.parametrize("rule", [MEDIAN, ASHA, WILCOXON, AUTO])
+def test_a_report_after_the_end_is_answered_by_a_stop(rule):
+    controller = sweep(rule)
     trial = controller.ask("a")
     train(controller, [1.0, 1.0], trial=trial)
     assert controller.report(trial, 2, {"loss": 1.0}).stop
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, WILCOXON, AUTO])
+@pytest.mark.parametrize("rule", [MEDIAN, ASHA, WILCOXON, AUTO])
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_verdicts_come_from_the_store(stopper, kind, tmp_path):
+def test_verdicts_come_from_the_store(rule, kind, tmp_path):
     """One controller for all trials, or another one for each report: the same verdicts."""
     curves = [[3, 2, 1, 1], [4, 3, 2, 2], [9, 9, 9, 9], [2, 2, 1, 1], [5, 5, 5, 5], [1, 1, 1, 1]]
-    alone = sweep(stopper)
+    alone = sweep(rule)
     wanted = [train(alone, curve).reason for curve in curves]
-    spec = load_sweep(config(stopper))
+    spec = load_sweep(config(rule))
     where = {"path": tmp_path} if kind == "journal" else {"storage": f"sqlite:///{tmp_path}/sweep.db"}
     found = []
     for curve in curves:
@@ -168,9 +168,9 @@ for _ in range(6):
 """
 
 
-@pytest.mark.parametrize("stopper", [MEDIAN, ASHA, AUTO])
-def test_processes_on_one_journal(stopper, tmp_path):
-    given = config(stopper)
+@pytest.mark.parametrize("rule", [MEDIAN, ASHA, AUTO])
+def test_processes_on_one_journal(rule, tmp_path):
+    given = config(rule)
     create_sweep(load_sweep(given), tmp_path, seed=0).close()
     command = [sys.executable, "-c", AGENT, json.dumps(given), str(tmp_path)]
     agents = [subprocess.Popen([*command, str(k)]) for k in range(3)]

@@ -1,4 +1,4 @@
-"""A TCP proxy that can lose the network: what stands between a client and its database in a test."""
+"""A TCP proxy between a client and its database, which can lose the network in a test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Proxy:
         self._thread.start()
 
     def cut(self, *, silently: bool = False) -> None:
-        """End every connection, and new ones at once. ``silently``: nothing arrives any more, and nobody is told."""
+        """End every connection, and new ones at once. ``silently``: nothing arrives any more, and no error either."""
         if silently:
             self._flows.clear()
             return
@@ -41,7 +41,7 @@ class Proxy:
             self._drop_all()
 
     def heal(self) -> None:
-        """New connections are served, and silent ones go on."""
+        """Serve new connections, and let silent ones continue."""
         self._refuses = False
         self._flows.set()
 

@@ -21,7 +21,7 @@ def database(request):
 
 
 def run_all(url, path, agent, began=lambda: None):
-    """Run trials until there are none; the numbers of those that this agent ran."""
+    """Run trials until there are none; return the numbers of those that this agent ran."""
     controller = create_sweep(load_sweep(CONFIG), path, storage=url)
     done = []
     while trial := controller.ask(agent):
@@ -78,7 +78,7 @@ def test_agents_wait_out_a_cut_line(database, tmp_path):
 def test_a_claim_whose_answer_was_lost_is_run_all_the_same(database, tmp_path):
     controller = create_sweep(load_sweep(CONFIG | {"run_cap": 2}), tmp_path, storage=database.url)
     lost = controller.ask("a")
-    controller._closer.open.discard(lost.key)  # as if it had never been heard of
+    controller._closer.open.discard(lost.key)  # as if the claim's answer had been lost
     first, again = controller.ask("a"), controller.ask("a")
     assert [(t.number, t.attempt) for t in (first, again)] == [(1, 1), (lost.number, 2)]
     controller.close()

@@ -15,7 +15,7 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 def run(url: str, *statements: str) -> list[tuple[object, ...]]:
-    """The last statement's rows, over a connection of its own."""
+    """Return the last statement's rows, over a new connection."""
     patience = {"connect_timeout": 2}
     if url.startswith("mysql"):
         patience["read_timeout"] = 2

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tests.storage.conformance import Open, StorageTestCase, create
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.storage.base import AttemptState, Storage
 from wandbsweep.storage.database import DatabaseStorage
-from wandbsweep.storage.database_connections import ReleasingPool, share_connections
+from wandbsweep.storage.database_connections import ReleasingPool, retry_unreachable, share_connections
 from wandbsweep.storage.open import open_storage
 
 
@@ -106,3 +108,29 @@ def test_connections_are_shared_inside_a_block_only_and_by_its_thread(pool: Rele
         pool.release()
         assert count_connections(pool, 3) == 1
     assert count_connections(pool, 2) == 2
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_database_that_cannot_be_reached_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrapped: bool
+) -> None:
+    monkeypatch.setattr("wandbsweep.retry.time.sleep", lambda seconds: None)
+    failures = iter([OperationalError("SELECT 1", {}, Exception("gone")) for _ in range(3)])
+
+    def ask() -> str:
+        if (error := next(failures, None)) is None:
+            return "answer"
+        if wrapped:  # as Optuna does with some
+            raise StorageInternalError from error
+        raise error
+
+    assert retry_unreachable(ask, 60) == "answer"
+    assert caplog.text.count("The database cannot be reached") == 1
+
+
+def test_other_errors_of_a_database_are_raised() -> None:
+    def ask() -> None:
+        raise IntegrityError("INSERT", {}, Exception("twice"))
+
+    with pytest.raises(IntegrityError):
+        retry_unreachable(ask, 60)

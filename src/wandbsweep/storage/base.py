@@ -193,7 +193,7 @@ class Storage(Protocol):
         """Return the values that an attempt reported, in any order."""
 
     def open_change_feed(self, study: int) -> ChangeFeed:
-        """Return a feed of its own, whose first call returns all attempts."""
+        """Return a new feed, whose first call returns all attempts."""
 
     def open_leases(self, study: int) -> Leases | None:
         """Return where the leases of a study's agents are; None: in memory, where all agents die together."""

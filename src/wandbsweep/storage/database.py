@@ -47,7 +47,7 @@ def open_storage(directory: Path | None, url: str, *, wait_s: float) -> Database
 
     Args:
         directory: The sweep's; not needed here.
-        url: ``${oc.env:NAME}`` in it stands for the environment variable NAME, so that no password is written down.
+        url: ``${oc.env:NAME}`` in it is replaced by the environment variable NAME: no password need be written down.
         wait_s: How long to wait if it cannot be reached now, in seconds.
 
     Raises:
@@ -95,8 +95,8 @@ class DatabaseStorage:
     """Studies and attempts in Optuna's tables, of which Optuna's own storage creates all but the attempts.
 
     Every call is repeated while the database cannot be reached. A write whose answer was lost may have been made:
-    repeating it changes nothing, but for a new attempt, which then exists twice. Nobody holds the first one, so its
-    lease expires, and another agent takes its trial over.
+    repeating it changes nothing, but for a new attempt, which then exists twice. The process never learns the key of
+    the first one, so its controller looks among the attempts that carry its lease for one that it does not know.
     """
 
     addressable = True

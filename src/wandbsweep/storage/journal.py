@@ -44,7 +44,7 @@ class JournalStorage:
     """Studies and attempts as the result of all records in ``log``.
 
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
-    process comes to the same result, and a record about an attempt that was closed meanwhile has no effect anywhere.
+    process has the same result, and a record about an attempt that was closed meanwhile has no effect anywhere.
 
     One lock guards what was read so far. It is taken before the log's lock and held until the own records are read
     back, so that a thread that waits for the log holds nothing that another thread of the process needs to release it.

@@ -62,7 +62,7 @@ class FileLeases:
 
     def _read(self, owner: str) -> bytes | None:
         try:
-            return (self._directory / owner).read_bytes()  # opening it anew makes NFS show what others wrote
+            return (self._directory / owner).read_bytes()  # opening it again makes NFS show what others wrote
         except FileNotFoundError:
             return None
 
