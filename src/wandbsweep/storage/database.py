@@ -32,7 +32,7 @@ from wandbsweep.storage.database_connections import (
 from wandbsweep.storage.database_reader import DatabaseReader
 from wandbsweep.storage.database_url import complete_url, find_sqlite_file
 from wandbsweep.storage.leases import HEARTBEAT
-from wandbsweep.storage.optuna_private import DIRECTIONS, define_tables
+from wandbsweep.storage.optuna_private import DIRECTIONS, read_tables
 
 PATIENCE_S = 300.0
 """How long a restart of the database or a cut network is waited out, in seconds."""
@@ -82,7 +82,7 @@ def _connect_optuna(url: str) -> RDBStorage:
         try:
             storage = RDBStorage(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
             with storage.engine.connect() as connection:
-                created_by = connection.execute(sa.select(define_tables()["version_info"].c.library_version)).scalar()
+                created_by = connection.execute(sa.select(read_tables()["version_info"].c.library_version)).scalar()
             if created_by == version("optuna"):
                 return storage
         except StorageInternalError as error:

@@ -12,14 +12,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from wandbsweep.storage.base import AttemptState, StoredAttempt
-from wandbsweep.storage.optuna_private import define_tables, stores_utc
+from wandbsweep.storage.optuna_private import read_tables, stores_utc
 
 # How many attempts are named in one statement; databases limit that.
 _NAMED = 500
 _NOT_FINITE = {"NAN": math.nan, "INF_POS": math.inf, "INF_NEG": -math.inf}
 _DETAILS = ("trial_system_attributes", "trial_intermediate_values")
 
-_TABLES = define_tables()
+_TABLES = read_tables()
 
 
 def find_study(connection: sa.Connection, name: str) -> int | None:
@@ -46,7 +46,7 @@ def read_reports(connection: sa.Connection, attempt: int) -> list[float]:
     table = _TABLES["trial_intermediate_values"]
     statement = sa.select(table.c.intermediate_value, table.c.intermediate_value_type)
     rows = connection.execute(statement.where(table.c.trial_id == attempt))
-    return [_NOT_FINITE.get(kind, value) for value, kind in rows]
+    return [_NOT_FINITE.get(kind.name, value) for value, kind in rows]
 
 
 def read_attempt(connection: sa.Connection, attempt: int) -> StoredAttempt:
@@ -92,14 +92,14 @@ class AttemptQueries:
         """
         found: dict[int, StoredAttempt] = {}
         for key, state, started, ended in self._read_rows(connection, "trials", again, new):
-            found[key] = StoredAttempt(key, AttemptState[state], _to_unix(started), _to_unix(ended), {}, {})
+            found[key] = StoredAttempt(key, AttemptState[state.name], _to_unix(started), _to_unix(ended), {}, {})
         if found:
             for key, name, value in self._read_rows(connection, "trial_system_attributes", again, new):
                 if key in found:
                     found[key].attributes[name] = json.loads(value)
             for key, step, number, kind in self._read_rows(connection, "trial_intermediate_values", again, new):
                 if key in found:
-                    found[key].reports[step] = _NOT_FINITE.get(kind, number)
+                    found[key].reports[step] = _NOT_FINITE.get(kind.name, number)
         return [found[key] for key in sorted(found)]
 
     def _find_changed(self, connection: sa.Connection) -> Iterator[int]:

@@ -17,13 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, StoredParam
-from wandbsweep.storage.optuna_private import define_tables, stores_utc
+from wandbsweep.storage.optuna_private import read_tables, stores_utc
 
 _CLOSED_STATES = [state.name for state in AttemptState if state.closed]
 _SAME = "same_"
 _REPLACED = "wandbsweep:anew:"
 
-_TABLES = define_tables()
+_TABLES = read_tables()
 _studies, _trials = _TABLES["studies"], _TABLES["trials"]
 _attributes, _params = _TABLES["trial_system_attributes"], _TABLES["trial_params"]
 _values, _reports = _TABLES["trial_values"], _TABLES["trial_intermediate_values"]
@@ -118,7 +118,7 @@ def _lock_study(connection: sa.Connection, study: int) -> None:
 
 def _refuse_closed(connection: sa.Connection, attempt: int) -> None:
     state = connection.execute(_STATE, {"trial": attempt}).scalar()
-    if state is None or state in _CLOSED_STATES:
+    if state is None or state.name in _CLOSED_STATES:
         raise AttemptClosedError(f"Attempt {attempt} is closed, or does not exist.")
 
 

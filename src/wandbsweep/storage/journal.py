@@ -59,7 +59,8 @@ class JournalStorage:
         self._lock = threading.RLock()
         self._replay = Replay()
         self._tail = Tail(log)
-        self._feeds: list[JournalFeed] = []
+        self._feeds: list[set[int]] = []
+        """For each change feed, the keys of the attempts that changed since it was read."""
         self._catch_up()
 
     def find_study(self, name: str) -> int | None:
@@ -100,23 +101,14 @@ class JournalStorage:
         self._write(make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value}))
 
     def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
-        # In one append: hundreds of agents wait for the same file.
-        self._write(
-            *(
-                make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value})
-                for name, value in attributes.items()
-            ),
-            *(
-                make_record(
-                    Operation.SET_TRIAL_PARAM,
-                    trial_id=attempt,
-                    param_name=name,
-                    param_value_internal=param.value,
-                    distribution=param.distribution,
-                )
-                for name, param in params.items()
-            ),
-        )
+        own = [
+            make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value})
+            for name, value in attributes.items()
+        ]
+        for name, param in params.items():
+            stored = {"param_name": name, "param_value_internal": param.value, "distribution": param.distribution}
+            own.append(make_record(Operation.SET_TRIAL_PARAM, trial_id=attempt, **stored))
+        self._write(*own)  # in one append: hundreds of agents wait for the same file
 
     def report(self, attempt: int, step: int, value: float) -> None:
         operation = Operation.SET_TRIAL_INTERMEDIATE_VALUE
@@ -136,9 +128,8 @@ class JournalStorage:
 
     def open_change_feed(self, study: int) -> JournalFeed:
         with self._lock:
-            feed = JournalFeed(self, study, set(self._replay.studies[study].attempts))
-            self._feeds.append(feed)
-            return feed
+            self._feeds.append(changed := set(self._replay.studies[study].attempts))
+            return JournalFeed(self, study, changed)
 
     def open_leases(self, study: int) -> FileLeases | None:
         return self._leases
@@ -184,9 +175,9 @@ class JournalStorage:
         """Apply the records that were not read yet, and return what ``Replay.apply`` returned for the own ones."""
         unread = self._tail.read_new()
         results = self._replay.apply_all(unread, self._log.path)
-        if changed := self._replay.take_changed():
-            for feed in self._feeds:
-                feed.note(changed)
+        changed = self._replay.take_changed()
+        for unread_changes in self._feeds:
+            unread_changes |= changed
         return [key for key, record in zip(results, unread, strict=True) if record.get("worker_id") == self._worker]
 
 
@@ -200,6 +191,3 @@ class JournalFeed:
 
     def changes(self, *, created_only: bool = False) -> list[StoredAttempt]:
         return self._storage.read_changed(self._study, self._changed)
-
-    def note(self, changed: set[int]) -> None:
-        self._changed |= changed

@@ -72,6 +72,7 @@ class Acquisition:
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient (columns,), meaningless in a category's column."""
+        # The same as __call__ at one point, written out because the gradient shares most terms.
         post = self.posterior
         delta = point[None, :] - self.x
         delta[:, self.space.categorical] = delta[:, self.space.categorical] != 0
@@ -86,6 +87,7 @@ class Acquisition:
         sigma = variance**0.5
         z = (self.best - mean) / sigma
         logs = log_h(z)
+        # The fantasies' weights in the gradient of the log of their mean.
         top = float(logs.max())
         share = np.exp(logs - top)
         value = np.log(sigma) + top + np.log(share.mean())

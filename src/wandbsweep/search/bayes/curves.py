@@ -136,6 +136,7 @@ def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metri
     ended = [i for i in values if curves[i].ended]
     if not ended:
         return None
+    # Running trials do not shape the scale: their values are not final, and would move it at every report.
     warp = Warp.fit(np.array([values[i] for i in ended]))
     horizon = np.log(max(2, *(len(c.best) for c in curves)))
     ranked = np.array(sorted(values, key=lambda i: values[i]), dtype=np.int64)
@@ -143,6 +144,7 @@ def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metri
     trial, u, z = [], [], []
     for i, curve in enumerate(curves):
         length = len(curve.best)
+        # u is the share of the log iterations that is left: 0 for a final value, imputed ones included.
         if i in failed:
             found = [(0.0, failed[i])]
         elif i not in values:

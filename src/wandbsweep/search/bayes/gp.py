@@ -98,13 +98,16 @@ class MarginalLikelihood:
     """The negative log posterior of the hyperparameters and its gradient, for one set of observations."""
 
     def __init__(self, squares: Floats, seen: Observations) -> None:
+        # Only trials with observations enter. ``local`` maps each observation to its trial; as observations are sorted
+        # by trial, ``starts`` is where each trial's begin, which ``_by_trial`` sums over.
         rows, self.starts, local = np.unique(seen.trial, return_index=True, return_inverse=True)
         self.squares = squares[:, rows][:, :, rows]
         self.flat = self.squares.reshape(len(squares), -1)
         self.local = np.ix_(local, local)
         self.same = np.equal.outer(local, local).astype(np.float64)
         self.z = seen.z
-        self.curves = bool((seen.u > 0).any())
+        self.curves = bool((seen.u > 0).any())  # without early values the gap has no hyperparameters to fit
+        # Wiener processes that start at the end of training covary by the smaller distance to it.
         self.overlap = np.minimum.outer(seen.u, seen.u)
         self.fixed = _gap_mean(seen.u, seen.u) + JITTER * np.eye(len(seen.u))
         self.prior_mean, self.prior_deviation = _prior(len(squares), self.curves)
@@ -119,9 +122,11 @@ class MarginalLikelihood:
             kg, dg = matern(self.squares, p.gap_length)
             gap, own = np.exp(p.gap), np.exp(p.own_gap)
             k += (gap * kg[self.local] + own * self.same) * self.overlap
+        # d log p(z) / d theta = tr((alpha alpha' - K^-1) dK / d theta) / 2, with alpha = K^-1 z (Rasmussen and Williams
+        # 2006, 5.9). dK is constant within the observations of two trials, so the weights are summed by trial first.
         chol, lower = cho_factor(k, lower=True, check_finite=False)
         alpha = cho_solve((chol, lower), self.z, check_finite=False)
-        inverse, _ = dpotri(chol, lower=1)
+        inverse, _ = dpotri(chol, lower=1)  # fills the lower triangle only
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         weight = np.outer(alpha, alpha) - inverse
         wf = _by_trial(weight, self.starts)
@@ -210,13 +215,14 @@ def condition(
     k += (np.exp(p.gap) * kg[local] + np.exp(p.own_gap) * same) * np.minimum.outer(u, u)
     n = len(seen.z)
     chol = np.tril(cho_factor(k, lower=True, check_finite=False)[0])
-    # With k = L L', the pending values given the seen ones are L[n:, :n] w + L[n:, n:] normal, w = L[:n,
-    # :n]^-1 z.
+    # With k = L L', the pending values given the seen ones are L[n:, :n] w + L[n:, n:] normal, w = L[:n, :n]^-1 z. So
+    # ``white`` holds L^-1 (z, pending) for every fantasy, and alpha = k^-1 (z, pending).
     w = solve_triangular(chol[:n, :n], seen.z, lower=True, check_finite=False)
     white = np.concatenate([np.repeat(w[:, None], len(normals), axis=1), normals.T])
     alpha = solve_triangular(chol, white, lower=True, trans="T", check_finite=False)
     inverse, _ = dpotri(chol, lower=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    # f covaries equally with all values of one trial, so that sums by trial are all that predictions need.
     select = np.zeros((trials, len(u)))
     select[trial, np.arange(len(u))] = 1.0
     drawn = chol[n:, :n] @ white[:n] + chol[n:, n:] @ white[n:]

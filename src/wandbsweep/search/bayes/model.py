@@ -80,6 +80,8 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     data = make_training_set(space, trials, metric)
     if data is None:
         return fill(space, tried, rng)
+    # With the hyperparameters fixed at their most probable values, the running trials' final values are drawn, and each
+    # draw becomes a fantasy in which they are known.
     squares = space.differences(data.x, data.x)
     p = fit(squares, data.sample)
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
