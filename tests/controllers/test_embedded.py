@@ -100,6 +100,8 @@ class TestInMemory(EmbeddedTestCase):
 
 
 class TestSQLite(EmbeddedTestCase):
+    threads = 8  # SQLite has one writer
+
     @pytest.fixture(autouse=True)
     def fast(self):
         """A commit costs a disk's round trip otherwise."""
@@ -115,10 +117,6 @@ class TestSQLite(EmbeddedTestCase):
 
     def locate(self):
         return {"storage": f"sqlite:///{self.tmp_path}/{self.made}.db"}
-
-    def test_64_threads_on_one_controller_share_a_grid(self):
-        controller = self.make(GRID)
-        assert len(everything(controller)) == 6  # threads are the journal's business: SQLite has one writer
 
 
 AGENT = """
