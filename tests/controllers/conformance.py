@@ -32,6 +32,8 @@ class ControllerTestCase:
 
     make = None
     again = None
+    threads = 64
+    """How many threads share a controller."""
 
     @pytest.fixture
     def controller(self):
@@ -50,18 +52,19 @@ class ControllerTestCase:
         for config in (GRID, RANDOM):
             assert len(everything(self.make(config | {"run_cap": 4}))) == 4
 
-    def test_64_threads_on_one_controller_share_a_grid(self):
-        controller = self.make({"method": "grid", "parameters": {"a": {"values": list(range(100))}}})
-        start = threading.Barrier(64)
+    def test_threads_on_one_controller_share_a_grid(self):
+        points = list(range(self.threads + self.threads // 2))
+        controller = self.make({"method": "grid", "parameters": {"a": {"values": points}}})
+        start = threading.Barrier(self.threads)
 
         def agent(k):
             start.wait()
             return everything(controller, str(k))
 
-        with ThreadPoolExecutor(64) as pool:
-            trials = [trial for found in pool.map(agent, range(64)) for trial in found]
-        assert sorted(trial.number for trial in trials) == list(range(100))
-        assert sorted(trial.params["a"] for trial in trials) == list(range(100))
+        with ThreadPoolExecutor(self.threads) as pool:
+            trials = [trial for found in pool.map(agent, range(self.threads)) for trial in found]
+        assert sorted(trial.number for trial in trials) == points
+        assert sorted(trial.params["a"] for trial in trials) == points
 
     def test_values_of_any_kind_arrive_unchanged(self):
         values = [None, True, 1.5, "true", "", [1, [2]], {"k": {"1": None}}, {1: "one", None: "null"}, 2**70, 1e-7]
@@ -390,7 +393,7 @@ class ControllerTestCase:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(train, trials))
-        assert all(t.state == "finished" and len(t.reports) == 20 for t in controller.trials())
+        assert [(t.state, len(t.reports)) for t in controller.trials()] == [("finished", 20)] * 8
 
     def test_a_spec_can_be_loaded_from_what_it_was_given(self, controller):
         assert load_sweep(controller.spec.dump()) == controller.spec

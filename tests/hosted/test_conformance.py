@@ -6,7 +6,7 @@ Left out, and why:
 - ``test_hyperband_decides_at_the_report_that_reaches_the_band``: W&B decides, and says so at the next heartbeat, and
   not why (``test_a_stop_of_hyperband`` instead).
 - Kept by the server here, while W&B's own gives several agents equal points at times:
-  ``test_64_threads_on_one_controller_share_a_grid``, ``test_bayes_never_gives_two_agents_one_point``.
+  ``test_threads_on_one_controller_share_a_grid``, ``test_bayes_never_gives_two_agents_one_point``.
 """
 
 import pytest

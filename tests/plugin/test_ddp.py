@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.applications import App, MakeApp
-from tests.apps.ddp.notes import read_notes
+from tests.apps.ddp.notes import assert_both_trained_the_same
 
 
 @pytest.fixture
@@ -15,16 +15,9 @@ def ddp(make_app: MakeApp) -> App:
 
 def check_both_ranks_trained(app: App, states: list[str]) -> None:
     trials = app.sweep().trials
-    assert [(trial.state, trial.attempts) for trial in trials] == [(state, 1) for state in states]
+    assert_both_trained_the_same(app.directory / "sweep", trials, states)
     for trial in trials:
         directory = app.directory / "sweep" / str(trial.number)
-        seen = [read_notes(directory, rank) for rank in (0, 1)]
-        for rank in seen:
-            assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
-            assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
-        assert seen[0][0]["cfg"] == seen[1][0]["cfg"]
-        assert seen[0][1]["ended"] == seen[1][1]["ended"] == 4 * len(trial.history)
-        assert seen[0][0]["pid"] != seen[1][0]["pid"]
         assert {path.name for path in directory.glob("*.log")} == {"app.log", "app.rank1.log"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from scripts.daemons import find_free_ports
-from tests.apps.ddp.notes import read_notes
+from tests.apps.ddp.notes import assert_both_trained_the_same, read_notes
 from tests.slurm.sweeper import TIMEOUT_S, Sweeper
 
 ONE_NODE = ["hydra.launcher.tasks_per_node=2"]
@@ -19,16 +19,7 @@ def choose_port() -> dict[str, str]:
 
 def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> None:
     results = ddp.run(*ONE_NODE, **choose_port())
-    states = [(trial.state, trial.attempts) for trial in results.trials]
-    assert states == [("finished", 1), ("stopped", 1), ("finished", 1)]
-    for trial in results.trials:
-        seen = [read_notes(ddp.directory / str(trial.number), rank) for rank in (0, 1)]
-        for rank in seen:
-            assert [list(note)[-1] for note in rank] == ["began", "ended"]  # once
-            assert all(note["params"] == trial.params == {"loss": note["cfg"]["loss"]} for note in rank)
-        assert seen[0][0]["cfg"] == seen[1][0]["cfg"]
-        assert seen[0][1]["ended"] == seen[1][1]["ended"] == 4 * len(trial.history)
-        assert seen[0][0]["pid"] != seen[1][0]["pid"]
+    assert_both_trained_the_same(ddp.directory, results.trials, ["finished", "stopped", "finished"])
 
 
 def test_both_ranks_resume_from_the_same_checkpoint(ddp: Sweeper) -> None:

@@ -1,6 +1,7 @@
 """The seam of stopping rules: the protocol, the view of the trials, the factory, and what a new rule needs."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.configurations import RANDOM
 from wandbsweep import Outcome, SweepConfigError, create_sweep, load_sweep
 from wandbsweep.controllers.embedded.stopping_rules import FACTORIES
 from wandbsweep.spec.early_termination import STOPPING_RULES, EarlyTerminate, Setting
+from wandbsweep.spec.findings import Findings
 from wandbsweep.stopping.adaptive_halving import AdaptiveHalving, adaptive_halving
 from wandbsweep.stopping.history import as_history
 from wandbsweep.stopping.successive_halving import SuccessiveHalving, hyperband
@@ -64,7 +66,7 @@ class Ceiling:
 
 
 def test_a_new_rule_is_an_entry_in_each_of_two_tables(monkeypatch):
-    monkeypatch.setitem(STOPPING_RULES, "ceiling", {"p": Setting("number", 0.5, {"above": 0})})
+    monkeypatch.setitem(STOPPING_RULES, "ceiling", {"p": Setting(partial(Findings.read_number, above=0), 0.5)})
     monkeypatch.setitem(FACTORIES, "ceiling", lambda settings, spec, storage, study_name: Ceiling(settings.p))
     config = RANDOM | {"early_terminate": {"type": "ceiling"}}
     controller = create_sweep(load_sweep(config))

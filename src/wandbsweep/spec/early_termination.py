@@ -6,11 +6,12 @@ implements each of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from wandbsweep.spec.findings import Findings, describe_kind, show
+from wandbsweep.spec.findings import Findings
 
 _PATH = "early_terminate"
 
@@ -38,31 +39,30 @@ class EarlyTerminate:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key of ``early_terminate``, what it must hold, and its value if it is absent."""
+    """A key of ``early_terminate``."""
 
-    kind: Literal["integer", "number", "boolean"]
+    read: Callable[[Findings, str, object], Any]
+    """Returns the value at a path if it fits the rules; see ``Findings``."""
     default: int | float | bool | None = None
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of ``read_number``, or ``least`` for ``read_integer``."""
 
 
-_MIN_ITER = Setting("integer", limits={"least": 1})
+_POSITIVE = Setting(partial(Findings.read_integer, least=1))
 
 STOPPING_RULES: Mapping[str, Mapping[str, Setting]] = {
     "hyperband": {
-        "min_iter": _MIN_ITER,
-        "max_iter": Setting("integer", limits={"least": 1}),
-        "s": Setting("integer", limits={"least": 1}),
-        "eta": Setting("number", 3, {"above": 1}),
-        "strict": Setting("boolean", default=True),
+        "min_iter": _POSITIVE,
+        "max_iter": _POSITIVE,
+        "s": _POSITIVE,
+        "eta": Setting(partial(Findings.read_number, above=1), 3),
+        "strict": Setting(Findings.read_boolean, default=True),
     },
     "auto": {},
     # Optuna's pruners, with its defaults.
-    "median": {"min_iter": _MIN_ITER, "startup": Setting("integer", 5, {"least": 0})},
-    "asha": {"min_iter": _MIN_ITER, "eta": Setting("integer", 4, {"least": 2})},
+    "median": {"min_iter": _POSITIVE, "startup": Setting(partial(Findings.read_integer, least=0), 5)},
+    "asha": {"min_iter": _POSITIVE, "eta": Setting(partial(Findings.read_integer, least=2), 4)},
     "wilcoxon": {
-        "p": Setting("number", 0.1, {"above": 0, "below": 1}),
-        "startup": Setting("integer", 2, {"least": 0}),
+        "p": Setting(partial(Findings.read_number, above=0, below=1), 0.1),
+        "startup": Setting(partial(Findings.read_integer, least=0), 2),
     },
 }
 """By type, the settings of each rule."""
@@ -73,25 +73,15 @@ def read_early_terminate(findings: Findings, raw: Any) -> EarlyTerminate | None:
         return None
     kind = findings.read_choice(f"{_PATH}.type", raw.get("type"), tuple(STOPPING_RULES))
     rule = STOPPING_RULES[kind or "hyperband"]
-    owner = _PATH if kind in (None, "hyperband") else kind
-    findings.check_keys(_PATH, raw, ("type", *rule), owner)
-    settings = {key: _read_setting(findings, key, raw, setting) for key, setting in rule.items()}
+    findings.check_keys(_PATH, raw, ("type", *rule), _PATH if kind in (None, "hyperband") else kind)
+    settings: dict[str, Any] = {}
+    for key, setting in rule.items():
+        value = setting.read(findings, f"{_PATH}.{key}", raw.get(key, setting.default))
+        settings[key] = setting.default if value is None else value
     terminate = EarlyTerminate(kind or "hyperband", **settings)
     if terminate.type == "hyperband":
         _check_bands(findings, raw, terminate)
     return terminate
-
-
-def _read_setting(findings: Findings, key: str, raw: Mapping[str, Any], setting: Setting) -> Any:
-    path, value = f"{_PATH}.{key}", raw.get(key, setting.default)
-    if setting.kind == "integer":
-        return findings.read_integer(path, value, **setting.limits)
-    if setting.kind == "number":
-        number = findings.read_number(path, value, **setting.limits)
-        return setting.default if number is None else number
-    if not isinstance(value, bool):
-        findings.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be true or false")
-    return value
 
 
 def _check_bands(findings: Findings, raw: Mapping[str, Any], settings: EarlyTerminate) -> None:

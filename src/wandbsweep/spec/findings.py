@@ -51,6 +51,12 @@ class Findings:
         if not isinstance(value, str):
             self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be text{hint}")
 
+    def read_boolean(self, path: str, value: object) -> bool | None:
+        if isinstance(value, bool):
+            return value
+        self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be true or false")
+        return None
+
     def read_choice(self, path: str, value: object, choices: Sequence[str]) -> Any:
         """Return ``value`` if it is one of ``choices``."""
         if isinstance(value, str) and value in choices:

@@ -30,8 +30,8 @@ class AgentSession:
     """One agent registered at W&B; it runs one trial at a time."""
 
     name: str
-    agent_id: str | None
-    """None: W&B takes no more agents for this sweep."""
+    agent_id: str
+    """Empty: W&B takes no more agents for this sweep."""
     run_id: str = ""
     """The run that it works on; empty: none."""
     backlog: deque[AgentCommand] = field(default_factory=deque)
@@ -71,8 +71,8 @@ class AgentPool:
             if session := next(idle, None):
                 session.run_id = _RESERVED
                 return session
-        session = AgentSession(name, self._client.create_agent(), run_id=_RESERVED)
-        session.over = session.agent_id is None
+        agent_id = self._client.create_agent() or ""
+        session = AgentSession(name, agent_id, run_id=_RESERVED, over=not agent_id)
         with self._lock:
             self._sessions.append(session)
         return session
@@ -151,7 +151,7 @@ class AgentPool:
                     check_lost = False
                 if session.backlog:
                     return session.backlog.popleft()
-                if session.over or session.agent_id is None:
+                if session.over:
                     return None
                 self._handle_commands(session, self._client.send_heartbeat(session.agent_id, ()))
             except WandbError as error:
@@ -190,7 +190,7 @@ class AgentPool:
         If the server does not say whose a pending run is, several agents may find it here; the trial log then gives
         it to one of them.
         """
-        if session.agent_id is None:
+        if not session.agent_id:  # its sweep was deleted
             return
         known = {*find_known(), *(command.run_id for command in session.backlog)}
         for run in self._client.fetch_pending_runs(session.agent_id):
@@ -227,14 +227,14 @@ class AgentPool:
     def _send_heartbeat(self, session: AgentSession) -> WandbError | None:
         """Report the run of ``session`` as alive; return the error if W&B fails or refuses."""
         run_id, agent_id = session.active_run, session.agent_id
-        if agent_id is None or not run_id:
+        if not run_id or not agent_id:
             return None
         try:
             commands = self._client.send_heartbeat(agent_id, [run_id])
         except WandbError as error:
             if error.status == 404:
                 log.warning("The sweep was deleted at W&B; its running trials may finish. (%s)", error)
-                session.over, session.agent_id = True, None
+                session.over, session.agent_id = True, ""
                 return None
             session.late_checks = session.late_checks or int(not error.had_no_effect)
             return error

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from wandbsweep.controllers.hosted.client import SweepClient
 from wandbsweep.controllers.hosted.log import HostedLog, read_run
@@ -16,6 +15,7 @@ from wandbsweep.controllers.hosted.transport import WandbError
 from wandbsweep.controllers.trial_table import TrialEntry
 from wandbsweep.wandb_runs.environment import find_active_run
 from wandbsweep.wandb_runs.sweep_run import SweepRun
+from wandbsweep.wandb_runs.writer import RunWriter
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +23,7 @@ _UNFINISHED = ("running", "pending", "preempting", None)
 """States of a run that its training has not ended; None: W&B does not know the run yet."""
 
 
-class HistoryWriter(Protocol):
-    """Writes a run's history; ``wandb_runs.writer.RunWriter`` does."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None: ...
-
-
-MakeWriter = Callable[[SweepRun, Path], HistoryWriter]
+MakeWriter = Callable[[SweepRun, Path], RunWriter]
 
 
 class LiveRun:
@@ -65,7 +57,7 @@ class LiveRun:
         self._make_writer = make_writer
         self._directory = directory or Path(tempfile.gettempdir())
         self._key = entry.newest.key
-        self._writer: HistoryWriter | None = None
+        self._writer: RunWriter | None = None
         self._decided = False
         self._rows: list[tuple[int, Mapping[str, float]]] = []
         self._lock = threading.Lock()

@@ -1,0 +1,41 @@
+"""Outcomes of attempts: how they are computed and stored."""
+
+import math
+
+import pytest
+
+from tests.configurations import RANDOM
+from wandbsweep import load_sweep
+from wandbsweep.controllers.outcome import StoredOutcome, compute_loss
+
+SPEC = load_sweep(RANDOM)
+
+
+def test_the_stored_form_is_that_of_earlier_versions():
+    outcome = StoredOutcome("failed", "why", 0.5, {"loss": 0.5}, fatal=True)
+    stored = {"state": "failed", "reason": "why", "value": 0.5, "metrics": {"loss": 0.5}, "hopeless": True}
+    assert outcome.encode() == stored
+    assert StoredOutcome.decode(stored) == outcome
+
+
+@pytest.mark.parametrize(("field", "key"), [("lost", "lost"), ("suspect", "doubted")])
+def test_rare_facts_are_stored_only_if_they_are_so(field, key):
+    outcome = StoredOutcome("queued", **{field: True})
+    assert outcome.encode()[key] is True
+    assert key not in StoredOutcome("queued").encode()
+    assert StoredOutcome.decode(outcome.encode()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("lost", "final", "expected"),
+    [
+        (1, False, ("queued", "SIGKILL", None)),
+        (2, False, ("crashed", "SIGKILL; attempt 2 of 2", 0.25)),
+        (1, True, ("crashed", "SIGKILL", 0.25)),
+    ],
+)
+def test_a_lost_trial_is_queued_until_its_attempts_are_spent(lost, final, expected):
+    reports = [0.5, 0.25, math.nan]
+    outcome = compute_loss(SPEC, "SIGKILL", lost=lost, max_attempts=2, reports=reports, final=final)
+    assert outcome.lost
+    assert (outcome.state, outcome.reason, outcome.value) == expected
