@@ -76,7 +76,7 @@ def read_space(
                 "+hydra.sweeper.sweep.method=random +hydra.sweeper.sweep.run_cap=20, or sweep=NAME"
             ]
         )
-    spec = _load(_add_command_line(merged, line))
+    spec = _load_and_log(_add_command_line(merged, line))
     if spec.repeats and spec.repeats.parameter in {*line.fixed, *line.parameters}:
         raise SpaceError(
             f"{spec.repeats.parameter} is what the sweep's `repeats` sets for each run; set it there, as "
@@ -106,7 +106,7 @@ def make_sample_point(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) 
     return {**select_active(spec.parameters, {**point, **(chosen or {})}), **repeated}
 
 
-def _load(config: Mapping[str, Any]) -> SweepSpec:
+def _load_and_log(config: Mapping[str, Any]) -> SweepSpec:
     """Load a sweep configuration and log its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
