@@ -101,7 +101,11 @@ class LockedLog:
         return _read_complete(self._file, offset)
 
     def append(self, lines: bytes) -> None:
-        """Append complete lines in one piece. Raises OSError, with the file as before, if the disk has no space."""
+        """Append complete lines in one piece.
+
+        Raises OSError if the disk has no space for all of them. Those that were complete by then stay, so lines that
+        are appended together must bear being there twice once the append is repeated.
+        """
         _cut_torn_tail(self._file)
         try:
             _write_all(self._file, lines)
