@@ -1,4 +1,4 @@
-"""What a sweep knows before its first trial."""
+"""Prior trials: configurations to try first, and the trials of other sweeps."""
 
 import shutil
 
@@ -31,7 +31,7 @@ CONFIGURATIONS = [{"x": 0.25, "kind": "a"}, {"x": 0.5}]
 
 
 @pytest.mark.parametrize("method", ["bayes", "random"])
-def test_configurations_are_tried_first_and_what_they_leave_open_is_drawn(method):
+def test_configurations_are_tried_first_and_what_they_omit_is_drawn(method):
     trials = [create_sweep(sweep({"configurations": CONFIGURATIONS}, method=method), seed=3).ask("a") for _ in range(2)]
     assert [trial.params for trial in trials] == [CONFIGURATIONS[0]] * 2
     controller = create_sweep(sweep({"configurations": CONFIGURATIONS}, method=method), seed=3)
