@@ -129,7 +129,7 @@ def test_a_sweep_without_any_trial_to_learn_from_is_refused(tmp_path):
     old = filled(tmp_path / "old", 0)
     assert "has 0 trials, and none that ended with a value" in refused(tmp_path)
     old.complete(old.ask("a"), Outcome.failed("no luck"))
-    assert "has 1 trials, and none" in refused(tmp_path)
+    assert "has 1 trial, and none" in refused(tmp_path)
 
 
 def test_a_sweep_that_is_not_there_is_refused(tmp_path):
