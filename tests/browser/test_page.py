@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Page
-from tests.results.sweeps import METRICS, PLAIN, SPACE, make, planted
+from tests.configurations import GRID, UNIT
+from tests.results.sweeps import CONDITIONAL, TRADE_OFF, TRAINING, plant_sweep, train_sweep
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.report import data as data_module
 from wandbsweep.results.report import page as page_module
@@ -25,8 +26,8 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory):
     directory = tmp_path_factory.mktemp("browser") / "abcd1234"
-    config = PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 3}}
-    return make(directory, config, 60, fail={7, 30}, odd={11})
+    config = TRAINING | {"early_terminate": {"type": "hyperband", "min_iter": 3}}
+    return train_sweep(directory, config, 60, fail={7, 30}, odd={11})
 
 
 @pytest.fixture(scope="session")
@@ -276,7 +277,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
-    space = {"a.b": {"values": [HOSTILE, "</script><img src=x onerror=alert(2)>", "ok"]}, "x": {"min": 0.0, "max": 1.0}}
+    space = {"a.b": {"values": [HOSTILE, "</script><img src=x onerror=alert(2)>", "ok"]}, "x": UNIT}
     config = {
         "method": "random",
         "metric": {"name": HOSTILE},
@@ -293,7 +294,7 @@ def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
         controller.complete(trial, failed if number == 3 else Outcome.finished())
     dialogs: list[str] = []
     page.it.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.open(write_report(results_of(tmp_path), tmp_path / "report.html"))
+    page.open(write_report(open_sweep(tmp_path), tmp_path / "report.html"))
     assert dialogs == []
     assert page.it.locator("body script").count() == 2  # the data, and the page's own
     assert page.it.locator("main img, main b script, main i").filter(has_text="agent").count() == 0
@@ -303,73 +304,64 @@ def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
     page.shot("report-hostile")
 
 
-def results_of(directory: Path):
+def _unstarted(directory: Path):
+    create_sweep(load_sweep(TRAINING | {"run_cap": 5}), directory, seed=0)
     return open_sweep(directory)
 
 
-def _unstarted(directory: Path):
-    create_sweep(load_sweep(PLAIN | {"run_cap": 5}), directory, seed=0)
-    return results_of(directory)
-
-
 def _only_failures(directory: Path):
-    return make(directory, PLAIN, 4, fail=set(range(4)))
+    return train_sweep(directory, TRAINING, 4, fail=set(range(4)))
 
 
 def _no_numbers(directory: Path):
-    return make(directory, PLAIN, 3, steps=2, odd=set(range(3)))
+    return train_sweep(directory, TRAINING, 3, steps=2, odd=set(range(3)))
 
 
 def _categorical(directory: Path):
     space = {"a": {"values": ["x", "y", None]}, "b": {"values": [True, False]}}
-    return planted(directory, space, lambda p: str(p).count("e") + len(str(p)), 6, method="grid")
+    return plant_sweep(directory, space, lambda p: str(p).count("e") + len(str(p)), 6, method="grid")
 
 
 def _pareto(directory: Path):
-    controller = create_sweep(load_sweep(METRICS | {"run_cap": 25}), directory, seed=0)
+    controller = create_sweep(load_sweep(TRADE_OFF | {"run_cap": 25}), directory, seed=0)
     for _ in range(25):
         trial = controller.ask("0")
         x = trial.params["x"]
         controller.report(trial, 0, {"loss": x * x, "size": (1 - x) ** 2 + trial.params["y"] * 0.1})
         controller.complete(trial, Outcome.finished())
-    return results_of(directory)
+    return open_sweep(directory)
 
 
 def _repeats(directory: Path):
     repeats = {"parameter": "seed", "values": [0, 1, 2]}
-    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"] + p["seed"] / 50, 18, repeats=repeats)
+    return plant_sweep(directory, {"x": UNIT}, lambda p: p["x"] + p["seed"] / 50, 18, repeats=repeats)
 
 
 def _conditional(directory: Path):
-    space = {
-        "opt": {"values": ["sgd", "adam"]},
-        "momentum": {"min": 0.0, "max": 0.9, "when": {"opt": "sgd"}},
-        "lr": SPACE["optimizer.lr"],
-    }
-    return planted(directory, space, lambda p: p["lr"] + p.get("momentum", 0.5), 30)
+    return plant_sweep(directory, CONDITIONAL, lambda p: p["lr"] + p.get("momentum", 0.5), 30)
 
 
 def _running(directory: Path):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 9}), directory, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 9}), directory, seed=0)
     for _ in range(3):
         controller.report(controller.ask("0"), 0, {"val/loss": 1.0})
     controller.release(controller.ask("1"), "preempted")
-    return results_of(directory)
+    return open_sweep(directory)
 
 
 def _no_metric(directory: Path):
-    controller = create_sweep(load_sweep({"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}), directory)
+    controller = create_sweep(load_sweep(GRID), directory)
     for value in (1.0, 2.0, 3.0):
         controller.complete(controller.ask("0"), Outcome.finished(value))
-    return results_of(directory)
+    return open_sweep(directory)
 
 
 def _diverged(directory: Path):
-    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: 1e9 if p["x"] > 0.9 else p["x"], 30)
+    return plant_sweep(directory, {"x": UNIT}, lambda p: 1e9 if p["x"] > 0.9 else p["x"], 30)
 
 
 def _one(directory: Path):
-    return planted(directory, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"], 1)
+    return plant_sweep(directory, {"x": UNIT}, lambda p: p["x"], 1)
 
 
 KINDS = {
@@ -399,7 +391,7 @@ def test_sweeps_of_every_kind(page: Page, tmp_path: Path, kind: str) -> None:
 
 
 def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path / "live", seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 2}), tmp_path / "live", seed=0)
     first, second = controller.ask("0"), controller.ask("0")
     controller.report(first, 0, {"val/loss": 0.5})
     server = ReportServer(str(tmp_path / "live"), "127.0.0.1", 0, None)

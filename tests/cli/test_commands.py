@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.results.sweeps import PLAIN, make
+from tests.results.sweeps import TRAINING, train_sweep
 from tests.test_layering import HEAVY
 from tests.test_old_sweeps import STORED
 from wandbsweep import create_sweep, load_sweep
@@ -22,8 +22,8 @@ from wandbsweep.cli import main as cli
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     directory = tmp_path_factory.mktemp("commands") / "outputs" / "abcd1234"
-    config = PLAIN | {"early_terminate": {"type": "hyperband", "min_iter": 2}}
-    return make(directory, config, 40, fail={5})
+    config = TRAINING | {"early_terminate": {"type": "hyperband", "min_iter": 2}}
+    return train_sweep(directory, config, 40, fail={5})
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_evaluate_needs_a_command(run_command):
 
 def test_nothing_yet(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    create_sweep(load_sweep(PLAIN | {"run_cap": 5}), "outputs/abcd1234").close()
+    create_sweep(load_sweep(TRAINING | {"run_cap": 5}), "outputs/abcd1234").close()
     assert cli.main(["analyse"]) == 0
     assert "no trial has a value yet" in capsys.readouterr().out
     assert cli.main(["report"]) == 0

@@ -1,4 +1,4 @@
-"""The pitfalls, told where they are due and only there."""
+"""Each piece of advice is given if it applies, and only then."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def trial(number, curve=(1.0,), state="finished", **params):
     return TrialRecord(number, state, params or {"x": 0.5}, dict(enumerate(curve)), min(curve))
 
 
-def test_a_sound_sweep_hears_nothing():
+def test_a_sound_sweep_gets_none():
     spec = sweep({"optimizer.lr": LOG, "dropout": UNIT}, early_terminate={"type": "hyperband", "min_iter": 3})
     trials = [
         trial(i, [5 + i, 4 + i, 3 + i, 2 + i, 1 + i], **{"optimizer.lr": 1e-3, "dropout": 0.5}) for i in range(30)
@@ -36,7 +36,7 @@ def test_too_many_parameters():
 
 
 @pytest.mark.parametrize(
-    ("name", "law", "told"),
+    ("name", "config", "is_due"),
     [
         ("optimizer.lr", {"min": 0.0, "max": 0.1}, True),
         ("learning_rate", {"min": 1e-5, "max": 0.1}, True),
@@ -47,10 +47,10 @@ def test_too_many_parameters():
         ("color", {"min": 0.0, "max": 0.5}, False),
     ],
 )
-def test_a_learning_rate_on_a_linear_scale(name, law, told):
-    found = collect_advice(sweep({name: law}))
-    assert len(found) == told
-    if told:
+def test_a_learning_rate_on_a_linear_scale(name, config, is_due):
+    found = collect_advice(sweep({name: config}))
+    assert len(found) == is_due
+    if is_due:
         assert name in found[0]
         assert "log_uniform_values" in found[0]
 
@@ -63,7 +63,7 @@ def test_a_metric_reported_only_at_the_end():
     assert collect_advice(sweep(), [trial(0), trial(1)]) == []
 
 
-def test_min_iter_before_curves_can_tell():
+def test_min_iter_before_the_order_is_known():
     spec = sweep(early_terminate={"type": "hyperband", "min_iter": 1})
     crossing = [trial(i, [float(i), 5.0, 10.0 - i - 9]) for i in range(10)]
     (line,) = collect_advice(spec, crossing)

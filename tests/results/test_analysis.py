@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.configurations import LOG, UNIT
-from tests.results.sweeps import PLAIN, make, planted
+from tests.results.sweeps import TRAINING, plant_sweep, train_sweep
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.analysis import importance as analysis
 from wandbsweep.results.analysis.correlation import compute_correlation
@@ -27,7 +27,7 @@ def make_matrix(values, goal="minimize"):
 def linear(tmp_path_factory):
     """Uniform parameters in a sum: their shares of the variance are 9 : 1, and nothing is left for the third."""
     space = {"a": UNIT, "b": UNIT, "c": UNIT}
-    return planted(tmp_path_factory.mktemp("linear"), space, lambda p: 3 * p["a"] + p["b"], 300)
+    return plant_sweep(tmp_path_factory.mktemp("linear"), space, lambda p: 3 * p["a"] + p["b"], 300)
 
 
 class TestImportance:
@@ -44,24 +44,24 @@ class TestImportance:
         assert list(found.frame.columns) == ["parameter", "importance", "low", "high"]
 
     def test_a_crooked_dependence_that_no_correlation_sees(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.5) ** 2 + 0.02 * p["b"], 200)
+        results = plant_sweep(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.5) ** 2 + 0.02 * p["b"], 200)
         assert results.importance()["a"] > 0.9
         assert abs(results.correlation()["a"].rank) < 0.3
 
     def test_a_logarithmic_parameter_counts_by_its_logarithm(self, tmp_path):
-        results = planted(tmp_path, {"a": LOG, "b": UNIT}, lambda p: math.log10(p["a"]) / 6 + p["b"], 300)
+        results = plant_sweep(tmp_path, {"a": LOG, "b": UNIT}, lambda p: math.log10(p["a"]) / 6 + p["b"], 300)
         found = results.importance()
         assert found["a"] == pytest.approx(found["b"], abs=0.08)
 
     def test_listed_values(self, tmp_path):
         """Of a two-valued parameter the effect is 0.25, of a uniform one in [0, 1] 1/12: their shares are 3 : 1."""
         space = {"a": {"values": ["x", "y"]}, "b": UNIT}
-        found = planted(tmp_path, space, lambda p: (p["a"] == "x") + p["b"], 300).importance()
+        found = plant_sweep(tmp_path, space, lambda p: (p["a"] == "x") + p["b"], 300).importance()
         assert found["a"] == pytest.approx(0.75, abs=0.05)
         assert found["b"] == pytest.approx(0.25, abs=0.05)
 
     def test_an_interaction_is_nobodys_own(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.5) * (p["b"] - 0.5), 400)
+        results = plant_sweep(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.5) * (p["b"] - 0.5), 400)
         assert sum(results.importance().values()) < 0.35
 
     def test_the_same_forest_gives_what_optuna_gives(self):
@@ -93,36 +93,37 @@ class TestImportance:
             linear.importance(method="fanova")
 
     def test_maximizing_changes_nothing(self, tmp_path):
+        space = {"a": UNIT, "b": UNIT}
         found = [
-            planted(tmp_path / goal, {"a": UNIT, "b": UNIT}, lambda p: 3 * p["a"] + p["b"], 60, goal=goal).importance()
+            plant_sweep(tmp_path / goal, space, lambda p: 3 * p["a"] + p["b"], 60, goal=goal).importance()
             for goal in ("minimize", "maximize")
         ]
         assert found[0]["a"] == pytest.approx(found[1]["a"], abs=0.05)
 
     def test_one_diverged_trial_is_not_all_there_is(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: 1e9 if p["b"] > 0.98 else p["a"], 150)
+        results = plant_sweep(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: 1e9 if p["b"] > 0.98 else p["a"], 150)
         assert results.importance()["a"] > 0.7
 
     @pytest.mark.parametrize("count", [0, 1, 3, 12])
     def test_few_trials(self, tmp_path, count):
-        results = planted(tmp_path, {"a": UNIT}, lambda p: p["a"], max(1, count)) if count else empty(tmp_path)
+        results = plant_sweep(tmp_path, {"a": UNIT}, lambda p: p["a"], max(1, count)) if count else empty(tmp_path)
         found = results.importance()
         assert found.warning.startswith(f"Only {count} trial")
         assert len(found) == (1 if count >= 4 else 0)
 
     def test_trials_that_are_all_the_same(self, tmp_path):
-        found = planted(tmp_path, {"a": UNIT}, lambda p: 1.0, 30).importance()
+        found = plant_sweep(tmp_path, {"a": UNIT}, lambda p: 1.0, 30).importance()
         assert (dict(found), found.warning) == ({}, "All trials have the same value, so nothing depends on anything.")
 
     def test_conditional_parameters(self, tmp_path):
         space = {"kind": {"values": ["p", "q"]}, "a": {**UNIT, "when": {"kind": "p"}}}
-        results = planted(tmp_path, space, lambda p: 10 * (p["kind"] == "q") + p.get("a", 0.0), 60)
+        results = plant_sweep(tmp_path, space, lambda p: 10 * (p["kind"] == "q") + p.get("a", 0.0), 60)
         found = results.importance()
         assert found["kind"] > 0.9
         assert found.notes
 
     def test_other_metrics(self, tmp_path):
-        results = make(tmp_path, PLAIN, 30)
+        results = train_sweep(tmp_path, TRAINING, 30)
         assert results.importance("val/accuracy").metric == "val/accuracy"
         with pytest.raises(
             SweepError, match=r"No trial has a value of 'nonesuch'. Reported were: val/accuracy, val/loss"
@@ -146,13 +147,13 @@ def first_trials(results, count):
 
 
 def empty(directory):
-    create_sweep(load_sweep(PLAIN | {"run_cap": 1}), directory).close()
+    create_sweep(load_sweep(TRAINING | {"run_cap": 1}), directory).close()
     return open_sweep(directory)
 
 
 class TestCorrelation:
     def test_against_scipy(self, tmp_path):
-        results = planted(tmp_path, {"a": LOG, "b": UNIT}, lambda p: math.log(p["a"]) + 9 * p["b"] ** 3, 80)
+        results = plant_sweep(tmp_path, {"a": LOG, "b": UNIT}, lambda p: math.log(p["a"]) + 9 * p["b"] ** 3, 80)
         a = [math.log(t.params["a"]) for t in results.trials]
         values = [t.value for t in results.trials]
         found = results.correlation()["a"]
@@ -164,13 +165,13 @@ class TestCorrelation:
 
     def test_ranks_with_ties_against_scipy(self, tmp_path):
         space = {"a": {"values": [4, 1, 2]}, "b": UNIT}
-        results = planted(tmp_path, space, lambda p: round(p["a"] + 3 * p["b"]), 60)
+        results = plant_sweep(tmp_path, space, lambda p: round(p["a"] + 3 * p["b"]), 60)
         pairs = [(t.params["a"], t.value) for t in results.trials]
         assert results.correlation()["a"].rank == pytest.approx(stats.spearmanr(pairs).statistic)
 
     def test_values_without_an_order(self, tmp_path):
         space = {"a": {"values": ["x", "y", "z"]}, "b": UNIT}
-        results = planted(tmp_path, space, lambda p: {"x": 0, "y": 2, "z": 0}[p["a"]] + p["b"], 90)
+        results = plant_sweep(tmp_path, space, lambda p: {"x": 0, "y": 2, "z": 0}[p["a"]] + p["b"], 90)
         found = results.correlation()["a"]
         assert found.kind == "correlation ratio"
         groups = {v: [t.value for t in results.trials if t.params["a"] == v] for v in "xyz"}
@@ -182,11 +183,11 @@ class TestCorrelation:
 
     def test_many_values_and_no_effect_are_no_correlation(self, tmp_path):
         space = {"a": {"values": [f"v{i}" for i in range(12)]}, "b": UNIT}
-        found = planted(tmp_path, space, lambda p: p["b"], 40).correlation()["a"]
+        found = plant_sweep(tmp_path, space, lambda p: p["b"], 40).correlation()["a"]
         assert found.linear < 0.35  # the plain ratio would be about the root of 11/39, 0.53
 
     def test_the_sign_is_the_metrics_own(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT}, lambda p: p["a"], 30, goal="maximize")
+        results = plant_sweep(tmp_path, {"a": UNIT}, lambda p: p["a"], 30, goal="maximize")
         assert results.correlation()["a"].rank == pytest.approx(1.0)
 
     def test_a_constant_has_none(self):
@@ -196,12 +197,12 @@ class TestCorrelation:
 
 class TestConvergence:
     def test_a_search_that_goes_on_improving(self, tmp_path):
-        found = planted(tmp_path, {"a": UNIT}, counting_down(), 40).converged()
+        found = plant_sweep(tmp_path, {"a": UNIT}, counting_down(), 40).converged()
         assert not found
         assert (found.trials_since_best, found.stalled) == (0, False)
 
     def test_one_that_has_found_its_place(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.3) ** 2, 200, seed=3)
+        results = plant_sweep(tmp_path, {"a": UNIT, "b": UNIT}, lambda p: (p["a"] - 0.3) ** 2, 200, seed=3)
         found = results.converged()
         assert found.spreads["a"].ratio < 0.35
         assert found.spreads["a"].chance < 0.001
@@ -210,18 +211,18 @@ class TestConvergence:
         assert bool(found) == found.stalled == (found.trials_since_best >= 20)
 
     def test_scattered_good_ones(self, tmp_path):
-        found = planted(tmp_path, {"a": UNIT, "b": UNIT}, noise(), 80).converged()
+        found = plant_sweep(tmp_path, {"a": UNIT, "b": UNIT}, noise(), 80).converged()
         assert not found.concentrated
         assert not found
 
     def test_patience(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT}, lambda p: (p["a"] - 0.3) ** 2, 60)
+        results = plant_sweep(tmp_path, {"a": UNIT}, lambda p: (p["a"] - 0.3) ** 2, 60)
         since = results.converged().trials_since_best
         assert results.converged(patience=since).stalled
         assert not results.converged(patience=since + 1).stalled
 
     def test_too_few(self, tmp_path):
-        results = planted(tmp_path, {"a": UNIT}, lambda p: p["a"], 10)
+        results = plant_sweep(tmp_path, {"a": UNIT}, lambda p: p["a"], 10)
         found = results.converged(patience=1)
         assert not found
         assert found.warning
@@ -319,7 +320,7 @@ class TestSavings:
 
 def test_values_whose_squares_overflow(tmp_path):
     space = {"x": {"min": 0.0, "max": 1.0}, "y": {"values": ["a", "b"]}}
-    results = planted(tmp_path, space, lambda params: params["x"] * 1e300, 25)
+    results = plant_sweep(tmp_path, space, lambda params: params["x"] * 1e300, 25)
     found = results.importance()
     assert max(found, key=found.get) == "x"
     assert results.correlation()["x"].rank == results.correlation()["x"].linear == pytest.approx(1.0)

@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from tests.results.sweeps import METRICS, PLAIN, make, planted
+from tests.results.sweeps import TRADE_OFF, TRAINING, plant_sweep, train_sweep
 from wandbsweep import SweepError, create_sweep, load_sweep, open_sweep
 
 CONTRACT = ["number", "state", "metric", "steps", "duration_s", "attempts"]
@@ -14,7 +14,7 @@ MIXED = {"a": {"values": [1, "two", None, 2.5, True]}, "b": {"values": [[1, 2], 
 
 
 def test_the_columns(tmp_path):
-    frame = make(tmp_path, PLAIN, 6, fail={2}, odd={3}).frame
+    frame = train_sweep(tmp_path, TRAINING, 6, fail={2}, odd={3}).frame
     assert list(frame.columns)[:6] == CONTRACT
     assert {"params.optimizer.lr", "params.model", "metrics.val/loss", "metrics.val/accuracy"} <= set(frame.columns)
     assert frame["metric"].dtype == frame["duration_s"].dtype == "float64"
@@ -23,7 +23,7 @@ def test_the_columns(tmp_path):
 
 
 def test_histories(tmp_path):
-    results = make(tmp_path, PLAIN, 4, steps=5, fail={1}, odd={2})
+    results = train_sweep(tmp_path, TRAINING, 4, steps=5, fail={1}, odd={2})
     found = results.histories
     assert list(found.columns) == ["number", "step", "value"]
     assert len(found) == 15
@@ -32,7 +32,7 @@ def test_histories(tmp_path):
     assert found.groupby("number").value.min()[0] == pytest.approx(results.trials[0].value)
 
 
-@pytest.mark.parametrize("config", [PLAIN, METRICS])
+@pytest.mark.parametrize("config", [TRAINING, TRADE_OFF])
 def test_nothing_yet(tmp_path, config):
     create_sweep(load_sweep(config | {"run_cap": 3}), tmp_path).close()
     results = open_sweep(tmp_path)
@@ -47,7 +47,7 @@ READ = {"csv": pd.read_csv, "jsonl": lambda file: pd.read_json(file, lines=True)
 @pytest.mark.parametrize("suffix", READ)
 @pytest.mark.parametrize("histories", [False, True])
 def test_written_and_read(tmp_path, suffix, histories):
-    results = make(tmp_path, PLAIN, 6, fail={2}, odd={3})
+    results = train_sweep(tmp_path, TRAINING, 6, fail={2}, odd={3})
     frame = results.histories if histories else results.frame
     read = READ[suffix](results.export(tmp_path / f"all.{suffix}", histories=histories))
     assert list(read.columns) == list(frame.columns)
@@ -57,7 +57,7 @@ def test_written_and_read(tmp_path, suffix, histories):
 
 @pytest.mark.parametrize("suffix", READ)
 def test_values_of_several_types(tmp_path, suffix):
-    results = planted(tmp_path, MIXED, lambda p: 1.0, 10, method="grid")
+    results = plant_sweep(tmp_path, MIXED, lambda p: 1.0, 10, method="grid")
     READ[suffix](results.export(tmp_path / f"all.{suffix}"))
     if suffix == "jsonl":
         rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
@@ -68,13 +68,13 @@ def test_values_of_several_types(tmp_path, suffix):
 
 
 def test_json_lines_hold_no_nan(tmp_path):
-    results = make(tmp_path, PLAIN, 4, odd={0, 1, 2, 3})
+    results = train_sweep(tmp_path, TRAINING, 4, odd={0, 1, 2, 3})
     text = results.export(tmp_path / "all.jsonl", histories=True).read_text()
     assert [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
 
 
 def test_other_formats(tmp_path):
-    results = make(tmp_path, PLAIN, 1)
+    results = train_sweep(tmp_path, TRAINING, 1)
     with pytest.raises(SweepError, match=r"is '.xlsx', which says no format; the choices are .csv, .jsonl, .parquet"):
         results.export(tmp_path / "all.xlsx")
     with pytest.raises(SweepError, match="does not exist"):

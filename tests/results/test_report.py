@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pytest
 
-from tests.results.sweeps import PLAIN, make, planted
+from tests.results.sweeps import TRAINING, plant_sweep, train_sweep
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.report.data import build_page_data
@@ -22,7 +22,7 @@ from wandbsweep.results.sweep_data import SweepData
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("report") / "abcd1234", PLAIN, 25, fail={3}, odd={4})
+    return train_sweep(tmp_path_factory.mktemp("report") / "abcd1234", TRAINING, 25, fail={3}, odd={4})
 
 
 def data_in(page):
@@ -85,7 +85,7 @@ def test_the_data(results):
 
 
 def test_long_curves_are_thinned_out(tmp_path):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 2}), tmp_path, seed=0)
     trial = controller.ask("a")
     for step in range(500):
         controller.report(trial, step, {"val/loss": 1 / (step + 1)})
@@ -99,14 +99,14 @@ def test_long_curves_are_thinned_out(tmp_path):
 
 
 def test_versions_of_the_start_count_where_they_are_known(tmp_path):
-    results = planted(tmp_path, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"], 1)
+    results = plant_sweep(tmp_path, {"x": {"min": 0.0, "max": 1.0}}, lambda p: p["x"], 1)
     (tmp_path / ".sweep").mkdir(exist_ok=True)
     (tmp_path / ".sweep" / "versions.json").write_text('{"python": "3.99", "commit": "abc"}')
     assert build_page_data(results)["versions"] == {"python": "3.99", "commit": "abc", "noted": "start"}
 
 
 def test_attempts(tmp_path):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 2}), tmp_path, seed=0)
     controller.release(controller.ask("first"), "preempted")
     trial = controller.ask("second")
     controller.report(trial, 0, {"val/loss": 1.0})

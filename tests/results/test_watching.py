@@ -1,4 +1,4 @@
-"""The live picture in a terminal: what is in it, and that it fits."""
+"""The panel of ``status --watch``: what it shows, and that it fits into the terminal."""
 
 import doctest
 import io
@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from tests.results.sweeps import METRICS, PLAIN, make
+from tests.results.sweeps import TRADE_OFF, TRAINING, train_sweep
 from wandbsweep import Outcome, TrialRecord, create_sweep, load_sweep, open_sweep
 from wandbsweep.cli import main as cli
 from wandbsweep.results.reader import SweepReader
@@ -17,7 +17,7 @@ from wandbsweep.results.terminal import watching
 from wandbsweep.results.terminal.watching import SweepPanel, draw_sparkline, estimate_remaining, follow, watch
 
 
-def drawn(results, total=30, width=80, height=24, notes=()):
+def draw(results, total=30, width=80, height=24, notes=()):
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
     console.print(SweepPanel(results, total, time.time(), notes))
     return console.file.getvalue()
@@ -26,9 +26,9 @@ def drawn(results, total=30, width=80, height=24, notes=()):
 @pytest.fixture
 def running(tmp_path):
     """A few ended trials, and one that runs."""
-    make(tmp_path, PLAIN | {"run_cap": 30}, 30, steps=3)
+    train_sweep(tmp_path, TRAINING | {"run_cap": 30}, 30, steps=3)
     directory = tmp_path / "going"
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 30}), directory, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 30}), directory, seed=0)
     for number in range(8):
         trial = controller.ask("0")
         for step in range(6):
@@ -41,7 +41,7 @@ def running(tmp_path):
 
 
 def test_what_is_in_it(running):
-    text = drawn(running)
+    text = draw(running)
     assert "8/30 trials · 1 running · 8 finished · best val/loss 1.5 (trial 7)" in text
     assert "the last 8 trials took" in text
     assert "best so far 8.5 █" in text
@@ -51,7 +51,7 @@ def test_what_is_in_it(running):
 
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_it_fits(running, width):
-    lines = drawn(running, width=width).splitlines()
+    lines = draw(running, width=width).splitlines()
     assert max(map(len, lines)) <= width
     assert sum("━" in line for line in lines) == 1  # the bar does not wrap
     assert any(line.startswith("agent") and "value" in line for line in lines)
@@ -59,29 +59,32 @@ def test_it_fits(running, width):
 
 @pytest.mark.parametrize(("height", "agents"), [(24, 8), (16, 2)])
 def test_it_is_no_higher_than_the_terminal(tmp_path, height, agents):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 90}), tmp_path, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 90}), tmp_path, seed=0)
     for number in range(40):
         trial = controller.ask(f"node-{number}")
         controller.report(trial, 0, {"val/loss": number})
         if number < 6:
             controller.complete(trial, Outcome.finished())
-    lines = drawn(open_sweep(tmp_path), 90, height=height).splitlines()
+    lines = draw(open_sweep(tmp_path), 90, height=height).splitlines()
     assert sum(line.startswith("node-") for line in lines) == agents
     assert any(line.startswith("…") and f"{34 - agents} more" in line for line in lines)
     assert len(lines) <= max(height, 20)  # the least there is to show
 
 
-def test_nobody_there(running):
-    text = drawn(running, notes=["No agent is running. Resume with:\n  python train.py"])
+def test_without_agents_there_is_no_remaining_time(running):
+    text = draw(running, notes=["No agent is running. Resume with:\n  python train.py"])
     assert "No agent is running. Resume with:" in text
-    assert " left (" not in text  # nobody works, so nothing ends
+    assert " left (" not in text
 
 
 def test_sweeps_of_other_kinds(tmp_path):
     lines = {}
-    for kind, config in {"metrics": METRICS, "none": {"method": "grid", "parameters": {"a": {"values": [1]}}}}.items():
+    for kind, config in {
+        "metrics": TRADE_OFF,
+        "none": {"method": "grid", "parameters": {"a": {"values": [1]}}},
+    }.items():
         create_sweep(load_sweep(config), tmp_path / kind).close()
-        lines[kind] = drawn(open_sweep(tmp_path / kind), None).splitlines()
+        lines[kind] = draw(open_sweep(tmp_path / kind), None).splitlines()
     assert lines["metrics"] == [
         "metrics: random over 2 parameters, minimize loss, minimize size",
         "0 trials · 0 on the Pareto front",
@@ -96,7 +99,7 @@ def trial(number, state, agent="a", seconds=10.0):
 
 
 def test_eta(tmp_path):
-    spec = load_sweep(PLAIN)
+    spec = load_sweep(TRAINING)
     trials = [trial(0, "finished"), trial(1, "stopped", seconds=20), trial(2, "running"), trial(3, "running", "b")]
     found = estimate_remaining(SweepData(tmp_path, spec, trials), 10)
     assert found.seconds == pytest.approx(8 * 15 / 2)
@@ -122,7 +125,7 @@ def test_it_ends_with_the_sweep(running):
 
 
 def test_an_agent_between_two_trials_is_waited_for(tmp_path):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 2}), tmp_path, seed=0)
     controller.complete(controller.ask("a"), Outcome.finished())
     reader = SweepReader(tmp_path)
     seen = []
@@ -135,7 +138,7 @@ def test_an_agent_between_two_trials_is_waited_for(tmp_path):
 
 
 def test_what_a_vanished_sweep_says(tmp_path):
-    controller = create_sweep(load_sweep(PLAIN | {"run_cap": 2}), tmp_path, seed=0)
+    controller = create_sweep(load_sweep(TRAINING | {"run_cap": 2}), tmp_path, seed=0)
     controller.complete(controller.ask("a"), Outcome.finished())
     controller.close()
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
@@ -144,6 +147,6 @@ def test_what_a_vanished_sweep_says(tmp_path):
 
 
 def test_in_a_pipe_it_is_lines(tmp_path, monkeypatch, capsys):
-    make(tmp_path / "done", PLAIN, 2)
+    train_sweep(tmp_path / "done", TRAINING, 2)
     assert cli.main(["status", "--watch", str(tmp_path / "done")]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("2/2 trials")

@@ -90,7 +90,7 @@ def test_the_right_category_is_found() -> None:
     assert [t.params["act"] for t in trials[-10:]].count(False) >= 5
 
 
-def test_no_configuration_comes_twice_while_one_is_continuous() -> None:
+def test_no_configuration_repeats_if_a_parameter_is_continuous() -> None:
     spec = sweep({"x": {"min": 0.0, "max": 1.0}, "n": {"min": 1, "max": 3}})
     trials = search(spec, lambda p: (p["x"] - 1.0) ** 2 + p["n"], 40)
     assert len({tuple(t.params.values()) for t in trials}) == 40
@@ -178,7 +178,7 @@ def test_running_trials_keep_others_away() -> None:
     assert gaps.min() > 1e-3
 
 
-def test_there_is_to_improve_on_what_a_running_trial_may_come_to() -> None:
+def test_a_proposal_must_improve_on_the_likely_result_of_a_running_trial() -> None:
     """A trial runs where the model expects the optimum: next to it there is little left to gain."""
     space = Space(sweep({"x": {"min": 0.0, "max": 1.0}}).parameters)
     x = np.array([[0.0], [0.25], [0.75], [1.0], [0.5]])
@@ -192,7 +192,7 @@ def test_there_is_to_improve_on_what_a_running_trial_may_come_to() -> None:
     assert aware < unaware - 1
 
 
-def test_a_search_that_has_settled_does_not_turn_to_the_corners() -> None:
+def test_a_converged_search_does_not_turn_to_the_corners() -> None:
     """A narrow dip, found, in a plain of noise: of all points the corners are the furthest from any trial."""
     names = "abcdef"
     spec = sweep({name: {"min": 0.0, "max": 1.0} for name in names})
@@ -215,7 +215,7 @@ def test_a_crossed_candidate_differs_in_some_columns_but_few(columns: int) -> No
     assert changed.mean() < 3
 
 
-def test_a_stopped_trial_is_not_taken_for_a_bad_one() -> None:
+def test_a_stopped_trial_does_not_count_as_a_bad_one() -> None:
     """Curves that fall tenfold after the point where trials are stopped: early values are far above every final one,
     yet the best region, where only stopped trials are, must still be found."""
     spec = sweep({"x": {"min": 0.0, "max": 1.0}})
@@ -274,7 +274,7 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     )
 
 
-def test_where_values_came_again_they_are_expected_to() -> None:
+def test_values_that_repeated_are_expected_to_repeat() -> None:
     space = Space(sweep({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}).parameters)
     rng = np.random.default_rng(0)
     x = rng.random((30, 2))
@@ -286,7 +286,7 @@ def test_where_values_came_again_they_are_expected_to() -> None:
     assert (all_new(near) == 0).all()
 
 
-def test_a_value_that_came_again_sends_the_search_further() -> None:
+def test_a_repeated_value_sends_the_search_further_away() -> None:
     """Every configuration is answered by the nearest of a few stored ones; with and without a trace of noise, by which
     no value comes twice."""
     spec = sweep({name: {"min": 0.0, "max": 1.0} for name in "abcd"})
@@ -335,7 +335,7 @@ def blas_threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
-def test_blas_threads_are_given_back_when_the_last_of_several_asks_ends() -> None:
+def test_blas_threads_are_restored_when_the_last_of_several_asks_ends() -> None:
     with threadpool_limits(limits=2, user_api="blas"):
         before = blas_threads()
         first, second = one_blas_thread(), one_blas_thread()
@@ -363,26 +363,26 @@ class TestWithoutTheModel:
         assert np.mean(near) > 0.5
         assert np.mean([params["x"] for params in found]) < 0.3
 
-    def test_who_starts_from_a_corner_leaves_it(self) -> None:
+    def test_a_start_in_a_corner_leaves_it(self) -> None:
         spec = sweep(FLOATS)
         corner = record(0, {"lr": 1e-4, "x": 0.0, "y": -1.0}, 0.0)
         found = [vary(spec, [corner], rng=np.random.default_rng(seed)) for seed in range(100)]
         for name in FLOATS:
             assert len({params[name] for params in found}) == 100
 
-    def test_before_the_first_has_ended_and_where_nothing_varies(self) -> None:
+    def test_before_the_first_trial_has_ended_and_if_nothing_varies(self) -> None:
         spec = sweep(FLOATS)
         running = [record(n, {"lr": 0.1, "x": n / 10, "y": 0.0}, state="running") for n in range(3)]
         assert len({str(vary(spec, running, rng=np.random.default_rng(seed))) for seed in range(9)}) == 9
         assert vary(sweep({"a": {"value": 3}}), [], rng=np.random.default_rng(0)) == {"a": 3}
 
-    def test_what_comes_in_steps_does_not_come_twice(self) -> None:
+    def test_values_with_steps_do_not_repeat(self) -> None:
         spec = sweep({"n": {"min": 0, "max": 60}})
         trials = [record(n, {"n": n}, float(n)) for n in range(0, 60, 2)]
         found = [vary(spec, trials, rng=np.random.default_rng(seed))["n"] for seed in range(200)]
         assert not set(found) & set(range(0, 60, 2))
 
-    def test_all_that_is_left(self) -> None:
+    def test_the_only_configuration_left(self) -> None:
         spec = sweep({"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}})
         points = [{"a": a, "b": b} for a in (1, 2, 3) for b in ("x", "y")]
         trials = [record(n, params, float(n)) for n, params in enumerate(points[:-1])]
@@ -404,7 +404,7 @@ class TestSurvival:
         slow, fast = Survival(Space(spec.parameters), spec, trials)(np.array([[0.1, 0.5], [0.95, 0.5]]))
         return float(slow), float(fast)
 
-    def test_what_would_be_stopped_is_less_likely_to_go_on(self) -> None:
+    def test_what_would_be_stopped_is_less_likely_to_continue(self) -> None:
         slow, fast = self.survival(type="hyperband", min_iter=2, eta=3)
         assert slow < fast - 1.0
         assert fast > -0.3
@@ -414,6 +414,6 @@ class TestSurvival:
         assert slow < fast - 1.0
         assert fast > -0.3
 
-    def test_where_nothing_is_stopped_all_go_on(self) -> None:
+    def test_if_nothing_is_stopped_all_continue(self) -> None:
         assert self.survival() == (0.0, 0.0)
         assert self.survival(type="hyperband", min_iter=100) == (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""Several metrics."""
+"""Sweeps with several metrics: the Pareto front, and what bayes optimises."""
 
 import math
 

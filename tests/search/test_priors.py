@@ -1,4 +1,4 @@
-"""What a sweep knows before its first trial."""
+"""Prior trials: configurations to try first, and the trials of other sweeps."""
 
 import shutil
 
@@ -31,7 +31,7 @@ CONFIGURATIONS = [{"x": 0.25, "kind": "a"}, {"x": 0.5}]
 
 
 @pytest.mark.parametrize("method", ["bayes", "random"])
-def test_configurations_are_tried_first_and_what_they_leave_open_is_drawn(method):
+def test_configurations_are_tried_first_and_what_they_omit_is_drawn(method):
     trials = [create_sweep(sweep({"configurations": CONFIGURATIONS}, method=method), seed=3).ask("a") for _ in range(2)]
     assert [trial.params for trial in trials] == [CONFIGURATIONS[0]] * 2
     controller = create_sweep(sweep({"configurations": CONFIGURATIONS}, method=method), seed=3)
@@ -129,7 +129,7 @@ def test_a_sweep_without_any_trial_to_learn_from_is_refused(tmp_path):
     old = filled(tmp_path / "old", 0)
     assert "has 0 trials, and none that ended with a value" in refused(tmp_path)
     old.complete(old.ask("a"), Outcome.failed("no luck"))
-    assert "has 1 trials, and none" in refused(tmp_path)
+    assert "has 1 trial, and none" in refused(tmp_path)
 
 
 def test_a_sweep_that_is_not_there_is_refused(tmp_path):

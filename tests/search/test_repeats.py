@@ -1,4 +1,4 @@
-"""Seeds per configuration."""
+"""Several runs of each configuration, with different seeds."""
 
 import itertools
 import json
@@ -33,11 +33,11 @@ def play(controller, agent="a"):
     return controller.trials()
 
 
-def pairs(trials):
+def list_keys(trials):
     return [grid_key(dict(trial.params)) for trial in trials]
 
 
-def found(controller, **keys):
+def group_runs(controller):
     return group_configurations(controller.trials(), controller.spec.repeats)
 
 
@@ -45,16 +45,16 @@ def found(controller, **keys):
 def test_each_configuration_has_each_seed_once_at_most(method):
     controller = create_sweep(load_sweep(CONFIG | {"method": method}), seed=0)
     trials = play(controller)
-    assert len(set(pairs(trials))) == len(trials) == 30
-    for configuration in found(controller):
+    assert len(set(list_keys(trials))) == len(trials) == 30
+    for configuration in group_runs(controller):
         seeds = [run.params["seed"] for run in configuration.runs]
         assert seeds == SEEDS[: len(seeds)]
 
 
-def test_the_hopeless_ones_are_run_once_and_the_best_with_every_seed():
+def test_poor_configurations_run_once_and_the_best_with_every_seed():
     controller = create_sweep(load_sweep(CONFIG), seed=0)
     play(controller)
-    ranked = sorted(found(controller), key=lambda c: c.params["x"])
+    ranked = sorted(group_runs(controller), key=lambda c: c.params["x"])
     assert len(ranked[0].runs) == 3
     worst = ranked[len(ranked) // 2 + 2 :]
     # The very first ones have no others to be compared with.
@@ -66,7 +66,7 @@ def test_the_other_direction():
     config = CONFIG | {"metric": {"name": "loss", "goal": "maximize"}}
     controller = create_sweep(load_sweep(config), seed=0)
     play(controller)
-    assert len(max(found(controller), key=lambda c: c.params["x"]).runs) == 3
+    assert len(max(group_runs(controller), key=lambda c: c.params["x"]).runs) == 3
 
 
 def test_agents_that_wait_for_each_other_begin_new_configurations():
@@ -81,8 +81,8 @@ def test_threads_at_once():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda k: play(controller, str(k)), range(8)))
     trials = controller.trials()
-    assert len(set(pairs(trials))) == len(trials) == 60
-    assert all(len(c.runs) <= 3 for c in found(controller))
+    assert len(set(list_keys(trials))) == len(trials) == 60
+    assert all(len(c.runs) <= 3 for c in group_runs(controller))
 
 
 AGENT = """
@@ -112,9 +112,9 @@ def test_processes_at_once_with_failures_and_lost_trials(tmp_path):
         assert agent.returncode == 0
     controller = create_sweep(load_sweep(config), tmp_path)
     trials = controller.trials()
-    assert len(set(pairs(trials))) == len(trials) == 80
+    assert len(set(list_keys(trials))) == len(trials) == 80
     assert {t.number for t in trials if t.state == "failed"} == {t.number for t in trials if t.number % 11 == 5}
-    for configuration in found(controller):
+    for configuration in group_runs(controller):
         if configuration.runs[-1].state == "failed":
             continue
         assert all(run.state == "finished" for run in configuration.runs)
@@ -167,17 +167,17 @@ def test_a_space_of_few_configurations_is_used_up_before_a_run_is_repeated(metho
     controller = create_sweep(load_sweep(config), seed=0)
     for trial in iter(lambda controller=controller: controller.ask("a"), None):
         run(controller, trial, trial.params["a"])
-    assert len(set(pairs(controller.trials()))) == 12
-    assert [len(c.runs) for c in found(controller)] == [3] * 4
+    assert len(set(list_keys(controller.trials()))) == 12
+    assert [len(c.runs) for c in group_runs(controller)] == [3] * 4
 
 
-def test_then_all_begins_again_and_more_runs_make_nothing_better(tmp_path):
+def test_then_all_are_run_again_and_more_runs_do_not_improve_the_rank(tmp_path):
     points = {"a": {"values": [1, 2]}, "b": {"values": ["x", "y"]}}
     config = CONFIG | {"method": "random", "parameters": points, "run_cap": 21}
     controller = create_sweep(load_sweep(config), tmp_path, seed=0)
     for trial in iter(lambda: controller.ask("a"), None):
         run(controller, trial, {1: 0.1, 2: 0.9}[trial.params["a"]] + (trial.params["b"] == "y") / 10)
-    assert [len(c.runs) for c in found(controller)] == [6, 6, 6, 3]
+    assert [len(c.runs) for c in group_runs(controller)] == [6, 6, 6, 3]
     ranked = open_sweep(tmp_path).configurations
     assert [(c.params["a"], c.params["b"]) for c in ranked] == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
 

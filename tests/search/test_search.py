@@ -1,4 +1,4 @@
-"""What to try next, where some parameters exist under conditions only."""
+"""Searches over conditional parameters."""
 
 import itertools
 
@@ -24,12 +24,12 @@ def spec(parameters, **keys):
     return load_sweep(BAYES | {"parameters": parameters} | keys)
 
 
-def belongs(params):
+def is_valid(params):
     wanted = {"adamw": {"optimizer", "betas"}, "sgd": {"optimizer", "momentum"}}[params["optimizer"]]
     return params.keys() - {"lr", "decay"} == wanted and ("decay" in params) <= (params["optimizer"] == "adamw")
 
 
-def played(controller, trials, loss):
+def play(controller, trials, loss):
     """``trials`` trials one after another, each with the ``loss`` of its parameters."""
     found = []
     for _ in range(trials):
@@ -41,17 +41,17 @@ def played(controller, trials, loss):
 
 
 @pytest.mark.parametrize("method", ["bayes", "random"])
-def test_what_is_not_active_is_not_in_a_trial(method):
+def test_a_trial_has_active_parameters_only(method):
     controller = create_sweep(spec(MIXED, method=method), seed=0)
-    found = played(controller, 12, lambda params: params["lr"] + params.get("momentum", 0.5))
-    assert all(map(belongs, found))
+    found = play(controller, 12, lambda params: params["lr"] + params.get("momentum", 0.5))
+    assert all(map(is_valid, found))
     assert {params["optimizer"] for params in found} == {"adamw", "sgd"}
     assert [record.params for record in controller.trials()] == found
 
 
-def test_bayes_tries_nothing_twice_that_differs_in_nothing_that_is_active():
+def test_bayes_does_not_repeat_a_configuration_of_active_parameters():
     controller = create_sweep(spec(CHOICES), seed=0)
-    found = played(controller, 5, lambda params: len(str(params)))
+    found = play(controller, 5, lambda params: len(str(params)))
     assert len({grid_key(params) for params in found}) == 5
     assert grid_key(controller.ask("a").params) in map(grid_key, found)  # all were tried
 
@@ -62,19 +62,19 @@ def test_agents_that_ask_at_once_get_different_points():
     assert len(set(map(grid_key, found))) == 5
 
 
-def test_bayes_chooses_by_seed_and_trials_alone():
+def test_bayes_depends_on_seed_and_trials_alone():
     record = TrialRecord(0, "finished", {"optimizer": "sgd", "momentum": 0.9, "lr": 0.5}, {0: 1.0}, 1.0)
     one, other = (BayesianSearch(spec(MIXED), seed=3).propose(1, [record]) for _ in range(2))
     assert one == other
 
 
-def test_bayes_learns_of_a_parameter_that_is_not_always_there():
+def test_bayes_learns_about_a_conditional_parameter():
     space = {
         "kind": {"values": ["plain", "tuned"]},
         "x": {"min": 0.0, "max": 1.0, "when": {"kind": "tuned"}},
     }
     loss = lambda params: abs(params["x"] - 0.7) if "x" in params else 0.5  # noqa: E731
-    found = played(create_sweep(spec(space), seed=1), 14, loss)
+    found = play(create_sweep(spec(space), seed=1), 14, loss)
     assert min(map(loss, found)) < 0.05
     assert sum(params["kind"] == "plain" for params in found) == 1  # there is one such configuration
 

@@ -1,4 +1,4 @@
-"""Conditional parameters: which are there, and the grids that they make."""
+"""Conditional parameters: which of them a trial has, and their grids."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def points(config):
     return grid_points(load_sweep({"method": "grid", "parameters": config}).parameters)
 
 
-def test_a_parameter_is_there_where_its_condition_holds():
+def test_a_parameter_is_active_if_its_condition_is_met():
     everything = {"optimizer": "sgd", "betas": 0.9, "momentum": 0.5, "nesterov": True}
     assert select_active(parameters(OPTIMIZERS), everything) == {"optimizer": "sgd", "momentum": 0.5, "nesterov": True}
     assert select_active(parameters(OPTIMIZERS), everything | {"momentum": 0.0}) == {
@@ -31,7 +31,7 @@ def test_a_parameter_is_there_where_its_condition_holds():
     }
 
 
-def test_what_rests_on_a_parameter_that_is_not_there_is_not_there():
+def test_a_condition_on_an_inactive_parameter_is_not_met():
     everything = {"optimizer": "adamw", "betas": 0.9, "momentum": 0.5, "nesterov": True}
     assert select_active(parameters(OPTIMIZERS), everything) == {"optimizer": "adamw", "betas": 0.9}
 
@@ -49,13 +49,13 @@ def test_what_rests_on_a_parameter_that_is_not_there_is_not_there():
         ([{"a": 1}, {"a": 2}], {"a": 2}, [{"a": 2}]),
     ],
 )
-def test_conditions_tell_values_apart_by_type(values, when, holds):
+def test_conditions_distinguish_values_by_type(values, when, holds):
     space = {"parent": {"values": values}, "child": {"value": "here", "when": {"parent": when}}}
     read = parameters(space)
     assert [v for v in values if "child" in select_active(read, {"parent": v, "child": "here"})] == holds
 
 
-def test_several_conditions_hold_together():
+def test_several_conditions_must_all_be_met():
     space = {
         "a": {"values": [1, 2]},
         "b": {"min": 1, "max": 3},

@@ -1,4 +1,4 @@
-"""W&B's distributions: its engine's numbers, the edge bugs that we do not keep, what holds for every u."""
+"""W&B's distributions: its engine's numbers, the boundary bugs that we do not reproduce, what holds for every u."""
 
 import json
 import math
@@ -59,7 +59,7 @@ def test_each_grid_lists_the_values_of_wandbs_points_in_their_order(params, poin
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_every_law_has_the_keys_and_defaults_of_the_parameter(name):
+def test_every_distribution_has_the_keys_and_defaults_of_the_parameter(name):
     law = DISTRIBUTIONS[name]
     assert set(law.keys) <= {"value", "values", "probabilities", "min", "max", "mu", "sigma", "q", "a", "b"}
     assert law.grid is None or not law.continuous
@@ -156,7 +156,7 @@ def test_one_grid_point_for_1_and_1_0_and_three_for_1_true_and_text():
         {"distribution": "q_uniform", "min": 0, "max": 1, "q": 1e-9},
     ],
 )
-def test_what_has_no_grid_says_so(config):
+def test_a_parameter_without_a_grid_says_so(config):
     with pytest.raises(SweepConfigError, match=r"parameters\.p: .*grid"):
         parameter(**config).grid()
 
@@ -175,7 +175,7 @@ def test_cdf_places_listed_values_at_the_upper_end_of_their_share():
     assert parameter(value=3).cdf(3) == 0.0
 
 
-def test_cdf_tells_falsy_values_apart():
+def test_cdf_distinguishes_falsy_values():
     p = parameter(values=[0, False, "", None])
     assert [p.cdf(v) for v in (0, False, "", None)] == [0.25, 0.5, 0.75, 1.0]
 
@@ -267,7 +267,7 @@ def test_int_uniform_stays_within_its_bounds(low, span, u):
 
 @quickly
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**6), st.data())
-def test_every_integer_comes_back_from_its_place(low, span, data):
+def test_every_integer_is_recovered_from_its_coordinate(low, span, data):
     p = Parameter("p", "int_uniform", min=low, max=low + span)
     value = data.draw(st.integers(low, low + span))
     assert p.ppf(p.cdf(value)) == value
@@ -275,7 +275,7 @@ def test_every_integer_comes_back_from_its_place(low, span, data):
 
 @quickly
 @given(listed())
-def test_every_listed_value_comes_back_from_its_place(p):
+def test_every_listed_value_is_recovered_from_its_coordinate(p):
     assert [p.ppf(p.cdf(value)) for value in p.values] == list(p.values)
 
 

@@ -1,4 +1,4 @@
-"""The rules of what a sweep file may say beyond W&B's format."""
+"""The rules of our extensions of W&B's format."""
 
 import pickle
 import warnings
@@ -42,7 +42,7 @@ FULL = [
 
 
 @pytest.mark.parametrize("config", FULL)
-def test_every_extension_survives_being_written(config, tmp_path):
+def test_every_extension_survives_a_round_trip_through_yaml(config, tmp_path):
     spec = load_sweep(config)
     (tmp_path / "sweep.yaml").write_text(spec.to_yaml())
     for copy in (load_sweep(spec.dump()), load_sweep(tmp_path / "sweep.yaml"), pickle.loads(pickle.dumps(spec))):
@@ -152,7 +152,7 @@ def test_a_violation_says_the_value_and_the_rule(keys, message):
         ({"flag": 1}, "momentum.when.flag: 1 is no value of flag; its values are True, False"),
     ],
 )
-def test_conditions_that_cannot_be(when, message):
+def test_invalid_conditions(when, message):
     more = {"momentum": {"min": 0.0, "max": 0.9, "when": when}, "layers": {"min": 1, "max": 3}}
     found = violations(parameters=PARAMETERS | more | {"flag": {"values": [True, False]}})
     assert [line for line in found if line.startswith(f"parameters.{message}")], found

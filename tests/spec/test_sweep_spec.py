@@ -178,7 +178,7 @@ def test_a_custom_scheduler_may_bring_the_search_space():
     assert load_sweep({"method": "custom", "scheduler": scheduler}).parameters == {}
 
 
-def test_null_takes_an_optional_key_away():
+def test_null_removes_an_optional_key():
     spec = load_sweep(sweep(run_cap=None, early_terminate=None, metric={"name": "loss", "target": None}))
     assert (spec.run_cap, spec.early_terminate, spec.metric) == (None, None, Metric("loss"))
     assert spec.dump() == sweep(metric=LOSS)
@@ -463,7 +463,7 @@ def test_exponent_forms_in_the_values_of_a_mapping_are_numbers_if_all_are(values
     assert len(caught) == sum(a != b for a, b in zip(values, read, strict=True))
 
 
-def test_a_file_tells_a_number_from_quoted_text(tmp_path):
+def test_a_file_distinguishes_a_number_from_quoted_text(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text("method: random\nparameters:\n  a: {values: [1e-5, auto, '1e-3', 1.5e3]}\n  b: {value: 2e4}\n")
     with pytest.warns(UserWarning, match="is text to W&B") as caught:

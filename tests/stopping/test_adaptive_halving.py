@@ -1,4 +1,4 @@
-"""The stopper without settings: what it waits for, what it stops, and when it distrusts its own order."""
+"""Adaptive halving: what it waits for, what it stops, and how it measures whether early ranks predict later ones."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_goal_and_scale_make_no_difference(goal: Goal, scale: float, shift: floa
     assert 0 < len(stopped) < len(running)
 
 
-def test_an_order_that_came_true_lets_fewer_go_on() -> None:
+def test_fewer_continue_if_early_ranks_predicted_later_ones() -> None:
     shares = []
     for count in (3, 6, 40):
         found = compare_at(2, "minimize", keeping(count), set(range(count)))
@@ -99,7 +99,7 @@ def test_an_order_that_came_true_lets_fewer_go_on() -> None:
     assert shares[-1] == 1 / 3
 
 
-def test_where_late_bloomers_win_nothing_is_stopped() -> None:
+def test_nothing_is_stopped_if_slow_starters_win() -> None:
     histories = crossing(12) | {20: [9.0]}
     found = compare_at(1, "minimize", histories, set(range(12)))
     assert found is not None
@@ -108,14 +108,14 @@ def test_where_late_bloomers_win_nothing_is_stopped() -> None:
     assert adaptive_halving("minimize", histories, set(range(12)), {20}) == {}
 
 
-def test_two_trials_are_compared_where_both_have_been() -> None:
+def test_two_trials_are_compared_at_the_last_iteration_that_both_reached() -> None:
     """A trial that was stopped has not lost to the one that was trained on for longer."""
     slow_then_good = np.array([3.0, 2.9, 2.8, 2.7, 0.1])
     stopped = np.array([2.0, 1.9, 1.8, 1.7])
     assert estimate_tau(1, [slow_then_good, stopped]) == pytest.approx((1 + 15 * 0.6) / 16)
 
 
-def test_the_best_trial_goes_on_and_so_do_ties() -> None:
+def test_the_best_trial_continues_and_so_do_ties() -> None:
     histories = keeping(8) | {8: [5.0, 5.0, 5.0, -1.0], 9: [5.0]}
     assert adaptive_halving("minimize", histories, set(range(8)), {8}) == {}
     same: Histories = {number: [1.0] * LENGTH for number in range(8)} | {8: [1.0]}
@@ -123,12 +123,12 @@ def test_the_best_trial_goes_on_and_so_do_ties() -> None:
 
 
 @pytest.mark.parametrize(("iterations", "stopped"), [(8, True), (16, False)])
-def test_what_is_nearly_done_is_left_alone(iterations: int, stopped: bool) -> None:
+def test_a_nearly_finished_trial_is_not_stopped(iterations: int, stopped: bool) -> None:
     histories = {n: falling(n / 10, 18) for n in range(6)} | {9: falling(5, iterations)}
     assert bool(adaptive_halving("minimize", histories, set(range(6)), {9})) == stopped
 
 
-def test_what_is_no_finite_number_is_no_iteration() -> None:
+def test_only_finite_numbers_count_as_iterations() -> None:
     noise: list[object] = [None, math.nan, math.inf, True, "1.0"]
     histories = keeping(8) | {8: [*noise, 9.0, *noise], 9: noise}
     assert list(adaptive_halving("minimize", histories, set(range(8)), {8, 9})) == [8]
@@ -139,12 +139,12 @@ def test_the_best_value_so_far_counts() -> None:
     assert list(adaptive_halving("minimize", histories, set(range(8)), {8, 9})) == [9]
 
 
-def test_nothing_and_the_unknown() -> None:
+def test_empty_histories_and_unknown_trials() -> None:
     assert adaptive_halving("minimize", {}, set(), {0}) == {}
     assert adaptive_halving("minimize", keeping(4), {0, 1, 77}, {9}) == {}
 
 
-def test_the_verdict_does_not_depend_on_the_order_of_the_histories() -> None:
+def test_the_decision_does_not_depend_on_the_order_of_the_histories() -> None:
     histories = keeping(60) | {60 + k: falling(k, 2) for k in range(5)}
     backwards = dict(reversed(histories.items()))
     running = set(range(60, 65))

@@ -1,4 +1,4 @@
-"""Hyperband: W&B's engine's own decisions, and the corners of its definition."""
+"""Hyperband: the decisions of W&B's engine, and the boundary cases of its definition."""
 
 import doctest
 import json
@@ -44,7 +44,7 @@ def test_the_bands_and_thresholds_of_wandbs_engine(case):
     assert [math.inf if limit is None else sign * limit for limit in limits] == [float(t) for t in case["thresholds"]]
 
 
-def test_the_settings_that_wandbs_engine_chokes_on_are_read():
+def test_the_settings_that_wandbs_engine_fails_on_are_read():
     """Its one vector without a result: a float for ``s``, which its schema allows."""
     settings, error = next(case for case in VECTORS["hyperband"] if isinstance(case, list))
     assert error.startswith("TypeError")
@@ -104,7 +104,7 @@ def test_without_strict_the_best_value_counts_not_the_one_at_the_band():
     assert hyperband(EarlyTerminate(min_iter=2, strict=False), "minimize", histories, {"late"}) == {}
 
 
-def test_what_is_no_finite_number_is_no_iteration():
+def test_only_finite_numbers_count_as_iterations():
     noise = [None, math.nan, math.inf, True, "1.0"]
     histories = {"noisy": [*noise, 9.0, *noise], "good": [1.0], "better": [0.5], "best": [0.1]}
     settings = EarlyTerminate(min_iter=2)
@@ -134,7 +134,7 @@ def test_no_early_termination_and_unknown_runs_stop_nothing():
         (0.1, 0.10000001, "0.1 at iteration 1 is below the threshold 0.10000001 of band 1"),
     ],
 )
-def test_the_reason_has_no_more_digits_than_it_takes_to_tell_the_two_apart(value, limit, shown):
+def test_the_reason_has_no_more_digits_than_distinguish_the_two_values(value, limit, shown):
     histories = {"bad": [value], "a": [limit], "b": [limit]}
     reason = hyperband(EarlyTerminate(min_iter=1), "maximize", histories, {"bad"})["bad"]
     assert reason == f"hyperband: {shown}"

@@ -14,6 +14,7 @@ from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
 
@@ -30,14 +31,14 @@ def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
     for index, ref in enumerate(spec.prior.sweeps if spec.prior else ()):
         other, trials = _read_sweep(ref)
         path = f"prior.sweeps[{index}]"
-        if _describe_objectives(other) != _describe_objectives(spec):
-            theirs, ours = _describe_objectives(other), _describe_objectives(spec)
+        theirs, ours = other.identity["metric"], spec.identity["metric"]
+        if theirs != ours:
             faults.append(f"{path}: {ref} has the objective {theirs}, this sweep {ours}")
             continue
         ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
         fitting = [trial for trial in ended if _fits(trial, spec)]
         if not ended:
-            faults.append(f"{path}: {ref} has {len(trials)} trials, and none that ended with a value")
+            faults.append(f"{path}: {ref} has {pluralize(len(trials), 'trial')}, and none that ended with a value")
         elif not fitting:
             faults.append(f"{path}: none of the {len(ended)} trials of {ref} lies in the space of this sweep")
         found.extend(map(_encode_trial, fitting))
@@ -89,8 +90,3 @@ def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
     return all(
         name in trial.params and not explain_misfit(spec.parameters[name], trial.params[name]) for name in needed
     )
-
-
-def _describe_objectives(spec: SweepSpec) -> str:
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    return ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
