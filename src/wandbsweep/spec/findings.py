@@ -76,6 +76,7 @@ class Findings:
         least: int | None = None,
         below: int | None = None,
         exact: bool = False,
+        required: bool = False,
     ) -> int | float | None:
         """Return a finite number; None as well if it is absent.
 
@@ -86,8 +87,9 @@ class Findings:
             least: The number must be at least this large.
             below: The number must be smaller.
             exact: Accept integers that are larger than any float.
+            required: Refuse an absent number.
         """
-        if value is None:
+        if value is None and not required:
             return None
         if not is_finite(value) or not (exact or fits_float(value)):
             self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be a finite number")

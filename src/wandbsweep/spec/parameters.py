@@ -72,19 +72,13 @@ def _check_values(findings: Findings, path: str, config: Mapping[str, Any]) -> N
     for key in ("min", "max", "mu", "sigma", "q", "a", "b"):
         if key in config:
             above = None if key in ("min", "max", "mu") else 0
-            _check_given_number(findings, f"{path}.{key}", config[key], above=above, exact=key in ("min", "max"))
+            exact = key in ("min", "max")
+            findings.read_number(f"{path}.{key}", config[key], above=above, exact=exact, required=True)
     values = config.get("values")
     if "values" in config and (not isinstance(values, list) or not values):
         findings.refuse(f"{path}.values", f"{show(values)} must be a list of one value at least")
     if "probabilities" in config:
         _check_probabilities(findings, f"{path}.probabilities", config["probabilities"], values)
-
-
-def _check_given_number(findings: Findings, path: str, value: object, **rules: Any) -> None:
-    """Refuse what is not such a number, null included."""
-    if value is None:
-        findings.refuse(path, "None is null, but must be a finite number")
-    findings.read_number(path, value, **rules)
 
 
 def _check_probabilities(findings: Findings, path: str, raw: Any, values: object) -> None:
@@ -93,7 +87,7 @@ def _check_probabilities(findings: Findings, path: str, raw: Any, values: object
         return
     before = len(findings.violations)
     for i, item in enumerate(raw):
-        _check_given_number(findings, f"{path}[{i}]", item, least=0)
+        findings.read_number(f"{path}[{i}]", item, least=0, required=True)
     readable = len(findings.violations) == before
     if isinstance(values, list) and len(values) != len(raw):
         findings.refuse(path, f"{len(raw)} probabilities for {len(values)} values: each value needs one")
