@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Page
+from tests.browser.page import Page
 from tests.configurations import GRID, UNIT
 from tests.results.sweeps import CONDITIONAL, TRADE_OFF, TRAINING, plant_sweep, train_sweep
 from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
@@ -37,7 +37,7 @@ def report(sweep) -> Path:
 
 def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Path) -> None:
     page.open(report)
-    titles = page.texts("section:not([hidden]) h2")
+    titles = page.list_texts("section:not([hidden]) h2")
     assert [title for title in titles if not title.startswith("Train")] == [
         "Parallel coordinates",
         "Leaderboard",
@@ -49,7 +49,7 @@ def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Pat
         "Failed trials",
         "How it was made",
     ]
-    page.shot("report-light")
+    page.save_screenshot("report-light")
     assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
     assert page.it.evaluate("document.documentElement.scrollWidth") == 1280
 
@@ -80,7 +80,7 @@ def test_many_trials_cost_few_elements_and_one_drawing_each(page: Page, sweep, t
     assert page.it.evaluate("drawings") == page.it.locator(".plot canvas").count() == 7
     assert page.it.locator("#board tbody tr").count() == 15
     assert page.it.evaluate("document.querySelectorAll('*').length") < 1500  # marks are drawn on canvases
-    page.shot("report-1000-trials")
+    page.save_screenshot("report-1000-trials")
 
 
 def test_a_new_panel_takes_one_script_and_one_entry(page: Page, sweep, tmp_path: Path, monkeypatch) -> None:
@@ -104,8 +104,8 @@ addPanel({
         page.open(write_report(sweep, tmp_path / "report.html"))
     finally:
         page_module._join_scripts.cache_clear()
-    assert page.texts("nav a")[-1] == "Toy"
-    assert page.texts("#toy h2, #toy p") == ["A toy", "60 trials"]
+    assert page.list_texts("nav a")[-1] == "Toy"
+    assert page.list_texts("#toy h2, #toy p") == ["A toy", "60 trials"]
 
 
 def test_brushing_filters_the_table(page: Page, report: Path, sweep) -> None:
@@ -113,41 +113,41 @@ def test_brushing_filters_the_table(page: Page, report: Path, sweep) -> None:
     page.drag("optimizer.lr", 0.5, 0.75)  # 1e-3 to 1e-2 of 1e-5 to 1e-1
     wanted = {t.number for t in sweep.trials if 1e-3 <= t.params["optimizer.lr"] <= 1e-2}
     page.it.locator("#more button").click() if page.it.locator("#more button").count() else None
-    shown = set(map(int, page.column("trial")))
+    shown = set(map(int, page.read_column("trial")))
     assert len(shown ^ wanted) <= 1  # a pixel is a thousandth of the range
     assert 0 < len(shown) < 60
-    assert page.texts("#kept") == [f"{len(shown)} of 60 trials"]
+    assert page.list_texts("#kept") == [f"{len(shown)} of 60 trials"]
     page.drag("model", -0.02, 0.2)  # the first value
-    assert set(page.column("model")) == {"mlp"}
-    page.shot("report-brushed")
+    assert set(page.read_column("model")) == {"mlp"}
+    page.save_screenshot("report-brushed")
     page.it.locator("#clear").click()
-    assert page.texts("#kept") == [""]
-    assert "60 trials" in page.texts("#more")[0]
+    assert page.list_texts("#kept") == [""]
+    assert "60 trials" in page.list_texts("#more")[0]
 
 
 def test_a_click_on_an_axis_lets_its_range_go(page: Page, report: Path) -> None:
     page.open(report)
     page.drag("optimizer.lr", 0.5, 0.75)
     page.it.locator('rect[data-axis="optimizer.lr"]').click()
-    assert page.texts("#kept") == [""]
+    assert page.list_texts("#kept") == [""]
 
 
 def test_sorting(page: Page, report: Path, sweep) -> None:
     page.open(report)
     best = [str(trial.number) for trial in sweep.ranked[:5]]
-    assert page.column("trial")[:5] == best
-    header = page.header("lr")
+    assert page.read_column("trial")[:5] == best
+    header = page.find_header("lr")
     header.click()
-    rates = [float(text) for text in page.column("lr")]
+    rates = [float(text) for text in page.read_column("lr")]
     assert rates == sorted(rates)
     assert page.it.locator("th[aria-sort=ascending]").inner_text().startswith("lr")
     header.click()
-    rates = [float(text) for text in page.column("lr")]
+    rates = [float(text) for text in page.read_column("lr")]
     assert rates == sorted(rates, reverse=True)
     header.click()  # and as it was
-    assert page.column("trial")[:5] == best
-    page.header("batch_size").click()
-    sizes = [int(text) for text in page.column("batch_size")]
+    assert page.read_column("trial")[:5] == best
+    page.find_header("batch_size").click()
+    sizes = [int(text) for text in page.read_column("batch_size")]
     assert sizes == sorted(sizes)  # as numbers, not as text: 128 is last
     assert sizes[0] == 16
 
@@ -168,7 +168,7 @@ def test_filtering(page: Page, report: Path, sweep, query: str, keeps) -> None:
     page.it.locator("#query").fill(query)
     if (more := page.it.locator("#more button")).count():
         more.click()
-    assert set(map(int, page.column("trial"))) == {t.number for t in sweep.trials if keeps(t)}
+    assert set(map(int, page.read_column("trial"))) == {t.number for t in sweep.trials if keeps(t)}
 
 
 def test_hovering_a_trial_lights_it_up_everywhere(page: Page, report: Path) -> None:
@@ -180,7 +180,7 @@ def test_hovering_a_trial_lights_it_up_everywhere(page: Page, report: Path) -> N
     page.it.mouse.move(5, 5)
     assert page.it.locator("#progress svg > g:last-child > *").count() == 1  # pinned
     assert page.it.locator("#board tr.pinned").count() == 1
-    page.shot("report-pinned")
+    page.save_screenshot("report-pinned")
 
 
 def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: Path, sweep) -> None:
@@ -191,7 +191,7 @@ def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: 
         page.it.mouse.move(box["x"] + x, box["y"] + box["height"] - 50)
         if page.it.locator("#tip:visible").count():
             break
-    assert page.texts("#tip b")[0].startswith("Trial ")
+    assert page.list_texts("#tip b")[0].startswith("Trial ")
     assert page.it.locator("#progress svg > g:last-child > *").count() == 1
 
 
@@ -199,7 +199,7 @@ def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: 
 def test_dark_mode(page: Page, report: Path) -> None:
     page.open(report)
     assert lightness(page) < 60
-    page.shot("report-dark")
+    page.save_screenshot("report-dark")
     toggle = page.it.locator("#theme")
     toggle.click()  # auto → light
     assert lightness(page) > 200
@@ -224,7 +224,7 @@ def test_on_a_phone(page: Page, report: Path) -> None:
         ".map(e => parseFloat(getComputedStyle(e).fontSize))"
     )
     assert min(sizes) >= 11
-    page.shot("report-phone")
+    page.save_screenshot("report-phone")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -265,8 +265,8 @@ def test_printed(page: Page, report: Path) -> None:
     page.it.emulate_media(media="print")
     assert lightness(page) == 255
     assert not page.it.locator("#theme").is_visible()
-    assert page.header("lr").is_visible()
-    page.shot("report-print")
+    assert page.find_header("lr").is_visible()
+    page.save_screenshot("report-print")
     assert page.it.pdf().startswith(b"%PDF")
     page.it.evaluate("dispatchEvent(new Event('afterprint'))")
     page.it.emulate_media(media="screen")
@@ -298,10 +298,10 @@ def test_what_looks_like_markup_is_text(page: Page, tmp_path: Path) -> None:
     assert dialogs == []
     assert page.it.locator("body script").count() == 2  # the data, and the page's own
     assert page.it.locator("main img, main b script, main i").filter(has_text="agent").count() == 0
-    assert page.texts("h1") == ["<b>bold</b>"]
-    assert HOSTILE in page.column("b")
-    assert HOSTILE in page.texts("#board th button")
-    page.shot("report-hostile")
+    assert page.list_texts("h1") == ["<b>bold</b>"]
+    assert HOSTILE in page.read_column("b")
+    assert HOSTILE in page.list_texts("#board th button")
+    page.save_screenshot("report-hostile")
 
 
 def _unstarted(directory: Path):
@@ -387,7 +387,7 @@ def test_sweeps_of_every_kind(page: Page, tmp_path: Path, kind: str) -> None:
     assert "NaN" not in page.it.locator("body").inner_text().replace("no-numbers", "")
     assert "undefined" not in page.it.locator("body").inner_text()
     assert page.it.locator("main [d*=NaN], main [x*=NaN], main [y*=NaN], main [cx*=NaN]").count() == 0
-    page.shot(f"report-{kind}")
+    page.save_screenshot(f"report-{kind}")
 
 
 def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
     thread.start()
     try:
         page.open(f"http://127.0.0.1:{server.server_port}/")
-        assert page.texts("#live") == ["live"]
+        assert page.list_texts("#live") == ["live"]
         controller.complete(first, Outcome.finished())
         controller.report(second, 0, {"val/loss": 0.25})
         controller.complete(second, Outcome.finished())
