@@ -54,7 +54,7 @@ VENDORS = {
     "classifier": set(),
 }
 FOUNDATION = (*ROWS[0], "spec", "stopping", "search")
-HEAVY = ("torch", "lightning", "wandb", "pandas", "plotly", "sklearn", "scipy.stats")
+HEAVY = ("torch", "lightning", "wandb", "pandas", "sklearn", "scipy.stats")
 
 
 def name_module(file: Path) -> str:
