@@ -20,6 +20,9 @@ from scripts.debian import find, make_search_path
 MARK = ".wandbsweep-services"
 """The file that says that a directory is ours to wipe."""
 
+RUN_VARIABLE = "WANDBSWEEP_TEST_RUN"
+"""Marks the processes that end with a test run (``run_guard``)."""
+
 _POLL_S = 0.05
 
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -207,11 +210,16 @@ def _resolve(command: Sequence[str | Path]) -> list[str]:
     return [find(program) or program, *arguments]
 
 
+def make_environment() -> dict[str, str]:
+    """The environment of a process that ``run_guard`` does not kill, since ``server_directory`` stops it."""
+    return {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
+
+
 def _process_options(user: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
     """Options of every process that is started here; ``user``: whom it runs as, None: as this process."""
     return {
         "cwd": "/",
-        "env": {**os.environ, "PATH": make_search_path(), "LC_ALL": "C.UTF-8", **environment},
+        "env": {**make_environment(), "PATH": make_search_path(), "LC_ALL": "C.UTF-8", **environment},
         "stdin": subprocess.DEVNULL,
         "user": user,
         "group": None if user is None else pwd.getpwnam(user).pw_gid,

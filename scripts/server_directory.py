@@ -7,7 +7,6 @@ per directory (``python -m scripts.server_directory DIRECTORY``) waits for the o
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scripts.daemons import MARK, Daemons, read_start_time
+from scripts.daemons import MARK, Daemons, make_environment, read_start_time
+from scripts.run_guard import await_end
 from scripts.slurm.cluster import Cluster
 
 _ROOT = Path(__file__).parents[1]
@@ -37,6 +37,7 @@ def server_directory() -> Iterator[Path]:
     guard = subprocess.Popen(
         [sys.executable, "-m", "scripts.server_directory", str(directory)],
         cwd=_ROOT,
+        env=make_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -68,11 +69,8 @@ def remove_abandoned() -> None:
 
 def guard(directory: Path) -> None:
     """Wait until the owner of ``directory`` is gone, then remove it."""
-    with suppress(FileNotFoundError, ProcessLookupError):  # the owner has removed it, or is gone already
-        pid, born = _read_owner(directory)
-        process = os.pidfd_open(pid)
-        if read_start_time(pid) == born:  # else the pid is another process's now
-            select.select([process], [], [])
+    with suppress(FileNotFoundError):  # the owner has removed it
+        await_end(*_read_owner(directory))
     remove_server_directory(directory)
 
 

@@ -13,6 +13,7 @@ import secrets
 import shlex
 import signal
 import socket
+import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Cluster:
     def remove(self) -> None:
         """End all jobs, kill the daemons, and delete the directory."""
         if self.daemons.pid("slurmctld") is not None:
-            with suppress(ServiceError, TimeoutError):
+            with suppress(ServiceError, TimeoutError, subprocess.TimeoutExpired):
                 self.cancel_all(within_s=15)
         for name in self.daemons.names():
             self.daemons.kill(name)

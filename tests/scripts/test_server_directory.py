@@ -1,4 +1,4 @@
-"""Servers that tests start end with the tests, however these end."""
+"""Servers, and other processes, that tests start end with the tests, however these end."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scripts.server_directory import server_directory
 
 ROOT = Path(__file__).parents[2]
 TESTS = """
+import subprocess
 import time
 from pathlib import Path
 from scripts.daemons import Daemons
@@ -23,7 +24,8 @@ def test_that_needs_a_server_for_long(services):
     daemons = Daemons(services / "server")
     daemons.make()
     daemons.start("sleep", ["sleep", "1000"])
-    Path(__file__).with_name("ready.part").write_text(f"{services} {daemons.pid('sleep')}")
+    other = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # as a test starts a sweep
+    Path(__file__).with_name("ready.part").write_text(f"{services} {daemons.pid('sleep')} {other.pid}")
     Path(__file__).with_name("ready.part").rename(Path(__file__).with_name("ready"))
     time.sleep(1000)
 """
@@ -41,9 +43,9 @@ def test_servers_are_stopped_when_the_block_ends() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_server_outlives_a_test_run(tmp_path: Path, number: signal.Signals) -> None:
+def test_nothing_outlives_a_test_run(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, and a kill, reach pytest and its workers at once, as they do under `make test`."""
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.services.fixtures"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.conftest"]\n')
     (tmp_path / "test_servers.py").write_text(TESTS)
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", tmp_path],
@@ -56,10 +58,11 @@ def test_no_server_outlives_a_test_run(tmp_path: Path, number: signal.Signals) -
         try:
             wait_until(lambda: (tmp_path / "ready").exists() or run.poll() is not None, "the server", within_s=60)
             assert run.poll() is None, run.communicate()[0]
-            directory, pid = (tmp_path / "ready").read_text().split()
-            assert read_start_time(int(pid)) is not None
+            directory, *pids = (tmp_path / "ready").read_text().split()
+            assert None not in [read_start_time(int(pid)) for pid in pids]
         finally:
             os.killpg(run.pid, number)
         run.communicate(timeout=60)
-    wait_until(lambda: read_start_time(int(pid)) is None, "the server to end", within_s=30)
+    for pid in map(int, pids):
+        wait_until(lambda pid=pid: read_start_time(pid) is None, f"{pid} to end", within_s=30)
     wait_until(lambda: not Path(directory).exists(), "its directory to be removed", within_s=30)
