@@ -169,3 +169,57 @@ def test_inert_outside_a_sweep(monkeypatch):
 def test_every_n_steps_must_be_positive():
     with pytest.raises(ValueError, match="`every_n_steps` is 0, but must be >= 1"):
         SweepCallback(0)
+
+
+class TinyWithTest(Tiny):
+    """Also logs a metric of the test."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test", 0.5)
+
+
+def make_trainer(every_n_steps: int | None = None) -> Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    return Trainer(max_epochs=2, accelerator="cpu", logger=False, callbacks=[SweepCallback(every_n_steps)], **quiet)
+
+
+@pytest.fixture
+def data() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.ones(BATCHES, 1)))
+
+
+@pytest.mark.parametrize(("every_n_steps", "after"), [(None, 2), (3, 2 * BATCHES + 1)])
+def test_reports_what_the_test_after_a_training_logs(sweep, data, every_n_steps, after):
+    trainer, module = make_trainer(every_n_steps), TinyWithTest()
+    trainer.fit(module, data, data)
+    trainer.test(module, data, verbose=False)
+    assert sweep.reports[-1] == (after, {"test": 0.5})
+    trainer.validate(module, data, verbose=False)
+    assert sweep.reports[-1][0] == after + 1
+    assert set(sweep.reports[-1][1]) == {"val"}
+
+
+def test_reports_the_evaluations_of_another_trainer(sweep, data):
+    module = TinyWithTest()
+    make_trainer().fit(module, data, data)
+    before = len(sweep.reports)
+    make_trainer().test(module, data, verbose=False)
+    make_trainer().validate(module, data, verbose=False)
+    assert [(step, set(metrics)) for step, metrics in sweep.reports[before:]] == [(2, {"test"}), (3, {"val"})]
+
+
+def test_a_validation_before_the_training_is_no_result(sweep, data):
+    trainer, module = make_trainer(), TinyWithTest()
+    trainer.validate(module, data, verbose=False)
+    assert sweep.reports == []
+    trainer.fit(module, data, data)
+    assert sweep.steps_with("val") == [0, 1]
+
+
+def test_an_interrupted_test_is_the_end_of_its_trial(sweep, data):
+    trainer, module = make_trainer(), TinyWithTest()
+    trainer.fit(module, data, data)
+    current_trial().interrupt("TERM")
+    trainer.test(module, data, verbose=False)
+    assert sweep.reports[-1] == (2, {"test": 0.5})
+    assert not current_trial().interrupt_requested

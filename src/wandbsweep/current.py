@@ -49,6 +49,8 @@ class CurrentTrial:
     """Puts the agent's signal handlers back after the training has installed its own."""
     decision: Decision = CONTINUE
     """The last answer; a stop is final."""
+    last_step: int = field(default=-1, repr=False)
+    """The highest step that this process has reported or trained to; -1: none."""
     listening: bool = field(default=False, repr=False)
     """Whether the training checks ``preempted`` regularly: then even Ctrl-C waits for it."""
     interrupt_requested: bool = field(default=False, repr=False)
@@ -81,11 +83,16 @@ class CurrentTrial:
             ValueError: ``step`` is not a whole number, or a value is not a number.
         """
         sent = as_step(step), {name: _as_float(name, value) for name, value in metrics.items()}
+        self.note_step(sent[0])
         if not self.decision.stop:
             self.decision = self.send(*sent)
             if self._interrupt_reason and not self.decision.stop:
                 self.decision = self.acknowledge()
         return self.decision
+
+    def note_step(self, step: int) -> None:
+        """Note that the training has reached ``step``: what is measured after it needs a later one."""
+        self.last_step = max(self.last_step, step)
 
     @property
     def preempted(self) -> bool:

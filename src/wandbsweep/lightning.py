@@ -13,6 +13,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from wandbsweep.current import Preempted, current_trial
@@ -85,6 +86,7 @@ class SweepCallback(EarlyStopping):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current_trial().listening = False
         current_trial().clear()  # interrupted with the last report, or later: there was nothing left to end
+        current_trial().note_step(self._find_step(trainer) - 1)  # a checkpoint may have brought it there
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         current_trial().listening = False
@@ -108,21 +110,43 @@ class SweepCallback(EarlyStopping):
             raise Preempted(current_trial().decision.reason)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._active and self.every_n_steps and not trainer.sanity_checking:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._begin_evaluation(trainer)
+        elif self._active and self.every_n_steps and not trainer.sanity_checking:
             self._take_new_metrics(trainer)  # so that on_validation_end reports what the validation logs alone
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._active and self.every_n_steps and not trainer.sanity_checking:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            # Before a training it measures what the training starts from, which is no result of the trial's parameters.
+            self._end_evaluation(trainer, counts=current_trial().last_step >= 0)
+        elif self._active and self.every_n_steps and not trainer.sanity_checking:
             self._report(trainer, trainer.global_step)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_evaluation(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end_evaluation(trainer, counts=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._active:
             return
-        step = trainer.global_step if self.every_n_steps else trainer.current_epoch
-        self._report(trainer, step, but_not=self._by_step)
+        self._report(trainer, self._find_step(trainer), but_not=self._by_step)
         self._warn_of_missing_metric(trainer)
         if not _is_done(trainer):
             self._saved = self._save_if_requested(trainer)
+
+    def _find_step(self, trainer: Trainer) -> int:
+        return trainer.global_step if self.every_n_steps else trainer.current_epoch
+
+    def _begin_evaluation(self, trainer: Trainer) -> None:
+        self._take_new_metrics(trainer)  # so that _end_evaluation reports what the evaluation logs alone
+
+    def _end_evaluation(self, trainer: Trainer, *, counts: bool) -> None:
+        """Report what ``trainer.test`` or ``trainer.validate`` logged, unless it does not count, in one more step."""
+        if trainer.strategy.broadcast(bool(current_trial()) and counts):
+            self._report(trainer, max(self._find_step(trainer), current_trial().last_step + 1))
+            current_trial().clear()  # as after a training: an interrupted evaluation has nothing left to end
 
     def _report(self, trainer: Trainer, step: int, *, but_not: Collection[str] = ()) -> set[str]:
         """Report the metrics that are new, but for the names in ``but_not``; return their names."""
@@ -180,8 +204,8 @@ class SweepCallback(EarlyStopping):
         metric = current_trial().metric
         if trainer.is_global_zero and metric is not None and metric not in self._seen:
             warnings.warn(
-                f"The sweep's metric {metric!r} was not logged in the first epoch; the trial has no value. "
-                f"Logged were: {', '.join(sorted(self._seen)) or 'none'}",
+                f"The sweep's metric {metric!r} was not logged in the first epoch; unless it is logged later, the "
+                f"trial has no value. Logged were: {', '.join(sorted(self._seen)) or 'none'}",
                 stacklevel=2,
             )
 
