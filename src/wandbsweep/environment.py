@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def restore_variables(names: Collection[str]) -> Iterator[None]:
-    """Give the environment variables ``names`` their present values back after a ``with`` block."""
+    """Restore the present values of the environment variables ``names`` after a ``with`` block."""
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -22,7 +22,7 @@ def restore_variables(names: Collection[str]) -> Iterator[None]:
 
 @contextmanager
 def set_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a ``with`` block. The environment is the process's: not for threads."""
+    """Set environment variables for a ``with`` block, for the whole process: two threads must not use it at once."""
     with restore_variables(variables.keys()):
         os.environ.update(variables)
         yield

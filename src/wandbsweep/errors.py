@@ -1,6 +1,6 @@
 """The exceptions of wandbsweep.
 
-SweepError                    what a user can mend: every message says the value, the rule and the choices
+SweepError                    what a user can fix; every message names the value, the rule and the choices
 ├── SweepConfigError          a sweep configuration breaks its rules; lists every violation
 ├── SpaceError                the search space does not fit the application's Hydra configuration
 └── SweepDirectoryError       a sweep's directory is missing, unreadable or belongs to another sweep
@@ -14,13 +14,13 @@ from wandbsweep.text import pluralize
 
 
 class SweepError(Exception):
-    """Base of all errors that a user can mend; shown without a traceback."""
+    """Base of all errors that a user can fix; shown without a traceback."""
 
 
 class SweepConfigError(SweepError, ValueError):
     """A sweep configuration breaks its rules.
 
-    ``violations`` holds one message for each, every one starting with the key path it is about.
+    ``violations`` holds one message for each. A message begins with the path of the key that it is about.
     """
 
     def __init__(self, violations: Sequence[str], *, source: str | None = None) -> None:

@@ -52,8 +52,8 @@ def retry(
     """Repeat ``action`` until it succeeds.
 
     Args:
-        action: Must bear being done twice: it may have taken effect although it raised.
-        backoff: The pauses, and after how many seconds, attempts included, to give up.
+        action: Must be safe to repeat: it may have taken effect although it raised.
+        backoff: The pauses, and for how many seconds to go on, attempts included.
         is_transient: Whether an error may go away by itself. Any other error is raised at once.
         warn: Called once, with the first transient error.
 

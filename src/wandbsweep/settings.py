@@ -16,7 +16,7 @@ LEASE_S = 60.0
 MAX_ATTEMPTS = 3
 MAX_FAILURES = 5
 
-_SHORTEST_LEASE_S = 1.0  # the threads of a busy machine wait for each other for a good part of that
+_SHORTEST_LEASE_S = 1.0  # on a busy machine a thread may wait for most of a second until it runs
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Settings:
     lease_s: float = LEASE_S
     """Seconds of silence after which the agent of a running trial counts as dead, and another agent gets the trial."""
     max_attempts: int = MAX_ATTEMPTS
-    """Number of attempts of a trial whose process or agent dies, before it stays crashed. Preemption does not count."""
+    """How often the process or the agent of a trial may die before it stays crashed. Preemption does not count."""
     max_failures: int = MAX_FAILURES
-    """Abort the sweep if the first this many trials all fail."""
+    """Abort the sweep if its first ``max_failures`` trials all fail."""
     detach: bool = False
-    """Submit the agents and return. The sweep needs no launching process then. For submitit's launchers."""
+    """Submit the agents and return, for submitit's launchers. The agents then need no launching process."""
     endless: bool = False
     """Allow a random or bayes sweep that nothing would end."""
     isolation: str | None = None

@@ -92,7 +92,7 @@ def test_every_violation_is_listed_at_once():
         "early_terminate.eta: unknown key; median has type, min_iter and startup",
         "repeats.seeds: unknown key",
         "repeats.parameter: optimizer is among the parameters that are searched",
-        "repeats.values: [0, 0] must be a list of two values or more that differ",
+        "repeats.values: [0, 0] must be a list of two or more different values",
         "metric: is required by repeats",
         "prior: cannot be combined with method grid",
         "prior.configurations[0].lrr: unknown key; did you mean lr?",
@@ -111,7 +111,7 @@ def test_every_violation_is_listed_at_once():
     ("keys", "message"),
     [
         ({"repeats": [0, 1]}, "repeats: [0, 1] is a list, but must be a mapping"),
-        ({"repeats": {"parameter": "a b", "values": [0, 1]}}, "repeats.parameter: 'a b' must be the key"),
+        ({"repeats": {"parameter": "a b", "values": [0, 1]}}, "repeats.parameter: 'a b' must be a key"),
         ({"repeats": {"parameter": "seed", "values": [1, 1.0]}}, "repeats.values: [1, 1.0] must be"),
         ({"repeats": {"parameter": "seed"}}, "repeats.values: None must be"),
         ({"repeats": {"parameter": "s", "values": [0, 1]}, "metrics": METRICS, "metric": ...}, "repeats: cannot be"),
@@ -142,7 +142,7 @@ def test_a_violation_says_the_value_and_the_rule(keys, message):
 @pytest.mark.parametrize(
     ("when", "message"),
     [
-        ("sgd", "momentum.when: 'sgd' is text, but must be a mapping, as {optimizer: sgd}"),
+        ("sgd", "momentum.when: 'sgd' is text, but must be a mapping such as {optimizer: sgd}"),
         ({}, "momentum.when: is empty"),
         ({"optimizer": []}, "momentum.when.optimizer: is an empty list, so the condition could never be met"),
         ({"lr": 0.1}, "momentum.when.lr: lr has no listed values (log_uniform_values)"),

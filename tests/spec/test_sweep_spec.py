@@ -264,9 +264,9 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
         (sweep(run_cap=True), "run_cap: True is a boolean, but must be a finite number"),
         (
             sweep(metric="val/loss"),
-            "metric: 'val/loss' is text, but must be a mapping, as {name: val/loss, goal: minimize}",
+            "metric: 'val/loss' is text, but must be a mapping such as {name: val/loss, goal: minimize}",
         ),
-        (sweep(metric={}), "metric.name: is required; it is the name that training reports, as val/loss"),
+        (sweep(metric={}), "metric.name: is required; it is the name that training reports, such as val/loss"),
         (sweep(method="bayes"), "metric: is required by method bayes: {name: …, goal: minimize or maximize}"),
         (
             sweep(metrics=[LOSS]),
@@ -286,15 +286,15 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
         (sweep(parameters={}), "parameters: is empty, but must name one parameter at least"),
         (
             sweep(parameters=["lr"]),
-            "parameters: ['lr'] is a list, but must be a mapping, as {lr: {min: 0.001, max: 0.1}}",
+            "parameters: ['lr'] is a list, but must be a mapping such as {lr: {min: 0.001, max: 0.1}}",
         ),
         (
             sweep(parameters={"lr": [1, 2]}),
-            "parameters.lr: [1, 2] is a list, but must be a mapping, as {values: [1, 2]}",
+            "parameters.lr: [1, 2] is a list, but must be a mapping such as {values: [1, 2]}",
         ),
         (
             sweep(parameters={"lr": 1}),
-            "parameters.lr: 1 is a number, but must be a mapping, as {value: 1}",
+            "parameters.lr: 1 is a number, but must be a mapping such as {value: 1}",
         ),
         (
             sweep(parameters={3: {"value": 1}}),
@@ -308,7 +308,10 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
             sweep(parameters={"a": {"parameters": {"b": {"value": 1}}}, "a.b": {"values": [[]] * 99}}),
             "parameters.a.b: a.b is given twice, also at parameters.a.parameters.b",
         ),
-        (with_parameter(mu=0, a=1), "parameters.p: mu and a without a distribution; and none has them all"),
+        (
+            with_parameter(mu=0, a=1),
+            "parameters.p: mu and a without a distribution; no distribution has all of these keys",
+        ),
         (with_parameter(min=5, max=5), "parameters.p.min: 5 must be less than max, 5"),
         (
             with_parameter(min=float("nan"), max=5),
@@ -323,7 +326,7 @@ def test_every_violation_is_listed_at_once_with_its_key_path():
         (with_parameter(min=1), "parameters.p.max: is required with min"),
         (
             with_parameter(mu=0, q=1),
-            "parameters.p: mu and q without a distribution; give one, as q_normal or q_log_normal",
+            "parameters.p: mu and q without a distribution; give one: q_normal or q_log_normal",
         ),
         (
             with_parameter(min=0.0, max=1.0, mx=2),

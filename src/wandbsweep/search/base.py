@@ -1,4 +1,4 @@
-"""What every search method has in common: it proposes the parameters of a trial."""
+"""The base class of all search methods, which propose the parameters of trials."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Search:
     A search keeps no state: what it proposes follows from the sweep's configuration and seed, the trial's number and
     the other trials. So every agent computes it by itself, and a resumed sweep continues the same way.
 
-    A subclass has ``draw`` if the number is enough, otherwise ``propose``.
+    A subclass implements ``draw`` if parameters follow from the number alone, otherwise ``propose``.
     """
 
     @property
     def size(self) -> int | None:
-        """The number of trials in all; None: there is no end."""
+        """The number of trials in all; None: unlimited."""
         return None
 
     def draw(self, number: int) -> dict[str, Any] | None:

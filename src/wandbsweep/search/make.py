@@ -21,11 +21,11 @@ SEARCHES: Mapping[str, Callable[[SweepSpec, int, PlainGrid | None], Search]] = {
     "grid": make_grid_search,
     "random": lambda spec, seed, _: RandomSearch(spec, seed),
     "bayes": lambda spec, seed, _: BayesianSearch(spec, seed),
-    # W&B's servers propose these trials. This side only needs some point of the space, to try whether it composes.
+    # W&B's servers propose these trials. Here a search only supplies sample points, to check that they compose.
     "custom": lambda spec, seed, _: RandomSearch(spec, seed),
 }
-"""By method (``spec.methods`` describes each): what makes the search, from the configuration, the seed and, for a
-plain grid, its values."""
+"""By method (``spec.methods`` describes each): the function that makes the search. It takes the configuration, the seed
+and, for a plain grid, its values."""
 
 
 def make_search(
@@ -52,6 +52,6 @@ def make_search(
 
 
 def find_cap(spec: SweepSpec, plain_grid: PlainGrid | None = None) -> int | None:
-    """Return how many trials a sweep may have in all: the smaller of ``run_cap`` and its grid; None: no end."""
+    """Return how many trials a sweep may have in all: the smaller of ``run_cap`` and its grid; None: unlimited."""
     size = make_search(spec, seed=0, plain_grid=plain_grid).size
     return min((limit for limit in (spec.run_cap, size) if limit is not None), default=None)

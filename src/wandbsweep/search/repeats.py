@@ -94,7 +94,7 @@ class RepeatedSearch(Search):
 
         Args:
             tried: The configurations so far.
-            first: The number in the other search from which on to look.
+            first: The number of the first configuration of the other search to try.
             without_model: See ``Search.propose``.
         """
         known = {grid_key(configuration.params) for configuration in tried}
@@ -117,7 +117,7 @@ class RepeatedSearch(Search):
         waiting = []
         for index, configuration in enumerate(tried):
             done = len(configuration.values)
-            # A run that failed, was stopped or still runs is no reason for another one.
+            # A run that failed, was stopped or still runs does not earn its configuration another one.
             ended = all(run.state == "finished" for run in configuration.runs) and done == len(configuration.runs)
             if ended and 0 < done < len(self.repeats.values):
                 limit = threshold(done, ETA, self.goal, means)

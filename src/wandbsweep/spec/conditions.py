@@ -59,7 +59,7 @@ def is_conditional(parameters: Mapping[str, Parameter]) -> bool:
 def grid_points(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     """Return the points of a grid with conditional parameters, each once.
 
-    They have the order in which the grid without conditions has them.
+    Their order is that of the grid without conditions.
 
     Raises:
         SweepConfigError: There are more than ``GRID_LIMIT``: all points are listed in memory.

@@ -59,7 +59,7 @@ class Parameter:
     def cdf(self, value: Any) -> float:
         """Return the probability of a value up to and including ``value``: the inverse of ``ppf``.
 
-        Listed values have the order of their list. A constant is at 0.
+        Listed values are ordered as in their list. The quantile of a constant is 0.
 
         Raises:
             ValueError: The parameter has listed values, and ``value`` is none of them.
@@ -169,7 +169,7 @@ def _weighted_cdf(p: Parameter, value: Any) -> float:
 
 
 def _find_slice(u: float, count: int) -> int:
-    """Return which of ``count`` equal slices of [0, 1] holds ``u``; a slice has its upper end, the first one also 0."""
+    """Return which of ``count`` slices of [0, 1] holds ``u``; slices include their upper ends, the first also 0."""
     if count > 2**53:
         numerator, denominator = u.as_integer_ratio()
         index = -(-numerator * count // denominator) - 1

@@ -18,10 +18,10 @@ _PATH = "early_terminate"
 
 @dataclass(frozen=True, slots=True)
 class EarlyTerminate:
-    """A stopping rule's settings; a setting that its type does not have is at its default.
+    """A stopping rule's settings. Those that its type does not have keep their defaults.
 
-    With ``max_iter`` and ``s``, hyperband has ``s`` bands downwards from ``max_iter``, otherwise bands upwards from
-    ``min_iter``.
+    With ``max_iter`` and ``s``, hyperband has ``s`` bands downwards from ``max_iter``. Otherwise its bands go upwards
+    from ``min_iter``.
     """
 
     type: str = "hyperband"

@@ -1,4 +1,4 @@
-"""``repeats`` and ``prior``: what a sweep file may say beyond W&B's format, whose validator refuses these keys."""
+"""``repeats`` and ``prior``: two extensions of W&B's format, whose own validator refuses these keys."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def read_repeats(
     findings.check_keys("repeats", raw, ("parameter", "values"), "repeats")
     name, values = raw.get("parameter"), raw.get("values")
     if not isinstance(name, str) or not HYDRA_NAME.fullmatch(name):
-        findings.refuse("repeats.parameter", f"{name!r} must be the key that each run gives another value, as seed")
+        findings.refuse("repeats.parameter", f"{name!r} must be a key that each run sets differently, such as seed")
     elif name in parameters or name in unreadable:
         findings.refuse("repeats.parameter", f"{name} is among the parameters that are searched; it cannot be both")
     if not isinstance(values, list) or len(values) < 2 or len({grid_key(v) for v in values}) < len(values):
-        findings.refuse("repeats.values", f"{values!r} must be a list of two values or more that differ, as [0, 1, 2]")
+        findings.refuse("repeats.values", f"{values!r} must be a list of two or more different values: [0, 1, 2]")
     if "metrics" in config:
         findings.refuse("repeats", "cannot be combined with metrics: a mean is taken of one metric")
     elif "metric" not in config:
@@ -59,7 +59,7 @@ def read_prior(
     if configurations == [] == sweeps:
         findings.refuse("prior", "is empty, but must have configurations or sweeps")
     if not isinstance(configurations, list):
-        findings.refuse("prior.configurations", f"{configurations!r} must be a list of mappings, as [{{lr: 0.001}}]")
+        findings.refuse("prior.configurations", f"{configurations!r} must be a list of mappings: [{{lr: 0.001}}]")
         configurations = []
     read = [
         _read_configuration(findings, f"prior.configurations[{index}]", given, parameters, unreadable)

@@ -1,4 +1,4 @@
-"""What is found while a sweep configuration is read: violations and notes, and the checks that every key needs.
+"""The violations and notes found while a sweep configuration is read, and the checks that most keys need.
 
 A path is a key's place in the configuration, as in ``parameters.lr.min``.
 """
@@ -33,7 +33,7 @@ class Findings:
         self.notes.append(f"{path}: {message}")
 
     def check_keys(self, path: str, config: Iterable[object], known: Iterable[str], owner: str) -> None:
-        """Refuse the keys of ``config`` that are not ``known``; ``owner`` is what has the known ones, as "a metric"."""
+        """Refuse the keys of ``config`` that are not ``known``; ``owner``: what has the known ones ("a metric")."""
         known = tuple(known)
         for key in config:
             if key not in known:
@@ -42,9 +42,9 @@ class Findings:
                 self.refuse(join_path(path, key), f"unknown key; {hint}{owner} has {join_words(known)}")
 
     def check_mapping(self, path: str, raw: object, example: str) -> bool:
-        """Return whether ``raw`` is a mapping, which is refused otherwise."""
+        """Return whether ``raw`` is a mapping; refuse it if it is not."""
         if not isinstance(raw, dict):
-            self.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping, as {example}")
+            self.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping such as {example}")
         return isinstance(raw, dict)
 
     def check_text(self, path: str, value: object, hint: str = "") -> None:
@@ -78,7 +78,7 @@ class Findings:
         exact: bool = False,
         required: bool = False,
     ) -> int | float | None:
-        """Return a finite number; None as well if it is absent.
+        """Return a finite number; None if it is absent, or refused.
 
         Args:
             path: The number's place.
@@ -101,7 +101,7 @@ class Findings:
         return value
 
     def read_integer(self, path: str, value: object, *, least: int) -> int | None:
-        """Return an integer; None as well if it is absent."""
+        """Return an integer; None if it is absent, or refused."""
         number = self.read_number(path, value)
         if number is None:
             return None

@@ -17,9 +17,9 @@ from wandbsweep.spec.validate import read_configuration
 def load_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> SweepSpec:
     """Read a sweep file, or the mapping that one holds.
 
-    Numbers that are written as text are read as numbers, with a warning: any text where a number is needed, in a file
-    unquoted text in exponent form (``1e-5``), and in a mapping, where quotes cannot be seen, this form in ``value``,
-    and in ``values`` if all of them are numbers then.
+    Text that means a number is read as one, with a warning. That is any text where a number is needed. In a file it is
+    also unquoted text in exponent form (``1e-5``). A mapping does not show quotes, so there this form is a number in
+    ``value``, and in ``values`` if it makes all of them numbers.
 
     Raises:
         SweepConfigError: The configuration breaks its rules; the error lists every violation.

@@ -1,6 +1,6 @@
 """The first step of reading a sweep configuration: the same configuration in plain objects, its numbers as numbers.
 
-Nothing is judged here. A value that cannot be what its key needs stays as it is, and is refused when it is read.
+Values are not checked here. One that does not suit its key stays as it is, and is refused when it is read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def normalize(raw: object, findings: Findings, *, quotes_seen: bool) -> dict[str
 
     Args:
         raw: The configuration; it is not changed.
-        findings: Collects a violation if there is no configuration to read, and a note for each replaced text.
-        quotes_seen: Whether ``raw`` was read from a file, where text in exponent form (``1e-5``) is left only if it
-            was quoted. Then it stays text in ``value`` and ``values``.
+        findings: Collects a violation if ``raw`` is no configuration, and a note for each replaced text.
+        quotes_seen: Whether ``raw`` was read from a file. There text in exponent form (``1e-5``) must have been
+            quoted, so it stays text in ``value`` and ``values``.
     """
     if not isinstance(raw, Mapping) or not raw:
         what = "is empty" if raw is None or raw == {} else f"is {describe_kind(raw)}"
@@ -98,7 +98,7 @@ def _read_numbers(path: str, key: object, value: Any, findings: Findings, *, quo
     if isinstance(value, dict):
         read = {}
         for name, item in value.items():
-            below = None if key == "parameters" else name  # a parameter may be called as one of these keys
+            below = None if key == "parameters" else name  # a parameter may have the name of one of these keys
             read[name] = _read_numbers(f"{path}.{name}", below, item, findings, quotes_seen=quotes_seen)
         return read
     if isinstance(value, list):
@@ -109,7 +109,7 @@ def _read_numbers(path: str, key: object, value: Any, findings: Findings, *, quo
 
 
 def _read_listed_numbers(path: str, values: Any, findings: Findings) -> Any:
-    """Return numbers for text in exponent form, if all values are numbers then; ``values`` may be a single one."""
+    """Return numbers for text in exponent form, if that makes all values numbers; ``values`` may be a single one."""
     listed = values if isinstance(values, list) else [values]
     read = [parse_exponent_form(value) if is_exponent_form(value) else value for value in listed]
     if not all(map(is_finite, read)):

@@ -42,7 +42,7 @@ def _read_nested(findings: Findings, path: str, prefix: str, raw: Any) -> Iterat
             findings.refuse(here, f"the name {show(key)} must be letters, digits and _ . - / @, a letter or _ first")
         if not isinstance(config, dict):
             wanted = f"{{{'values' if isinstance(config, list) else 'value'}: {show(config)}}}"
-            findings.refuse(here, f"{show(config)} is {describe_kind(config)}, but must be a mapping, as {wanted}")
+            findings.refuse(here, f"{show(config)} is {describe_kind(config)}, but must be a mapping such as {wanted}")
         elif "parameters" in config:
             findings.check_keys(here, config, ("parameters",), "a nested parameter")
             yield from _read_nested(findings, f"{here}.parameters", f"{prefix}{key}.", config["parameters"])
@@ -112,7 +112,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
         findings.refuse(f"{path}.{missing}", f"is required with {bound}")
     elif given := [key for key in config if key in PARAMETER_KEYS]:
         fitting = [name for name, known in DISTRIBUTIONS.items() if set(given) <= set(known.keys)]
-        hint = f"give one, as {join_words(fitting, 'or')}" if fitting else "and none has them all"
+        hint = f"give one: {join_words(fitting, 'or')}" if fitting else "no distribution has all of these keys"
         findings.refuse(path, f"{join_words(given)} without a distribution; {hint}")
     else:
         findings.refuse(path, f"{show(config)} is no parameter, but must have {_SHORTEST}")
@@ -121,7 +121,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
 
 
 def _check_distribution_keys(findings: Findings, path: str, config: Mapping[str, Any], distribution: str) -> None:
-    """Refuse keys that the distribution does not have, and the lack of those that it needs."""
+    """Refuse keys that the distribution does not have, and report those that it needs and that are missing."""
     keys = DISTRIBUTIONS[distribution].keys
     for key in config:
         others = [name for name, known in DISTRIBUTIONS.items() if key in known.keys]

@@ -1,9 +1,10 @@
-"""The rules of a sweep configuration: it is read, completed, and every violation is found.
+"""The rules of a sweep configuration: reads it, fills in defaults, and finds every violation.
 
-Beyond W&B's schema a few things are accepted: names of Hydra's config groups (``model/encoder``, ``db@pkg``),
+Some things are accepted that W&B's schema refuses: names of Hydra's config groups (``model/encoder``, ``db@pkg``),
 ``metrics`` with any method, numbers that YAML reads as text (with a warning), and null for an optional key, which means
-that it is absent. What W&B's schema accepts although its engine fails on it is refused: bayes and early termination
-without a metric, a sigma, a or b of 0, exponents whose power of e is infinite, Hyperband settings that give no band.
+that it is absent. Some things are refused that W&B's schema accepts but its engine fails on: bayes or early termination
+without a metric, a ``sigma``, ``a`` or ``b`` of 0, exponents whose power of e is infinite, Hyperband settings that give
+no band.
 """
 
 from __future__ import annotations
@@ -82,13 +83,13 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
 def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     if not isinstance(raw, dict):
         example = f"{{name: {raw}, goal: minimize}}" if isinstance(raw, str) else "{name: …, goal: …}"
-        findings.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping, as {example}")
+        findings.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping such as {example}")
         return None
     findings.check_keys(path, raw, (field.name for field in fields(Metric)), "a metric")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
         given = f"{show(name)} is no text" if name is not None else "is required"
-        findings.refuse(f"{path}.name", f"{given}; it is the name that training reports, as val/loss")
+        findings.refuse(f"{path}.name", f"{given}; it is the name that training reports, such as val/loss")
     goal = findings.read_choice(f"{path}.goal", raw.get("goal", "minimize"), GOALS)
     target = findings.read_number(f"{path}.target", raw.get("target"))
     impute = findings.read_choice(f"{path}.impute", raw.get("impute", "worst"), IMPUTE)
@@ -118,7 +119,7 @@ def _has_own_space(findings: Findings, config: Mapping[str, Any]) -> bool:
     if "parameters" in config:
         return False
     if not (isinstance(scheduler, dict) and scheduler.get("search_space")):
-        findings.refuse("parameters", "is required: the search space, as {lr: {min: 0.001, max: 0.1}}")
+        findings.refuse("parameters", "is required: the search space, such as {lr: {min: 0.001, max: 0.1}}")
     return True
 
 

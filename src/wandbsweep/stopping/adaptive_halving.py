@@ -1,14 +1,16 @@
 """``early_terminate: {type: auto}``, an extension: successive halving without settings.
 
-Successive halving (Karnin, Koren, Somekh, "Almost optimal exploration in multi-armed bandits", ICML 2013),
-asynchronous, which derives the share of trials that continue from how well early ranks have predicted later ones. A
-trial's best value so far is compared with what all others had at iteration 1, 2, 4, 8, …, whichever it passed last.
-The trials that went four times as far, or ended by themselves, show how well the ranks there predicted the later
-ranks, as Kendall's tau; a share of 1 - tau continues. If early values decide everything, all but a third are stopped at
-each of these iterations; if they say little, few are stopped; if slow starters win, none is.
+This is asynchronous successive halving (Karnin, Koren, Somekh, "Almost optimal exploration in multi-armed bandits",
+ICML 2013). It derives the share of trials that continue from how well early ranks have predicted later ones.
 
-``method: bayes`` learns from curves, and from a curve that is cut at once it learns next to nothing, while a sixteenth
-of the usual length costs little. So with a method that learns, comparisons begin later than in a random search.
+Trials are compared at the iterations 1, 2, 4, 8, …. A trial that has passed one of them is judged by its best value so
+far against the best values that all others had there. The trials that went four times as far, or ended by themselves,
+show how well the ranks there predicted the later ranks, as Kendall's tau. A share of 1 - tau continues. If early values
+decide everything, all but a third are stopped at each of these iterations; if they say little, few are stopped; if slow
+starters win, none is.
+
+``method: bayes`` learns from curves. It learns next to nothing from a curve that is cut at once, while a sixteenth of
+the usual length costs little. So with a method that learns, comparisons begin later than in a random search.
 """
 
 from __future__ import annotations
@@ -27,18 +29,18 @@ from wandbsweep.stopping.base import TrialView
 from wandbsweep.stopping.history import History, as_history, format_apart, is_worse, pick_best
 
 FAR = 4
-"""A trial shows how well ranks predict once it has this many times the iterations."""
+"""A trial shows how well ranks predict once it has gone this many times as far."""
 FEWEST_FAR = 3
 """Nothing is stopped before this many trials have gone that far."""
 MOST_FAR = 40
 """If more have, the latest of them count: the search moves on, and a decision must stay cheap."""
 PRIOR_TAU, PRIOR_PAIRS = 0.6, 15
-"""The tau that is assumed before any trial shows one, and the number of pairs of trials that it weighs as much as."""
+"""The tau that is assumed before any trial shows one, and the number of pairs of trials that this prior counts for."""
 SMALLEST_SHARE = 1 / 3
 FIRST_IF_LEARNING = 1 / 16
 """With a method that learns, nothing is compared before this share of the usual length."""
 NEARLY_DONE = 0.8
-"""Beyond this share of the usual length, stopping saves too little to be worth not knowing the end."""
+"""Beyond this share of the usual length trials are not stopped: that would save little, and hide how they end."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def adaptive_halving(
 
     Args:
         goal: The metric's goal.
-        histories: By trial, the metric's values in the order of their steps, of trials that ended too.
+        histories: By trial, also those that ended: the metric's values in the order of their steps.
         finished: The trials that ended by themselves.
         running: The trials to judge.
         first: The share of the usual length before which nothing is compared.

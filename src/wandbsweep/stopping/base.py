@@ -1,7 +1,7 @@
-"""The protocol of a stopping rule, and the view of a sweep's trials that it decides from.
+"""The protocol of a stopping rule, and the view of a sweep's trials on which it bases its decisions.
 
-A new rule is one new file with a class that has ``reason_to_stop``. Its name and settings are one entry of
-``spec.early_termination.STOPPING_RULES``, what makes it one entry of ``controllers.embedded.stopping_rules.FACTORIES``.
+A new rule is a class with ``reason_to_stop`` in a file of its own. ``spec.early_termination.STOPPING_RULES`` gets its
+name and settings, and ``controllers.embedded.stopping_rules.FACTORIES`` the function that makes it.
 """
 
 from __future__ import annotations

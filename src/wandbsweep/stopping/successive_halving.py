@@ -1,7 +1,7 @@
 """``early_terminate: {type: hyperband}``: stops the trials that are not among the best 1/eta at an iteration.
 
 This is the successive halving of Hyperband (Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter
-Optimization", JMLR 18, 2018), asynchronous and in one bracket, as W&B defines it under ``early_terminate``
+Optimization", JMLR 18, 2018). It is asynchronous and has one bracket, as W&B defines it under ``early_terminate``
 (https://docs.wandb.ai/guides/sweeps/sweep-config-keys).
 """
 
@@ -46,7 +46,7 @@ def hyperband(
     Args:
         early_terminate: The settings; None stops nothing.
         goal: The metric's goal.
-        histories: By run, the metric's values in the order of their steps, of runs that ended too.
+        histories: By run, also those that ended: the metric's values in the order of their steps.
         running: The runs to judge.
 
     >>> histories = {

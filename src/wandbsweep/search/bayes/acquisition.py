@@ -26,9 +26,9 @@ LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 EVERYWHERE = 0.2
 """The share of asks that look at points from the whole space."""
 CHANGED = 3
-"""In the other asks a candidate differs from a good trial in one to about this many columns."""
+"""In the other asks, a candidate differs from a good trial in one to about this many columns."""
 REACH = 0.4
-"""How far such a candidate is climbed at most along each column; the unit cube has side 1."""
+"""How far the optimiser moves such a candidate at most along each column; the unit cube has side 1."""
 
 
 def log_h(z: Floats) -> Floats:
@@ -57,7 +57,7 @@ def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
 
 
 class Acquisition:
-    """log EI at points (n, columns) of a space, plus the log of the probability that the value there is a new one."""
+    """log EI at points (n, columns) of a space, plus the log of the probability that their values are new ones."""
 
     def __init__(
         self, space: Space, x: Floats, posterior: Posterior, best: float, novelty: Novelty | None = None
@@ -103,12 +103,12 @@ class Acquisition:
 def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds: int = 2) -> Floats:
     """Return a local maximum at most `reach` from `start` along each column.
 
-    Columns with listed levels are tried level by level, the others are climbed together.
+    Columns with listed levels are tried level by level. The others are optimised together.
 
     Args:
         acquisition: The function to maximise.
         start: The point (columns,) to start from.
-        reach: The side of the unit cube is 1.
+        reach: How far to move at most; the unit cube has side 1.
         rounds: How often all columns are visited at most.
     """
     space, point = acquisition.space, start.copy()
@@ -148,15 +148,15 @@ def maximise(
 ) -> Floats:
     """Return candidates (n, columns), best first.
 
-    They are climbed from the best of three pools: steps around good trials, good trials with some columns changed, and
-    in about every fifth ask points from the whole space.
+    They are local maxima, found from the best points of three pools: steps around good trials, good trials with some
+    columns changed, and in about every fifth ask points from the whole space.
 
     Args:
         acquisition: The function to maximise.
         good: The good trials (n, columns), best first.
         rng: The source of all random numbers.
         survival: The log of the probability that a trial at points (n, columns) is not stopped early.
-        starts: How many points are climbed from.
+        starts: How many points to start from.
     """
     space = acquisition.space
     # If values often repeat, there is less to gain near the good trials.

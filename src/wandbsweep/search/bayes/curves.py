@@ -1,7 +1,7 @@
-"""The training set of the model: trials as running bests along the logarithm of the iterations, on a warped scale.
+"""The training set of the model: trials' best values so far, over the logarithm of the iterations, on a warped scale.
 
-A trial's value is the best of its reports, so the model is given the best so far. It never rises, since everything here
-is to be minimised, and its last value is the trial's value.
+A trial's value is the best of its reports, so the model sees the best value so far. Everything here is to be minimised,
+so this curve never rises, and it ends at the trial's value.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def read_curve(trial: TrialRecord, sign: float) -> Curve:
 
 
 def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
-    """Return the values that stand in for those of failed trials, by position among `trials`.
+    """Return the values that are assumed for failed trials, by position among `trials`.
 
-    If the metric asks for it, running trials get one as well. A stand-in is the worst or the best value of any trial
-    that ended (0 before the first has, as in W&B's engine), or the trial's own latest.
+    If the metric asks for it, running trials get one as well. The assumed value is the worst or the best value of any
+    trial that ended (0 before the first has ended, as in W&B's engine), or the trial's own latest.
 
     Args:
         trials: All trials.
@@ -173,8 +173,8 @@ def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metri
 def _pick_teachers(curves: Sequence[Curve], ranked: Indices) -> set[int]:
     """Return the trials whose early values are read as well as their last one.
 
-    There are none if every trial is whole, since then there is nothing to predict. Otherwise the best and, evenly by
-    rank, some of the rest: no more than the model has time for.
+    There are none if every trial is whole, since then there is nothing to predict. Otherwise they are the best trials
+    and some of the rest, evenly by rank: no more than the model has time for.
     """
     if all(curves[i].whole for i in ranked):
         return set()

@@ -41,7 +41,7 @@ OWN_GAP_PRIOR = (np.log(0.1), 1.0)
 
 @dataclass(frozen=True)
 class Observations:
-    """Values seen, one row each."""
+    """Observed values, one row each."""
 
     trial: NDArray[np.int64]
     """(n,) ascending: the row of the configuration."""
@@ -53,7 +53,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Variances as their logarithms, and length scales as theirs."""
+    """Variances and length scales, as logarithms."""
 
     length: Floats
     signal: float

@@ -18,7 +18,7 @@ from wandbsweep.spec.sweep_spec import Goal, Metric, SweepSpec
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
 FANTASIES = 32
-"""How many guesses of the running trials' final values are averaged over."""
+"""Over how many guesses of the running trials' final values to average."""
 GOOD = 5
 """How many of the best trials new candidates start from."""
 NEAR = 0.01

@@ -1,4 +1,4 @@
-"""The probability that a configuration gives a value that was not seen before.
+"""The probability that a configuration gives a value that no trial has had.
 
 Different configurations may give exactly the same value: they lie on a plateau, the metric has few steps, or nearby
 configurations share one stored result. Then there is nothing to gain within the distance at which values repeat. That
@@ -38,7 +38,7 @@ class Novelty:
         """
         self._space, self._known = space, known
         count = len(values)
-        # For each trial but the first: whether an earlier one had its value, and how far the nearest earlier one is.
+        # For each trial but the first: whether an earlier one had the same value, and the distance of the nearest one.
         again = np.array([value in set(values[:i]) for i, value in enumerate(values)][1:], dtype=np.float64)
         self.repeats = float(again.mean()) if again.any() else 0.0
         """The share of values that were seen before."""

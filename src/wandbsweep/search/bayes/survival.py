@@ -1,7 +1,7 @@
 """The probability that early termination lets a configuration continue, estimated from earlier trials.
 
-A configuration that would be good in the end but is stopped on its way gives nothing. Since it never shows its final
-value, the model would propose it again and again. So the values at each iteration where trials are compared (a band of
+A configuration that would be good in the end is of no use if it is stopped early. Since it never shows its final value,
+the model would propose it again and again. So the values at each iteration where trials are compared (a band of
 Hyperband, a rung of ``auto``) get a separate Gaussian process, and the expected improvement is weighted by the
 probability of being among those that continue.
 """
