@@ -52,9 +52,9 @@ class CurrentTrial:
     last_step: int = field(default=-1, repr=False)
     """The highest step that this process has reported or trained to; -1: none."""
     listening: bool = field(default=False, repr=False)
-    """Whether the training checks ``preempted`` regularly: then even Ctrl-C waits for it."""
+    """Whether the training checks ``preempted`` regularly. Then even Ctrl-C waits for it."""
     interrupt_requested: bool = field(default=False, repr=False)
-    """Whether the training knows that it must end; what it returns then is not the end of the trial."""
+    """Whether the training knows that it must end. What it then returns is not the trial's result."""
     _interrupt_reason: str = field(default="", repr=False)
     """Set by a signal's handler, before the training knows of it."""
 
@@ -76,7 +76,7 @@ class CurrentTrial:
         If ``decision.stop`` is true, end the training cleanly.
 
         Args:
-            step: Whatever the training counts (epochs, batches), rising. Reporting a step again replaces its metrics.
+            step: What the training counts, such as epochs or batches. Reporting a step again replaces its metrics.
             metrics: The value of each metric by name. Scalars of any array library are accepted.
 
         Raises:
@@ -96,9 +96,9 @@ class CurrentTrial:
 
     @property
     def preempted(self) -> bool:
-        """Whether this process is to end: save what is needed to resume, and return; the trial will be resumed.
+        """Whether this process is to end. If so, save what is needed to resume, and return; the trial will be resumed.
 
-        A training that reads true here is expected to do so. ``report`` then answers with a stop as well.
+        ``report`` then answers with a stop as well.
         """
         if self._interrupt_reason and not self.decision.stop:
             self.decision = self.acknowledge()
@@ -114,12 +114,12 @@ class CurrentTrial:
             self.decision = Decision(stop=True, reason=reason)
 
     def acknowledge(self) -> Decision:
-        """Note that the training learns now that it must end, and return the decision that says so."""
+        """Note that the training now knows that it must end, and return the decision that says so."""
         self.interrupt_requested = True
         return Decision(stop=True, reason=self._interrupt_reason or "interrupted")
 
     def clear(self) -> None:
-        """Forget the interruption: the training learnt of it, but had already reached its own end."""
+        """Forget the interruption: the training had already reached its own end."""
         if self.interrupt_requested:
             self.interrupt_requested, self.decision = False, CONTINUE
 
@@ -127,7 +127,7 @@ class CurrentTrial:
 class Preempted(BaseException):
     """Raised out of a training that has saved what it needs to be resumed.
 
-    It is not a failure, so it is no ``Exception``: ``except Exception`` in the training lets it pass.
+    It is not a failure, and not an ``Exception``, so that ``except Exception`` in the training lets it pass.
     """
 
 

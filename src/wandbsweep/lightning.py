@@ -23,17 +23,17 @@ _CONTINUE = (CONTINUE, False)
 _POLL_S = 2.0
 
 
-# An EarlyStopping only because Lightning calls those (and checkpoints) after the module's own
-# on_train_epoch_end: any other callback misses what is logged there.
+# It is an EarlyStopping only because Lightning calls these (and checkpoint callbacks) after the module's own
+# on_train_epoch_end. Any other callback misses what is logged there.
 class SweepCallback(EarlyStopping):
     """Report every metric logged since the last report, and stop the training when the sweep decides so.
 
     By default it reports once an epoch, and the step is the epoch. With ``every_n_steps`` the step is the optimisation
-    step: every n steps it reports what is logged on step, and what is logged per validation or per epoch as soon as
-    that is known. Hyperband counts the reports that hold the sweep's metric. Outside a sweep it does nothing.
+    step: it reports metrics that are logged on step every n steps, and metrics of a validation or an epoch as soon as
+    they are known. Hyperband counts the reports that hold the sweep's metric. Outside a sweep it does nothing.
 
-    If the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C), it saves a checkpoint after the
-    next optimisation step that can be resumed from, and raises ``Preempted`` out of the training.
+    If the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C), the callback saves a checkpoint
+    after the next optimisation step from which Lightning can resume, and raises ``Preempted`` out of the training.
 
     Args:
         every_n_steps: How many optimisation steps lie between two reports; None: report once an epoch.
@@ -71,12 +71,12 @@ class SweepCallback(EarlyStopping):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
-        # Rank 0 decides for all: the trial may be known to it alone, and what follows is collective.
+        # Rank 0 decides for all ranks: it may be the only one that knows the trial, and what follows is collective.
         self._active = trainer.strategy.broadcast(bool(current_trial()))
         self._seen = dict(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_step = self._stepped = trainer.global_step  # now a checkpoint, if any, is loaded
+        self._last_step = self._stepped = trainer.global_step  # by now a checkpoint, if any, is loaded
         if self._active:
             # Lightning has replaced our handler of TERM by its own, which communicates if there are several ranks, and
             # hangs.
@@ -85,7 +85,7 @@ class SweepCallback(EarlyStopping):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current_trial().listening = False
-        current_trial().clear()  # interrupted with the last report, or later: there was nothing left to end
+        current_trial().clear()  # if interrupted with the last report or later, the training was done anyway
         current_trial().note_step(self._find_step(trainer) - 1)  # a checkpoint may have brought it there
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -158,7 +158,7 @@ class SweepCallback(EarlyStopping):
         return set(metrics)
 
     def _poll(self, trainer: Trainer) -> None:
-        """Obey within a long epoch what was decided since the last report."""
+        """Obey, during a long epoch, what was decided since the last report."""
         # With several ranks, all would have to poll after the same step.
         if trainer.world_size > 1 or time.monotonic() < self._next_poll:
             return
@@ -216,7 +216,7 @@ def _find_last_checkpoint(trainer: Trainer) -> Path | None:
 
 
 def _read_answer(decision: Decision) -> tuple[Decision, bool]:
-    """Return what to obey of ``decision``, and whether another agent has the trial."""
+    """Return the decision to obey, and whether another agent has the trial."""
     trial = current_trial()
     if trial.interrupt_requested or not decision.stop:  # an interrupted training ends after a step to resume from
         return _CONTINUE

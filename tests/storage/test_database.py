@@ -49,7 +49,7 @@ class TestSQLiteWhoseAnswersAreLost(TestSQLite):
 
 
 def test_a_directory_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(SweepDirectoryError, match=f"there is no directory {tmp_path}/none; make it, or name another"):
+    with pytest.raises(SweepDirectoryError, match=f"there is no directory {tmp_path}/none; create it, or name another"):
         open_storage(None, f"sqlite:///{tmp_path}/none/sweep.db", wait_s=60)
 
 

@@ -1,1 +1,1 @@
-"""Optuna's own tools, used by name."""
+"""Optuna's own pruners and importance evaluators."""

@@ -1,6 +1,6 @@
 """Optuna's pruners as stopping rules: ``early_terminate: {type: median}``, ``asha`` and ``wilcoxon``, extensions.
 
-They judge by the steps that trials report, as Optuna documents them, whereas ``hyperband`` and ``auto`` count reports.
+They count the steps that trials report, as Optuna documents, whereas ``hyperband`` and ``auto`` count the reports.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PrunerRule:
 
 
 class _NewestAttempts(Study):
-    """The study without attempts that a later one of the same trial has replaced: no trial counts twice."""
+    """The study with only the newest attempt of each trial, so that no trial counts twice."""
 
     newest: frozenset[int] = frozenset()
     """The storage's keys of the trials' newest attempts."""
@@ -69,5 +69,5 @@ def make_pruner(settings: EarlyTerminate) -> BasePruner:
         return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.min_iter or 0)
     assert settings.p is not None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # called experimental since Optuna 3.6, and unchanged
+        warnings.simplefilter("ignore", ExperimentalWarning)  # experimental since Optuna 3.6, and unchanged since then
         return WilcoxonPruner(p_threshold=settings.p, n_startup_steps=settings.startup)

@@ -1,8 +1,8 @@
 """What a storage keeps and can do: the protocols that each backend implements, and their values.
 
 A storage holds *studies*, one per sweep. A study has attributes and *attempts*: executions of trials, each with
-attributes, reports and Optuna's view of its parameters. What the attributes mean is the controllers' business. The
-records are Optuna's, so that its tools can read a sweep, but none of its types occurs here.
+attributes, reports and its parameters in Optuna's form. The controllers define what the attributes mean. The records
+are Optuna's, so that its tools can read a sweep, but none of its types occurs here.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class NewAttempt:
 
 
 class ChangeFeed(Protocol):
-    """What happened to a study's attempts."""
+    """The changes of a study's attempts."""
 
     def changes(self, *, created_only: bool = False) -> Sequence[StoredAttempt]:
         """Return the attempts that were created or written to since the last call, by key.
 
-        Some may not have changed at all. With ``created_only`` the changes of attempts that an earlier call returned
-        may be left for the next call, which makes the call cheaper.
+        Some may not have changed at all. ``created_only`` makes the call cheaper: it may leave changes of attempts
+        that an earlier call returned to the next call.
         """
 
 
@@ -111,14 +111,14 @@ class Reader(Protocol):
         """Whether another storage has taken the place of the one that was read, so that a new reader is needed."""
 
     def read_last_heartbeat(self) -> float | None:
-        """Return when an agent last renewed its lease, by that agent's clock (Unix time): to show, not to judge by."""
+        """Return when an agent last renewed its lease, by that agent's clock (Unix time). Only for display."""
 
 
 class Leases(Protocol):
     """Where the agents of a study show that they live. Any method may raise what the storage raises."""
 
     renewals: int
-    """How often an agent is to renew its lease within the lease's time."""
+    """How often an agent renews its lease within the lease's time."""
 
     def connected(self) -> AbstractContextManager[None]:
         """Let the calls of a ``with`` block share a connection to the storage."""
@@ -127,7 +127,7 @@ class Leases(Protocol):
         """Show that ``owner`` lives."""
 
     def read_heartbeats(self, owners: Collection[str]) -> Mapping[str, object]:
-        """Return what each of ``owners`` wrote last, to be compared for equality; None: nothing, or it was released."""
+        """Return each owner's last heartbeat, to be compared for equality; None: it has no lease, or released it."""
 
     def release(self, owner: str) -> None:
         """Remove the lease of an agent that leaves. Raises nothing."""
@@ -136,12 +136,12 @@ class Leases(Protocol):
 class Storage(Protocol):
     """Studies and their attempts. Any number of processes and threads may use one storage.
 
-    Only the creation of attempts is contested, and a storage puts all of them in one order for everybody.
+    Processes only compete for the creation of attempts. A storage puts all creations into one order, the same for all.
     """
 
     addressable: bool
-    """Whether a sweep can be opened by the storage's address alone (URL#id). Its study then has to hold what else is
-    in the sweep's directory."""
+    """Whether a sweep can be opened by the storage's address alone (URL#id). Then its study also holds what is
+    otherwise in the sweep's directory."""
 
     def find_study(self, name: str) -> int | None:
         """Return the key of the study ``name``; None: there is none."""
@@ -159,15 +159,15 @@ class Storage(Protocol):
 
         Args:
             study: The study's key.
-            build: Returns the attempt for the number of attempts created before, which may be off by some if other
-                threads or programs write at this moment. May be called several times.
+            build: Returns the attempt, given the number of attempts created before. That number may be off by a few
+                if other threads or programs write at this moment. May be called several times.
         """
 
     def set_attribute(self, attempt: int, name: str, value: Any) -> None:
         """Raises AttemptClosedError."""
 
     def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
-        """Store parameters and the attributes that go with them, all at once, in place of what there was.
+        """Store parameters and the attributes that go with them, all at once, in place of earlier ones.
 
         Raises AttemptClosedError.
         """
@@ -181,7 +181,7 @@ class Storage(Protocol):
         Args:
             attempt: Its key.
             state: A closed state.
-            values: Optuna's objective values; None: it has none.
+            values: Optuna's objective values; None: the attempt has none.
 
         Raises:
             AttemptClosedError: It is closed already.

@@ -35,7 +35,7 @@ from wandbsweep.storage.leases import HEARTBEAT
 from wandbsweep.storage.optuna_private import DIRECTIONS, read_tables
 
 PATIENCE_S = 300.0
-"""How long a restart of the database or a cut network is waited out, in seconds."""
+"""How long to wait while the database restarts or the network is cut, in seconds."""
 
 _HEARTBEATS = 6  # on one connection with the readings of other leases: hundreds of agents keep the server busy
 
@@ -47,7 +47,7 @@ def open_storage(directory: Path | None, url: str, *, wait_s: float) -> Database
 
     Args:
         directory: The sweep's; not needed here.
-        url: ``${oc.env:NAME}`` in it is replaced by the environment variable NAME: no password need be written down.
+        url: Its address. ``${oc.env:NAME}`` in it is replaced by the environment variable NAME, such as a password.
         wait_s: How long to wait if it cannot be reached now, in seconds.
 
     Raises:
@@ -57,7 +57,7 @@ def open_storage(directory: Path | None, url: str, *, wait_s: float) -> Database
     # SQLite would say that it is unable to open the file, as it does if another process is using it.
     file = find_sqlite_file(whole)
     if file is not None and not file.parent.is_dir():
-        raise SweepDirectoryError(f"{url}: there is no directory {file.parent}; make it, or name another.")
+        raise SweepDirectoryError(f"{url}: there is no directory {file.parent}; create it, or name another.")
 
     def connect() -> RDBStorage:
         with share_connections():
@@ -74,9 +74,9 @@ def _connect_optuna(url: str) -> RDBStorage:
     """Return Optuna's storage.
 
     Optuna looks for each of its tables and compares their version with those it knows, which takes longer than all
-    else that an agent asks for. That is not needed if this very version of Optuna created them.
+    other queries of an agent. This is skipped if the same version of Optuna created the tables.
     """
-    logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it announces each study
+    logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it logs each new study
     options = make_engine_options(url, adaptive=True)
     if not url.startswith("sqlite"):  # which has few agents, and raises the same error for other reasons
         try:
@@ -94,9 +94,9 @@ def _connect_optuna(url: str) -> RDBStorage:
 class DatabaseStorage:
     """Studies and attempts in Optuna's tables, of which Optuna's own storage creates all but the attempts.
 
-    Every call is repeated while the database cannot be reached. A write whose answer was lost may have been made:
-    repeating it changes nothing, but for a new attempt, which then exists twice. The process never learns the key of
-    the first one, so its controller looks among the attempts that carry its lease for one that it does not know.
+    Every call is repeated while the database cannot be reached. A write whose answer was lost may have taken effect.
+    Repeating it changes nothing, except that a new attempt then exists twice. The process never learns the key of the
+    first one, so its controller looks for attempts that carry its lease and that it does not know.
     """
 
     addressable = True
@@ -201,7 +201,7 @@ class DatabaseStorage:
 
 
 class DatabaseFeed:
-    """The changes of one study: counts what the open attempts have, and reads those that have more than before."""
+    """The changes of one study: reads the open attempts that have more reports or attributes than before."""
 
     def __init__(self, storage: DatabaseStorage, study: int) -> None:
         self._storage = storage

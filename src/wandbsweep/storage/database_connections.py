@@ -1,8 +1,8 @@
 """Connections to a database: how many a process keeps, and what happens when the database cannot be reached.
 
-Hundreds of agents that train would use up the connections that a server allows, so a process holds none while it does
-something else. But an agent that asks for a trial has a dozen questions, and connecting takes longer than answering
-one: so these share a connection, and if the server has many to spare, each agent may keep its own.
+Hundreds of training agents would use up the connections that a server allows, so a process holds none while it does
+something else. But an agent that asks for a trial sends a dozen queries, and connecting takes longer than a query. So
+these share a connection, and if the server has many to spare, each agent may keep its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from wandbsweep.retry import Backoff, retry
 
 IDLE_S = 10.0
-"""A spare connection is closed if it was not used for so long."""
+"""A spare connection is closed if it was not used for this long."""
 ASK_AGAIN_S = 60.0
-"""A server that had none to spare is not asked again before so long."""
+"""A server that had none to spare is not asked again for this long."""
 
-_SQLITE_TIMEOUT_S = 60  # its writers wait for each other, by default 5 s, and then fail
+_SQLITE_TIMEOUT_S = 60  # its writers wait for each other, by default for only 5 s, and then fail
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-_JITTER = (0.5, 1.0)  # hundreds may have been turned away at once
+_JITTER = (0.5, 1.0)  # hundreds may have been refused at once
 
 T = TypeVar("T")
 
@@ -68,8 +68,8 @@ def _is_unreachable(error: BaseException | None) -> bool:
 def connect_for_statements(engine: Engine) -> Iterator[Connection]:
     """Yield a connection for single statements, which need no transaction.
 
-    On PostgreSQL each statement then takes one way to the server and back instead of three. Elsewhere switching to
-    autocommit takes as many.
+    On PostgreSQL each statement then takes one round trip to the server instead of three. Elsewhere nothing is gained,
+    since switching to autocommit takes round trips too.
     """
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
@@ -130,12 +130,12 @@ class ReleasingPool(NullPool):
 
 
 class AdaptivePool(ReleasingPool):
-    """Keeps a shared connection for ``IDLE_S``, for any thread, if the server has connections to spare.
+    """Keeps a shared connection for ``IDLE_S``, for any thread, if the server has connections to spare. For PostgreSQL.
 
-    It has if a quarter of them is left to others. For PostgreSQL.
+    The server has some to spare if more than a quarter of its connections are free.
     """
 
-    # Of others' connections an ordinary user sees only that they exist, and to which database.
+    # An ordinary user sees of other users' connections only that they exist, and to which database.
     _HAS_SPARE = """
         SELECT 4 * count(*) < 3 * current_setting('max_connections')::int FROM pg_stat_activity
         WHERE datid IS NOT NULL"""

@@ -1,4 +1,4 @@
-"""The statements that read Optuna's tables: Optuna builds its objects row by row."""
+"""The statements that read Optuna's tables, faster than Optuna, which builds its objects row by row."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def read_attempt(connection: sa.Connection, attempt: int) -> StoredAttempt:
 class AttemptQueries:
     """Reads the attempts of one study: each time those that are new, and those that were open the last time.
 
-    With ``counting``, for a process that asks all the time, an open attempt is read again only if it has more reports
-    or attributes than before, or is no longer open. What replaced something else is then seen later.
+    With ``counting``, for a process that reads all the time, an open attempt is read again only if it has more reports
+    or attributes than before, or is no longer open. A replaced report or attribute is then seen later.
     """
 
     def __init__(self, study: int, *, counting: bool = False) -> None:
         self.study = study
         self._counting = counting
         self._last = -1
-        """The greatest key that was noted."""
+        """The greatest key seen so far."""
         self._open: dict[int, tuple[int, int]] = {}
         """How many attributes and reports each open attempt had."""
 
     def read_changes(self, connection: sa.Connection, *, created_only: bool = False) -> list[StoredAttempt]:
-        """Return what changed since the last ``note``: an answer may be lost, and the question asked again."""
+        """Return what changed since the last call of ``note``. If the answer is lost, the call can be repeated."""
         if created_only:
             return self.read(connection, [])
         return self.read(connection, sorted(self._find_changed(connection) if self._counting else self._open))
@@ -88,7 +88,7 @@ class AttemptQueries:
     def read(self, connection: sa.Connection, again: Sequence[int], *, new: bool = True) -> list[StoredAttempt]:
         """Return the attempts ``again``, and the ``new`` ones.
 
-        The states are read first: if an attempt is closed then, its outcome and its reports were there before.
+        The states are read first. So if an attempt is closed, its outcome and all its reports are read with it.
         """
         found: dict[int, StoredAttempt] = {}
         for key, state, started, ended in self._read_rows(connection, "trials", again, new):
@@ -122,7 +122,7 @@ class AttemptQueries:
             yield from connection.execute(_build_selection(table, "named"), bound).all()
 
 
-# Statements are built once: building one takes longer than having it answered.
+# Statements are built once: building one takes longer than executing it.
 
 
 @cache

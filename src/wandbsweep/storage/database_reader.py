@@ -1,4 +1,4 @@
-"""Reads a study in a database, and each time only what is new. Creates no tables."""
+"""Reads a study in a database, each time only what is new. Creates no tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wandbsweep.storage.leases import find_last_heartbeat
 
 
 class DatabaseReader:
-    """The study ``name`` of the database at ``url``, for which to wait ``wait_s`` seconds if it cannot be reached."""
+    """The study ``name`` of the database at ``url``. Waits up to ``wait_s`` seconds if that cannot be reached."""
 
     def __init__(self, url: str, name: str, *, wait_s: float) -> None:
         self._url = url
@@ -77,7 +77,7 @@ class DatabaseReader:
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:
-        """Raise SweepDirectoryError, in one line, for whatever keeps the database from being read."""
+        """Raise SweepDirectoryError, with one line, for any error that keeps the database from being read."""
         try:
             yield
         except (SQLAlchemyError, ImportError) as error:  # ImportError: the driver is not installed

@@ -14,12 +14,12 @@ ENVIRONMENT_VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)(?:,(?P<de
 
 _PASSWORD = re.compile(r"(?P<start>[\w+]+://[^/@:]*):(?P<secret>(?:\$\{[^}]*\}|[^@/])+)@")
 
-# SQLAlchemy's default driver of a database, and the one that we install.
+# SQLAlchemy's default driver for each database, and the one that our extras install.
 _DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql"), "mariadb": ("MySQLdb", "pymysql")}
 
 
 def complete_url(url: str) -> str:
-    """Return ``url`` as SQLAlchemy takes it: with the values of environment variables and a driver that is installed.
+    """Return ``url`` for SQLAlchemy: with the values of environment variables and an installed driver.
 
     Raises SweepDirectoryError for an environment variable that is not set.
     """

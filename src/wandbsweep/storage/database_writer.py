@@ -29,14 +29,14 @@ _attributes, _params = _TABLES["trial_system_attributes"], _TABLES["trial_params
 _values, _reports = _TABLES["trial_values"], _TABLES["trial_intermediate_values"]
 
 _COUNT = sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == sa.bindparam("study"))
-# A lock that does not block attributes of the study, which refer to its row.
+# A lock that does not block writes of the study's attributes, which refer to its row.
 _LOCK = sa.select(_studies.c.study_id).where(_studies.c.study_id == sa.bindparam("study"))
 _LOCK = _LOCK.with_for_update(key_share=True)
 _STATE = sa.select(_trials.c.state).where(_trials.c.trial_id == sa.bindparam("trial"))
 
 
 def create_attempt(connection: sa.Connection, study: int, build: Callable[[int], NewAttempt]) -> int:
-    """Create the attempt that ``build`` returns for the number of those before, and return its key."""
+    """Create the attempt that ``build`` returns, given the number of earlier ones, and return its key."""
     _lock_study(connection, study)
     number: int = connection.execute(_COUNT, {"study": study}).scalar_one()
     new = build(number)
@@ -60,11 +60,11 @@ def set_params(
     """Write parameters and attributes of an attempt.
 
     Args:
-        connection: In a transaction.
+        connection: A connection that is in a transaction.
         attempt: Its key.
         attributes: All attributes that go with the parameters.
         params: All its parameters.
-        replace: Whether to remove those that it has first. Other processes see from the *number* of an attempt's
+        replace: Whether to remove its earlier ones first. Other processes see from the *number* of an attempt's
             attributes whether there is something to read (``AttemptQueries``), so this also adds one.
     """
     if replace:
@@ -108,7 +108,7 @@ def set_study_attribute(connection: sa.Connection, study: int, name: str, value:
 
 def _lock_study(connection: sa.Connection, study: int) -> None:
     """Keep others from creating an attempt in ``study`` until the transaction ends."""
-    if connection.dialect.name == "sqlite":  # it has no locks on rows: a writer has the file for itself
+    if connection.dialect.name == "sqlite":  # it has no locks on rows: a writer locks the whole file
         found = _replace(connection, _studies, ("study_id",), {"study_id": study})
     else:
         found = connection.execute(_LOCK, {"study": study}).first() is not None
@@ -172,7 +172,7 @@ def _build_insert_if_open(table: sa.Table, columns: tuple[str, ...]) -> sa.Inser
 
 @cache
 def _build_update(table: sa.Table, key: tuple[str, ...]) -> sa.Update:
-    """Return the update of the row whose columns ``key`` equal the parameters ``same_…`` to all other parameters."""
+    """Return the update of the row whose ``key`` columns equal the parameters ``same_…``, with the other parameters."""
     return sa.update(table).where(*(table.c[name] == sa.bindparam(_SAME + name) for name in key))
 
 

@@ -46,8 +46,8 @@ class JournalStorage:
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
     process has the same result, and a record about an attempt that was closed meanwhile has no effect anywhere.
 
-    One lock guards what was read so far. It is taken before the log's lock and held until the own records are read
-    back, so that a thread that waits for the log holds nothing that another thread of the process needs to release it.
+    One lock guards the records read so far. It is always taken before the log's lock, so that two threads cannot wait
+    for each other, and it is held until the thread's own records are read back.
     """
 
     addressable = False
@@ -86,7 +86,7 @@ class JournalStorage:
 
     def create_attempt(self, study: int, build: Callable[[int], NewAttempt]) -> int:
         def append(log: LockedLog) -> None:
-            # The lock is held as shortly as possible: what others wrote is counted now, and parsed afterwards.
+            # Hold the lock as briefly as possible: only count what others wrote, and parse it afterwards.
             unread = count_creations(log.read(self._tail.offset), study)
             new = build(len(self._replay.studies[study].attempts) + unread)
             log.append(self._encode(make_creation(study, new)))
@@ -152,9 +152,9 @@ class JournalStorage:
         """Nothing is held open."""
 
     def read_changed(self, study: int, changed: set[int]) -> list[StoredAttempt]:
-        """Return those attempts of ``study`` whose keys are in ``changed``, and empty it."""
+        """Return the attempts of ``study`` whose keys are in ``changed``, and empty ``changed``."""
         with self._lock:
-            self._catch_up()  # which may add to ``changed``
+            self._catch_up()  # this may add to ``changed``
             attempts = self._replay.list_attempts(study, changed)
             changed.clear()
             return attempts

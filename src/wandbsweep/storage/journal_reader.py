@@ -1,4 +1,4 @@
-"""Reads a study in a journal, and each time only what was appended since."""
+"""Reads a study in a journal, each time only what was appended since the last."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JournalReader:
         self._leases = FileLeases(directory / LEASES)
         self._name = name
         self._file: os.stat_result | None = None
-        """The file that was read last."""
+        """The file as it was last read."""
         self._replay = Replay()
 
     @property

@@ -1,7 +1,7 @@
 """The records of Optuna's journal: how they are written, and the studies and attempts that result from them.
 
-Optuna's ``JournalStorage`` defines what the records mean. Here attempts are built without Optuna's objects, of which
-ten thousand take seconds, and it is known which attempts a record changed.
+Optuna's ``JournalStorage`` defines what the records mean. It is not used here, because ten thousand of its objects take
+seconds to build, and because it does not tell which attempts a record changed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Study:
 class Replay:
     """The studies and attempts that the records so far result in.
 
-    An attempt that was returned by ``take_changed`` never changes: the next record about it makes a copy.
+    An attempt whose key ``take_changed`` returned never changes: the next record about it makes a copy.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Replay:
         return [self.attempts[key] for key in sorted(self.studies[study].attempts & keys)]
 
     def apply_all(self, records: Iterable[Record], path: Path) -> list[int | None]:
-        """Return what ``apply`` returns for each of ``records``. Raises SweepDirectoryError if one is none of Optuna's.
+        """Return what ``apply`` returns for each record. Raises SweepDirectoryError if one is not a record of Optuna's.
 
         ``path`` names the journal in the message.
         """

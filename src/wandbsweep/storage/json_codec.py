@@ -1,4 +1,4 @@
-"""Parameters as JSON and back unchanged, although JSON's keys are always strings."""
+"""Encodes parameters as JSON and decodes them unchanged, although JSON's keys are always strings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ITEMS = "wandbsweep:items"
 
 
 def encode_json(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it. Tuples become lists."""
+    """Return ``value`` in a form that JSON can hold. Tuples become lists."""
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and key != _ITEMS for key in value):
             return {key: encode_json(item) for key, item in value.items()}

@@ -1,8 +1,8 @@
-"""Where the leases of agents are kept.
+"""The stores of agents' leases: files, or attributes of a study in a database.
 
 An agent's lease covers all attempts that it holds. It is renewed while the agent's process runs, whatever its training
-does. Leases lie next to a journal, not in it: a file per agent. In a database they are attributes of the study. Who
-judges by them: ``controllers/embedded/lease_expiry.py``.
+does. With a journal there is a file per agent next to it. ``controllers/embedded/lease_expiry.py`` decides from the
+leases which agents live.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FileLeases:
             (self._directory / owner).unlink(missing_ok=True)
 
     def read_last_heartbeat(self) -> float | None:
-        """Return when an agent last renewed its lease, by that agent's clock (Unix time): to show, not to judge by."""
+        """Return when an agent last renewed its lease, by that agent's clock (Unix time). Only for display."""
         owners = [path.name for path in self._directory.glob("*") if path.name != _PROBE]
         return _find_latest(self._read(owner) for owner in owners)
 

@@ -1,4 +1,4 @@
-"""A storage in memory, for one process that needs no trace."""
+"""A storage in memory, for one process, which keeps nothing."""
 
 from __future__ import annotations
 

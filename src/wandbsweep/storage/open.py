@@ -12,16 +12,16 @@ from typing import Protocol, cast
 from wandbsweep.storage.base import Reader, Storage
 
 OPENING_S = 5.0
-"""How long a process waits for a database that it opens, in seconds: a wrong address should be reported soon."""
+"""How long to wait for a database at opening, in seconds. It is short, so that a wrong address is reported soon."""
 
 BACKENDS = {
     "memory": "wandbsweep.storage.memory",
     "journal": "wandbsweep.storage.journal",
 }
-"""The module of each backend by the scheme of its URLs. ``memory`` and ``journal`` are what is used without a URL."""
+"""The module of each backend by the scheme of its URLs. Without a URL, ``memory`` or ``journal`` is used."""
 
 DATABASE = "wandbsweep.storage.database"
-"""The backend of all other URLs: SQLAlchemy knows which there are."""
+"""The backend of all other URLs, which SQLAlchemy interprets."""
 
 
 class Backend(Protocol):

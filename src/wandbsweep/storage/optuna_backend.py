@@ -17,8 +17,8 @@ __all__ = ["OptunaBackend", "OptunaJournalStorage"]
 class OptunaBackend(BaseJournalBackend):
     """The same log for Optuna's ``JournalStorage``.
 
-    Optuna's own file backend joins a torn last line with the next append, after which the file cannot be read any
-    more, and a writer killed inside its lock stalls the others for 30 s.
+    Optuna's own file backend appends to an incomplete last line, after which the file cannot be read any more, and a
+    writer that is killed while it holds the lock stalls the others for 30 s.
     """
 
     def __init__(self, log: AppendLog) -> None:

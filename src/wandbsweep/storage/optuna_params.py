@@ -1,7 +1,7 @@
-"""Our parameters as Optuna's, so that Optuna's tools (its dashboard, its importances) can read a sweep.
+"""Converts parameters to Optuna's, so that Optuna's tools (its dashboard, its importances) can read a sweep.
 
-The sweep itself never reads them: it stores any value unchanged as an attribute. A parameter that Optuna has no
-distribution for is left out.
+The sweep itself never reads these: it stores its values unchanged in an attribute. A parameter for which Optuna has no
+distribution is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wandbsweep.storage.base import StoredParam
 from wandbsweep.trial import is_number
 
 _TAIL = 1e-6  # where to cut off distributions that have no bounds
-_MAX_CHOICES = 100  # Optuna stores all of them with each trial
+_MAX_CHOICES = 100  # Optuna stores all choices with each trial
 _MAX_INTEGER = 2**53  # Optuna stores integers as floats, which hold no larger ones
 
 
@@ -83,6 +83,6 @@ def _convert(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def _to_choice(value: Any) -> Any:
-    """Return a scalar: Optuna's choices are. Booleans become text as well, because 1 == True."""
+    """Return a scalar, as Optuna's choices must be. Booleans become text too, because 1 == True."""
     plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     return value if plain and not (isinstance(value, float) and math.isnan(value)) else json.dumps(value)

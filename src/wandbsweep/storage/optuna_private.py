@@ -1,7 +1,7 @@
-"""What the storages rely on although Optuna does not document it.
+"""The undocumented parts of Optuna that the storages rely on.
 
 Each entry says why. ``tests/storage/test_optuna_private.py`` compares them with the installed Optuna and names what
-has moved; ``pyproject.toml`` bounds the versions.
+has changed; ``pyproject.toml`` bounds the versions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DIRECTIONS = {"minimize": 1, "maximize": 2}
 
 
 def read_trial_id(trial: FrozenTrial) -> int:
-    """Return a trial's key in the storage. Its public number is no key: pruners and storages go by the key."""
+    """Return a trial's key in the storage. Pruners and storages use this key, not the trial's public number."""
     return trial._trial_id
 
 
@@ -53,8 +53,8 @@ def stores_utc() -> bool:
 def read_tables() -> Mapping[str, sa.Table]:
     """Return the tables of Optuna's database schema, by name.
 
-    Hundreds of agents ask a database all the time, and ``RDBStorage`` needs several statements and objects for what
-    one statement can do. It still creates the tables and upgrades them.
+    Hundreds of agents query a database all the time, and ``RDBStorage`` needs several statements and objects where one
+    statement is enough. It still creates the tables and upgrades them.
     """
     from optuna.storages._rdb import models
 

@@ -1,1 +1,1 @@
-"""A sweep on disk."""
+"""A sweep on disk: its directory, its launch record and its override strings."""

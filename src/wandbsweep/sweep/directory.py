@@ -140,7 +140,7 @@ def make_directory(directory: Path) -> None:
 def lock_directory(directory: Path) -> Iterator[None]:
     """Hold the directory's lock, under which a sweep is created, removed or changed, and agents get their numbers.
 
-    The kernel drops the lock when its holder dies. Trials are not under it: storages have locks of their own.
+    The kernel releases the lock of a process that dies. Trials do not need it: storages have locks of their own.
     """
     with _convert_os_errors(directory):
         file = open(directory / LOCK, "w")  # noqa: SIM115  closed below
@@ -164,7 +164,7 @@ def reserve_agents(directory: Path, count: int) -> list[int]:
 def refuse_orphaned_journal(directory: Path) -> None:
     """Raise SweepDirectoryError if ``directory`` holds a journal but no sweep, and a new sweep would overwrite trials.
 
-    A journal of ours without trials is what a launch leaves that was killed before it wrote ``sweep.yaml``.
+    A launch that is killed before it writes ``sweep.yaml`` leaves a journal without trials: that one is accepted.
     """
     from wandbsweep.storage.open import open_reader
 

@@ -60,7 +60,7 @@ class ControllerOptions:
     """How the sweep's controller is opened."""
 
     plain_grid: Mapping[str, Sequence[Any]] | None = None
-    """Of a comma-list grid without a sweep configuration: its values, in the order of the command line."""
+    """The values of a comma-list grid without a sweep configuration, in the order of the command line."""
     seed: int | None = None
     storage: str | None = None
     """Optuna storage URL, without a password. None: the journal."""
@@ -95,7 +95,7 @@ class LaunchRecord:
     controller: ControllerOptions = ControllerOptions()
     hosted: HostedPlace | None = None
     wandb: Mapping[str, Any] | None = None
-    """Of an embedded sweep that is shown at W&B: the settings of its page (``wandb_runs.page.page_settings``), and in
+    """If an embedded sweep is shown at W&B: the settings of its page (``wandb_runs.page.read_page_settings``), and in
     ``sweep`` the W&B sweep that holds the trials' runs."""
 
     def save(self, directory: Path) -> None:
@@ -148,7 +148,7 @@ class LaunchRecord:
         )
 
 
-# The file is flat, and has keys of its own for some of the fields: sweeps that older versions started have them.
+# The file is flat. Some fields have other keys there, because sweeps of older versions have these keys.
 _KEYS = {"hydra": "hydra_overrides", "stripped_keys": "strip", "plain_grid": "axes"}
 
 _Group = TypeVar("_Group", Application, TrialOverrides, SnapshotPaths, ControllerOptions)

@@ -1,4 +1,4 @@
-"""Format a trial's values as override strings that Hydra composes to exactly those values.
+"""Formats a trial's values as override strings, which Hydra composes to exactly those values.
 
 Nothing here imports Hydra: the commands that only read a sweep print overrides too, and Hydra and its ANTLR parser take
 a second to import. ``tests/sweep/test_override_strings.py`` compares the result with Hydra's own parser.
@@ -62,7 +62,7 @@ def format_overrides(slots: Sequence[OverrideSlot], params: Mapping[str, Any]) -
     ]
     for name, value in params.items():
         if name not in placed:
-            # Hydra merges a mapping into the one that is there. Null removes that one first.
+            # Hydra merges a mapping into the existing one. Null removes that one first.
             lines += [f"{name}=null"] if isinstance(value, Mapping) else []
             lines.append(f"{name}={format_value(value)}")
     return lines
@@ -87,12 +87,12 @@ def format_value(value: Any) -> str:
 
 
 def canonicalize(value: Any) -> str:
-    """Return a text that is the same for equal values of one type: 1, 1.0, true and "1" give four."""
+    """Return a text that is equal for equal values of one type only: 1, 1.0, true and "1" give four texts."""
     return json.dumps(value)
 
 
 def is_sweep_key(line: str) -> bool:
-    """Return whether an override is about the sweep configuration, and so about no single run."""
+    """Return whether an override belongs to the sweep configuration, so that it means nothing to a single run."""
     key = re.split(r"[=@]", line.lstrip("+~"), maxsplit=1)[0]
     return key == SWEEP_KEY or key.startswith(f"{SWEEP_KEY}.")
 

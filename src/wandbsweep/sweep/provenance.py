@@ -18,7 +18,7 @@ _GIT_TIMEOUT_S = 5
 
 
 def collect_provenance(cwd: Path) -> dict[str, Any]:
-    """Return the versions in use now.
+    """Return the versions that this process uses.
 
     ``commit`` is None outside of a git repository; ``uncommitted`` says whether tracked files differ from it.
     """

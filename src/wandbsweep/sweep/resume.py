@@ -17,7 +17,7 @@ _MULTIRUN_ONLY = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")
 
 def join_command(record: LaunchRecord, directory: Path) -> str:
     """Return the shell command that joins the sweep in ``directory``, from the current working directory."""
-    # A relative script is found from where the sweep was started, and the default outputs/ is found there as well.
+    # A relative script and the default outputs/ are found from the directory in which the sweep was started.
     command, cwd = record.application.command, record.application.cwd
     is_script = any(word.endswith(".py") and not os.path.isabs(word) for word in command)
     is_default = is_script and directory == Path(cwd, OUTPUTS, record.sweep_id)

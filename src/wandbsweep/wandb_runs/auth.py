@@ -1,7 +1,7 @@
-"""The W&B login: server, API key, entity and project, read from where wandb reads them.
+"""The W&B login: server, API key, entity and project.
 
-These are the environment, the netrc file and wandb's settings files. wandb itself is not imported: it reads its
-settings once per process, while an agent's process outlives many runs.
+They are read from the places that wandb reads: the environment, the netrc file and wandb's settings files. wandb itself
+is not imported, because it reads its settings once per process, while an agent's process outlives many runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OLD_NAME = "api.wandb.ai"
 
 
 class LoginError(SweepError):
-    """There is no way to log in at W&B; the message says what to set."""
+    """Logging in at W&B is not possible; the message says what to set."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_login(
     url = (choose("base_url", base_url) or DEFAULT_URL).rstrip("/")
     if urlsplit(url).hostname == _FORGE:  # the address of the web pages, not of the API
         url = DEFAULT_URL
-    if "@" in (place := urlsplit(url).netloc):  # drop a password, which would show in requests and messages
+    if "@" in (place := urlsplit(url).netloc):  # remove a password, which requests and messages would show
         url = url.replace(place, place.rpartition("@")[2], 1)
     key = os.environ.get("WANDB_API_KEY") or _read_netrc_key(url) or settings.get("api_key") or ""
     if need_key and not key:

@@ -1,4 +1,4 @@
-"""The environment that makes ``wandb.init()`` in a trial's process the run of that trial.
+"""The environment variables with which ``wandb.init()`` in a trial's process opens that trial's run.
 
 W&B links a run to its sweep by environment variables alone and reads them once per process, so a process that runs
 several trials applies ``apply_environment`` around each of them.
@@ -15,14 +15,14 @@ from wandbsweep.environment import set_variables
 from wandbsweep.wandb_runs.writer import RunWriter
 
 STOPPED_BY_WANDB = "W&B stopped the run"
-"""The reason of a stop that W&B decided; it gives none itself."""
+"""The reason of a stop that W&B decided, since W&B gives none."""
 
 
 @contextmanager
 def apply_environment(environment: Mapping[str, str] | None) -> Iterator[None]:
     """Apply a trial's environment to this process for a ``with`` block; None: do nothing.
 
-    wandb's state in this process is dropped before and after, so that each trial gets a run of its own. Blocks must
+    wandb's state in this process is reset before and after, so that each trial gets a run of its own. Blocks must
     not overlap, since the environment belongs to the whole process.
     """
     if environment is None:
@@ -31,7 +31,7 @@ def apply_environment(environment: Mapping[str, str] | None) -> Iterator[None]:
     drop_wandb_state()
     with set_variables(environment):
         if wandb := sys.modules.get("wandb"):
-            # By default W&B's client presses Ctrl-C to stop a run, which would end the whole agent.
+            # By default W&B's client sends Ctrl-C to its own process to stop a run, which would end the whole agent.
             wandb.setup(wandb.Settings(stop_fn=lambda: current_trial().stop(STOPPED_BY_WANDB)))
         try:
             yield

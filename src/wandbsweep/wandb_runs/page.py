@@ -39,7 +39,7 @@ _RUN_VARIABLES = (RUN_ID, SWEEP_ID, PARAM_PATH, RESUME, NAME, "WANDB_NOTES")
 
 
 def read_page_settings(logger: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what the launch record keeps of the configuration ``logger``; None: it asks only for the trials' runs.
+    """Return what the launch record keeps of the configuration ``logger``; None if that asks only for trials' runs.
 
     The keys that ask for more are ``summary`` (true; null: if runs are online; false or missing: no) and
     ``wandb_sweep`` (true).
@@ -63,7 +63,7 @@ def find_mode() -> str:
 
 
 def create_page(directory: Path, plan: LaunchRecord) -> LaunchRecord:
-    """Create the W&B sweep that shows the trials' runs, if ``wandb_sweep`` asks for one; return the updated plan.
+    """Create the W&B sweep that shows the trials' runs, if ``wandb_sweep`` asks for one; return the updated record.
 
     Call it before any agent is launched. If W&B fails, the sweep continues without the page, with a warning.
     """
@@ -82,7 +82,7 @@ def create_page(directory: Path, plan: LaunchRecord) -> LaunchRecord:
 
 
 def prepare_environment(plan: LaunchRecord, directory: Path, trial: Trial) -> dict[str, str] | None:
-    """Return the environment that adds a trial's run to the W&B sweep of ``create_page``; None: there is none.
+    """Return the variables that add a trial's run to the W&B sweep of ``create_page``; None: there is no such sweep.
 
     Writes the run's parameter file below ``directory``.
     """
@@ -98,7 +98,7 @@ def prepare_environment(plan: LaunchRecord, directory: Path, trial: Trial) -> di
 
 
 def publish_summary(directory: Path, plan: LaunchRecord) -> None:
-    """Publish what W&B shows of a sweep that is over: its summary run, and the end of its page.
+    """Publish the summary run of a sweep that is over, and mark its W&B sweep as finished.
 
     The summary run is written if ``summary`` asks for it and runs are not disabled.
     """
@@ -119,7 +119,7 @@ def publish_summary(directory: Path, plan: LaunchRecord) -> None:
 def publish_summary_once(directory: Path, plan: LaunchRecord, states: Collection[State]) -> None:
     """Publish the summary from an agent of a detached sweep that is over.
 
-    The last agent does it, since no launching process is left. ``states``: those of all trials.
+    The last agent does it, since no launching process is left. ``states``: the states of all trials.
     """
     if not plan.wandb or "running" in states:  # another agent still works, and will end later
         return

@@ -50,7 +50,7 @@ def exit_on_signals() -> Iterator[None]:
         return
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_IGN)  # a second one must not interrupt the exit
+        signal.signal(signum, signal.SIG_IGN)  # a second signal must not interrupt the exit
         run = getattr(sys.modules.get("wandb"), "run", None)
         if signum == signal.SIGUSR2 and run is not None:
             run.mark_preempting()

@@ -24,7 +24,7 @@ def write_summary_run(
     files: Sequence[Path],
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the summary run of ``sweep_id``. Written again, it is the same run.
+    """Write the summary run of ``sweep_id``, or write it again.
 
     Args:
         sweep_id: The sweep, which also names the run and, by default, its group.

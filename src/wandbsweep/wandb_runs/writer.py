@@ -13,7 +13,7 @@ STOP_REASON_KEY = "wandbsweep/stopped"
 
 
 class RunWriter:
-    """Writes the run of a trial whose training does not: the trial's reports become the run's history."""
+    """Writes the run of a trial whose training does not use wandb: the trial's reports become the run's history."""
 
     open: ClassVar[set[RunWriter]] = set()
     """The unfinished writers of this process."""
@@ -32,7 +32,7 @@ class RunWriter:
             config={name: given["value"] for name, given in run.args.items()},
             resume="allow" if run.resumes else None,
             reinit="create_new",
-            # stop_fn: by default wandb presses Ctrl-C; the agent learns of a stop from its heartbeat.
+            # stop_fn: by default wandb sends itself Ctrl-C; the agent learns of a stop from its heartbeat.
             settings=make_quiet_settings(sweep_id=run.sweep_id, stop_fn=lambda: None),
         )
         self.open.add(self)
