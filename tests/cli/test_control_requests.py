@@ -15,7 +15,7 @@ SPEC = load_sweep(RANDOM | {"run_cap": 3})
 def sweep(tmp_path, monkeypatch):
     """A sweep whose one agent has a trial."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("wandbsweep.controllers.embedded.control_requests._MAX_AGE_S", 0.0)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.study._MAX_AGE_S", 0.0)
     controller = create_sweep(SPEC, "outputs/abcd1234")
     yield controller, controller.ask("a")
     controller.close()

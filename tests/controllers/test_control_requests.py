@@ -34,7 +34,7 @@ def test_a_paused_sweep_waits_until_it_is_resumed(controllers):
 
 
 def test_a_cancelled_sweep_stops_running_trials(controllers, monkeypatch):
-    monkeypatch.setattr("wandbsweep.controllers.embedded.control_requests._MAX_AGE_S", 0.0)
+    monkeypatch.setattr("wandbsweep.controllers.embedded.study._MAX_AGE_S", 0.0)
     controller, outside = controllers
     trial = controller.ask("here")
     outside.command = "cancelled"

@@ -16,7 +16,8 @@ from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, ever
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
-from wandbsweep.controllers.trial_table import TrialTable
+from wandbsweep.controllers.trial_table import CLAIM, TrialTable
+from wandbsweep.storage.base import NewAttempt
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec
 
@@ -272,7 +273,7 @@ def test_an_interrupted_choice_is_given_out_again(monkeypatch):
 
 def claim_without_params(controller, agent):
     claims = controller._claims
-    claims._create(lambda _: claims._build_attempt(agent, number=None, attempt=1, params=None))
+    claims._create(lambda _: NewAttempt({CLAIM: claims._sign(agent)}))
 
 
 def test_an_agent_that_died_while_choosing_is_waited_for_once(monkeypatch):

@@ -218,6 +218,6 @@ def test_an_agent_that_was_silent_finds_out_what_it_lost(opened):
     rival.ask("there")
     assert rival.ask("there").number == trial.number
     assert controller.owns(trial)
-    controller._check_own()
+    controller._closer.check_open()
     assert not controller.owns(trial)
     assert controller.check(trial).stop

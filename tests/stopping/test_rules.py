@@ -67,7 +67,7 @@ class Ceiling:
 
 def test_a_new_rule_is_an_entry_in_each_of_two_tables(monkeypatch):
     monkeypatch.setitem(STOPPING_RULES, "ceiling", {"p": Setting(partial(Findings.read_number, above=0), 0.5)})
-    monkeypatch.setitem(FACTORIES, "ceiling", lambda settings, spec, storage, study_name: Ceiling(settings.p))
+    monkeypatch.setitem(FACTORIES, "ceiling", lambda settings, study: Ceiling(settings.p))
     config = RANDOM | {"early_terminate": {"type": "ceiling"}}
     controller = create_sweep(load_sweep(config))
     trial = controller.ask("a")

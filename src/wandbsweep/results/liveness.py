@@ -39,7 +39,7 @@ def find_liveness(data: SweepData) -> Liveness | None:
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
-    from wandbsweep.controllers.embedded.control_requests import COMMAND
+    from wandbsweep.controllers.embedded.study import COMMAND
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(COMMAND, "running")

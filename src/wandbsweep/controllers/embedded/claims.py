@@ -17,17 +17,15 @@ database broke before the answer arrived. Its lease is alive, so no other agent 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
-from wandbsweep.controllers.embedded.proposals import Proposals, encode_params
-from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
-from wandbsweep.controllers.trial_table import CLAIM, PARAMS, Claim, StoredParams, TrialEntry, TrialTable
-from wandbsweep.storage.base import NewAttempt, Storage
-from wandbsweep.storage.json_codec import decode_json, encode_json
+from wandbsweep.controllers.embedded.proposals import Proposals
+from wandbsweep.controllers.embedded.study import Study
+from wandbsweep.controllers.trial_table import CLAIM, Claim, TrialEntry, TrialTable
+from wandbsweep.storage.base import NewAttempt
 from wandbsweep.trial import Trial
 
 _POLL_S = 0.02
@@ -37,9 +35,7 @@ _POLL_S = 0.02
 class Claims:
     """Claims trials for the agents of this process."""
 
-    storage: Storage
-    study: int
-    snapshot: TrialSnapshot
+    study: Study
     proposals: Proposals
     leases: LeaseManager
     closer: Closer
@@ -53,47 +49,36 @@ class Claims:
         So the other agents read one record instead of two. Nothing depends on the prediction: if it is wrong, because
         an attempt that opened no trial came between, another number is won, and the parameters are replaced.
         """
-        with self.snapshot.refresh() as table:
+        with self.study.refresh() as table:
             entries, attempts = len(table.entries), table.attempts
-        predicted, params = -1, None
 
         def build(created: int) -> NewAttempt:
-            nonlocal predicted, params
             predicted = entries + max(created - attempts, 0)
             within_cap = self.cap is None or predicted < self.cap
             params = self.proposals.search.draw(predicted) if within_cap else None
-            return self._build_attempt(agent, number=None, attempt=1, params=encode_params(predicted, params))
+            stored, shown = ({}, {}) if params is None else self.proposals.encode(predicted, params)
+            return NewAttempt({CLAIM: self._sign(agent), **stored}, params=shown)
 
-        key = self._create(build)
-        number = self._await_number(key)
-        if number is None:
-            return None
-        return Trial(number, normalize_params(params) if params and number == predicted else {}, key=key)
+        return self._await_trial(self._create(build))
 
     def continue_trial(self, agent: str, entry: TrialEntry) -> Trial | None:
         """Claim the next attempt of a trial; None: another agent was faster, or the trial has ended after all.
 
         ``entry`` is the trial, frozen when it was decided to continue it.
         """
-        attempt, params = entry.attempts + 1, entry.params
-        stored = entry.newest.attributes
-        new = self._build_attempt(
-            agent,
-            number=entry.number,
-            attempt=attempt,
-            params=encode_params(entry.number, params or None),
-            reports=entry.newest.reports,
-            # What Optuna's pruners noted with the attempt before.
-            attributes={name: value for name, value in stored.items() if not name.startswith("wandbsweep:")},
-        )
+        attempt = entry.attempts + 1
+        stored, shown = self.proposals.encode(entry.number, entry.params) if entry.has_params else ({}, {})
+        # What Optuna's pruners noted with the attempt before.
+        notes = {name: v for name, v in entry.newest.attributes.items() if not name.startswith("wandbsweep:")}
+        claim = self._sign(agent, number=entry.number, attempt=attempt)
+        new = NewAttempt({**notes, CLAIM: claim, **stored}, entry.newest.reports, shown)
         key = self._create(lambda _: new)
         if entry.state == "running":
             # The claim comes first, so that the trial always has an owner. It is decided when the attempt is closed.
             self.closer.close_expired(entry)
-        if self._await_number(key) is None:
-            return None
-        self.closer.metrics[key] = dict(entry.outcome.metrics) if entry.outcome else {}
-        return Trial(entry.number, params, attempt=attempt, key=key)
+        if trial := self._await_trial(key, attempt):
+            self.closer.metrics[key] = dict(entry.outcome.metrics) if entry.outcome else {}
+        return trial
 
     def find_uncommitted(self, table: TrialTable) -> TrialEntry | None:
         """Return a trial of this process that it knows nothing of."""
@@ -101,47 +86,32 @@ class Claims:
         own = (entry for entry in table.running if owner is not None and entry.owner == owner)
         return next((entry for entry in own if entry.newest.key not in self.closer.open), None)
 
+    def _sign(self, agent: str, *, number: int | None = None, attempt: int = 1) -> Claim:
+        return Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=self.leases.owner)
+
     def _create(self, build: Callable[[int], NewAttempt]) -> int:
         self.leases.start()
-        key = self.storage.create_attempt(self.study, build)
+        key = self.study.storage.create_attempt(self.study.key, build)
         self.closer.open.add(key)
         return key
 
-    def _build_attempt(
-        self,
-        agent: str,
-        *,
-        number: int | None,
-        attempt: int,
-        params: StoredParams | None,
-        reports: Mapping[int, float] | None = None,
-        attributes: Mapping[str, Any] | None = None,
-    ) -> NewAttempt:
-        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=self.leases.owner)
-        attributes = {**(attributes or {}), CLAIM: claim}
-        if params is None:
-            return NewAttempt(attributes, reports or {})
-        shown = self.proposals.optuna_params.encode(decode_json(params["values"]))
-        return NewAttempt({**attributes, PARAMS: params}, reports or {}, shown)
+    def _await_trial(self, key: int, attempt: int = 1) -> Trial | None:
+        """Return the trial that the claim ``key`` won, without parameters if none were stored with the claim.
 
-    def _await_number(self, key: int) -> int | None:
-        """Return the number that the claim ``key`` won; None: it is void, and closed."""
+        None: it is void, and closed.
+        """
         created_only = True
         while True:
-            with self.snapshot.refresh(created_only=created_only) as table:
+            with self.study.refresh(created_only=created_only) as table:
                 if table.is_decided(key):
                     number = table.find_number(key)
+                    params = table.entries[number].params if number is not None else {}
                     break
             if not created_only:  # a database may show a later attempt before an earlier one
-                self.storage.release_connection()
+                self.study.storage.release_connection()
                 time.sleep(_POLL_S)
             created_only = False  # whether a claim of a later attempt wins shows when the one before is closed
         if number is None:
             self.closer.close_void(key)
-        return number
-
-
-def normalize_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``params`` as every other process will read them."""
-    normalized: dict[str, Any] = decode_json(encode_json(params))
-    return normalized
+            return None
+        return Trial(number, params, attempt=attempt, key=key)

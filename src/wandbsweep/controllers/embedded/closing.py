@@ -6,13 +6,12 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
 from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.base import AttemptClosedError, AttemptState, Storage
-from wandbsweep.sweep.launch_record import ControllerOptions
+from wandbsweep.storage.base import AttemptClosedError, AttemptState
 from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
 
 _ATTEMPT_STATES: Mapping[State, AttemptState] = {
@@ -26,7 +25,6 @@ _ATTEMPT_STATES: Mapping[State, AttemptState] = {
 log = logging.getLogger(__name__)
 
 
-@dataclass
 class Closer:
     """Stores the outcomes of attempts and closes them.
 
@@ -35,22 +33,23 @@ class Closer:
     until its lease expires. The agent that takes the trial over then finds an outcome, and closes the attempt with it.
     """
 
-    storage: Storage
-    spec: SweepSpec
-    options: ControllerOptions
-    open: set[int] = field(default_factory=set)
-    """The attempts that this process claimed and has not closed."""
-    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
-    """By attempt, the last value of each metric that it reported to this process."""
-    _warned: bool = False
+    def __init__(self, study: Study) -> None:
+        self._storage, self._spec, self._options = study.storage, study.spec, study.options
+        self.open: set[int] = set()
+        """The attempts that this process claimed and has not closed."""
+        self.revoked: set[int] = set()
+        """The attempts of this process that other agents have taken over."""
+        self.metrics: dict[int, dict[str, float]] = {}
+        """By attempt, the last value of each metric that it reported to this process."""
+        self._warned = False
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         """Close an attempt whose task has ended."""
         metrics = self.metrics.get(trial.key, {})
-        reports = self.storage.read_reports(trial.key)
-        if find_best_value(reports, self.spec.goal) is None and is_number(as_number(outcome.returned)):
+        reports = self._storage.read_reports(trial.key)
+        if find_best_value(reports, self._spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, reported=bool(reports))
-        self._close(trial.key, compute_outcome(self.spec, outcome, reports=reports, metrics=metrics))
+        self._close(trial.key, compute_outcome(self._spec, outcome, reports=reports, metrics=metrics))
 
     def release(self, key: int, reason: str, *, suspect: bool = False) -> None:
         """Close an attempt of this process whose trial is to be continued by another one."""
@@ -58,9 +57,9 @@ class Closer:
 
     def crash(self, key: int, reason: str, *, lost: int) -> None:
         """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
-        reports, metrics = self.storage.read_reports(key), self.metrics.get(key)
-        limit = self.options.max_attempts
-        outcome = compute_loss(self.spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics)
+        reports, metrics = self._storage.read_reports(key), self.metrics.get(key)
+        limit = self._options.max_attempts
+        outcome = compute_loss(self._spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics)
         self._close(key, outcome)
 
     def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
@@ -74,25 +73,29 @@ class Closer:
             entry: The trial, whose newest attempt this is.
             final: Whether no agent takes the trial over.
         """
-        key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self.options.lease_s:g} s"
+        key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self._options.lease_s:g} s"
         lost = len(entry.lost) + 1
-        outcome = compute_loss(self.spec, reason, lost=lost, max_attempts=self.options.max_attempts, final=final)
+        outcome = compute_loss(self._spec, reason, lost=lost, max_attempts=self._options.max_attempts, final=final)
         with suppress(AttemptClosedError):
-            if OUTCOME not in self.storage.read_attempt(key).attributes:
-                self.storage.set_attribute(key, OUTCOME, outcome.encode())
-            self.storage.close_attempt(key, AttemptState.FAIL)
+            if OUTCOME not in self._storage.read_attempt(key).attributes:
+                self._storage.set_attribute(key, OUTCOME, outcome.encode())
+            self._storage.close_attempt(key, AttemptState.FAIL)
 
     def close_void(self, key: int) -> None:
         """Close an attempt of this process that won no trial. It has no outcome, and no agent reads it."""
         with suppress(AttemptClosedError):
-            self.storage.close_attempt(key, AttemptState.FAIL)
+            self._storage.close_attempt(key, AttemptState.FAIL)
         self.open.discard(key)
 
+    def check_open(self) -> None:
+        """Find out which attempts other agents closed while this process was silent."""
+        self.revoked |= {key for key in list(self.open) if self._storage.read_attempt(key).closed}
+
     def _close(self, key: int, outcome: StoredOutcome) -> None:
-        state, values = _describe_to_optuna(self.spec, outcome)
+        state, values = _describe_to_optuna(self._spec, outcome)
         try:
-            self.storage.set_attribute(key, OUTCOME, outcome.encode())
-            self.storage.close_attempt(key, state, values)
+            self._storage.set_attribute(key, OUTCOME, outcome.encode())
+            self._storage.close_attempt(key, state, values)
         except AttemptClosedError:
             log.warning("A trial was closed by another agent before this one could say that it %s.", outcome.state)
         self.metrics.pop(key, None)
@@ -100,12 +103,12 @@ class Closer:
 
     def _warn_of_other_metrics(self, metrics: Mapping[str, float], *, reported: bool) -> None:
         """Warn once if a task reports other metrics than the sweep's, so that the number that it returns counts."""
-        if self._warned or self.spec.metric is None or reported or not metrics:
+        if self._warned or self._spec.metric is None or reported or not metrics:
             return
         self._warned = True
         log.warning(
             "%r was never reported (reported: %s); the number that the task returned is taken for it.",
-            self.spec.metric.name,
+            self._spec.metric.name,
             ", ".join(sorted(metrics)),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -9,24 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
-from wandbsweep.controllers.completion import Completion
-from wandbsweep.controllers.embedded.bad_nodes import compute_wait_s, is_suspect
-from wandbsweep.controllers.embedded.claims import Claims, normalize_params
+from wandbsweep.controllers.completion import Completion, describe_command, find_completion
+from wandbsweep.controllers.embedded.bad_nodes import compute_wait_s, find_bad_node, is_suspect
+from wandbsweep.controllers.embedded.claims import Claims
 from wandbsweep.controllers.embedded.closing import Closer
-from wandbsweep.controllers.embedded.control_requests import ControlRequests
-from wandbsweep.controllers.embedded.dispatch import Dispatcher
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
-from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
-from wandbsweep.controllers.embedded.study import open_study
+from wandbsweep.controllers.embedded.study import Study
+from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.make import make_search
 from wandbsweep.spec.methods import METHODS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, Storage
+from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
+
+_WAIT_S = 0.25
+"""How long an agent that has to wait sleeps before it looks again."""
 
 
 class EmbeddedController:
@@ -60,24 +63,17 @@ class EmbeddedController:
         _refuse_external_method(spec)
         self.spec = spec
         self._storage = storage
-        options = options or ControllerOptions()
-        with storage.connected():
-            study = open_study(storage, study_name, spec, seed=options.seed, directory=directory)
-        self.seed, self.identity = study.seed, study.identity
-        search = make_search(spec, seed=study.seed, plain_grid=options.plain_grid, known=study.known)
-        self._stopping_rule = make_stopping_rule(spec, storage, study_name)
-        self._snapshot = snapshot = TrialSnapshot(storage.open_change_feed(study.key), spec.goal)
-        self._proposals = Proposals(spec, search, storage, snapshot)
-        self._closer = closer = Closer(storage, spec, options)
-        self._requests = requests = ControlRequests(storage, study.key)
-        self._leases = leases = LeaseManager(
-            storage.open_leases(study.key), options.lease_s, find_others=self._find_others, check_own=self._check_own
-        )
-        self._claims = claims = Claims(storage, study.key, snapshot, self._proposals, leases, closer, self.cap)
-        self._dispatcher = Dispatcher(spec, snapshot, claims, leases, closer, requests, options)
+        self._study = study = Study(storage, study_name, spec, options or ControllerOptions(), directory)
+        self._options, self.seed, self.identity = study.options, study.seed, study.identity
+        search = make_search(spec, seed=study.seed, plain_grid=self._options.plain_grid, known=study.known)
+        self._stopping_rule = make_stopping_rule(study)
+        self._proposals = Proposals(study, search)
+        self._closer = Closer(study)
+        self._leases = LeaseManager(study, self._closer)
+        self._claims = Claims(study, self._proposals, self._leases, self._closer, self.cap)
         self._asking = threading.Lock()
-        self._revoked: set[int] = set()
-        """The attempts of this process that other agents have taken over."""
+        self._waited_until = -math.inf
+        """When an agent of this process last had to wait for a trial (monotonic)."""
 
     @property
     def cap(self) -> int | None:
@@ -85,7 +81,7 @@ class EmbeddedController:
         return min((n for n in (self.spec.run_cap, self._proposals.search.size) if n is not None), default=None)
 
     def trials(self) -> list[TrialRecord]:
-        with self._snapshot.refresh() as table:
+        with self._study.refresh() as table:
             return table.records()
 
     # -- asking -------------------------------------------------------------------------------------------------
@@ -94,10 +90,68 @@ class EmbeddedController:
         with self._storage.connected():
             asked_at = time.monotonic()
             with self._asking:  # one thread at a time: two would only compete for the same numbers
-                trial = self._dispatcher.claim_next(agent)
+                trial = self._claim_next(agent)
             if trial is None or trial.params:
                 return trial
-            return self._propose(trial, max(asked_at, self._dispatcher.waited_until))
+            return self._propose(trial, max(asked_at, self._waited_until))
+
+    def _claim_next(self, agent: str) -> Trial | None:
+        """Claim the next trial, which has no parameters if they are still to be proposed; None: there is no more.
+
+        It waits while the sweep is paused, and while other agents' trials may be lost.
+        """
+        is_final = False
+        while True:
+            if self._study.read_recent_command() == "paused":
+                self._wait()
+                continue
+            unfinished, completion = self._find_unfinished(agent)
+            if completion is not None:
+                if is_final:
+                    return None
+                is_final = self.ready(agent)  # and look once more: that may have shown that a trial is lost
+                if not is_final:
+                    self._wait()
+                continue
+            is_lost = unfinished is not None and unfinished.state == "running"
+            if unfinished and is_lost and len(unfinished.lost) + 1 >= self._options.max_attempts:
+                self._closer.close_expired(unfinished, final=True)
+                continue
+            trial = self._claims.continue_trial(agent, unfinished) if unfinished else self._claims.open_new(agent)
+            if trial is not None:  # otherwise another agent was faster
+                return trial
+
+    def _find_unfinished(self, agent: str) -> tuple[TrialEntry | None, Completion | None]:
+        """Return a trial for ``agent`` to continue, or why it gets no trial at all. If neither, it gets a new one."""
+        with self._study.refresh() as table:
+            entry = table.find_queued(agent) or self._leases.find_expired(table)
+            completion = self._find_completion(table, agent, entry)
+            if completion is not None and completion.exhausted:
+                entry = self._claims.find_uncommitted(table)
+                completion = None if entry else completion
+            return entry.freeze() if entry else None, completion
+
+    def _find_completion(
+        self, table: TrialTable, agent: str | None, unfinished: TrialEntry | None
+    ) -> Completion | None:
+        """Return why ``agent`` gets no trial. ``unfinished``: a trial that it could continue."""
+        completion = find_completion(
+            table,
+            self.spec,
+            called_off=describe_command(self._study.command),
+            max_failures=self._options.max_failures,
+            cap=self.cap,
+            agent=agent,
+        )
+        if completion is not None and not completion.exhausted:
+            return completion
+        bad_node = find_bad_node(table, agent) if agent is not None else None
+        return bad_node or (None if unfinished else completion)
+
+    def _wait(self) -> None:
+        self._storage.release_connection()
+        time.sleep(_WAIT_S)
+        self._waited_until = time.monotonic()
 
     def _propose(self, trial: Trial, asked_at: float) -> Trial:
         try:
@@ -105,14 +159,25 @@ class EmbeddedController:
         except BaseException as error:  # Ctrl-C included: another agent is to propose, not to wait for this one
             self._closer.release(trial.key, f"no parameters were chosen ({type(error).__name__})")
             raise
-        return replace(trial, params=normalize_params(params))
+        return replace(trial, params=decode_json(encode_json(params)))  # as every other process will read them
 
     def ready(self, agent: str) -> bool:
+        """Whether ``ask`` answers at once.
+
+        It waits if the sweep is paused. It also waits if only trials of other agents are left and it is not known yet
+        whether these live: an agent that left would not be there to take their trials over.
+        """
         with self._storage.connected():
-            return self._dispatcher.is_ready(agent)
+            if self._study.read_command() == "paused":
+                return False
+            with self._study.refresh() as table:
+                completion = self._find_completion(table, agent, self._leases.find_expired(table))
+            if completion is None or not completion.exhausted:
+                return True
+            return self.has_live_agents() is not None
 
     def wait_s(self, agent: str) -> float:
-        with self._snapshot.refresh() as table:
+        with self._study.refresh() as table:
             return compute_wait_s(table, agent)
 
     # -- while a trial runs -------------------------------------------------------------------------------------
@@ -139,19 +204,19 @@ class EmbeddedController:
     def _decide(self, trial: Trial) -> Decision:
         if self._stopping_rule is None:
             return CONTINUE
-        with self._snapshot.refresh() as table:
+        with self._study.refresh() as table:
             reason = self._stopping_rule.reason_to_stop(trial.number, table)
         return Decision(stop=True, reason=reason) if reason else CONTINUE
 
     def check(self, trial: Trial) -> Decision:
         if not self.owns(trial):
             return Decision(stop=True, reason=ATTEMPT_CLOSED)
-        cancelled = self._requests.read_recent() == "cancelled"
+        cancelled = self._study.read_recent_command() == "cancelled"
         return Decision(stop=True, reason="the sweep was cancelled") if cancelled else CONTINUE
 
     def owns(self, trial: Trial) -> bool:
         """Whether ``trial`` still belongs to the agent that asked for it, as far as this process knows."""
-        return trial.key not in self._revoked
+        return trial.key not in self._closer.revoked
 
     # -- closing a trial ----------------------------------------------------------------------------------------
 
@@ -163,12 +228,12 @@ class EmbeddedController:
         self._closer.release(trial.key, reason)
 
     def crash(self, trial: Trial, reason: str) -> None:
-        with self._snapshot.refresh() as table:
+        with self._study.refresh() as table:
             lost = table.entries[trial.number].lost | {trial.attempt}
         self._closer.crash(trial.key, reason, lost=len(lost))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
-        with self._snapshot.refresh() as table:
+        with self._study.refresh() as table:
             entry = table.entries[trial.number]
             lasted_s = time.time() - entry.newest.started if entry.newest.started else 0.0
             if entry.newest.key != trial.key or not is_suspect(table, entry, lasted_s=lasted_s):
@@ -180,34 +245,33 @@ class EmbeddedController:
 
     @property
     def command(self) -> str:
-        """The last command given to the sweep: one of ``control_requests.COMMANDS``. May be set."""
-        return self._requests.read()
+        """The last command given to the sweep: one of ``study.COMMANDS``. May be set."""
+        return self._study.read_command()
 
     @command.setter
     def command(self, command: str) -> None:
-        self._requests.give(command)
+        self._study.give_command(command)
 
     def completion(self) -> Completion | None:
-        return self._dispatcher.completion()
+        self._study.read_command()
+        with self._study.refresh() as table:
+            return self._find_completion(table, None, self._leases.find_expired(table))
 
     def has_live_agents(self) -> bool | None:
         return self._leases.has_live_agents()
 
     def close_orphans(self) -> None:
-        self._dispatcher.close_orphans()
+        while True:
+            with self._study.refresh() as table:
+                entry = self._leases.find_expired(table)
+                orphan = entry.freeze() if entry else None
+            if orphan is None:
+                return
+            self._closer.close_expired(orphan, final=True)
 
     def close(self) -> None:
         self._leases.close()
         self._storage.close()
-
-    def _find_others(self) -> set[str]:
-        """Return the owners of the trials that run in other processes."""
-        with self._snapshot.refresh() as table:
-            return {entry.owner for entry in table.running if entry.owner and entry.owner != self._leases.owner}
-
-    def _check_own(self) -> None:
-        """Find out which attempts other agents closed while this process was silent."""
-        self._revoked |= {key for key in list(self._closer.open) if self._storage.read_attempt(key).closed}
 
 
 def _refuse_external_method(spec: SweepSpec) -> None:

@@ -13,8 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 
+from wandbsweep.controllers.embedded.closing import Closer
+from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 from wandbsweep.storage.base import Leases
 
@@ -29,6 +32,16 @@ Verdict = Literal["alive", "unknown", "expired"]
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class _Heartbeat:
+    """What an agent last wrote to its lease."""
+
+    value: object
+    silent_s: float = 0.0
+    renewed: bool = False
+    """Whether the agent was seen to renew its lease."""
+
+
 class LeaseMonitor:
     """Measures how long other agents have been silent."""
 
@@ -36,11 +49,8 @@ class LeaseMonitor:
         self._leases = leases
         self._lease_s = lease_s
         self._clock = clock
-        self._seen: dict[str, object] = {}
-        """By owner: the last heartbeat."""
-        self._silent_s: dict[str, float] = {}
-        self._renewed: set[str] = set()
-        """The owners that were seen to renew their leases."""
+        self._seen: dict[str, _Heartbeat] = {}
+        """By owner."""
         self._read_at: float | None = None
         self._lock = threading.Lock()
 
@@ -52,16 +62,14 @@ class LeaseMonitor:
             now = self._clock()
             passed_s = 0.0 if self._read_at is None else min(now - self._read_at, self._lease_s / _MAX_SHARE)
             self._read_at = now
-            for owner, heartbeat in heartbeats.items():
-                known = owner in self._seen
-                same = known and heartbeat == self._seen[owner]
-                self._silent_s[owner] = self._silent_s[owner] + passed_s if same else 0.0
-                if known and not same:
-                    self._renewed.add(owner)
-                self._seen[owner] = heartbeat
+            for owner, value in heartbeats.items():
+                last = self._seen.get(owner)
+                if last is not None and value == last.value:
+                    last.silent_s += passed_s
+                else:
+                    self._seen[owner] = _Heartbeat(value, renewed=last is not None)
             for owner in self._seen.keys() - wanted:
-                del self._seen[owner], self._silent_s[owner]
-                self._renewed.discard(owner)
+                del self._seen[owner]
 
     def _read(self, owners: Collection[str]) -> Mapping[str, object]:
         try:
@@ -74,7 +82,7 @@ class LeaseMonitor:
     def expired(self) -> list[str]:
         """The owners whose leases have expired."""
         with self._lock:
-            return [owner for owner, silent_s in self._silent_s.items() if silent_s >= self._lease_s]
+            return [owner for owner, last in self._seen.items() if last.silent_s >= self._lease_s]
 
     def judge(self, owner: str) -> Verdict:
         """Judge whether an agent lives.
@@ -82,37 +90,25 @@ class LeaseMonitor:
         ``alive``: it was seen to renew its lease, within half of a lease's time. ``unknown``: not yet, or not lately.
         """
         with self._lock:
-            silent_s = self._silent_s.get(owner, 0.0)
-            if silent_s >= self._lease_s:
+            last = self._seen.get(owner, _Heartbeat(None))
+            if last.silent_s >= self._lease_s:
                 return "expired"
-            return "alive" if owner in self._renewed and silent_s < self._lease_s / 2 else "unknown"
+            return "alive" if last.renewed and last.silent_s < self._lease_s / 2 else "unknown"
 
 
 class LeaseManager:
     """Renews this process's lease from a thread, and monitors those of the other agents.
 
-    Args:
-        leases: Where they are kept. None: in memory, where no agent outlives another one, and there are no leases.
-        lease_s: After how many seconds of silence a lease expires.
-        find_others: Returns the owners of the trials that run in other processes.
-        check_own: Called when this process was silent for so long, because it was suspended or could not reach the
-            storage, that other agents may have taken over its trials.
+    There are no leases in memory, where no agent outlives another one.
     """
 
-    def __init__(
-        self,
-        leases: Leases | None,
-        lease_s: float,
-        *,
-        find_others: Callable[[], Collection[str]],
-        check_own: Callable[[], None],
-    ) -> None:
-        self._leases = leases
-        self._monitor = LeaseMonitor(leases, lease_s) if leases else None
+    def __init__(self, study: Study, closer: Closer) -> None:
+        self._study = study
+        self._closer = closer
+        self._lease_s = study.options.lease_s
+        self._leases = leases = study.storage.open_leases(study.key)
+        self._monitor = LeaseMonitor(leases, self._lease_s) if leases else None
         self._own = secrets.token_hex(8)
-        self._lease_s = lease_s
-        self._find_others = find_others
-        self._check_own = check_own
         self._renewed_at = 0.0
         self._starting = threading.Lock()
         self._closed = threading.Event()
@@ -147,6 +143,11 @@ class LeaseManager:
         verdicts = {self._monitor.judge(owner) for owner in owners}
         return None if "unknown" in verdicts else "alive" in verdicts
 
+    def _find_others(self) -> set[str]:
+        """Return the owners of the trials that run in other processes."""
+        with self._study.refresh() as table:
+            return {entry.owner for entry in table.running if entry.owner and entry.owner != self._own}
+
     def close(self) -> None:
         """Release the lease. Trials that are still held with it expire."""
         self._closed.set()
@@ -167,7 +168,9 @@ class LeaseManager:
     def _renew(self, leases: Leases) -> None:
         try:
             if time.monotonic() - self._renewed_at > self._lease_s / 2:
-                self._check_own()  # before the renewal: a trial must be known to be lost before it seems owned again
+                # This process was suspended, or could not reach the storage, for so long that other agents may have
+                # taken over its trials. A trial must be known to be lost before the renewal makes it seem owned again.
+                self._closer.check_open()
             leases.renew(self._own)
         except Exception as error:  # any driver's. There is the rest of the lease's time to try again
             if not self._warned:

@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from wandbsweep.controllers.embedded.snapshot import TrialSnapshot
+from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
-from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.base import Storage
+from wandbsweep.storage.base import StoredParam
 from wandbsweep.storage.json_codec import encode_json
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.trial import TrialRecord
@@ -43,13 +42,11 @@ _POLL_S, _MAX_POLL_S = 0.05, 0.5
 class Proposals:
     """Proposes the parameters of the trials that this process claims."""
 
-    def __init__(self, spec: SweepSpec, search: Search, storage: Storage, snapshot: TrialSnapshot) -> None:
+    def __init__(self, study: Study, search: Search) -> None:
         self.search = search
-        self.optuna_params = OptunaParams(spec.parameters)
-        self._spec = spec
-        self._storage = storage
-        self._snapshot = snapshot
-        self._queue = ProposalQueue(snapshot)
+        self._study = study
+        self._optuna_params = OptunaParams(study.spec.parameters)
+        self._queue = ProposalQueue(study)
 
     def propose(self, key: int, number: int, asked_at: float) -> dict[str, Any]:
         """Propose and store the parameters of a trial.
@@ -65,15 +62,20 @@ class Proposals:
             return params
         without_model = self._queue.await_turn(number, asked_at + PATIENCE_S)
         if not without_model:  # a model takes its time
-            self._storage.release_connection()
-        with self._snapshot.last() as table:  # as it was when the turn came
+            self._study.storage.release_connection()
+        with self._study.last() as table:  # as it was when the turn came
             known = _list_others(table, number)
         params = self.search.propose(number, known, without_model)
         self._store(key, number, params)
         return self._replace_duplicate(key, number, params, known, without_model) if self._can_recur(params) else params
 
     def _store(self, key: int, number: int, params: Mapping[str, Any]) -> None:
-        self._storage.set_params(key, {PARAMS: encode_params(number, params)}, self.optuna_params.encode(params))
+        self._study.storage.set_params(key, *self.encode(number, params))
+
+    def encode(self, number: int, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, StoredParam]]:
+        """Return how the parameters of trial ``number`` are stored: as attributes, and for Optuna's tools."""
+        stored = StoredParams(number=number, values=encode_json(params))
+        return {PARAMS: stored}, self._optuna_params.encode(params)
 
     def _replace_duplicate(
         self, key: int, number: int, params: dict[str, Any], known: Sequence[TrialRecord], without_model: bool
@@ -84,10 +86,10 @@ class Proposals:
         it has stored its own.
         """
         for _ in range(_MAX_PROPOSALS):
-            before = set(map(_make_key, known))
-            with self._snapshot.refresh() as table:
+            before = {grid_key(trial.params) for trial in known}
+            with self._study.refresh() as table:
                 known = _list_others(table, number)
-            if _make_key(params) not in set(map(_make_key, known)) - before:
+            if grid_key(params) not in {grid_key(trial.params) for trial in known} - before:
                 break
             params = self.search.propose(number, known, without_model)
             self._store(key, number, params)
@@ -95,15 +97,15 @@ class Proposals:
 
     def _can_recur(self, params: Mapping[str, Any]) -> bool:
         """Whether two agents may propose the same: from listed values, or for the seeds of one configuration."""
-        space = self._spec.parameters
-        return bool(self._spec.repeats) or not any(space[name].continuous for name in params if name in space)
+        space = self._study.spec.parameters
+        return bool(self._study.spec.repeats) or not any(space[name].continuous for name in params if name in space)
 
 
 class ProposalQueue:
     """The running trials without parameters, whose agents propose in the order of their numbers."""
 
-    def __init__(self, snapshot: TrialSnapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, study: Study) -> None:
+        self._study = study
         self._dead: set[int] = set()
         """The trials that are no longer waited for."""
         self._first = -1
@@ -115,14 +117,14 @@ class ProposalQueue:
         Returns:
             Whether to propose without the model, because other agents propose and this one is late, or would be.
         """
-        waiting = self._list(self._snapshot.last(), number)  # some of them may have proposed since
+        waiting = self._list(self._study.last(), number)  # some of them may have proposed since
         if 0 < sum(other < number for other in waiting) <= LONG_QUEUE:
-            waiting = self._list(self._snapshot.refresh(), number)
+            waiting = self._list(self._study.refresh(), number)
         while ahead := sum(other < number for other in waiting):
             if ahead > QUEUE_LIMIT or time.monotonic() > patient_until:
                 return True
             time.sleep(min(_POLL_S * ahead, _MAX_POLL_S))  # so short that connections are kept
-            waiting = self._list(self._snapshot.refresh(), number)
+            waiting = self._list(self._study.refresh(), number)
         return bool(waiting) and time.monotonic() > patient_until
 
     def _list(self, reading: AbstractContextManager[TrialTable], number: int) -> list[int]:
@@ -140,15 +142,5 @@ class ProposalQueue:
         return alive
 
 
-def encode_params(number: int, params: Mapping[str, Any] | None) -> StoredParams | None:
-    """Return the attribute that holds the parameters of trial ``number``; None: they are not proposed yet."""
-    return None if params is None else StoredParams(number=number, values=encode_json(params))
-
-
 def _list_others(table: TrialTable, number: int) -> list[TrialRecord]:
     return [trial for trial in table.records() if trial.number != number]
-
-
-def _make_key(trial: TrialRecord | Mapping[str, Any]) -> Any:
-    """Return what two proposals of one configuration have in common."""
-    return grid_key(trial.params if isinstance(trial, TrialRecord) else trial)

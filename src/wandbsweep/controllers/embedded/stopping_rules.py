@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.optuna_tools.pruners import PrunerRule
 from wandbsweep.spec.early_termination import EarlyTerminate
-from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.adaptive_halving import AdaptiveHalving
 from wandbsweep.stopping.base import StoppingRule
 from wandbsweep.stopping.successive_halving import SuccessiveHalving
-from wandbsweep.storage.base import Storage
 
-Factory = Callable[[EarlyTerminate, SweepSpec, Storage, str], StoppingRule]
+Factory = Callable[[EarlyTerminate, Study], StoppingRule]
 
 
-def _make_pruner_rule(settings: EarlyTerminate, spec: SweepSpec, storage: Storage, study_name: str) -> StoppingRule:
-    return PrunerRule(settings, storage, study_name)
+def _make_pruner_rule(settings: EarlyTerminate, study: Study) -> StoppingRule:
+    return PrunerRule(settings, study.storage, study.name)
 
 
 FACTORIES: Mapping[str, Factory] = {
-    "hyperband": lambda settings, spec, storage, study_name: SuccessiveHalving(settings, spec.goal),
-    "auto": lambda settings, spec, storage, study_name: AdaptiveHalving(spec.goal, learns=spec.method_info.learns),
+    "hyperband": lambda settings, study: SuccessiveHalving(settings, study.spec.goal),
+    "auto": lambda settings, study: AdaptiveHalving(study.spec.goal, learns=study.spec.method_info.learns),
     "median": _make_pruner_rule,
     "asha": _make_pruner_rule,
     "wilcoxon": _make_pruner_rule,
@@ -29,13 +28,7 @@ FACTORIES: Mapping[str, Factory] = {
 """By ``early_terminate.type``; ``spec.early_termination.STOPPING_RULES`` holds the settings of each."""
 
 
-def make_stopping_rule(spec: SweepSpec, storage: Storage, study_name: str) -> StoppingRule | None:
-    """Make the rule of ``spec``; None: nothing is stopped early.
-
-    Args:
-        spec: The sweep's configuration.
-        storage: The storage of the sweep's trials, for Optuna's pruners.
-        study_name: The name of the study in ``storage``.
-    """
-    settings = spec.early_terminate
-    return FACTORIES[settings.type](settings, spec, storage, study_name) if settings else None
+def make_stopping_rule(study: Study) -> StoppingRule | None:
+    """Make the rule that the sweep's configuration describes; None: nothing is stopped early."""
+    settings = study.spec.early_terminate
+    return FACTORIES[settings.type](settings, study) if settings else None

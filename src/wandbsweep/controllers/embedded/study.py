@@ -1,20 +1,23 @@
-"""The study of a sweep, which the first agent to open the sweep creates for all others."""
+"""A sweep's study: what all of its agents share, as one process sees it."""
 
 from __future__ import annotations
 
+import math
 import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from wandbsweep.controllers.embedded.known_trials import decode_known_trials, find_known_trials
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import Storage
 from wandbsweep.storage.json_codec import encode_json
-from wandbsweep.trial import TrialRecord
+from wandbsweep.sweep.launch_record import ControllerOptions
 
 # The attributes of a study.
 SEED = "wandbsweep:seed"
@@ -22,73 +25,124 @@ IDENTITY = "wandbsweep:identity"
 KNOWN = "wandbsweep:known"
 ORIGIN = "wandbsweep:origin"
 """The sweep's configuration and directory, for a process that knows the storage's address only."""
+COMMAND = "wandbsweep:order"
+"""The last command that a user gave; if there is none, it is ``running``."""
+COMMANDS = ("running", "paused", "stopped", "cancelled")
 
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
+_MAX_AGE_S = 1.0
+"""How old a command may be that a trial which reports obeys."""
 
 
-@dataclass(frozen=True)
-class SweepStudy:
-    """A sweep's study as stored."""
+class Study:
+    """A sweep's study in a storage: its attributes, its trials, and the commands that users give.
 
-    key: int
-    seed: int
-    """Of the search."""
-    identity: Mapping[str, str]
-    """Of the sweep that the study holds (``SweepSpec.identity``)."""
-    known: Sequence[TrialRecord]
-    """The trials of other sweeps that the search learns from."""
-
-
-def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> SweepStudy:
-    """Open the study ``name``, or create it if there is none.
-
-    Args:
-        storage: Where it is kept.
-        name: Its name.
-        spec: The sweep configuration.
-        seed: Seed of the search in a new study; None: a random one.
-        directory: The sweep's directory.
-
-    Raises:
-        SweepDirectoryError: The study was not created by wandbsweep.
-        SweepConfigError: A new sweep cannot learn from a sweep that ``spec.prior`` names.
+    The trial table is brought up to date on demand. Other threads wait while one uses it in a ``with`` block.
     """
-    key = storage.find_study(name)
-    if key is None:
-        # The other sweeps are read only now: they may be gone when another agent joins.
-        attributes = _make_attributes(storage, spec, seed=seed, directory=directory)
-        goals = [metric.goal for metric in spec.metrics] or [spec.goal]
-        key = storage.create_study(name, goals)
-        if key is None:  # another agent was faster
-            return open_study(storage, name, spec, seed=seed, directory=directory)
-        # If this process is killed before the seed is stored, the study stays without one, and every agent refuses it.
-        for attribute, value in attributes.items():
-            storage.set_study_attribute(key, attribute, value)
-    stored = _await_attributes(storage, key)
-    known_trials = decode_known_trials(stored.get(KNOWN, []))
-    return SweepStudy(key, int(stored[SEED]), stored.get(IDENTITY, spec.identity), known_trials)
 
+    def __init__(
+        self, storage: Storage, name: str, spec: SweepSpec, options: ControllerOptions, directory: Path | None
+    ) -> None:
+        """Open the study ``name``, or create it if there is none.
 
-def _make_attributes(storage: Storage, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> dict[str, Any]:
-    """Return what the other agents need. The seed is the last: its presence says that everything else is stored."""
-    attributes: dict[str, Any] = {}
-    if known := find_known_trials(spec):
-        attributes[KNOWN] = known
-    if storage.addressable:  # otherwise the sweep's directory lies next to the storage
-        origin = {"config": encode_json(spec.dump()), "directory": None if directory is None else str(directory)}
-        attributes[ORIGIN] = origin
-    seed = random.SystemRandom().getrandbits(32) if seed is None else seed
-    return {**attributes, IDENTITY: spec.identity, SEED: seed}
+        Args:
+            storage: Where it is kept.
+            name: Its name.
+            spec: The sweep configuration.
+            options: What the sweep was started with.
+            directory: The sweep's directory.
 
+        Raises:
+            SweepDirectoryError: The study was not created by wandbsweep.
+            SweepConfigError: A new sweep cannot learn from a sweep that ``spec.prior`` names.
+        """
+        self.storage, self.name, self.spec, self.options = storage, name, spec, options
+        with storage.connected():
+            self.key = self._find_or_create(directory)
+            stored = self._await_attributes()
+        self.seed = int(stored[SEED])
+        """Of the search."""
+        self.identity = stored.get(IDENTITY, spec.identity)
+        """Of the sweep that the study holds (``SweepSpec.identity``)."""
+        self.known = decode_known_trials(stored.get(KNOWN, []))
+        """The trials of other sweeps that the search learns from."""
+        self._feed = storage.open_change_feed(self.key)
+        self._table = TrialTable(spec.goal)
+        self._lock = threading.RLock()
+        self.command = "running"
+        """The command when it was last read."""
+        self._command_read_at = -math.inf
 
-def _await_attributes(storage: Storage, key: int) -> dict[str, Any]:
-    """Wait for the agent that created the study to initialize it."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        attributes = storage.read_study_attributes(key)
-        if SEED in attributes:
-            return attributes
-        if time.monotonic() > deadline:
-            raise SweepDirectoryError("The storage holds a study without a seed: it was not created by wandbsweep.")
-        time.sleep(_POLL_S)
+    # -- the trials ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def refresh(self, *, created_only: bool = False) -> Iterator[TrialTable]:
+        """Yield the table as the trials are now.
+
+        With ``created_only`` it may lack what happened to known attempts, which makes the call cheaper.
+        """
+        with self._lock:
+            self._table.update(self._feed.changes(created_only=created_only))
+            yield self._table
+
+    @contextmanager
+    def last(self) -> Iterator[TrialTable]:
+        """Yield the table as it was when it was last refreshed."""
+        with self._lock:
+            yield self._table
+
+    # -- the commands -------------------------------------------------------------------------------------------
+
+    def read_command(self) -> str:
+        self.command = self.storage.read_study_attributes(self.key, COMMAND).get(COMMAND, "running")
+        self._command_read_at = time.monotonic()
+        return self.command
+
+    def read_recent_command(self) -> str:
+        """Return the command as it was at most a second ago."""
+        return self.command if time.monotonic() - self._command_read_at < _MAX_AGE_S else self.read_command()
+
+    def give_command(self, command: str) -> None:
+        """Give a command to all agents. Raises ValueError if it is not one of ``COMMANDS``."""
+        if command not in COMMANDS:
+            raise ValueError(f"The command is {command!r}, but must be one of {', '.join(COMMANDS)}")
+        self.storage.set_study_attribute(self.key, COMMAND, command)
+        self._command_read_at = -math.inf
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def _find_or_create(self, directory: Path | None) -> int:
+        while (key := self.storage.find_study(self.name)) is None:
+            # The other sweeps are read only now: they may be gone when another agent joins.
+            attributes = self._make_attributes(directory)
+            goals = [metric.goal for metric in self.spec.metrics] or [self.spec.goal]
+            key = self.storage.create_study(self.name, goals)
+            if key is not None:  # otherwise another agent was faster
+                # If this process is killed before the seed is stored, the study stays without one, and every agent
+                # refuses it.
+                for attribute, value in attributes.items():
+                    self.storage.set_study_attribute(key, attribute, value)
+                return key
+        return key
+
+    def _make_attributes(self, directory: Path | None) -> dict[str, Any]:
+        """Return what the other agents need. The seed is the last: its presence says that everything else is stored."""
+        attributes: dict[str, Any] = {}
+        if known := find_known_trials(self.spec):
+            attributes[KNOWN] = known
+        if self.storage.addressable:  # otherwise the sweep's directory lies next to the storage
+            config = encode_json(self.spec.dump())
+            attributes[ORIGIN] = {"config": config, "directory": None if directory is None else str(directory)}
+        seed = self.options.seed
+        seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+        return {**attributes, IDENTITY: self.spec.identity, SEED: seed}
+
+    def _await_attributes(self) -> dict[str, Any]:
+        """Wait for the agent that created the study to initialize it."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while SEED not in (attributes := self.storage.read_study_attributes(self.key)):
+            if time.monotonic() > deadline:
+                raise SweepDirectoryError("The storage holds a study without a seed: it was not created by wandbsweep.")
+            time.sleep(_POLL_S)
+        return attributes
