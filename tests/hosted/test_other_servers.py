@@ -22,11 +22,10 @@ from tests.hosted.test_faults import assert_same, run_all
 from wandbsweep import Outcome
 from wandbsweep.controllers.hosted.client import SweepClient, connect
 from wandbsweep.controllers.hosted.controller import HostedController
-from wandbsweep.controllers.hosted.create import start_hosted_sweep
-from wandbsweep.controllers.hosted.decode import decode_params
+from wandbsweep.controllers.hosted.decode import convert_hosted_config, decode_params, parse_ref
 from wandbsweep.controllers.hosted.doctor import require_healthy_setup
 from wandbsweep.controllers.hosted.log import read_run
-from wandbsweep.controllers.hosted.refs import convert_hosted_config, parse_ref
+from wandbsweep.controllers.hosted.sweeps import start_hosted_sweep
 from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError, parse_retry_after
 from wandbsweep.current import CurrentTrial, running
 from wandbsweep.wandb_runs.auth import Login, read_login
@@ -168,7 +167,7 @@ def test_a_run_is_resumed_if_the_server_supports_it(
     seen = []
 
     def writer(run: Any, place: Any) -> Any:
-        seen.append((run.attempt, run.resumes, run.environment(place).get("WANDB_RESUME")))
+        seen.append((run.attempt, run.resumes, run.prepare(place / "params.yaml").get("WANDB_RESUME")))
         return ServerWriter(server, run)
 
     controller = make(RANDOM, make_writer=writer)

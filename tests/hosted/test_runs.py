@@ -16,7 +16,7 @@ import json, os, sys, threading
 from pathlib import Path
 from wandbsweep import Outcome, load_sweep
 from wandbsweep.controllers.hosted.controller import HostedController
-from wandbsweep.controllers.hosted.create import create_hosted_sweep
+from wandbsweep.controllers.hosted.sweeps import create_hosted_sweep
 from wandbsweep.wandb_runs.auth import read_login
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.stock_agent import exit_on_signals
@@ -78,7 +78,7 @@ import wandb
 spec = load_sweep({RANDOM | {"run_cap": 3}!r})
 controller = open_controller({sweep_id!r}, spec)
 while trial := controller.ask("a"):
-    with apply_environment(controller.environment(trial)):
+    with apply_environment(trial.environment):
         run = wandb.init()
         assert run.config["x"] == trial.params["x"]
         for step in range(3):
@@ -118,7 +118,7 @@ def test_a_signal_loses_no_history(server, home, signum, state):
 import time, wandb
 controller = open_controller({sweep_id!r}, load_sweep({RANDOM!r}))
 trial = controller.ask("a")
-with apply_environment(controller.environment(trial)), exit_on_signals(), wandb.init() as run:
+with apply_environment(trial.environment), exit_on_signals(), wandb.init() as run:
     for step in range(20):
         run.log({{"loss": step}})
     print("trained", flush=True)
@@ -175,7 +175,7 @@ logging.basicConfig(level=logging.DEBUG, filename="debug.log")
 spec = load_sweep({RANDOM | {"run_cap": 2}!r})
 controller = open_controller({sweep_id!r}, spec)
 trial = controller.ask("a")
-with apply_environment(controller.environment(trial)), wandb.init() as run:
+with apply_environment(trial.environment), wandb.init() as run:
     run.log({{"loss": 0.5}})
     titles = [Path(p).read_bytes() for p in glob.glob("/proc/[0-9]*/cmdline") if os.path.exists(p)]
 controller.complete(trial, Outcome.finished())

@@ -12,8 +12,8 @@ import yaml
 from tests.hosted.parts import make_controller
 from wandbsweep import load_sweep
 from wandbsweep.wandb_runs.environment import apply_environment
-from wandbsweep.wandb_runs.param_file import read_params, write_params
 from wandbsweep.wandb_runs.stock_agent import restore_overrides
+from wandbsweep.wandb_runs.sweep_run import read_params, write_params
 
 WANDB = Path(sys.executable).with_name("wandb")
 

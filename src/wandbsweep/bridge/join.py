@@ -60,8 +60,8 @@ def join_hosted_sweep(multirun: Multirun, ref: str) -> PreparedSweep:
         SweepError: There is no such sweep, it is over, or the command says what it searches.
         SpaceError: What it searches does not fit the application.
     """
-    from wandbsweep.controllers.hosted.lookup import find_hosted_sweep
-    from wandbsweep.controllers.hosted.refs import parse_ref
+    from wandbsweep.controllers.hosted.decode import parse_ref
+    from wandbsweep.controllers.hosted.sweeps import find_hosted_sweep
 
     sweep_id = parse_ref(ref)[2]
     directory = multirun.find_directory(sweep_id)

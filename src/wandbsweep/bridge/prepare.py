@@ -64,7 +64,7 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
 
 
 def _create_at_wandb(spec: SweepSpec) -> tuple[str, HostedPlace]:
-    from wandbsweep.controllers.hosted.create import start_hosted_sweep
+    from wandbsweep.controllers.hosted.sweeps import start_hosted_sweep
 
     made = start_hosted_sweep(spec)
     return made.sweep_id, HostedPlace(made.entity, made.project)

@@ -44,7 +44,7 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
 
     Returns its ``sweep_id``, ``entity`` and ``project``.
     """
-    from wandbsweep.controllers.hosted.create import create_hosted_sweep
+    from wandbsweep.controllers.hosted.sweeps import create_hosted_sweep
     from wandbsweep.wandb_runs.auth import read_login
 
     data = SweepReader(directory).read()
@@ -57,7 +57,7 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
 def conclude(directory: Path, mode: str) -> dict[str, Any]:
     """Write the summary run and finish the sweep page. Returns the run's ``url``, or offline its ``directory``."""
     from wandbsweep.results.report.page import write_report
-    from wandbsweep.wandb_runs.summary_run import write_summary_run
+    from wandbsweep.wandb_runs.writer import write_summary_run
 
     data = SweepReader(directory).read()
     with tempfile.TemporaryDirectory() as place:

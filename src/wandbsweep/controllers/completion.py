@@ -80,8 +80,7 @@ def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | Non
         if not is_target_reached(target, table.records(), spec.repeats, spec.goal):
             return None
         return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
-    values = [table.best, *(table.record(entry).value for entry in table.open)]
-    best = find_best_value([value for value in values if value is not None], spec.goal)
+    best = find_best_value([table.best, *(table.record(entry).value for entry in table.open)], spec.goal)
     if best is None or (best < target if spec.goal == "maximize" else best > target):
         return None
     return Completion(f"the target {target:g} was reached")

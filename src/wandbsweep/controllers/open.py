@@ -59,16 +59,13 @@ def create_sweep(
     """
     options = ControllerOptions(seed=seed, storage=storage, lease_s=lease_s, max_attempts=max_attempts)
     if path is None:
-        controller = open_embedded(None, spec, options, study_name=None)
-        _refuse_foreign_storage(controller, spec)
-        return controller
+        return _open_matching(None, spec, options)
     directory = Path(path).absolute()
     make_directory(directory)
     with lock_directory(directory):
         if holds_sweep(directory):
             refuse_differences(directory, find_differences(read_spec(directory).identity, spec.identity))
-        controller = open_embedded(directory, spec, options, study_name=directory.name)
-        _refuse_foreign_storage(controller, spec)
+        controller = _open_matching(directory, spec, options)
         if storage is not None:
             save_storage_url(directory, storage)
         write_spec(directory, spec)
@@ -139,10 +136,12 @@ def open_embedded(
     return EmbeddedController(spec, storage, study_name=name, options=options, directory=directory)
 
 
-def _refuse_foreign_storage(controller: EmbeddedController, spec: SweepSpec) -> None:
-    """Raise SweepDirectoryError if the controller's storage holds another sweep than ``spec``."""
+def _open_matching(directory: Path | None, spec: SweepSpec, options: ControllerOptions) -> EmbeddedController:
+    """Open a controller. Raises SweepDirectoryError if its storage holds another sweep than ``spec``."""
+    controller = open_embedded(directory, spec, options, study_name=directory.name if directory else None)
     if found := find_differences(controller.identity, spec.identity):
         lines = "\n".join(f"  - {difference}" for difference in found)
         raise SweepDirectoryError(
             f"The storage holds another sweep:\n{lines}\nGive the new sweep a storage, or a path, of its own."
         )
+    return controller

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -103,9 +103,9 @@ def compute_loss(
     return StoredOutcome("crashed" if final else "queued", reason, value, metrics or {}, lost=True)
 
 
-def find_best_value(values: Collection[float], goal: str) -> float | None:
+def find_best_value(values: Iterable[float | None], goal: str) -> float | None:
     """Return the best of the finite ``values``, or None if there is none."""
-    finite = [value for value in values if is_number(value)]
+    finite = [value for value in values if value is not None and is_number(value)]
     return (max if goal == "maximize" else min)(finite, default=None)
 
 

@@ -254,7 +254,7 @@ class TrialTable:
 
     def _count(self, outcome: StoredOutcome) -> None:
         self.ended[outcome.state] += 1
-        self.best = find_best_value([v for v in (self.best, outcome.value) if v is not None], self.goal)
+        self.best = find_best_value([self.best, outcome.value], self.goal)
         self.fatal |= outcome.fatal
 
 
@@ -275,25 +275,18 @@ def _find_next_claim(entry: TrialEntry) -> StoredAttempt | None:
 
 
 def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
-    attempt = entry.newest
-    common: dict[str, Any] = {
-        "number": entry.number,
-        "params": entry.params,
-        "reports": attempt.reports,
-        "attempts": entry.attempts,
-        "agent": entry.agent,
-        "started": entry.started,
-    }
-    best_report = find_best_value(attempt.reports.values(), goal)
-    outcome = entry.outcome
-    if outcome is None:
-        return TrialRecord(state="running", value=best_report, metrics=attempt.attributes.get(METRICS, {}), **common)
-    queued = outcome.state == "queued"
+    attempt, outcome = entry.newest, entry.outcome
+    ended = outcome if outcome and outcome.state != "queued" else None
     return TrialRecord(
-        state=outcome.state,
-        value=best_report if queued else outcome.value,
-        metrics=outcome.metrics,
-        reason=outcome.reason,
-        ended=None if queued else attempt.ended,
-        **common,
+        number=entry.number,
+        state=entry.state,
+        params=entry.params,
+        reports=attempt.reports,
+        value=ended.value if ended else find_best_value(attempt.reports.values(), goal),
+        metrics=outcome.metrics if outcome else attempt.attributes.get(METRICS, {}),
+        reason=outcome.reason if outcome else "",
+        attempts=entry.attempts,
+        agent=entry.agent,
+        started=entry.started,
+        ended=attempt.ended if ended else None,
     )

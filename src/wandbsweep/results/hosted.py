@@ -11,15 +11,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from wandbsweep.controllers.hosted.decode import PREFIX as PREFIX
+from wandbsweep.controllers.hosted.decode import convert_hosted_config, decode_params, flatten_params, parse_ref
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
-from wandbsweep.controllers.hosted.refs import PREFIX as PREFIX
-from wandbsweep.controllers.hosted.refs import convert_hosted_config, parse_ref
+from wandbsweep.controllers.outcome import find_best_value
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import LaunchRecord
-from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
+from wandbsweep.trial import ENDED, State, TrialRecord, as_number
 
 _RUNS_PER_PAGE = 200
 _MAX_SAMPLES = 10_000
@@ -98,7 +99,6 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
 
 def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """Return a run (``wandb.apis.public.Run``) as a trial; the steps of its reports are W&B's."""
-    from wandbsweep.controllers.hosted.decode import decode_params, flatten_params
     from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
     summary = {str(name): run.summary.get(name) for name in run.summary.keys()}  # noqa: SIM118  it is no mapping
@@ -109,8 +109,6 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     reports = _read_reports(run, metric, summary) if metric else {}
     last = as_number(summary.get(metric)) if metric else None
     values = [*reports.values(), *([last] if state in ENDED and last is not None else [])]
-    finite = [value for value in values if is_number(value)]
-    best = (max if spec.goal == "maximize" else min)(finite, default=None)
     flat = flatten_params(run.config, spec.parameters)
     config = {name: value for name, value in flat.items() if name in spec.parameters}
     started = _parse_time(getattr(run, "created_at", None))
@@ -121,7 +119,7 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
         state=state,
         params=decode_params(spec.parameters, config),
         reports=reports,
-        value=best,
+        value=find_best_value(values, spec.goal),
         metrics=_read_metrics(summary),
         reason=reason,
         agent="",

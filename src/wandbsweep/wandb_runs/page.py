@@ -24,7 +24,6 @@ from typing import Any
 from wandbsweep.sweep.launch_record import HIDDEN, LaunchRecord
 from wandbsweep.trial import ENDED, State, Trial
 from wandbsweep.wandb_runs.auth import read_login, read_stored_mode
-from wandbsweep.wandb_runs.param_file import write_params
 from wandbsweep.wandb_runs.sweep_run import NAME, PARAM_PATH, RESUME, RUN_ID, SWEEP_ID, SweepRun
 
 log = logging.getLogger(__name__)
@@ -92,9 +91,7 @@ def prepare_environment(plan: LaunchRecord, directory: Path, trial: Trial) -> di
     name = f"{plan.sweep_id}-{trial.number}"
     args = {key: {"value": value} for key, value in trial.params.items()}
     run = SweepRun(**sweep, run_id=name, args=args, name=name, attempt=trial.attempt, resumes=trial.attempt > 1)
-    path = directory / HIDDEN / "wandb" / f"{trial.number}.yaml"
-    write_params(path, args)
-    return run.environment(path)
+    return run.prepare(directory / HIDDEN / "wandb" / f"{trial.number}.yaml")
 
 
 def publish_summary(directory: Path, plan: LaunchRecord) -> None:

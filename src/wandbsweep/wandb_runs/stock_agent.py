@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from wandbsweep.sweep.override_strings import format_value
-from wandbsweep.wandb_runs.param_file import read_params
-from wandbsweep.wandb_runs.sweep_run import PARAM_PATH, RUN_ID, SWEEP_ID
+from wandbsweep.wandb_runs.sweep_run import PARAM_PATH, RUN_ID, SWEEP_ID, read_params
 
 
 def restore_overrides(arguments: Sequence[str]) -> list[str]:

@@ -193,10 +193,10 @@ class AgentPool:
         if not session.agent_id:  # its sweep was deleted
             return
         known = {*find_known(), *(command.run_id for command in session.backlog)}
-        for run in self._client.fetch_pending_runs(session.agent_id):
-            if run.run_id not in known:
-                log.warning("W&B gave out run %s in a reply that was lost; this agent takes it.", run.run_id)
-                session.backlog.append(AgentCommand("run", run.run_id, run.args))
+        for command in self._client.fetch_pending_runs(session.agent_id):
+            if command.run_id not in known:
+                log.warning("W&B gave out run %s in a reply that was lost; this agent takes it.", command.run_id)
+                session.backlog.append(command)
 
     def _handle_commands(self, session: AgentSession, commands: list[AgentCommand]) -> None:
         for command in commands:

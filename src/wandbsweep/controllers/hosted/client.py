@@ -11,20 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from wandbsweep.controllers.hosted.queries import (
-    AGENT_RUNS,
-    CREATE_AGENT,
-    HEARTBEAT,
-    RESUME_STATUS,
-    RUNS,
-    SET_STATE,
-    SWEEP,
-    VIEWER,
-)
+from wandbsweep.controllers.hosted import queries
 from wandbsweep.controllers.hosted.transport import BACKOFF, Transport, WandbError
 from wandbsweep.retry import Backoff
 from wandbsweep.wandb_runs.auth import Login
-from wandbsweep.wandb_runs.param_file import OWN_KEYS
+from wandbsweep.wandb_runs.sweep_run import OWN_KEYS
 
 _PAGE_SIZE = 100
 """How many of the newest runs a query returns."""
@@ -41,14 +32,6 @@ class AgentCommand:
     run_id: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
     """name -> {"value": value}, as W&B sent it, without W&B's own keys."""
-
-
-@dataclass(frozen=True)
-class PendingRun:
-    """A run that W&B gave out and that has not started."""
-
-    run_id: str
-    args: Mapping[str, Any]
 
 
 class SweepClient:
@@ -69,7 +52,7 @@ class SweepClient:
             "sweep": self.sweep_id,
         }
         try:
-            data = self.transport.call("CreateAgent", CREATE_AGENT, variables).data
+            data = self.transport.call("CreateAgent", queries.CREATE_AGENT, variables).data
         except WandbError as error:
             # UNKNOWN: the server does not give the state, and has just refused an agent.
             over = (None, "FINISHED", "CANCELED", "UNKNOWN")
@@ -85,26 +68,26 @@ class SweepClient:
         """
         run_state = json.dumps(dict.fromkeys(running, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": run_state}
-        reply = self.transport.call_once("Heartbeat", HEARTBEAT, variables).data.get("agentHeartbeat")
+        reply = self.transport.call_once("Heartbeat", queries.HEARTBEAT, variables).data.get("agentHeartbeat")
         commands = reply.get("commands") if isinstance(reply, Mapping) else None
         return [command for raw in _read_list(commands) if (command := parse_command(raw))]
 
-    def fetch_pending_runs(self, agent_id: str) -> list[PendingRun]:
-        """Return the runs that W&B gave to ``agent_id`` and that have not started.
+    def fetch_pending_runs(self, agent_id: str) -> list[AgentCommand]:
+        """Return the commands for the runs that W&B gave to ``agent_id`` and that have not started.
 
         If the server does not list the runs of an agent, those of all agents are returned.
         """
         variables: dict[str, Any] = {**self._place, "agentID": agent_id, "sweep": self.sweep_id}
         variables |= {"first": _PAGE_SIZE, "order": "-created_at"}
         try:
-            data = self.transport.call("GetAgentRuns", AGENT_RUNS, variables).data
+            data = self.transport.call("GetAgentRuns", queries.AGENT_RUNS, variables).data
             nodes = _read_nodes(_find(data, "GetAgentRuns", "project", "sweep", "agent", "runs"))
         except WandbError as error:
             if error.is_transient:
                 raise
             nodes = self._fetch_runs({"sweep": self.sweep_id})
         pending = [node for node in nodes if str(node.get("state")).lower() in ("pending", "queued")]
-        return [PendingRun(str(node["name"]), self._fetch_args(node)) for node in pending]
+        return [AgentCommand("run", str(node["name"]), self._fetch_args(node)) for node in pending]
 
     def fetch_run_state(self, run_id: str, *, retry: bool = True) -> str | None:
         """Return the state of a run; None: W&B does not know it. Without ``retry``, ask once."""
@@ -118,7 +101,7 @@ class SweepClient:
         """
         variables = {**self._place, "name": run_id}
         try:
-            return bool(self.transport.call_once("RunResumeStatus", RESUME_STATUS, variables).data.get("model"))
+            return bool(self.transport.call_once("RunResumeStatus", queries.RESUME_STATUS, variables).data.get("model"))
         except WandbError as error:
             log.info("%s", error)
             return error.is_transient
@@ -153,7 +136,7 @@ class SweepClient:
         if time.monotonic() - self._pause_checked > _PAUSE_CHECK_S:
             self._pause_checked = time.monotonic()
             try:
-                sweep = _find_sweep(self.transport.call_once("GetSweep", SWEEP, self._name_sweep()).data)
+                sweep = self._fetch_sweep(retry=False)
                 self._paused = sweep is not None and _read_state(sweep) == "PAUSED"
             except WandbError as error:
                 log.info("%s", error)
@@ -167,14 +150,13 @@ class SweepClient:
         if sweep is None:
             raise WandbError(f"W&B has no sweep {entity}/{project}/{self.sweep_id}", 404)
         variables = {"id": sweep["id"], "state": state, "entityName": entity, "projectName": project}
-        self.transport.call("UpsertSweep", SET_STATE, variables)
+        self.transport.call("UpsertSweep", queries.SET_STATE, variables)
         self._pause_checked = -math.inf
 
-    def _fetch_sweep(self) -> Mapping[str, Any] | None:
-        return _find_sweep(self.transport.call("GetSweep", SWEEP, self._name_sweep()).data)
-
-    def _name_sweep(self) -> dict[str, Any]:
-        return {"name": self.sweep_id, **self._place}
+    def _fetch_sweep(self, *, retry: bool = True) -> Mapping[str, Any] | None:
+        call = self.transport.call if retry else self.transport.call_once
+        data = call("GetSweep", queries.SWEEP, {"name": self.sweep_id, **self._place}).data
+        return (data.get("project") or {}).get("sweep")
 
     def _fetch_run(self, run_id: str, *, retry: bool = True) -> Mapping[str, Any] | None:
         """Return a run by its id; if the server has no such filter, look among the sweep's newest."""
@@ -192,7 +174,7 @@ class SweepClient:
         variables: dict[str, Any] = {**self._place, "filters": json.dumps({"$and": list(filters)})}
         variables |= {"order": "-created_at", "perPage": _PAGE_SIZE, "cursor": None}
         call = self.transport.call if retry else self.transport.call_once
-        return _read_nodes((call("Runs", RUNS, variables).data.get("project") or {}).get("runs"))
+        return _read_nodes((call("Runs", queries.RUNS, variables).data.get("project") or {}).get("runs"))
 
     def _fetch_args(self, node: Mapping[str, Any]) -> dict[str, Any]:
         config = node.get("config")
@@ -207,7 +189,7 @@ def connect(login: Login, backoff: Backoff = BACKOFF) -> Transport:
     transport = Transport(login, backoff)
     entity = login.entity
     if not entity:
-        viewer = transport.call("Viewer", VIEWER, {}).data.get("viewer") or {}
+        viewer = transport.call("Viewer", queries.VIEWER, {}).data.get("viewer") or {}
         entity = viewer.get("entity") or viewer.get("username") or ""
     if not entity:
         raise WandbError("W&B names no default entity for this account; set WANDB_ENTITY", 403)
@@ -225,10 +207,6 @@ def parse_command(raw: Any) -> AgentCommand | None:
 def read_values(args: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a run's ``args`` by name."""
     return {name: arg["value"] if isinstance(arg, dict) and "value" in arg else arg for name, arg in args.items()}
-
-
-def _find_sweep(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return (data.get("project") or {}).get("sweep")
 
 
 def _read_state(sweep: Mapping[str, Any]) -> str:

@@ -16,7 +16,6 @@ import logging
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
@@ -36,7 +35,6 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN, ControllerOptions
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 from wandbsweep.wandb_runs.auth import Login, read_login
-from wandbsweep.wandb_runs.param_file import write_params
 from wandbsweep.wandb_runs.sweep_run import SweepRun
 from wandbsweep.wandb_runs.writer import RunWriter
 
@@ -89,7 +87,7 @@ class HostedController:
         self._client = SweepClient(transport, sweep_id)
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
         self.log = HostedLog(directory / HOSTED_LOG if directory else None, spec)
-        self._files = directory / HIDDEN / "wandb" if directory else None
+        self._files = directory / HIDDEN / "wandb" if directory else Path(tempfile.mkdtemp(prefix="wandbsweep-"))
         self._options = options or ControllerOptions()
         self._make_writer, self._elsewhere = make_writer, elsewhere
         self._live: dict[int, LiveRun] = {}
@@ -241,18 +239,9 @@ class HostedController:
         )
         self._agents.start_run(session, run.run_id)
         with self._lock:
-            self._live[key] = LiveRun(sweep_run, self._client, self.log, entry, self._make_writer, self._files)
-        trial = Trial(entry.number, entry.params, attempt=attempt, key=key)
-        return replace(trial, environment=self.environment(trial))
-
-    def environment(self, trial: Trial) -> dict[str, str]:
-        """Return what the process of ``trial`` needs so that its ``wandb.init()`` resumes this trial's run."""
-        live = self._live[trial.key]
-        if self._files is None:
-            self._files = Path(tempfile.mkdtemp(prefix="wandbsweep-"))
-        path = self._files / f"config-{live.run.run_id}.yaml"
-        write_params(path, live.run.args)
-        return live.run.environment(path)
+            self._live[key] = LiveRun(sweep_run, self._client, self.log, entry, key, self._make_writer, self._files)
+        environment = sweep_run.prepare(self._files / f"config-{run.run_id}.yaml")
+        return Trial(entry.number, entry.params, attempt=attempt, key=key, environment=environment)
 
     # -- while it runs ------------------------------------------------------------------------------------------
 
@@ -287,8 +276,6 @@ class HostedController:
         metric, returned = self.spec.metric, as_number(outcome.returned)
         if metric and not reports and returned is not None and (live := self._live.get(trial.key)):
             live.report(0, {metric.name: returned})
-        stopped = stored.reason if stored.state == "stopped" else ""
-        self._finish_run(trial.key, 1 if stored.state == "failed" else 0, stopped=stopped)
         self._close(entry, stored)
 
     def release(self, trial: Trial, reason: str) -> None:
@@ -296,17 +283,11 @@ class HostedController:
         if (decision := self._read_decision(trial)).stop:  # W&B's client, too, ends a process whose run is to stop
             self.complete(trial, Outcome.stopped(decision.reason))
         elif entry is not None:
-            self._finish_run(trial.key, 1, preempted=True)
             self._close(entry, StoredOutcome("queued", reason))
 
     def crash(self, trial: Trial, reason: str) -> None:
-        entry = self.log.find_open(trial.key)
-        if entry is None:
-            return
-        loss = self._compute_loss(entry, reason)
-        if loss.state == "crashed":
-            self._finish_run(trial.key, 1)
-        self._close(entry, loss)
+        if entry := self.log.find_open(trial.key):
+            self._close(entry, self._compute_loss(entry, reason))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
@@ -317,16 +298,18 @@ class HostedController:
         return compute_loss(self.spec, reason, lost=lost, max_attempts=limit, reports=reports, final=final)
 
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
-        """Close the newest attempt of ``entry``. W&B knows what it gave back, but not that it was lost."""
+        """Close the newest attempt of ``entry``, and end its run unless the next attempt continues it.
+
+        W&B gives out again what it got back, but does not know what was lost.
+        """
         key = entry.newest.key
-        self.log.close(key, outcome, ours=outcome.state == "queued" and outcome.lost)
+        ours = outcome.state == "queued" and outcome.lost
+        if not ours and (live := self._live.get(key)):
+            live.finish(outcome)
+        self.log.close(key, outcome, ours=ours)
         with self._lock:
             self._live.pop(key, None)
         self._agents.end_run(read_run(entry).run_id)
-
-    def _finish_run(self, key: int, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
-        if live := self._live.get(key):
-            live.finish(exit_code, stopped=stopped, preempted=preempted)
 
     def close(self) -> None:
         """Stop the heartbeats. Runs that were given to agents here and not begun are left to other agents."""

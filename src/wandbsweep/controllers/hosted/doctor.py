@@ -1,4 +1,4 @@
-"""Check whether sweeps at W&B can run from here; each finding says what to do about it."""
+"""Check whether a sweep can run at W&B, from here; each finding says what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from wandbsweep.controllers.hosted.compatibility import check_supported, find_mixed_bounds
 from wandbsweep.controllers.hosted.queries import PROJECT, VIEWER
 from wandbsweep.controllers.hosted.transport import Reply, Transport, WandbError
 from wandbsweep.errors import SweepConfigError, SweepError
@@ -195,6 +194,36 @@ def _check_project(transport: Transport, entity: str, name: str) -> Finding:
 
 
 # -- the sweep file -------------------------------------------------------------------------------------------------
+
+
+def check_supported(spec: SweepSpec) -> None:
+    """Raise SweepConfigError with everything in ``spec`` that only the embedded controller supports."""
+    faults = [f"parameters.{name}: W&B allows no `/` and `@` in names" for name in spec.names_wandb_refuses]
+    faults += [f"{key}: an extension that W&B does not know" for key in ("repeats", "prior") if getattr(spec, key)]
+    faults += [
+        f"parameters.{p.name}.when: an extension that W&B does not know" for p in spec.parameters.values() if p.when
+    ]
+    if spec.early_terminate and spec.early_terminate.type != "hyperband":
+        faults.append(f"early_terminate.type: W&B knows only hyperband, not {spec.early_terminate.type}")
+    if spec.metrics and not spec.method_info.external:
+        faults.append("metrics: W&B knows several metrics only with `method: custom`")
+    if faults:
+        raise SweepConfigError([f"{fault} (controller=wandb)" for fault in faults])
+
+
+def find_mixed_bounds(spec: SweepSpec) -> list[str]:
+    """Return the parameters without a distribution of which one bound is an integer and the other a float.
+
+    W&B's client refuses them.
+    """
+    given = spec.config.get("parameters") or {}
+    return [
+        name
+        for name, parameter in given.items()
+        if isinstance(parameter, Mapping)
+        and "distribution" not in parameter
+        and {type(parameter.get("min")), type(parameter.get("max"))} == {int, float}
+    ]
 
 
 def _check_sweep(sweep: str | os.PathLike[str] | SweepSpec) -> Iterator[Finding]:

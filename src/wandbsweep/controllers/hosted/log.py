@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wandbsweep.controllers.hosted.processes import identify_process
 from wandbsweep.controllers.outcome import StoredOutcome
@@ -44,9 +44,6 @@ HOSTED_LOG = "wandb.jsonl"
 _RUN = "run"
 """The attribute that holds an attempt's ``Run``."""
 _OURS = "ours"
-
-T = TypeVar("T")
-Write = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
@@ -147,30 +144,28 @@ class HostedLog:
             The trial; None: another attempt is open, or the trial has ended and is not resumed.
         """
 
-        def claim(write: Write) -> TrialEntry | None:
+        def is_free() -> bool:
             known = self._runs.get(run_id)
             state = self._table.entries[known.number].state if known else "queued"
-            if state == "running" or (state != "queued" and not resumed):
-                return None
-            return self._claim(write, run_id, args, encode_json(params), agent)
+            return state == "queued" or (resumed and state != "running")
 
-        return self._update(claim)
+        return self._claim(is_free, run_id, args, encode_json(params), agent)
 
     def take_over(self, attempt: StoredAttempt, agent: str) -> TrialEntry | None:
         """Open an attempt in place of ``attempt``, open or not; None: it is no longer its trial's newest."""
         run: Run = attempt.attributes[_RUN]
 
-        def claim(write: Write) -> TrialEntry | None:
-            if run.attempts[-1] != attempt.key:
-                return None
-            return self._claim(write, run.run_id, run.args, attempt.attributes[PARAMS]["values"], agent)
+        params = attempt.attributes[PARAMS]["values"]
+        return self._claim(lambda: run.attempts[-1] == attempt.key, run.run_id, run.args, params, agent)
 
-        return self._update(claim)
-
-    def _claim(self, write: Write, run_id: str, args: Mapping[str, Any], params: Any, agent: str) -> TrialEntry:
+    def _claim(
+        self, is_free: Callable[[], bool], run_id: str, args: Mapping[str, Any], params: Any, agent: str
+    ) -> TrialEntry | None:
         line = {"run": run_id, "args": args, "params": params}
-        write({**line, "agent": agent, "process": identify_process(), "at": time.time()})
-        return self._table.entries[self._runs[run_id].number]
+        with self._lock:
+            if not self._write_if(is_free, {**line, "agent": agent, "process": identify_process(), "at": time.time()}):
+                return None
+            return self._table.entries[self._runs[run_id].number]
 
     def report(self, key: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Store a report; return whether it counts, because the attempt is open."""
@@ -178,7 +173,7 @@ class HostedLog:
 
     def mark_written_by_agent(self, key: int) -> None:
         """Note that our agents write the history of the attempt's run, in later attempts as well."""
-        self._update(lambda write: write({"key": key, "writes": True}))
+        self._write_if(lambda: True, {"key": key, "writes": True})
 
     def close(self, key: int, outcome: StoredOutcome, *, ours: bool = False) -> bool:
         """Close an attempt; return False if it was closed already.
@@ -192,27 +187,21 @@ class HostedLog:
         return self._write_if_open(key, {**end, "lost": outcome.lost, "fatal": outcome.fatal, "at": time.time()})
 
     def _write_if_open(self, key: int, line: Mapping[str, Any]) -> bool:
-        def write_if_open(write: Write) -> bool:
-            if self._find_open(key) is None:
+        return self._write_if(lambda: self._find_open(key) is not None, line)
+
+    def _write_if(self, condition: Callable[[], bool], line: Mapping[str, Any]) -> bool:
+        """Append a line if ``condition`` holds while no other process or thread writes; return whether it did."""
+
+        def write(file: LockedLog) -> bool:
+            self._apply_all(self._tail.read_new())
+            if not condition():
                 return False
-            write(line)
-            return True
-
-        return self._update(write_if_open)
-
-    def _update(self, action: Callable[[Write], T]) -> T:
-        """Call ``action`` with a function that appends a line, while no other process or thread writes."""
-        with self._lock:
-            return self._file.update(lambda file: self._update_locked(file, action))
-
-    def _update_locked(self, file: LockedLog, action: Callable[[Write], T]) -> T:
-        self._apply_all(self._tail.read_new())
-
-        def write(line: Mapping[str, Any]) -> None:
             file.append(json.dumps(line).encode() + b"\n")
             self._apply_all(self._tail.read_new())
+            return True
 
-        return action(write)
+        with self._lock:
+            return self._file.update(write)
 
     # -- lines --------------------------------------------------------------------------------------------------
 

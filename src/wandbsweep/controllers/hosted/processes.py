@@ -25,16 +25,12 @@ def is_dead(process: str) -> bool:
     return machine == _identify_machine() and _read_start(int(pid)) != started
 
 
-def is_local(process: str) -> bool:
-    """Whether ``process`` runs, or ran, on this machine."""
-    return process.rsplit("/", 3)[0] == _identify_machine()
-
-
 def has_vanished(process: str, read_run_state: Callable[[], str | None]) -> bool:
     """Whether ``process`` is gone. If it ran on another machine, W&B's state of its run tells, after some minutes."""
-    if is_local(process) or is_dead(process):
-        return is_dead(process)
-    return read_run_state() in ("crashed", "failed", "killed")
+    if is_dead(process):
+        return True
+    is_local = process.rsplit("/", 3)[0] == _identify_machine()
+    return not is_local and read_run_state() in ("crashed", "failed", "killed")
 
 
 def _identify_machine() -> str:
