@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.directory import (
-    find_differences,
-    holds_sweep,
-    locate_storage,
-    lock_directory,
-    make_directory,
-    read_spec,
-    refuse_differences,
-    save_storage_url,
-    write_spec,
-)
+from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import STUDY, ControllerOptions, LaunchRecord
 
 if TYPE_CHECKING:
@@ -61,14 +51,15 @@ def create_sweep(
     if path is None:
         return _open_matching(None, spec, options)
     directory = Path(path).absolute()
-    make_directory(directory)
-    with lock_directory(directory):
-        if holds_sweep(directory):
-            refuse_differences(directory, find_differences(read_spec(directory).identity, spec.identity))
+    sweepdir.make_directory(directory)
+    with sweepdir.lock_directory(directory):
+        if sweepdir.holds_sweep(directory):
+            stored = sweepdir.read_spec(directory)
+            sweepdir.refuse_differences(directory, sweepdir.find_differences(stored.identity, spec.identity))
         controller = _open_matching(directory, spec, options)
         if storage is not None:
-            save_storage_url(directory, storage)
-        write_spec(directory, spec)
+            sweepdir.save_storage_url(directory, storage)
+        sweepdir.write_spec(directory, spec)
     return controller
 
 
@@ -89,10 +80,7 @@ def open_controller(
     Raises:
         SweepDirectoryError: The storage needs a password that is not stored.
     """
-    if record is None:
-        url, study = locate_storage(directory, None)
-        return open_embedded(directory, spec, ControllerOptions(storage=url), study_name=study, wait_s=wait_s)
-    if record.hosted is not None:
+    if record and record.hosted:
         from wandbsweep.controllers.hosted.controller import HostedController
         from wandbsweep.wandb_runs.auth import read_login
 
@@ -104,7 +92,9 @@ def open_controller(
             options=record.controller,
             elsewhere=record.hosted.begun is not None,
         )
-    return open_embedded(directory, spec, record.controller, study_name=record.sweep_id, wait_s=wait_s)
+    url, study = sweepdir.locate_storage(directory, record)
+    options = record.controller if record else ControllerOptions(storage=url)
+    return open_embedded(directory, spec, options, study_name=study, wait_s=wait_s)
 
 
 def open_embedded(
@@ -139,7 +129,7 @@ def open_embedded(
 def _open_matching(directory: Path | None, spec: SweepSpec, options: ControllerOptions) -> EmbeddedController:
     """Open a controller. Raises SweepDirectoryError if its storage holds another sweep than ``spec``."""
     controller = open_embedded(directory, spec, options, study_name=directory.name if directory else None)
-    if found := find_differences(controller.identity, spec.identity):
+    if found := sweepdir.find_differences(controller.identity, spec.identity):
         lines = "\n".join(f"  - {difference}" for difference in found)
         raise SweepDirectoryError(
             f"The storage holds another sweep:\n{lines}\nGive the new sweep a storage, or a path, of its own."

@@ -11,6 +11,7 @@ import netrc
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,8 +41,8 @@ class Login:
     project: str = ""
     """Empty: not set. W&B then takes the account's default."""
 
-    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-        return _unpickle_login, (self.base_url, self.entity, self.project)
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return partial(read_login, base_url=self.base_url, entity=self.entity, project=self.project), ()
 
 
 def read_login(
@@ -77,10 +78,6 @@ def read_login(
 def read_stored_mode() -> str | None:
     """Return the mode that ``wandb offline`` or ``wandb disabled`` has stored here, if they were run."""
     return _read_settings_files(os.environ).get("mode")
-
-
-def _unpickle_login(base_url: str, entity: str, project: str) -> Login:
-    return read_login(base_url=base_url, entity=entity, project=project)
 
 
 def _explain_missing_key(url: str) -> str:

@@ -183,30 +183,25 @@ class EmbeddedController:
     # -- while a trial runs -------------------------------------------------------------------------------------
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
-        with self._storage.connected():
-            return self._report(trial, as_step(step), metrics)
-
-    def _report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
-        if (decision := self.check(trial)).stop:
-            return decision
+        step = as_step(step)
         numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
         value = numbers.get(self.spec.metric.name) if self.spec.metric else None
-        if value is not None:
-            try:
-                self._storage.report(trial.key, step, value)
-            except AttemptClosedError:
+        with self._storage.connected():
+            if (decision := self.check(trial)).stop:
+                return decision
+            if value is not None:
+                try:
+                    self._storage.report(trial.key, step, value)
+                except AttemptClosedError:
+                    return Decision(stop=True, reason=ATTEMPT_CLOSED)
+            elif trial.key not in self._closer.metrics and self._storage.read_attempt(trial.key).closed:
                 return Decision(stop=True, reason=ATTEMPT_CLOSED)
-        elif trial.key not in self._closer.metrics and self._storage.read_attempt(trial.key).closed:
-            return Decision(stop=True, reason=ATTEMPT_CLOSED)
-        self._closer.metrics.setdefault(trial.key, {}).update(numbers)
-        return CONTINUE if value is None else self._decide(trial)
-
-    def _decide(self, trial: Trial) -> Decision:
-        if self._stopping_rule is None:
-            return CONTINUE
-        with self._study.refresh() as table:
-            reason = self._stopping_rule.reason_to_stop(trial.number, table)
-        return Decision(stop=True, reason=reason) if reason else CONTINUE
+            self._closer.metrics.setdefault(trial.key, {}).update(numbers)
+            if value is None or self._stopping_rule is None:
+                return CONTINUE
+            with self._study.refresh() as table:
+                reason = self._stopping_rule.reason_to_stop(trial.number, table)
+            return Decision(stop=True, reason=reason) if reason else CONTINUE
 
     def check(self, trial: Trial) -> Decision:
         if not self.owns(trial):

@@ -46,7 +46,7 @@ class LeaseMonitor:
     """Measures how long other agents have been silent."""
 
     def __init__(self, leases: Leases, lease_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._leases = leases
+        self.leases = leases
         self._lease_s = lease_s
         self._clock = clock
         self._seen: dict[str, _Heartbeat] = {}
@@ -73,7 +73,7 @@ class LeaseMonitor:
 
     def _read(self, owners: Collection[str]) -> Mapping[str, object]:
         try:
-            return self._leases.read_heartbeats(owners)
+            return self.leases.read_heartbeats(owners)
         except BaseException:
             self._read_at = None  # the time until the next successful reading does not count
             raise
@@ -106,7 +106,7 @@ class LeaseManager:
         self._study = study
         self._closer = closer
         self._lease_s = study.options.lease_s
-        self._leases = leases = study.storage.open_leases(study.key)
+        leases = study.storage.open_leases(study.key)
         self._monitor = LeaseMonitor(leases, self._lease_s) if leases else None
         self._own = secrets.token_hex(8)
         self._renewed_at = 0.0
@@ -118,16 +118,17 @@ class LeaseManager:
     @property
     def owner(self) -> str | None:
         """What this process's claims are signed with; None: there are no leases."""
-        return self._own if self._leases else None
+        return self._own if self._monitor else None
 
     def start(self) -> None:
         """Hold a lease from now on until ``close``. Called before the first claim, which is worth nothing without."""
         with self._starting:
-            if self._leases and self._monitor and self._thread is None:
-                self._leases.renew(self._own)
+            if (monitor := self._monitor) and self._thread is None:
+                monitor.leases.renew(self._own)
                 self._renewed_at = time.monotonic()
-                arguments = (self._leases, self._monitor)
-                self._thread = threading.Thread(target=self._run, args=arguments, name="wandbsweep-leases", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=(monitor,), name="wandbsweep-leases", daemon=True
+                )
                 self._thread.start()
 
     def find_expired(self, table: TrialTable) -> TrialEntry | None:
@@ -151,12 +152,12 @@ class LeaseManager:
     def close(self) -> None:
         """Release the lease. Trials that are still held with it expire."""
         self._closed.set()
-        if self._thread and self._leases:
+        if self._thread and self._monitor:
             self._thread.join()
-            self._leases.release(self._own)
+            self._monitor.leases.release(self._own)
 
-    def _run(self, leases: Leases, monitor: LeaseMonitor) -> None:
-        polled_at = time.monotonic()
+    def _run(self, monitor: LeaseMonitor) -> None:
+        leases, polled_at = monitor.leases, time.monotonic()
         while not self._closed.wait(self._lease_s / leases.renewals):
             with leases.connected():
                 self._renew(leases)

@@ -90,6 +90,8 @@ class HostedController:
         self._files = directory / HIDDEN / "wandb" if directory else Path(tempfile.mkdtemp(prefix="wandbsweep-"))
         self._options = options or ControllerOptions()
         self._make_writer, self._elsewhere = make_writer, elsewhere
+        self.cap = None if elsewhere else find_cap(spec)
+        """How many trials there can be in all, by the sweep file; None also if some are in another directory."""
         self._live: dict[int, LiveRun] = {}
         """By key: the attempts that this controller gave out, and that are open."""
         self._lock = threading.Lock()
@@ -98,11 +100,6 @@ class HostedController:
     def path(self) -> str:
         """What ``wandb.Api().sweep`` and ``wandb agent`` call the sweep."""
         return f"{self.login.entity}/{self.login.project}/{self.sweep_id}"
-
-    @property
-    def cap(self) -> int | None:
-        """How many trials there can be in all, by the sweep file; None also if some are in another directory."""
-        return None if self._elsewhere else find_cap(self.spec)
 
     def trials(self) -> list[TrialRecord]:
         """Return the trials that our agents ran. ``open_sweep("wandb:…")`` reads those of all agents from W&B."""
