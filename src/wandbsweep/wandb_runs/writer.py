@@ -77,8 +77,9 @@ def write_summary_run(
     files: Sequence[Path],
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the summary run of ``sweep_id``: leaderboard, best trial, sweep file and report, as one W&B run, or write it
-    again.
+    """Write the summary run of ``sweep_id``: leaderboard, best trial, sweep file and report, as one W&B run.
+
+    It may be written again.
 
     Args:
         sweep_id: The sweep, which also names the run and, by default, its group.
