@@ -9,7 +9,6 @@ from __future__ import annotations
 import configparser
 import netrc
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,7 +58,7 @@ def read_login(
     Raises:
         LoginError: There is no API key.
     """
-    settings = _read_settings_files(os.environ)
+    settings = _read_settings_files()
 
     def choose(name: str, given: str | None) -> str:
         return given or os.environ.get(f"WANDB_{name.upper()}") or settings.get(name) or ""
@@ -77,7 +76,7 @@ def read_login(
 
 def read_stored_mode() -> str | None:
     """Return the mode that ``wandb offline`` or ``wandb disabled`` has stored here, if they were run."""
-    return _read_settings_files(os.environ).get("mode")
+    return _read_settings_files().get("mode")
 
 
 def _explain_missing_key(url: str) -> str:
@@ -105,10 +104,10 @@ def _find_netrc() -> Path:
     return next((path for path in candidates if path.exists()), candidates[0])
 
 
-def _read_settings_files(environ: Mapping[str, str]) -> dict[str, str]:
+def _read_settings_files() -> dict[str, str]:
     """Return the contents of wandb's settings files; the working directory's file overrides the user's."""
-    config = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
-    local = Path(environ.get("WANDB_DIR") or ".")
+    config = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    local = Path(os.environ.get("WANDB_DIR") or ".")
     found: dict[str, str] = {}
     for path in (config / "settings", local / "wandb" / "settings"):
         parser = configparser.ConfigParser(interpolation=None)

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -58,7 +58,11 @@ class LeaseMonitor:
         """Read the leases of ``owners``, all other agents that have a trial. Forget the agents that have none now."""
         with self._lock:
             wanted = set(owners)
-            heartbeats = self._read(wanted)
+            try:
+                heartbeats = self.leases.read_heartbeats(wanted)
+            except BaseException:
+                self._read_at = None  # the time until the next successful reading does not count
+                raise
             now = self._clock()
             passed_s = 0.0 if self._read_at is None else min(now - self._read_at, self._lease_s / _MAX_SHARE)
             self._read_at = now
@@ -70,13 +74,6 @@ class LeaseMonitor:
                     self._seen[owner] = _Heartbeat(value, renewed=last is not None)
             for owner in self._seen.keys() - wanted:
                 del self._seen[owner]
-
-    def _read(self, owners: Collection[str]) -> Mapping[str, object]:
-        try:
-            return self.leases.read_heartbeats(owners)
-        except BaseException:
-            self._read_at = None  # the time until the next successful reading does not count
-            raise
 
     @property
     def expired(self) -> list[str]:

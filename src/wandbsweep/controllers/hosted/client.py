@@ -7,7 +7,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -69,8 +69,9 @@ class SweepClient:
         run_state = json.dumps(dict.fromkeys(running, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": run_state}
         reply = self.transport.call_once("Heartbeat", queries.HEARTBEAT, variables).data.get("agentHeartbeat")
-        commands = reply.get("commands") if isinstance(reply, Mapping) else None
-        return [command for raw in _read_list(commands) if (command := parse_command(raw))]
+        commands = _parse_json(reply.get("commands")) if isinstance(reply, Mapping) else None
+        found = map(_parse_command, commands if isinstance(commands, list) else [])
+        return [command for command in found if command]
 
     def fetch_pending_runs(self, agent_id: str) -> list[AgentCommand]:
         """Return the commands for the runs that W&B gave to ``agent_id`` and that have not started.
@@ -180,7 +181,7 @@ class SweepClient:
         config = node.get("config")
         if config is None:  # some servers list the runs of agents without it
             config = (self._fetch_run(node["name"]) or {}).get("config")
-        args = _parse_json(config) if isinstance(config, str) else config
+        args = _parse_json(config)
         return _drop_own_keys(args if isinstance(args, dict) else {})
 
 
@@ -197,7 +198,7 @@ def connect(login: Login, backoff: Backoff = BACKOFF) -> Transport:
     return transport
 
 
-def parse_command(raw: Any) -> AgentCommand | None:
+def _parse_command(raw: Any) -> AgentCommand | None:
     """Return a command as W&B wrote it; None: an unknown one, which agents ignore."""
     if not isinstance(raw, dict) or raw.get("type") not in ("run", "resume", "stop", "exit"):
         return None
@@ -227,17 +228,12 @@ def _find(data: Any, operation: str, *path: str) -> Any:
     return data
 
 
-def _parse_json(text: str) -> Any:
+def _parse_json(value: Any) -> Any:
+    """Return what ``value`` holds: some servers send JSON text for what others send as it is."""
     try:
-        return json.loads(text)
+        return json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return None
-
-
-def _read_list(commands: Any) -> Sequence[Any]:
-    """Return a heartbeat's commands, which are JSON text at W&B and a list at other servers."""
-    found = _parse_json(commands) if isinstance(commands, str) else commands
-    return found if isinstance(found, list) else []
 
 
 def _read_nodes(connection: Any) -> list[Mapping[str, Any]]:
