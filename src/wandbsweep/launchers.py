@@ -133,6 +133,9 @@ _UNLISTED = LauncherProfile("unlisted")
 
 PREEMPTION_SIGNALS = tuple({launcher.preemption_signal: None for launcher in LAUNCHERS if launcher.preemption_signal})
 
+HANDLER_PACKAGES = ("submitit", "wandbsweep")
+"""Packages whose signal handlers are for an agent's own process, and not for what its trials fork."""
+
 
 def find_profile(target: str) -> LauncherProfile:
     """Return the profile of the launcher with the class ``target`` (``hydra.launcher._target_``)."""

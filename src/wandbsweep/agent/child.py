@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from wandbsweep.agent.loop import run_catching
 from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
@@ -41,8 +41,7 @@ def main() -> NoReturn:
     """Serve the agent at the other end of the socket whose descriptor the command line names."""
     descriptor, agent = map(int, sys.argv[2:4])
     # Ignore the signals first, and lift the agent's mask then: one that came meanwhile is dropped, not deadly.
-    for signum in (*WATCHED, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
+    handlers: dict[int, Any] = {s: signal.signal(s, signal.SIG_IGN) for s in (*WATCHED, signal.SIGHUP)}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     os.setpgid(0, 0)  # a terminal's Ctrl-C is for the agent, which passes it on
     _die_with(agent)
@@ -51,11 +50,12 @@ def main() -> NoReturn:
     # Else torch asks the driver whether there is a GPU, and the children could not use it.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with suppress(EOFError, OSError):  # the agent has closed its end
-        _serve(socket.socket(fileno=descriptor))
+        _serve(socket.socket(fileno=descriptor), handlers)
     os._exit(0)
 
 
-def _serve(agent: socket.socket) -> None:
+def _serve(agent: socket.socket, handlers: Mapping[int, Any]) -> None:
+    """Fork a process for each trial that ``agent`` requests; ``handlers`` is what signals do in a new process."""
     control = Connection(os.dup(agent.fileno()))
     run_job, fault = _load(control.recv_bytes())
     lessons = 0
@@ -76,7 +76,7 @@ def _serve(agent: socket.socket) -> None:
             # Only the fork server may hold the agent's socket: what the agent reads from it must be the server's.
             agent.close()
             control.close()
-            _be_a_trial(request, run_job, descriptors[0], parent=me)
+            _be_a_trial(request, run_job, descriptors[0], handlers, parent=me)
         os.close(descriptors[0])  # the trial alone holds its channel, which ends with it
         control.send(Started(pid))
         control.send(Ended(_await_end(pid)))
@@ -149,7 +149,9 @@ def _die_with(parent: int) -> None:
 # -- a trial's process ----------------------------------------------------------------------------------------------
 
 
-def _be_a_trial(request: Request, run_job: RunJob, descriptor: int, *, parent: int) -> NoReturn:
+def _be_a_trial(
+    request: Request, run_job: RunJob, descriptor: int, handlers: Mapping[int, Any], *, parent: int
+) -> NoReturn:
     status = 1
     try:
         _die_with(parent)
@@ -158,7 +160,8 @@ def _be_a_trial(request: Request, run_job: RunJob, descriptor: int, *, parent: i
         channel = Connection(descriptor)
         # What the trial forks (DataLoader workers) must not hold the channel open, let alone write to it.
         os.register_at_fork(after_in_child=channel.close)
-        job = _run(request, run_job, channel)
+        signal.signal(signal.SIGHUP, handlers[signal.SIGHUP])
+        job = _run(request, run_job, channel, {signum: handlers[signum] for signum in WATCHED})
         channel.send(Result(job, [name for name in sys.modules if name not in before]))
         status = 0
     except BaseException:
@@ -183,7 +186,7 @@ def _take_on(request: Request) -> None:
         numpy.random.seed()
 
 
-def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
+def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mapping[int, Any]) -> JobResult:
     current, lock = request.current, threading.Lock()
 
     def send(step: int, metrics: Mapping[str, float]) -> Decision:
@@ -197,7 +200,7 @@ def _run(request: Request, run_job: RunJob, channel: Connection) -> JobResult:
 
     current.send = send
     watch = SignalWatch(patient=True)
-    watch.watch_until_exit()
+    watch.watch_until_exit(handlers)
     with running(current), watch.notifying(current):
         # Only now: before, a signal would have been ignored.
         channel.send(Ready())

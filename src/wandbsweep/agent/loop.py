@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
@@ -89,13 +90,31 @@ def run_agent(
 
 
 def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
-    """Run ``trial``, and return what its task raises as its failure, but for KeyboardInterrupt."""
+    """Run ``trial``, and return what its task raises as its failure, but for KeyboardInterrupt.
+
+    A process that the task has forked and that leaves it ends here: it must not become a second agent.
+    """
+    pid, status = os.getpid(), 1
+    try:
+        result = _run_catching(run_job, trial)
+        status = int(bool(result.error))
+    except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        result = JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
+    finally:
+        if os.getpid() != pid:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # closed, or a pipe without a reader
+                    stream.flush()
+            os._exit(status & 0xFF)
+    return result
+
+
+def _run_catching(run_job: RunJob, trial: Trial) -> JobResult:
     try:
         return run_job(trial)
     except Preempted:
         return JobResult(preempted=True)
-    except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
-        return JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
     except Exception as error:  # the task's, whatever it is
         return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
 

@@ -106,6 +106,7 @@ class TrialJob:
         return config
 
     def _run(self, config: DictConfig) -> JobReturn:
+        pid = os.getpid()
         try:
             return run_job(
                 task_function=self._task,
@@ -115,6 +116,8 @@ class TrialJob:
                 hydra_context=self._context,
             )
         except SystemExit as error:  # the only exception of a task that Hydra lets pass
+            if os.getpid() != pid:  # a process that the task has forked ends, and not the trial
+                raise
             if not error.code:
                 return JobReturn(cfg=config, status=JobStatus.COMPLETED)
             reason = RuntimeError(f"the task exited with status {error.code}")
