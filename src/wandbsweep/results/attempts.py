@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from wandbsweep.controllers.trial_table import CLAIM, read_outcome
+from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.trial import State
-
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import StoredSweep, SweepData
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepError
 from wandbsweep.files import write_atomically
+from wandbsweep.results.sweep_data import SweepData
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from wandbsweep.results.sweep_data import SweepData
 
 COLUMNS = ("number", "state", "metric", "steps", "duration_s", "attempts")
 

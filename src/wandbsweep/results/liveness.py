@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import LEASE_S
 from wandbsweep.sweep.resume import join_command
-
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import SweepData
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.search.pareto import find_front
 from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
 from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
-
-if TYPE_CHECKING:
-    from wandbsweep.controllers.trial_table import TrialTable
-    from wandbsweep.storage.base import StoredAttempt
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import SweepData
-    from wandbsweep.trial import TrialRecord
+from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.trial import TrialRecord
 
 
 def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:

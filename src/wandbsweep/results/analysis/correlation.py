@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix, rescale_to_square
+from wandbsweep.results.analysis.trial_matrix import Floats, Indices, TrialMatrix, rescale_to_square
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 _RESAMPLES = 400
 _PERCENTILES = (2.5, 97.5)
@@ -95,7 +94,7 @@ def compute_correlation(matrix: TrialMatrix, *, seed: int = 0) -> Correlation:
     return Correlation(matrix.metric, dict(ordered), matrix.warning)
 
 
-def _correlate_numbers(x: NDArray[np.float64], y: NDArray[np.float64], draws: NDArray[np.int64]) -> Association | None:
+def _correlate_numbers(x: Floats, y: Floats, draws: Indices) -> Association | None:
     """Return Pearson's and Spearman's correlation; None if ``x`` does not vary. ``draws`` are resampled positions."""
     from scipy.stats import rankdata
 
@@ -112,9 +111,7 @@ def _correlate_numbers(x: NDArray[np.float64], y: NDArray[np.float64], draws: ND
     )
 
 
-def _correlate_categories(
-    codes: NDArray[np.int64], labels: list[str], y: NDArray[np.float64], draws: NDArray[np.int64]
-) -> Association | None:
+def _correlate_categories(codes: Indices, labels: list[str], y: Floats, draws: Indices) -> Association | None:
     """Return the correlation ratios of values and of ranks; None if all trials have the same category."""
     from scipy.stats import rankdata
 
@@ -132,18 +129,18 @@ def _correlate_categories(
     )
 
 
-def _compute_pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_pearson(x: Floats, y: Floats) -> Floats:
     """Return Pearson's r along the last axis, so of all resamples at once; NaN if either does not vary."""
     x = x - x.mean(axis=-1, keepdims=True)
     y = rescale_to_square(y)
     y = y - y.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r: NDArray[np.float64] = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    clipped: NDArray[np.float64] = np.clip(r, -1.0, 1.0)
+        r: Floats = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    clipped: Floats = np.clip(r, -1.0, 1.0)
     return clipped
 
 
-def _compute_ratio(codes: NDArray[np.int64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_ratio(codes: Indices, y: Floats) -> Floats:
     """Return the corrected correlation ratio of each row; NaN if nothing varies."""
     y = rescale_to_square(y)
     n = y.shape[1]
@@ -158,11 +155,11 @@ def _compute_ratio(codes: NDArray[np.int64], y: NDArray[np.float64]) -> NDArray[
         within += (np.square(y - mean[:, None]) * member).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         squared = 1 - (within / (n - groups)) / (total / (n - 1))
-    ratio: NDArray[np.float64] = np.sqrt(np.clip(squared, 0.0, 1.0))
+    ratio: Floats = np.sqrt(np.clip(squared, 0.0, 1.0))
     return ratio
 
 
-def _compute_interval(resampled: NDArray[np.float64]) -> Interval:
+def _compute_interval(resampled: Floats) -> Interval:
     finite = resampled[np.isfinite(resampled)]
     if not len(finite):
         return float("nan"), float("nan")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from wandbsweep.results.analysis.trial_matrix import Floats, TrialMatrix
 
 _MIN_TRIALS = 8
 """With fewer trials, no amount is estimated."""
@@ -66,14 +62,14 @@ def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
     return Gain(more, chance * bridged, gain * bridged, basis)
 
 
-def _interpolate_expected_best(values: NDArray[np.float64], count: float) -> float:
+def _interpolate_expected_best(values: Floats, count: float) -> float:
     """Return the expected best of ``count`` of the values, which may be no whole number."""
     low = math.floor(count)
     share = count - low
     return (1 - share) * _compute_expected_best(values, low) + share * _compute_expected_best(values, low + 1)
 
 
-def _compute_expected_best(values: NDArray[np.float64], count: int) -> float:
+def _compute_expected_best(values: Floats, count: int) -> float:
     """Return the expected best of ``count`` of the values, drawn without replacement."""
     n = len(values)
     ordered = np.sort(values)

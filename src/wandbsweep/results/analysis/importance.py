@@ -12,11 +12,10 @@ import numpy as np
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.fanova import Axis, compute_main_effects
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix, rescale_to_square
+from wandbsweep.results.analysis.trial_matrix import Floats, Indices, TrialMatrix, rescale_to_square
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
     from wandbsweep.optuna_tools.importance import ParamColumn
 
@@ -32,7 +31,7 @@ _RESAMPLES = 24
 _TREES_PER_RESAMPLE = 8
 _PERCENTILES = (5.0, 95.0)
 
-Shares = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
+Shares = tuple[Floats, Floats, Floats]
 """Of each parameter: the share, and the low and high end of its interval."""
 
 
@@ -152,9 +151,9 @@ def _compute_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     return shares, low, high
 
 
-def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
+def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list[Axis]]:
     """Return the columns that a forest is fitted to, and which of them belong to each parameter."""
-    columns: list[NDArray[np.float64]] = []
+    columns: list[Floats] = []
     axes = []
     for name in names:
         start = len(columns)
@@ -168,7 +167,7 @@ def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.f
     return np.stack(columns, axis=1), axes
 
 
-def _limit_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
+def _limit_outliers(matrix: TrialMatrix) -> Floats:
     """Return the losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
 
     Otherwise, a few diverged trainings with a loss of 1e9 would be all the variance there is.
@@ -179,11 +178,11 @@ def _limit_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
     return np.minimum(losses, limit)
 
 
-def _average_trees(effects: NDArray[np.float64]) -> NDArray[np.float64]:
+def _average_trees(effects: Floats) -> Floats:
     """Return the mean over the trees that are no constants; 0 if all are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no trees
-        shares: NDArray[np.float64] = np.nan_to_num(np.nanmean(effects, axis=0))
+        shares: Floats = np.nan_to_num(np.nanmean(effects, axis=0))
     return shares
 
 
@@ -193,7 +192,7 @@ def _average_trees(effects: NDArray[np.float64]) -> NDArray[np.float64]:
 def _compute_ped_anova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_ped_anova
 
-    def evaluate(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    def evaluate(chosen: Indices) -> Floats:
         return evaluate_ped_anova(_build_param_columns(matrix, names, chosen), matrix.losses[chosen])
 
     draws = np.random.default_rng(seed).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
@@ -209,7 +208,7 @@ def _compute_optuna_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> 
     return evaluate_fanova(columns, matrix.losses, seed), unknown, unknown
 
 
-def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> list[ParamColumn]:
+def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: Indices) -> list[ParamColumn]:
     """Return the parameters of the trials at the positions ``chosen``, as Optuna's evaluators take them."""
     from wandbsweep.optuna_tools.importance import ParamColumn
 

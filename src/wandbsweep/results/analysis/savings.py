@@ -5,17 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wandbsweep.results.analysis.trial_matrix import Floats
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.stopping.history import as_history
 from wandbsweep.trial import TrialRecord
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
 
 DOUBTFUL_CHANCE = 0.1
 """A stopped trial with at least this chance of becoming the best is doubtful."""
@@ -87,7 +83,7 @@ def compute_savings(data: SweepData) -> Savings:
     )
 
 
-def compute_agreement(curves: Sequence[NDArray[np.float64]], step: int) -> float | None:
+def compute_agreement(curves: Sequence[Floats], step: int) -> float | None:
     """Return how well the order of the curves after ``step`` values foretells the order of their best values.
 
     It is Kendall's tau (M. Kendall, Biometrika 30, 1938). K. Jamieson and A. Talwalkar's successive halving (AISTATS
@@ -117,15 +113,13 @@ def _compute_seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence
     return float(max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps)
 
 
-def _compute_chances(
-    stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]]
-) -> dict[int, float]:
+def _compute_chances(stopped: Mapping[int, Floats], curves: Sequence[Floats]) -> dict[int, float]:
     """Return the chance of each stopped trial that is not the best as it is, and has enough longer curves to compare.
 
     Many trials are stopped after the same step, so the improvements from each step are computed once.
     """
     best = min((float(curve.min()) for curve in (*curves, *stopped.values()) if len(curve)), default=np.inf)
-    improvements: dict[int, NDArray[np.float64]] = {}
+    improvements: dict[int, Floats] = {}
     found = {}
     for number, own in stopped.items():
         step = len(own)

@@ -6,21 +6,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wandbsweep.errors import SweepError
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.search.repeats import merge_runs
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord, is_number
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 RELIABLE_TRIALS = 20
 """With fewer trials, an analysis warns that its numbers are mostly chance."""
@@ -48,18 +48,18 @@ class TrialMatrix:
     """The parameters that the sweep varies, by name."""
     numbers: Sequence[int]
     params: Sequence[Mapping[str, Any]]
-    values: NDArray[np.float64]
+    values: Floats
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
-    def losses(self) -> NDArray[np.float64]:
+    def losses(self) -> Floats:
         """The values, with their sign changed if more is better."""
         return -self.values if self.goal == "maximize" else self.values
 
     @cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Indices:
         """The positions of the trials, the best first; of equal ones, the earlier."""
         return np.argsort(self.losses, kind="stable")
 
@@ -76,7 +76,7 @@ class TrialMatrix:
         parameter = self.parameters[name]
         return parameter.distribution not in _CATEGORICAL or all(map(is_number, parameter.values or ()))
 
-    def coordinates(self, name: str) -> NDArray[np.float64]:
+    def coordinates(self, name: str) -> Floats:
         """Return an ordered parameter's values as quantiles of its distribution, in [0, 1]; NaN if a trial has none.
 
         Every parameter is so on the scale that it was searched on: a logarithmic one on a logarithmic scale.
@@ -84,7 +84,7 @@ class TrialMatrix:
         parameter = self.parameters[name]
         return np.array([to_coordinate(parameter, p[name]) if name in p else math.nan for p in self.params], float)
 
-    def codes(self, name: str) -> NDArray[np.int64]:
+    def codes(self, name: str) -> Indices:
         """Return a categorical parameter's values as positions in its list; -1 if a trial has none."""
         keys = {grid_key(value): index for index, value in enumerate(self.parameters[name].values or ())}
         return np.array([keys.get(grid_key(p[name]), -1) if name in p else -1 for p in self.params], dtype=np.int64)
@@ -94,7 +94,7 @@ class TrialMatrix:
         return np.array([name in p for p in self.params], dtype=bool)
 
 
-def rescale_to_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def rescale_to_square(values: Floats) -> Floats:
     """Return ``values``, divided by the largest if their squares would overflow: for statistics without a unit."""
     largest = float(np.abs(values).max(initial=0.0))
     return values / largest if largest > _SQUARE_LIMIT else values

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.convergence import compute_spread, find_best
 from wandbsweep.results.analysis.importance import Importance, compute_importance
-from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, TrialMatrix, build_trial_matrix
+from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Indices, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrow_range
 from wandbsweep.results.narrowing.values import narrow_values
-from wandbsweep.results.sweep_data import has_goal
+from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.text import join_words
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
 
 MAX_UNIMPORTANT = 0.05
 """A parameter is fixed if its share of the variance is below this, even at the upper end of its interval."""
@@ -138,9 +132,7 @@ def _fix(matrix: TrialMatrix, parameter: Parameter, importance: Importance) -> C
     return Change({"value": matrix.params[best][parameter.name]}, why, reasons, "fixed")
 
 
-def _narrow_parameter(
-    matrix: TrialMatrix, parameter: Parameter, best: NDArray[np.int64], importance: Importance
-) -> Change:
+def _narrow_parameter(matrix: TrialMatrix, parameter: Parameter, best: Indices, importance: Importance) -> Change:
     name = parameter.name
     share = f"importance {importance[name]:.0%}" if name in importance else "importance unknown"
     values = [matrix.params[int(i)][name] for i in best if name in matrix.params[int(i)]]

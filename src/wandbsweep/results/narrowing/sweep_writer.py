@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from wandbsweep.results.narrowing.narrow import Change, Narrowing
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_file import dump_yaml
-
-if TYPE_CHECKING:
-    from wandbsweep.results.narrowing.narrow import Change, Narrowing
-    from wandbsweep.results.sweep_data import SweepData
 
 _COMMENT_COLUMN = 44
 _UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats")

@@ -10,14 +10,12 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wandbsweep.files import write_atomically
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.panels import PANELS
-
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.sweep_data import SweepData
 
 SCRIPTS = ("core.js", "scales.js", "chart.js", *(panel.script for panel in PANELS), "main.js")
 """In the order in which they need each other: what the panels use, the panels, and what draws them."""

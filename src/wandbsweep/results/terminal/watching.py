@@ -6,9 +6,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +17,6 @@ from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.results.terminal.tables import format_progress, format_short
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, TrialRecord, is_number
-
-if TYPE_CHECKING:
-    from rich.console import ConsoleOptions, RenderResult
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MAX_WIDTH = 80
