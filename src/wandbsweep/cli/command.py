@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from wandbsweep.trial import replace_nonfinite
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_data import SweepData
@@ -51,14 +52,3 @@ def locate_sweep(options: argparse.Namespace) -> str | Path:
 
 def print_json(data: Any, *, indent: int | None = 2) -> None:
     print(json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False), flush=True)
-
-
-def replace_nonfinite(data: Any) -> Any:
-    """Return ``data`` with None for the numbers that JSON does not have: NaN and infinities."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: replace_nonfinite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [replace_nonfinite(item) for item in data]
-    return data

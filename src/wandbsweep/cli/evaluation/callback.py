@@ -35,8 +35,7 @@ class EvaluationCallback:
         self._stack.enter_context(running(CurrentTrial(send=self._record)))
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
-        from wandbsweep.cli.command import replace_nonfinite
-        from wandbsweep.trial import as_number
+        from wandbsweep.trial import as_number, replace_nonfinite
 
         if self._stack is not None:
             self._stack.close()

@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from wandbsweep.results.report.panels import PANELS
-from wandbsweep.results.report.values import to_number, to_text
+from wandbsweep.results.report.panels import PANELS, to_number, to_text
 from wandbsweep.results.sweep_data import SweepData, has_goal
 from wandbsweep.results.terminal.tables import list_varied_parameters, shorten_names
 from wandbsweep.spec.distributions import Parameter, grid_key
