@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
-from wandbsweep.controllers.hosted.refs import PREFIX as PREFIX
-from wandbsweep.controllers.hosted.refs import convert_hosted_config, parse_ref
+from wandbsweep.controllers.hosted.decode import decode_params, flatten_params
+from wandbsweep.controllers.hosted.refs import PREFIX, convert_hosted_config, parse_ref
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
+from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
 _RUNS_PER_PAGE = 200
 _MAX_SAMPLES = 10_000
@@ -36,16 +34,6 @@ _STATES: Mapping[str, State] = {
 }
 
 log = logging.getLogger(__name__)
-
-
-def is_hosted(directory: str | os.PathLike[str]) -> bool:
-    """Return whether W&B's servers control the sweep in ``directory``."""
-    return Path(directory, HOSTED_LOG).exists()
-
-
-def read_local_trials(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:
-    """Return the trials that our agents ran of the hosted sweep in ``directory``, without asking W&B."""
-    return HostedLog(Path(directory, HOSTED_LOG), spec).records()
 
 
 def read_wandb_sweep(ref: str) -> SweepData:
@@ -98,9 +86,6 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
 
 def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """Return a run (``wandb.apis.public.Run``) as a trial; the steps of its reports are W&B's."""
-    from wandbsweep.controllers.hosted.decode import decode_params, flatten_params
-    from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
-
     summary = {str(name): run.summary.get(name) for name in run.summary.keys()}  # noqa: SIM118  it is no mapping
     reason = str(summary.get(STOP_REASON_KEY, ""))
     state = _STATES.get(str(run.state).lower(), "crashed")
@@ -172,10 +157,7 @@ def _read_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _parse_time(stamp: str | None) -> float | None:
     """Return Unix seconds; None if there is no time, or it cannot be read."""
-    if not stamp:
-        return None
     try:
-        moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+        return datetime.fromisoformat(stamp or "").timestamp()
     except ValueError:
         return None
-    return moment.timestamp()

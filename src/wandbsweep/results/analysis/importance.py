@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from wandbsweep.optuna_tools.importance import ParamColumn
-
-Method = Literal["fanova", "ped-anova", "optuna-fanova"]
-IMPORTANCE_METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
 
 _MIN_TRIALS = 4
 """A forest of fewer trials says nothing."""
@@ -39,14 +36,14 @@ Shares = tuple[Floats, Floats, Floats]
 class Importance(Mapping[str, float]):
     """Each parameter's importance by name, the largest first."""
 
-    method: Method
+    method: str
     metric: str
     trials: int
     shares: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     """The 5th and 95th percentile over resampled trials (bootstrap): how far chance may have moved a share."""
     warning: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         return self.shares[name]
@@ -96,12 +93,7 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     if len(matrix) < _MIN_TRIALS or not names or np.ptp(matrix.values) == 0:
         warning = matrix.warning or "All trials have the same value, so nothing depends on anything."
         return Importance(chosen, matrix.metric, len(matrix), {}, {}, warning, notes)
-    compute: Mapping[Method, Callable[[TrialMatrix, list[str], int], Shares]] = {
-        "fanova": _compute_fanova,
-        "ped-anova": _compute_ped_anova,
-        "optuna-fanova": _compute_optuna_fanova,
-    }
-    shares, low, high = compute[chosen](matrix, names, seed)
+    shares, low, high = METHODS[chosen](matrix, names, seed)
     order = np.argsort(-shares, kind="stable")
     return Importance(
         chosen,
@@ -115,19 +107,18 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     )
 
 
-def _choose_method(method: str | None) -> Method:
+def _choose_method(method: str | None) -> str:
     has_sklearn = find_spec("sklearn") is not None
     if method is None:
         return "fanova" if has_sklearn else "ped-anova"
-    for known in IMPORTANCE_METHODS:
-        if known == method:
-            if known != "ped-anova" and not has_sklearn:
-                raise SweepError(
-                    f"{method} needs scikit-learn, which is not installed: pip install 'wandbsweep[analysis]'. "
-                    "ped-anova needs nothing more."
-                )
-            return known
-    raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(IMPORTANCE_METHODS)}.")
+    if method not in METHODS:
+        raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(METHODS)}.")
+    if method != "ped-anova" and not has_sklearn:
+        raise SweepError(
+            f"{method} needs scikit-learn, which is not installed: pip install 'wandbsweep[analysis]'. "
+            "ped-anova needs nothing more."
+        )
+    return method
 
 
 # -- fANOVA -----------------------------------------------------------------------------------------------------------
@@ -218,3 +209,11 @@ def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: Indices)
         else ParamColumn(name, matrix.codes(name)[chosen], choices=len(matrix.parameters[name].values or ()))
         for name in names
     ]
+
+
+METHODS: Mapping[str, Callable[[TrialMatrix, list[str], int], Shares]] = {
+    "fanova": _compute_fanova,
+    "ped-anova": _compute_ped_anova,
+    "optuna-fanova": _compute_optuna_fanova,
+}
+"""Each takes the trials, the parameters' names and a seed."""

@@ -155,8 +155,8 @@ def list_attempt_rows(data: SweepData) -> list[list[Any]]:
     rows = sorted((row for row in rows if row[3] is not None), key=lambda row: (row[3], row[1]))
     first = rows[0][3] if rows else 0.0
     return [
-        [*row[:3], *(None if moment is None else round(moment - first, 3) for moment in row[3:5]), *row[5:]]
-        for row in rows
+        [*facts, round(started - first, 3), None if ended is None else round(ended - first, 3), state, reason]
+        for *facts, started, ended, state, reason in rows
     ]
 
 
