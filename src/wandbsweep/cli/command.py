@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.trial import replace_nonfinite
+from wandbsweep.trial import TrialRecord, replace_nonfinite
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_data import SweepData
@@ -52,3 +52,25 @@ def locate_sweep(options: argparse.Namespace) -> str | Path:
 
 def print_json(data: Any, *, indent: int | None = 2) -> None:
     print(json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False), flush=True)
+
+
+def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
+    """Return what ``--json`` prints of one trial."""
+    own = data.find_configuration(trial)
+    repeated = {"mean": own.mean, "deviation": own.deviation, "runs": [run.number for run in own.runs]} if own else {}
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "metric": trial.value,
+        "metric_name": data.spec.metric.name if data.spec.metric else None,
+        "params": trial.params,
+        "metrics": trial.metrics,
+        "overrides": data.overrides(trial),
+        "directory": str(data.trial_directory(trial)),
+        "steps": len(trial.reports),
+        "duration_s": trial.duration_s,
+        "attempts": trial.attempts,
+        "agent": trial.agent,
+        "reason": trial.reason,
+        **repeated,
+    }

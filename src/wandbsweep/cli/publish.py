@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
@@ -27,15 +27,15 @@ def make_leaderboard(data: SweepData) -> tuple[list[str], list[list[Any]]]:
     Parameters keep their own names; each of several metrics has a column; lists and mappings are JSON text.
     """
     spec = data.spec
-    metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
+    metrics = [metric.name for metric in spec.objectives] or ["value"]
     names = [*spec.parameters, *([spec.repeats.parameter] if spec.repeats else [])]
     columns = ["trial", "state", *(f"metric {name}" if name in names else name for name in metrics)]
     columns += ["steps", "seconds", "attempts", *names]
     rows = []
     for trial in data.ranked:
-        values = [trial.metrics.get(name) for name in metrics] if spec.metrics else [trial.value]
-        facts = [trial.number, trial.state, *values, len(trial.reports), trial.duration_s, trial.attempts]
-        rows.append([*facts, *(_format_cell(trial.params.get(name)) for name in names)])
+        costs = [len(trial.reports), trial.duration_s, trial.attempts]
+        params = [_format_cell(trial.params.get(name)) for name in names]
+        rows.append([trial.number, trial.state, *data.list_values(trial), *costs, *params])
     return columns, rows
 
 
@@ -97,7 +97,7 @@ def _read_page(data: SweepData) -> Mapping[str, Any]:
 
 
 def _summarize(data: SweepData) -> dict[str, Any]:
-    best = data.best if has_goal(data.spec) else None
+    best = data.best
     counts = {f"trials/{state}": count for state, count in data.counts.items()}
     if best is None:
         return counts

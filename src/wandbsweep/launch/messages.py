@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from wandbsweep.bridge.prepared import PreparedSweep
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
@@ -32,7 +32,7 @@ def print_result(data: SweepData, total: int | None) -> None:
     print_leaderboard(data, out, top=_LEADERBOARD_ROWS)
     out.print()
     out.print(format_progress(data, total), markup=False)
-    if has_goal(data.spec) and any(trial.state in ("finished", "stopped") for trial in data.trials):
+    if data.spec.objectives and any(trial.state in ("finished", "stopped") for trial in data.trials):
         print_best(data, out)
 
 
@@ -75,7 +75,6 @@ def print_first_failure(data: SweepData) -> None:
 
 def _describe_sweep(prepared: PreparedSweep) -> str:
     spec = prepared.spec
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in spec.objectives)
     cap = f", at most {pluralize(spec.run_cap, 'trial')}" if spec.run_cap else ""
     return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"

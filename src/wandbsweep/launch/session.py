@@ -18,7 +18,7 @@ from wandbsweep.launch.devices import assign_devices
 from wandbsweep.launch.messages import describe_unfinished, print_announcement, print_first_failure, print_result
 from wandbsweep.launch.monitor import Monitor
 from wandbsweep.launchers import Isolation, find_profile
-from wandbsweep.results.analysis.advice import Adviser
+from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
@@ -61,7 +61,7 @@ class Session:
         """
         self.prepared = prepared
         self.settings = settings
-        self._adviser = Adviser()
+        self._given_advice: set[str] = set()
         self._controller = open_controller(prepared.record, prepared.directory, prepared.spec)
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it is resumed now.", self._controller.command)
@@ -96,7 +96,7 @@ class Session:
         prepared = self.prepared
         print_announcement(prepared)
         if not prepared.is_plain:
-            for note in self._adviser.list_new(prepared.spec, []):
+            for note in collect_new_advice(prepared.spec, [], self._given_advice):
                 print(f"Note: {note}", file=sys.stderr, flush=True)
         record = prepared.record if prepared.joined else create_page(prepared.directory, prepared.record)
         if self.settings.detach:
@@ -212,7 +212,7 @@ class Session:
         return SweepData(prepared.directory, prepared.spec, self._controller.trials(), prepared.record)
 
     def _find_notes(self, data: SweepData) -> list[str]:
-        return [] if self.prepared.is_plain else self._adviser.list_new(data.spec, data.trials)
+        return [] if self.prepared.is_plain else collect_new_advice(data.spec, data.trials, self._given_advice)
 
     def _find_status(self, data: SweepData) -> list[str]:
         if self.prepared.record.hosted is None and self._controller.command == "paused":

@@ -72,7 +72,7 @@ class SweepData:
         With several metrics, the Pareto front comes first. With ``repeats``, the runs of a configuration stay together,
         in the order of ``configurations``. Without a metric, the trials are in the order of their numbers.
         """
-        if not has_goal(self.spec):
+        if not self.spec.objectives:
             return list(self.trials)
         if self.spec.metrics:
             front = {trial.number for trial in self.front}
@@ -89,12 +89,10 @@ class SweepData:
         With several metrics, it is the first trial of ``front``. With ``repeats``, it is the first run with a value of
         the best configuration. Without a metric it is None, since nothing says whether more or less is better.
         """
-        if not has_goal(self.spec):
+        if not self.spec.objectives:
             return None
         if self.spec.metrics:
             return next(iter(self.front), None)
-        if self.spec.repeats:
-            return next((c.first for c in self.configurations if c.mean is not None), None)
         ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
         return next(ended, None)
 
@@ -136,6 +134,10 @@ class SweepData:
             return math.inf
         return -value if self.spec.goal == "maximize" else value
 
+    def list_values(self, trial: TrialRecord) -> list[float | None]:
+        """Return what ``trial`` achieved: a value for each of several metrics, else its only one."""
+        return [trial.metrics.get(metric.name) for metric in self.spec.metrics] or [trial.value]
+
     def trial_directory(self, trial: TrialRecord) -> Path:
         return self.directory / str(trial.number)
 
@@ -151,8 +153,3 @@ class SweepData:
         start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
         own = run_overrides(self.launch_record) if self.launch_record else []
         return shlex.join([*start, *self.overrides(trial), *own])
-
-
-def has_goal(spec: SweepSpec) -> bool:
-    """Return whether ``spec`` says which trials are better."""
-    return spec.metric is not None or bool(spec.metrics)

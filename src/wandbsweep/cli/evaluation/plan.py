@@ -144,8 +144,7 @@ def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
 
 
 def _name_sweep_metric(data: SweepData) -> str:
-    spec = data.spec
-    return spec.metric.name if spec.metric else spec.metrics[0].name if spec.metrics else "value"
+    return data.spec.objectives[0].name if data.spec.objectives else "value"
 
 
 def _choose_metric(data: SweepData, config: Mapping[str, Any]) -> str:

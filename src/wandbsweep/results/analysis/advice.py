@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -34,32 +34,22 @@ _MIN_AGREEMENT = 0.3
 
 def collect_advice(spec: SweepSpec, trials: Sequence[TrialRecord] = ()) -> list[str]:
     """Return the advice on a sweep, one line each; without trials, on its search space alone."""
-    return list(_apply_rules(spec, trials).values())
+    return [text for rule in RULES for _, text in rule(spec, trials)]
 
 
-def is_silenced() -> bool:
-    """Return whether the user wants no advice."""
-    return os.environ.get("WANDBSWEEP_ADVICE", "").strip().lower() in ("0", "off", "no", "false")
+def collect_new_advice(spec: SweepSpec, trials: Sequence[TrialRecord], given: set[str]) -> list[str]:
+    """Return the advice that was not given before, even if its numbers changed; none if the user wants none.
 
-
-class Adviser:
-    """Gives each piece of advice once, even if its numbers change."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-
-    def list_new(self, spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[str]:
-        """Return the advice that was not given before."""
-        if is_silenced():
-            return []
-        new = {key: text for key, text in _apply_rules(spec, trials).items() if key not in self._given}
-        self._given |= new.keys()
-        return list(new.values())
-
-
-def _apply_rules(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Mapping[str, str]:
-    """Return the lines by a key that stays the same while the sweep runs."""
-    return {key: text for rule in RULES for key, text in rule(spec, trials)}
+    Args:
+        spec: The sweep.
+        trials: Its trials.
+        given: The keys of what was given; those of the new advice are added.
+    """
+    if os.environ.get("WANDBSWEEP_ADVICE", "").strip().lower() in ("0", "off", "no", "false"):
+        return []
+    new = {key: text for rule in RULES for key, text in rule(spec, trials) if key not in given}
+    given.update(new)
+    return list(new.values())
 
 
 def _check_budget(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:

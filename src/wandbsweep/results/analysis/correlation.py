@@ -112,9 +112,8 @@ def _compute_pearson(x: Floats, y: Floats) -> Floats:
     y = rescale_to_square(y)
     y = y - y.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    clipped: Floats = r.clip(-1.0, 1.0)
-    return clipped
+        r: Floats = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    return np.minimum(np.maximum(r, -1.0), 1.0)
 
 
 def _compute_ratio(codes: Indices, y: Floats) -> Floats:
@@ -130,8 +129,9 @@ def _compute_ratio(codes: Indices, y: Floats) -> Floats:
         within += (np.square(y - mean) * member).sum(axis=-1)
         groups += count[..., 0] > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        squared: Floats = 1 - (within / (y.shape[-1] - groups)) / (total / (y.shape[-1] - 1))
-    return np.sqrt(squared.clip(0.0, 1.0))
+        squared = 1 - (within / (y.shape[-1] - groups)) / (total / (y.shape[-1] - 1))
+    ratio: Floats = np.sqrt(squared.clip(0.0, 1.0))
+    return ratio
 
 
 def _compute_interval(resampled: Floats) -> Interval:

@@ -123,7 +123,7 @@ def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatri
     """
     spec = data.spec
     own = spec.metric.name if spec.metric else None
-    name = metric or (spec.metrics[0].name if spec.metrics else own)
+    name = metric or (spec.objectives[0].name if spec.objectives else None)
     reported = sorted({name for trial in data.trials for name in trial.metrics})
     if name is None:
         raise SweepError(
@@ -151,7 +151,7 @@ def find_goal(spec: SweepSpec, metric: str) -> Goal:
     The sweep says so of its own metrics. Another one has the goal of a metric of the sweep with the same last part
     (``test/loss`` that of ``val/loss``), else what its name suggests.
     """
-    goals: dict[str, Goal] = {m.name: m.goal for m in ([spec.metric] if spec.metric else spec.metrics)}
+    goals: dict[str, Goal] = {metric.name: metric.goal for metric in spec.objectives}
     if metric in goals:
         return goals[metric]
     ending = metric.rpartition("/")[2]

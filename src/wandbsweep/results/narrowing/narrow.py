@@ -16,7 +16,7 @@ from wandbsweep.results.analysis.importance import Importance, compute_importanc
 from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Indices, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrow_range
 from wandbsweep.results.narrowing.values import narrow_values
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -186,7 +186,7 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
     config.pop("prior", None)
     notes = []
     if fork:
-        if not has_goal(data.spec):
+        if not data.spec.objectives:
             raise SweepError("A sweep without a metric has nothing that another could learn from it.")
         if not data.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")

@@ -19,8 +19,7 @@ def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:
 
     W&B takes it if it took the old sweep's file, unless the new sweep is a fork.
     """
-    metrics = [data.spec.metric] if data.spec.metric else data.spec.metrics
-    metric = metrics[0].name if metrics else None
+    metric = data.spec.objectives[0].name if data.spec.objectives else None
     best = f"the best {narrowing.best} of its {narrowing.trials} trials"
     lines = [
         f"# Follows {data.sweep_id}: where {best} are, by {metric}.",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wandbsweep.results.report.panels import PANELS, to_number, to_text
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import list_varied_parameters, shorten_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.text import join_words
@@ -42,7 +42,7 @@ def _build_common_data(data: SweepData) -> dict[str, Any]:
         "metrics": [{"name": m.name, "goal": m.goal} for m in spec.metrics],
         "run_cap": spec.run_cap,
         "stopper": spec.early_terminate.type if spec.early_terminate else None,
-        "ranked": has_goal(spec),
+        "ranked": bool(spec.objectives),
         "running": bool({"running", "queued"} & data.counts.keys()),
         "counts": data.counts,
         "parameters": axes,

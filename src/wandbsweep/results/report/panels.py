@@ -23,7 +23,7 @@ from wandbsweep.results.analysis.correlation import compute_correlation
 from wandbsweep.results.analysis.importance import Importance, compute_importance
 from wandbsweep.results.analysis.savings import compute_savings
 from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
-from wandbsweep.results.sweep_data import StoredSweep, SweepData, has_goal
+from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.results.terminal.tables import format_achieved, format_short
 from wandbsweep.sweep.provenance import read_provenance
 from wandbsweep.trial import TrialRecord, is_number
@@ -75,13 +75,10 @@ def build_analysis(data: SweepData) -> dict[str, Any] | None:
 
     None if the sweep has no metric, or no trial has a value yet.
     """
-    if not has_goal(data.spec):
-        return None
-    names: list[str | None] = [metric.name for metric in data.spec.metrics]
     found = []
-    for name in names or [None]:
+    for metric in data.spec.objectives:
         try:
-            matrix = build_trial_matrix(data, name)
+            matrix = build_trial_matrix(data, metric.name)
         except SweepError:  # no trial has a value of this metric yet
             continue
         found.append((matrix, compute_importance(matrix)))

@@ -75,14 +75,13 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
 
 def _list_headings(data: SweepData) -> list[str]:
     spec = data.spec
-    metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
+    metrics = [metric.name for metric in spec.objectives] or ["value"]
     return ["trial", "state", *metrics, *(["mean"] if spec.repeats else []), "steps", "time"]
 
 
 def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
-    spec = data.spec
-    values = [trial.metrics.get(metric.name) for metric in spec.metrics] or [trial.value]
-    if spec.repeats:
+    values = data.list_values(trial)
+    if data.spec.repeats:
         configuration = data.find_configuration(trial)
         values.append(configuration.mean if configuration else None)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
