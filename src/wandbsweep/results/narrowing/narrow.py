@@ -15,7 +15,6 @@ from wandbsweep.results.analysis.convergence import compute_spread, find_best
 from wandbsweep.results.analysis.importance import Importance, compute_importance
 from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Indices, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrow_range
-from wandbsweep.results.narrowing.values import narrow_values
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
@@ -27,6 +26,8 @@ MAX_UNIMPORTANT = 0.05
 
 _MIN_CHANCE = 0.05
 """The best trials scatter over a parameter if random draws lie as close together at least this often."""
+_MAX_ABSENCE_CHANCE = 0.05
+"""A listed value goes if chance would leave it out of the best trials less often than this."""
 _MIN_TRIALS = 5
 _MIN_BEST = 3
 """A parameter that fewer of the best trials have is kept as it is."""
@@ -64,7 +65,7 @@ def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowin
     """Return the sweep to follow ``data``.
 
     - A range becomes the one between the best trials (``ranges.py``).
-    - A listed value goes if it was tried often and none of the best trials has it (``values.py``).
+    - A listed value goes if it was tried often and none of the best trials has it.
     - A parameter is fixed at its best value if its importance is below 5 % even at the upper end of its interval *and*
       the best trials scatter over it as random ones would: what decides among the best can be little over the whole
       space. Never are all parameters fixed, and none with fewer than ``RELIABLE_TRIALS`` trials.
@@ -139,11 +140,51 @@ def _narrow_parameter(matrix: TrialMatrix, parameter: Parameter, best: Indices, 
     if len(values) < _MIN_BEST:
         return Change(parameter.config, f"kept: {share}; only {len(values)} of the best have it", {}, "kept")
     tried = [params[name] for params in matrix.params if name in params]
-    narrow_config = narrow_range if parameter.values is None else narrow_values
+    narrow_config = narrow_range if parameter.values is None else _narrow_values
     config, reasons, is_kept = narrow_config(parameter, values, tried)
     when = {"when": {parent: list(values) for parent, values in parameter.when}} if parameter.when else {}
     kind: Literal["kept", "narrowed"] = "kept" if is_kept else "narrowed"
     return Change({**config, **when}, f"{kind}: {share}", reasons, kind)
+
+
+def _narrow_values(
+    parameter: Parameter, best: Sequence[Any], tried: Sequence[Any]
+) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """Drop the values that no best trial has, if chance would leave them out in fewer than 5 % (hypergeometric).
+
+    Args:
+        parameter: A parameter with listed values.
+        best: The values of the best trials.
+        tried: The values of all trials.
+
+    Returns:
+        The parameter's configuration, the reasons by its keys, and whether it is unchanged.
+    """
+    from scipy.stats import hypergeom
+
+    values = list(parameter.values or ())
+    keys = [grid_key(value) for value in tried]
+    best_keys = {grid_key(value) for value in best}
+    kept, dropped = [], []
+    for index, value in enumerate(values):
+        count = keys.count(grid_key(value))
+        chance_of_none = hypergeom.pmf(0, len(keys), count, len(best))
+        if grid_key(value) not in best_keys and chance_of_none < _MAX_ABSENCE_CHANCE:
+            dropped.append(f"{value} (tried {count} times)")
+        else:
+            kept.append(index)
+    config = parameter.config
+    if not dropped:
+        return config, {"values": "each is among the best, or was tried too seldom to tell"}, True
+    reasons = {"values": f"without {', '.join(dropped)}: never among the {len(best)} best"}
+    left = [values[i] for i in kept]
+    if parameter.probabilities is None:
+        return {"values": left}, reasons, False
+    weights = [parameter.probabilities[i] for i in kept]
+    total = sum(weights)
+    if total <= 0:
+        return config, {}, True
+    return {**config, "values": left, "probabilities": [w / total for w in weights]}, reasons, False
 
 
 def _resolve_conditions(changes: dict[str, Change]) -> dict[str, str]:

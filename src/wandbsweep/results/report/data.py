@@ -21,11 +21,6 @@ _MIN_CURVE_POINTS = 20
 
 def build_page_data(data: SweepData) -> dict[str, Any]:
     """Return everything that the page shows of a sweep."""
-    own = {key: build(data) for panel in PANELS for key, build in panel.data.items()}
-    return {**_build_common_data(data), **own}
-
-
-def _build_common_data(data: SweepData) -> dict[str, Any]:
     spec = data.spec
     most = max(_MIN_CURVE_POINTS, MAX_POINTS // max(1, len(data.trials)))
     axes = [_build_axis(name, label, data) for name, label in shorten_names(list_varied_parameters(data)).items()]
@@ -50,6 +45,7 @@ def _build_common_data(data: SweepData) -> dict[str, Any]:
         "trials": [_build_trial(trial, axes, data, most) for trial in data.trials],
         "order": [trial.number for trial in data.ranked],
         "thinned": any(len(trial.reports) > most for trial in data.trials),
+        **{key: build(data) for panel in PANELS for key, build in panel.data.items()},
     }
 
 
