@@ -54,23 +54,23 @@ def print_json(data: Any, *, indent: int | None = 2) -> None:
     print(json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False), flush=True)
 
 
+def pick(value: object, *names: str) -> dict[str, Any]:
+    """Return some attributes of ``value`` by their names, for JSON that has them under these names."""
+    return {name: getattr(value, name) for name in names}
+
+
 def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
     """Return what ``--json`` prints of one trial."""
     own = data.find_configuration(trial)
     repeated = {"mean": own.mean, "deviation": own.deviation, "runs": [run.number for run in own.runs]} if own else {}
     return {
-        "number": trial.number,
-        "state": trial.state,
+        **pick(trial, "number", "state"),
         "metric": trial.value,
         "metric_name": data.spec.metric.name if data.spec.metric else None,
-        "params": trial.params,
-        "metrics": trial.metrics,
+        **pick(trial, "params", "metrics"),
         "overrides": data.overrides(trial),
         "directory": str(data.trial_directory(trial)),
         "steps": len(trial.reports),
-        "duration_s": trial.duration_s,
-        "attempts": trial.attempts,
-        "agent": trial.agent,
-        "reason": trial.reason,
+        **pick(trial, "duration_s", "attempts", "agent", "reason"),
         **repeated,
     }
