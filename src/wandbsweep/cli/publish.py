@@ -48,7 +48,7 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
     from wandbsweep.wandb_runs.auth import read_login
 
     data = SweepReader(directory).read()
-    page = _read_page(data)
+    page = _read_page(data.launch_record)
     spec = load_sweep({"name": data.sweep_id, **data.spec.dump(), "controller": {"type": "local"}})
     login = read_login(entity=page.get("entity"), project=page.get("project"))
     return asdict(create_hosted_sweep(spec, login))
@@ -64,7 +64,7 @@ def conclude(directory: Path, mode: str) -> dict[str, Any]:
         report = write_report(data, Path(place, "report.html"))
         written = write_summary_run(
             data.sweep_id,
-            page=_read_page(data),
+            page=_read_page(data.launch_record),
             mode=mode,
             directory=directory,
             config=data.spec.dump(),
@@ -79,8 +79,7 @@ def conclude(directory: Path, mode: str) -> dict[str, Any]:
 
 def end(directory: Path, mode: str) -> dict[str, Any]:
     """Finish the sweep page that ``begin`` created, if there is one."""
-    plan = LaunchRecord.load_if_exists(directory)
-    sweep = ((plan.wandb if plan else None) or {}).get("sweep")
+    sweep = _read_page(LaunchRecord.load_if_exists(directory)).get("sweep")
     if sweep and mode == "online":
         from wandbsweep.controllers.hosted.client import SweepClient
         from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
@@ -92,8 +91,8 @@ def end(directory: Path, mode: str) -> dict[str, Any]:
     return {}
 
 
-def _read_page(data: SweepData) -> Mapping[str, Any]:
-    return (data.launch_record.wandb if data.launch_record else None) or {}
+def _read_page(record: LaunchRecord | None) -> Mapping[str, Any]:
+    return (record and record.wandb) or {}
 
 
 def _summarize(data: SweepData) -> dict[str, Any]:

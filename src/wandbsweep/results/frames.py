@@ -78,17 +78,16 @@ def _encode_json_lines(frame: pd.DataFrame) -> bytes:
 
 def _encode_parquet(frame: pd.DataFrame) -> bytes:
     """Return Parquet, where a column has one type: columns of mixed types, lists or mappings become JSON text."""
+    infer_dtype = _import_pandas().api.types.infer_dtype
+    mixed = [name for name in frame.columns if infer_dtype(frame[name]) in ("mixed", "mixed-integer")]
+    texts = {name: frame[name].dropna().map(_to_text) for name in mixed}
     try:
-        import pyarrow  # noqa: F401  only to see that it is installed: pandas imports it itself
+        encoded: bytes = frame.assign(**texts).to_parquet(index=False, engine="pyarrow")
     except ImportError:
         raise SweepError(
             "Parquet needs pyarrow, which is not installed: pip install 'wandbsweep[analysis]'. "
             "CSV and JSON Lines need nothing more."
         ) from None
-    infer_dtype = _import_pandas().api.types.infer_dtype
-    mixed = [name for name in frame.columns if infer_dtype(frame[name]) in ("mixed", "mixed-integer")]
-    texts = {name: frame[name].dropna().map(_to_text) for name in mixed}
-    encoded: bytes = frame.assign(**texts).to_parquet(index=False, engine="pyarrow")
     return encoded
 
 

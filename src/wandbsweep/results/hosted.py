@@ -71,13 +71,12 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
     gets the lowest free number.
     """
     pattern = re.compile(re.escape(sweep_id) + r"-(\d+)")
-    matches = [pattern.fullmatch(name or "") for name in names]
     taken: set[int] = set()
     found: list[int | None] = []
-    for match in matches:
+    for name in names:
+        match = pattern.fullmatch(name or "")
         number = int(match[1]) if match else None
-        is_free = number is not None and number not in taken
-        found.append(number if is_free else None)
+        found.append(None if number in taken else number)
         if number is not None:
             taken.add(number)
     free = (n for n in range(len(names) + max(taken, default=0) + 1) if n not in taken)

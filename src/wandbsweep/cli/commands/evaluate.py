@@ -38,14 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from wandbsweep.cli.evaluation.evaluation import plan_evaluation, run_evaluation
 
-    plan = plan_evaluation(
-        read_sweep(options),
-        seeds=options.seeds,
-        seed_key=options.seed_key,
-        metric=options.metric,
-        top=options.top,
-        extra=options.extra,
-    )
+    plan = plan_evaluation(read_sweep(options), **pick(options, "seeds", "seed_key", "metric", "top", "extra"))
     if options.dry_run:
         for runs in plan.candidates:
             print(runs.command_line)

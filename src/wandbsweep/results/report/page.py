@@ -64,15 +64,9 @@ def render_page(page_data: dict[str, Any], *, live: bool = False) -> str:
 def encode_for_script(value: Any) -> str:
     """Return JSON that is safe in a script element: no character in it can end the element, or begin markup."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    unsafe: dict[str, str | int | None] = {
-        "<": "\\u003c",
-        ">": "\\u003e",
-        "&": "\\u0026",
-        "\u2028": "\\u2028",
-        "\u2029": "\\u2029",
-    }
+    escapes = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
     # A lone surrogate, as in a file name that is no UTF-8, cannot be encoded at all.
-    return text.translate(str.maketrans(unsafe)).encode("utf-8", "replace").decode("utf-8")
+    return text.translate(escapes).encode("utf-8", "replace").decode("utf-8")
 
 
 @cache

@@ -187,10 +187,6 @@ def _read_traceback(data: SweepData, trial: TrialRecord) -> str:
     return text if len(text) <= _MAX_TRACEBACK else f"…{text[-_MAX_TRACEBACK:]}"
 
 
-def format_sweep(data: SweepData) -> str:
-    return data.spec.to_yaml()
-
-
 def read_versions(data: SweepData) -> dict[str, Any]:
     """Return the versions that the sweep was started with, else today's: see ``sweep.provenance``."""
     return read_provenance(data.directory, Path(data.launch_record.application.cwd if data.launch_record else "."))
@@ -207,6 +203,6 @@ PANELS: Sequence[Panel] = (
     Panel("effects.js"),
     Panel("timeline.js", {"attempts": list_attempt_rows}),
     Panel("failures.js", {"failures": list_failures}),
-    Panel("origin.js", {"sweep_file": format_sweep, "versions": read_versions}),
+    Panel("origin.js", {"sweep_file": lambda data: data.spec.to_yaml(), "versions": read_versions}),
 )
 """In the order of the page."""
