@@ -1,4 +1,4 @@
-"""How a sweep at W&B is named, and its configuration as W&B stores it. Needs no connection."""
+"""The names of sweeps at W&B, and the configuration as W&B stores it. Nothing here needs a connection."""
 
 from __future__ import annotations
 
