@@ -30,7 +30,7 @@ class AttemptSpan:
 
 
 def list_attempts(data: SweepData) -> list[AttemptSpan]:
-    """Return all attempts in the order of their starts; without a storage, only the last one of each trial."""
+    """Return all attempts in the order of their starts. Without a storage only the last one of each trial is known."""
     found = list(_list_stored_attempts(data, data.stored)) if data.stored else []
     found = found or [
         AttemptSpan(t.number, t.attempts, t.agent, t.state, t.started, t.ended, t.reason)

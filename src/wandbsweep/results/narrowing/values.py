@@ -13,7 +13,7 @@ _SIGNIFICANCE = 0.05
 def narrow_values(
     parameter: Parameter, best: Sequence[Any], tried: Sequence[Any]
 ) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Drop the values that no best trial has, if chance would leave them out in fewer than 5 % (hypergeometric).
+    """Drop values that no best trial has, if chance alone would leave them out in under 5 % of cases (hypergeometric).
 
     Args:
         parameter: A parameter with listed values.

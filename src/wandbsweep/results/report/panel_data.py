@@ -1,4 +1,4 @@
-"""What single panels of the page show besides the common data: analyses, attempts, failures and versions."""
+"""The data of single panels, besides the common data: analyses, attempts, failures and versions."""
 
 from __future__ import annotations
 
