@@ -32,10 +32,9 @@ from wandbsweep.controllers.trial_table import (
     TrialTable,
 )
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail
+from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
 from wandbsweep.storage.base import AttemptState, StoredAttempt
 from wandbsweep.storage.json_codec import encode_json
-from wandbsweep.storage.memory import MemoryLog
 from wandbsweep.trial import TrialRecord
 
 HOSTED_LOG = "wandb.jsonl"
