@@ -94,6 +94,11 @@ class Parameter:
         return ""
 
     @property
+    def listed(self) -> tuple[Any, ...] | None:
+        """All values in their order, or the only one; None: they are not listed."""
+        return (self.value,) if self.distribution == "constant" else self.values
+
+    @property
     def continuous(self) -> bool:
         """Whether the values fill an interval: neither listed, nor integers, nor quantised."""
         return DISTRIBUTIONS[self.distribution].continuous

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import TOP_KEYS, load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import TOP_KEYS
 
 PREFIX = "wandb:"
 
