@@ -195,7 +195,7 @@ class JournalFeed:
 
 
 class JournalReader:
-    """The study ``name`` of the journal in a sweep's ``directory``; reads each time only what was appended since the last."""
+    """The study ``name`` of the journal in a sweep's ``directory``. Reads each time only what is new."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._path = directory / JOURNAL
