@@ -1,4 +1,4 @@
-"""Run an evaluation, and what its runs measured."""
+"""Runs an evaluation, and reads what its runs measured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EvaluationReport:
     plan: EvaluationPlan
     candidates: Sequence[Candidate]
     comparisons: Mapping[int, Comparison]
-    """Of the first candidate with each other one, by the number of the other."""
+    """The first candidate compared with each other one, by the other's number."""
 
 
 def run_evaluation(plan: EvaluationPlan) -> EvaluationReport:
