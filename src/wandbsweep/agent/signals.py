@@ -10,8 +10,9 @@ Who gets which signal:
 * What a trial forks gets back what these signals do without us, before the first of them can arrive. So a training can
   terminate its workers, and a signal of theirs never reaches the agent through the wakeup descriptor.
 
-No handler ends anything. The training saves what it needs, the agent gives the trial back to the queue, and only then
-``end_by_signal`` does what would have happened without us: submitit requeues the job, or the signal kills the process.
+No handler ends the process. The training saves what it needs, the agent gives the trial back to the queue, and only
+then ``end_by_signal`` does what would have happened without us: submitit requeues the job, or the signal kills the
+process.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM, *PREEMPTION_SIGNALS)
 
 
 class Signalled(BaseException):
-    """A signal asks this agent to end; raised only where nothing is left half done. Ctrl-C is KeyboardInterrupt."""
+    """A signal asks this agent to end. It is raised only at safe points. For Ctrl-C, KeyboardInterrupt is raised."""
 
     def __init__(self, signum: signal.Signals) -> None:
         super().__init__(signum.name)
@@ -47,7 +48,7 @@ class Signalled(BaseException):
 class SignalWatch:
     """Notes the first signal that asks to end, passes it on to the running trial, and makes ``wake_fd`` readable.
 
-    A later signal changes nothing: what the first one began must be finished. Only a second Ctrl-C does not wait.
+    Later signals change nothing: what the first one began must be finished. Only a second Ctrl-C does not wait.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -198,7 +199,7 @@ class SignalWatch:
                 self._outer[signum](number, frame)
 
     def _raises_now(self) -> bool:
-        """Whether a Ctrl-C that has just come raises KeyboardInterrupt at once, as it does without us."""
+        """Whether a Ctrl-C that has just arrived raises KeyboardInterrupt at once, as it does without us."""
         if self._ctrl_c_count > 1:
             return not self._patient
         if self._held or (self._current is not None and self._current.listening):
@@ -249,8 +250,8 @@ def _unwatch_fork() -> None:
 def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
     """End as this process would have ended on ``signum`` without us: submitit requeues, others die of the signal.
 
-    Raises what the handler that was there before raises. It must not return into submitit after TERM, which would
-    write a result while SLURM runs the job again.
+    Raises what the earlier handler raises. After TERM it must not return into submitit, which would write a result
+    while SLURM runs the job again.
     """
     handler = watch.outer_handler(signum)
     if callable(handler):
@@ -266,10 +267,10 @@ def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
 
 @contextmanager
 def enforce_grace(watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call ``abandon`` from a thread if the ``with`` block, a trial in this very process, outlives a signal's grace.
+    """Call ``abandon`` from a thread if the ``with`` block, a trial in this process, outlives a signal's grace.
 
     The thread reads ``wake_fd`` itself, since the main thread may never run Python's handler again: it may hang in a
-    collective call. Ctrl-C has no deadline, for the user can press it again.
+    collective call. Ctrl-C has no deadline, because the user can press it again.
     """
     over = threading.Event()
     reader, writer = os.pipe()

@@ -26,7 +26,7 @@ def set_key(config: DictConfig, key: str, value: Any) -> None:
 
 
 def copy_config(config: DictConfig) -> DictConfig:
-    """Return a copy that has the same values of resolvers with a cache, such as ``now``."""
+    """Return a copy with the same values of cached resolvers, such as ``now``."""
     copied = config.copy()
     OmegaConf.copy_cache(from_config=config, to_config=copied)
     return copied
@@ -40,7 +40,7 @@ def read_hydra_overrides(master: DictConfig) -> list[str]:
 
 
 def make_agent_master(master: DictConfig, record: LaunchRecord, directory: Path) -> DictConfig:
-    """Return the configuration from which launchers compose the agents' own jobs, each in the sweep's ``agents/<k>/``.
+    """Return the configuration from which launchers compose the agents' jobs, each in the sweep's ``agents/<k>/``.
 
     Args:
         master: The launching command's configuration.
@@ -59,10 +59,10 @@ def make_agent_master(master: DictConfig, record: LaunchRecord, directory: Path)
 
 
 def make_trial_master(master: DictConfig, record: LaunchRecord, directory: Path) -> DictConfig:
-    """Return the configuration from which trials are composed: with the overrides of ``hydra.*`` of the sweep.
+    """Return the configuration from which trials are composed, with the sweep's overrides of ``hydra.*``.
 
-    Those of plugins come from the command that launches this agent: a trial has no use for them, but Hydra 1.4 insists
-    that a job's sweeper and launcher are its master's.
+    The overrides of plugins come from the command that launches this agent. A trial does not use them, but Hydra 1.4
+    insists that a job has the sweeper and launcher of its master.
 
     Args:
         master: The launching command's configuration.

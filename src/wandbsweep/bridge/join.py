@@ -1,4 +1,4 @@
-"""Joins or resumes a sweep that exists: it runs what it was started with, whatever the command says now."""
+"""Joins or resumes an existing sweep, which runs what it was started with, whatever the command says now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, is_sweep_key
 
 _FIXED_SETTINGS = ("seed", "storage", "max_failures", "lease_s", "max_attempts")
-"""Settings that only the command that starts a sweep can choose."""
+"""Settings that only the command that starts a sweep can set."""
 
 
 def join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
@@ -30,7 +30,7 @@ def join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     settings = multirun.settings
     directory = multirun.find_directory(sweep_id)
     if not sweepdir.holds_sweep(directory):
-        directory = sweepdir.find_sweep(sweep_id)  # or raises, naming the sweeps that there are
+        directory = sweepdir.find_sweep(sweep_id)  # or raises, and names the existing sweeps
     record = LaunchRecord.load(directory)
     if record.sweep_id != sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {record.sweep_id}, not {sweep_id}.")
@@ -47,7 +47,7 @@ def join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
 
 
 def join_hosted_sweep(multirun: Multirun, ref: str) -> PreparedSweep:
-    """Join a sweep at W&B: as it was started in its directory, or, if there is none, with what this command says.
+    """Join a sweep at W&B as its directory says, or, if there is none on this machine, as this command says.
 
     Args:
         multirun: The command.
@@ -129,7 +129,7 @@ def _is_run_cap(line: str) -> bool:
 
 
 def _find_changed_settings(record: LaunchRecord, settings: Settings) -> list[str]:
-    """Return the settings that are given, and are not those with which the sweep was started."""
+    """Return the given settings that differ from those with which the sweep was started."""
     default = Settings()
     changed = [
         f"hydra.sweeper.{key}={getattr(settings, key)}"

@@ -1,4 +1,4 @@
-"""A multirun command as Hydra hands it to the sweeper, and what is read from it."""
+"""A multirun command as Hydra passes it to the sweeper, and the parts that are read from it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from wandbsweep.wandb_runs.page import KEYS, read_page_settings
 # The value of hydra.sweep.dir if a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _DEFAULT_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 
-# A relative path would be another one for agents and readers in other directories.
+# A relative path would mean another file to agents and readers in other directories.
 _RELATIVE_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
 
 
@@ -177,7 +177,7 @@ def _read_storage_url(config: DictConfig) -> str | None:
 
 
 def _read_logger(config: DictConfig) -> dict[str, Any]:
-    """Return what the application's key ``logger`` says of W&B, as far as it resolves outside of a run."""
+    """Return the W&B settings in the application's key ``logger``, as far as they resolve outside of a run."""
     if OmegaConf.is_missing(config, "logger") or not isinstance(config.get("logger"), DictConfig):
         return {}
     found = {}
@@ -200,7 +200,7 @@ def _find_start_command() -> list[str]:
 
 
 def _find_python() -> str:
-    """Return what to type for this interpreter: ``python`` if that is it, else its path."""
+    """Return the word that starts this interpreter: ``python`` if that is it, else its path."""
     found, own = shutil.which("python"), Path(sys.executable)
     if found is not None and Path(found).parent == own.parent:
         return "python"

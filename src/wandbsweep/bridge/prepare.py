@@ -1,4 +1,4 @@
-"""From a multirun command to a sweep that is ready to be launched: everything is checked before anything is written."""
+"""Turns a multirun command into a sweep that is ready to be launched. Everything is checked before it is written."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
     point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
     if plain_grid is None:
         check_composition(multirun, spec)
-    else:  # Hydra says itself what is wrong
+    else:  # Hydra reports what is wrong
         multirun.loader.load_sweep_config(config, format_overrides(multirun.line.slots, point))
 
     hosted = None

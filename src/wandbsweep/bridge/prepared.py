@@ -27,7 +27,7 @@ class PreparedSweep:
     joined: bool
     """Whether the sweep existed before."""
     agent_overrides: Sequence[str]
-    """What an agent's own job is composed with."""
+    """The overrides with which an agent's job is composed."""
 
     @property
     def is_plain(self) -> bool:
@@ -48,8 +48,8 @@ def make_prepared_sweep(
         joined: Whether it existed before.
 
     Returns:
-        The sweep. Its agents' own jobs are composed with the fixed overrides; if those do not compose, because a
-        config group is mandatory, with some trial's.
+        The sweep. Its agents' jobs are composed with the fixed overrides. If these do not compose, because a config
+        group is mandatory, they are composed with those of some trial.
     """
     slots = record.overrides.slots
     overrides = format_overrides(slots, {})

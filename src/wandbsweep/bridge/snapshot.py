@@ -1,4 +1,4 @@
-"""A copy of the configuration files that a sweep is started with, so that editing them changes no later trial."""
+"""The snapshot: a copy of a sweep's configuration files, so that editing the originals changes no later trial."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hydra.core.config_search_path import ConfigSearchPath
 from wandbsweep.bridge.hydra_private import make_loader, make_search_path
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord, SnapshotPaths
 
-# Providers whose configurations are no files of the project: Hydra's own come with the installed package, and
-# structured ones with the code.
+# Providers whose configurations are not files of the project. Hydra's come with the installed package, structured ones
+# with the code.
 _NOT_COPIED = ("hydra", "schema")
 _SUFFIXES = (".yaml", ".yml")
 _SCHEME = "snapshot://"
@@ -33,7 +33,7 @@ class Snapshot:
     def copy_into(self, root: Path) -> None:
         """Copy the configuration files into ``root``, which does not exist yet."""
         for name, directory in self.copies.items():
-            (root / name).mkdir(parents=True)  # also if it stays empty: Hydra insists that the main one exists
+            (root / name).mkdir(parents=True)  # even if it stays empty: Hydra insists that the main one exists
             for file in _find_config_files(directory):
                 copied = root / name / file.relative_to(directory)
                 copied.parent.mkdir(parents=True, exist_ok=True)
@@ -70,12 +70,12 @@ def open_search_path(search_path: ConfigSearchPath, extra: Sequence[str] = ()) -
 
 
 def resolve_path(path: str, directory: Path) -> str:
-    """Return a path of the launch record as Hydra takes it, for the sweep in ``directory``."""
+    """Return a path of the launch record in the form that Hydra reads, for the sweep in ``directory``."""
     return path.replace(_SCHEME, f"file://{(directory / SNAPSHOT).absolute()}/", 1)
 
 
 def _find_directory(path: str) -> Path | None:
-    """Return where the files of a search path's entry lie. None: they lie in no directory."""
+    """Return the directory of a search path's entry. None: it has none."""
     scheme, separator, rest = path.partition("://")
     if not separator:
         return Path(path)
@@ -85,7 +85,7 @@ def _find_directory(path: str) -> Path | None:
         try:
             return Path(str(files(rest)))
         except (ImportError, TypeError, ValueError):
-            return None  # Hydra names a package that does not exist itself
+            return None  # Hydra itself reports a package that does not exist
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a command of ``wandbsweep`` is, and how it finds the sweep that it is about."""
+"""The commands of ``wandbsweep``: their definition, and how they find their sweep."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def make_leaderboard(data: SweepData) -> tuple[list[str], list[list[Any]]]:
 
 
 def begin(directory: Path, mode: str) -> dict[str, Any]:
-    """Create the sweep page: a W&B sweep of ``controller.type: local``, whose decisions are ours.
+    """Create the sweep page: a W&B sweep with ``controller.type: local``, in which W&B decides nothing.
 
     Returns its ``sweep_id``, ``entity`` and ``project``.
     """

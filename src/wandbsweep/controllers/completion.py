@@ -12,13 +12,13 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Why no more trials are given out."""
+    """The reason why no more trials are given out."""
 
     reason: str
     aborted: bool = False
     """Whether the sweep ended because its trials fail."""
     exhausted: bool = False
-    """Whether it only ended because all trials are given out. A trial that is lost or released reopens it."""
+    """Whether the only reason is that all trials are given out. If one is lost or released, there is one more."""
 
 
 def find_completion(
@@ -36,9 +36,9 @@ def find_completion(
         table: The sweep's trials.
         spec: The sweep configuration, which may name a target.
         called_off: The completion if a user ended the sweep.
-        max_failures: The sweep is aborted if its first trials fail, this many of them. None never aborts it.
+        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail. None: it is never aborted.
         cap: How many trials there can be in all. None: no limit.
-        agent: Who would be given the next trial: it is not given one that failed there. None: any agent.
+        agent: The agent that asks. It gets no trial that has failed on it. None: any agent.
 
     Returns:
         The completion, or None if there are more trials.
@@ -57,7 +57,7 @@ def describe_command(command: str) -> Completion | None:
 
 
 def _find_abort(table: TrialTable, max_failures: int | None) -> Completion | None:
-    """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
+    """Find out whether the script is broken: its first trials all failed, or no trial can ever have a value."""
     if max_failures is None or table.ended["finished"] or table.ended["stopped"]:
         return None
     failures = table.ended["failed"] + table.ended["crashed"]

@@ -12,7 +12,7 @@ from wandbsweep.errors import SweepError
 from wandbsweep.launchers import LAUNCHERS, find_profile
 
 _DONE = "submitted"
-"""What the submitting child writes to its pipe if all went well."""
+"""What the submitting child writes to its pipe on success."""
 
 
 class _SubmittedError(Exception):
@@ -24,8 +24,8 @@ def refuse_undetachable(launcher: str) -> None:
     if not find_profile(launcher).detachable:
         detachable = " and ".join(f"hydra/launcher={profile.name}" for profile in LAUNCHERS if profile.detachable)
         raise SweepError(
-            f"hydra.sweeper.detach=true: {launcher} runs the agents as long as this process lives. The launchers that "
-            f"can be left are {detachable}, and configurations based on them, as hydra/launcher=slurm_gpu."
+            f"hydra.sweeper.detach=true: {launcher} ends the agents together with this process. The launchers that "
+            f"can be left are {detachable}, and configurations based on them, such as hydra/launcher=slurm_gpu."
         )
 
 
@@ -36,9 +36,9 @@ def submit_only(launch: Callable[[], Any]) -> None:
     terminal.
 
     Raises:
-        SweepError: ``launch`` failed; the message has the launcher's words.
+        SweepError: ``launch`` failed; the message quotes the launcher's.
     """
-    # The child must not write once more what is still in our buffers.
+    # Otherwise the child would write our buffers a second time.
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
@@ -48,7 +48,7 @@ def submit_only(launch: Callable[[], Any]) -> None:
         _submit_and_exit(launch, writer)
     os.close(writer)
     with open(reader, encoding="utf-8", errors="replace") as pipe:
-        answer = pipe.read()  # until the child has ended, however it does
+        answer = pipe.read()  # until the child has ended, in whatever way
     os.waitpid(child, 0)
     if answer != _DONE:
         raise SweepError(f"The agents could not be submitted: {answer or 'the launcher died'}")
@@ -67,7 +67,7 @@ def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(writer, answer.encode())
-    os._exit(0)  # the parent's exit handlers are not ours to run
+    os._exit(0)  # without running the parent's exit handlers
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the launching process prints when a sweep starts and when its agents have ended."""
+"""The messages of the launching process when a sweep starts and when its agents have ended."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def describe_unfinished(data: SweepData, total: int | None, *, is_over: bool) ->
 
 
 def print_first_failure(data: SweepData) -> None:
-    """Print why the first trial that failed did so, with its traceback."""
+    """Print the reason and the traceback of the first trial that failed."""
     failed = next((trial for trial in data.trials if trial.state in ("failed", "crashed")), None)
     if failed is None:
         return

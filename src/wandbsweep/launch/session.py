@@ -1,4 +1,4 @@
-"""One run of the launching process: it launches agents until the sweep is over, and shows progress and result."""
+"""One run of the launching process, which launches agents until the sweep is over, and shows progress and result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 _POLL_S = 0.25
 
 _BETWEEN_TRIALS_S = 5.0
-"""A live agent that asks for its next trial has none, and so no lease: it may seem dead for this long."""
+"""An agent between two trials owns none, so its lease is not read: it may seem dead for this long."""
 
 
 def refuse_unsuitable_launcher(launcher: str, settings: Settings) -> None:
@@ -74,7 +74,7 @@ class Session:
     def run(self, launch: Launch) -> list[Any]:
         """Launch agents until the sweep is over, and show the result.
 
-        What a launcher returns or raises hardly matters: jobs get killed, and the storage knows what they did.
+        What a launcher returns or raises hardly matters, because jobs get killed. The storage has the trials' outcomes.
 
         Args:
             launch: Launches agents and waits for them.
@@ -138,7 +138,7 @@ class Session:
         found: list[tuple[int, Any]] = []
         failure: Exception | None = None
         before = -1
-        # If a round of agents does not get the sweep any further, another one will not either.
+        # If a round of agents makes no progress, another one will not either.
         while self._controller.completion() is None and (progress := self._measure_progress()) != before:
             before = progress
             try:

@@ -117,7 +117,7 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
 def _read_reports(run: Any, metric: str, summary: Mapping[str, Any]) -> dict[int, float]:
     """Return the metric's history by W&B's step.
 
-    A server that cannot send whole histories gives a sample of it, and one that cannot send samples the last value.
+    If a server cannot send whole histories, a sample is returned, or else only the last value.
     """
     if metric not in summary and run.state != "running":
         return {}
@@ -143,7 +143,7 @@ def _index_by_step(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[int, 
 
 
 def _parse_number(value: Any) -> float | None:
-    """Return a number of W&B, which writes NaN and infinities as text; None if it is no number."""
+    """Return W&B's value as a number, or None. W&B writes NaN and infinities as text."""
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value.replace("Infinity", "inf"))
     return as_number(value)

@@ -1,4 +1,4 @@
-"""Whether agents work on a sweep, and what ``status`` says if none does."""
+"""Whether agents work on a sweep, and what ``status`` prints if none does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Liveness:
     """Whether agents work on a sweep, and whether there is work left."""
 
     command: str
-    """``running``, or what a user commanded: ``paused``, ``stopped`` or ``cancelled``."""
+    """The last command: ``running``, ``paused``, ``stopped`` or ``cancelled``."""
     completion: str
     """Why no more trials are given out; empty if there are more."""
     heartbeat_age_s: float | None
@@ -24,7 +24,7 @@ class Liveness:
 
     @property
     def is_alive(self) -> bool:
-        """Whether an agent is alive. The age is by this machine's clock, so it is only as right as that is."""
+        """Whether an agent is alive. The age of its heartbeat is by this machine's clock, which may be wrong."""
         return self.heartbeat_age_s is not None and self.heartbeat_age_s < self.lease_s
 
 
@@ -49,7 +49,7 @@ def find_liveness(data: SweepData) -> Liveness | None:
 
 
 def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
-    """Return what a user should know, in lines: nothing while agents are at work, or if everything is done."""
+    """Return lines for the user; none while agents are at work, or if everything is done."""
     if liveness is None:
         return []
     if liveness.command == "paused":

@@ -1,4 +1,4 @@
-"""``SweepReader``: reads a stored sweep, and when asked again only what has changed since."""
+"""``SweepReader``: reads a stored sweep, and when it is called again only the changes since then."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _pause_garbage_collection() -> Iterator[None]:
 
 
 class SweepReader:
-    """Reads one sweep, as often as needed; each reading costs only what is new."""
+    """Reads one sweep, as often as needed. Each reading takes time only for what is new."""
 
     def __init__(self, ref: str | os.PathLike[str]) -> None:
         """``ref`` names the sweep as in ``open_sweep``."""
@@ -91,7 +91,7 @@ class _Source:
         self._table: TrialTable | None = None
         self._attempts: dict[int, StoredAttempt] = {}
         self._unapplied: list[StoredAttempt] = []
-        """Read, but not in the table yet: the goal, which the table needs, may itself have to be read first."""
+        """Read, but not in the table yet: the table needs the sweep's goal, which may have to be read first."""
 
     def refresh(self) -> None:
         self._unapplied += self.reader.changes()
@@ -108,7 +108,7 @@ class _Source:
 
 
 def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
-    """Return the specification and the directory of a sweep of which only the database is known."""
+    """Return the specification and the directory of a sweep that is named by its database alone."""
     attributes = source.reader.attributes
     if not attributes:
         names = ", ".join(source.reader.list_studies()) or "none"

@@ -32,12 +32,12 @@ class StoredSweep:
     attempts: Sequence[StoredAttempt]
     """Every attempt in the order of creation, void ones included."""
     last_heartbeat: float | None
-    """When an agent last showed that it lives, by its own clock (Unix time)."""
+    """When an agent last renewed its lease, by its own clock (Unix time)."""
 
 
 @dataclass(frozen=True)
 class SweepData:
-    """A sweep as it was read at one moment. The analyses, tables and the report are functions of it."""
+    """A sweep as it was read at one moment. Analyses, tables and the report take it as their argument."""
 
     directory: Path
     spec: SweepSpec
@@ -112,8 +112,8 @@ class SweepData:
     def configurations(self) -> list[Configuration]:
         """In a sweep with ``repeats``, the configurations: those with the most seeds first, then by their means.
 
-        The search returns to a small space, so that a configuration can have more runs than there are seeds. These
-        do not move it further up.
+        In a small space the search tries configurations again, so one can have more runs than there are seeds. The
+        additional runs do not move it up.
         """
         if self.spec.repeats is None:
             return []

@@ -31,7 +31,7 @@ from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
 from wandbsweep.trial import TrialRecord
 
 _CALLBACK = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.evaluation.callback.EvaluationCallback"
-# Of the sweeper's settings, keep those that say how trials run, and drop those that say which.
+# Keep the sweeper's settings on how trials run, and drop those on which trials run.
 _KEPT = "agents|count|gpus_per_agent|isolation|lease_s|max_attempts"
 _DROPPED = re.compile(rf"[+~]*hydra(/sweeper|\.mode|\.sweep\.|\.sweeper\.(?!({_KEPT})\b))")
 
@@ -203,7 +203,7 @@ def _choose_seed_key(data: SweepData, config: Mapping[str, Any], seed_key: str |
 
 
 def _find_used_seeds(data: SweepData, config: Mapping[str, Any], key: str) -> set[int]:
-    """Return the seeds of the sweep's own trials: the winner was chosen by them, so they would flatter it."""
+    """Return the seeds of the sweep's own trials. The winner was chosen with them, so its results would be too good."""
     found = {trial.params[key] for trial in data.trials if key in trial.params} or {_get(config, key)}
     return {seed for seed in found if isinstance(seed, int)}
 
@@ -226,7 +226,7 @@ def _find_program(record: LaunchRecord, directory: Path) -> list[str]:
 
 
 def _point_to_snapshot(words: list[str], record: LaunchRecord, directory: Path) -> list[str]:
-    """Return the command's words with the snapshot as ``--config-path``, so that later edits of conf/ do not count."""
+    """Return the command's words with the snapshot as ``--config-path``, so that edits of conf/ have no effect."""
     main = next((path for provider, path in record.snapshot.search_path if provider == "main"), "")
     copy = main.removeprefix("snapshot://")
     if main == copy or not (directory / SNAPSHOT / copy).is_dir():

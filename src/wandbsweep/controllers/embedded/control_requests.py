@@ -12,7 +12,7 @@ COMMAND = "wandbsweep:order"
 COMMANDS = ("running", "paused", "stopped", "cancelled")
 
 _MAX_AGE_S = 1.0
-"""How old a command may be that a trial which reports obeys."""
+"""How old the command may be by which a reporting trial decides."""
 
 
 class ControlRequests:
@@ -31,7 +31,7 @@ class ControlRequests:
         return self.last
 
     def read_recent(self) -> str:
-        """Return the command as it was at most a second ago."""
+        """Return the command, at most a second old."""
         return self.last if time.monotonic() - self._read_at < _MAX_AGE_S else self.read()
 
     def give(self, command: str) -> None:

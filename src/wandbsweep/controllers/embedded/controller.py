@@ -32,8 +32,8 @@ from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as
 class EmbeddedController:
     """Gives out, stops and closes the trials of one study. Any number of controllers share a study.
 
-    Everything is derived from the storage. Between two calls a controller remembers only what its own open attempts
-    reported last, so an agent may join and leave at any time. Unless the storage is in memory, the controller renews a
+    Everything is derived from the storage. Between two calls a controller remembers only the last metrics of its own
+    open attempts, so an agent may join and leave at any time. Unless the storage is in memory, the controller renews a
     lease until it is closed.
     """
 
@@ -46,12 +46,14 @@ class EmbeddedController:
         options: ControllerOptions | None = None,
         directory: Path | None = None,
     ) -> None:
-        """Args:
-        spec: The sweep configuration.
-        storage: Where the study is kept.
-        study_name: The name of the study, which is created if there is none.
-        options: What the sweep was started with; None: the defaults.
-        directory: The sweep's directory, which a new study in a database names.
+        """Open the study, or create it.
+
+        Args:
+            spec: The sweep configuration.
+            storage: The storage that keeps the study.
+            study_name: The name of the study, which is created if there is none.
+            options: What the sweep was started with; None: the defaults.
+            directory: The sweep's directory, whose path is stored in a new study in a database.
 
         Raises:
             SweepConfigError: The method needs W&B's servers.
@@ -93,7 +95,7 @@ class EmbeddedController:
     def ask(self, agent: str) -> Trial | None:
         with self._storage.connected():
             asked_at = time.monotonic()
-            with self._asking:  # one thread at a time: two would only compete for the same numbers
+            with self._asking:  # one thread at a time, since two would only compete for the same numbers
                 trial = self._dispatcher.claim_next(agent)
             if trial is None or trial.params:
                 return trial
@@ -102,7 +104,7 @@ class EmbeddedController:
     def _propose(self, trial: Trial, asked_at: float) -> Trial:
         try:
             params = self._proposals.propose(trial.key, trial.number, asked_at)
-        except BaseException as error:  # Ctrl-C included: another agent is to propose, not to wait for this one
+        except BaseException as error:  # Ctrl-C too: another agent is to propose instead of waiting for this one
             self._closer.release(trial.key, f"no parameters were chosen ({type(error).__name__})")
             raise
         return replace(trial, params=normalize_params(params))

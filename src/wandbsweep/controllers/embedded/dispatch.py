@@ -19,7 +19,7 @@ from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import Trial
 
 _WAIT_S = 0.25
-"""How long an agent that has to wait sleeps before it looks again."""
+"""How long an agent that has to wait sleeps before it checks again."""
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Dispatcher:
     """When an agent of this process last had to wait for a trial (monotonic)."""
 
     def claim_next(self, agent: str) -> Trial | None:
-        """Claim the next trial, which has no parameters if they are still to be proposed; None: there is no more.
+        """Claim the next trial; None: there are no more. Its parameters are empty if they are still to be proposed.
 
-        It waits while the sweep is paused, and while other agents' trials may be lost.
+        The call waits while the sweep is paused, and while other agents' trials may be lost.
         """
         is_final = False
         while True:
@@ -50,7 +50,7 @@ class Dispatcher:
             if completion is not None:
                 if is_final:
                     return None
-                is_final = self.is_ready(agent)  # and look once more: that may have shown that a trial is lost
+                is_final = self.is_ready(agent)  # and check once more, because this call may have found a lost trial
                 if not is_final:
                     self._wait()
                 continue
@@ -66,7 +66,7 @@ class Dispatcher:
         """Whether ``claim_next`` answers at once.
 
         It waits if the sweep is paused. It also waits if only trials of other agents are left and it is not known yet
-        whether these live: an agent that left would not be there to take their trials over.
+        whether these agents live: if they do not, this agent has to take their trials over.
         """
         if self.requests.read() == "paused":
             return False

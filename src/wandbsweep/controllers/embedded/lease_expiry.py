@@ -1,4 +1,4 @@
-"""Judges which agents live, and holds this process's own lease.
+"""Decides which agents live, and renews this process's own lease.
 
 A running trial belongs to the agent whose attempt it is, for as long as that agent renews its lease. A lease expires
 if it has not changed for ``lease_s`` seconds. Each process measures that by its own monotonic clock, so the clocks of
@@ -21,8 +21,8 @@ from wandbsweep.storage.base import Leases
 _POLLS_PER_LEASE = 6
 """How often the other agents' leases are read within a lease's time."""
 _MAX_SHARE = 3
-"""Between two readings at most a third of a lease's time counts as silence. So a process that was suspended itself, or
-cut off from the storage, expires no other agent's lease when it resumes."""
+"""Between two readings at most a third of a lease's time counts as silence. So a process that was itself suspended, or
+cut off from the storage, does not expire the leases of other agents as soon as it resumes."""
 
 Verdict = Literal["alive", "unknown", "expired"]
 
@@ -45,7 +45,7 @@ class LeaseMonitor:
         self._lock = threading.Lock()
 
     def poll(self, owners: Iterable[str]) -> None:
-        """Read the leases of ``owners``, all other agents that have a trial. Forget the agents that have none now."""
+        """Read the leases of ``owners``, all other agents that have a trial. Forget agents that no longer have one."""
         with self._lock:
             wanted = set(owners)
             heartbeats = self._read(wanted)
@@ -79,7 +79,8 @@ class LeaseMonitor:
     def judge(self, owner: str) -> Verdict:
         """Judge whether an agent lives.
 
-        ``alive``: it was seen to renew its lease, within half of a lease's time. ``unknown``: not yet, or not lately.
+        ``alive``: it was seen to renew its lease, and less than half of a lease's time ago. ``expired``: it was silent
+        for a whole lease's time. ``unknown``: neither.
         """
         with self._lock:
             silent_s = self._silent_s.get(owner, 0.0)
@@ -92,7 +93,7 @@ class LeaseManager:
     """Renews this process's lease from a thread, and monitors those of the other agents.
 
     Args:
-        leases: Where they are kept. None: in memory, where no agent outlives another one, and there are no leases.
+        leases: The study's leases. None: there are none, since in memory all agents die together.
         lease_s: After how many seconds of silence a lease expires.
         find_others: Returns the owners of the trials that run in other processes.
         check_own: Called when this process was silent for so long, because it was suspended or could not reach the
@@ -121,11 +122,11 @@ class LeaseManager:
 
     @property
     def owner(self) -> str | None:
-        """What this process's claims are signed with; None: there are no leases."""
+        """The name of this process's lease, which its claims carry; None: there are no leases."""
         return self._own if self._leases else None
 
     def start(self) -> None:
-        """Hold a lease from now on until ``close``. Called before the first claim, which is worth nothing without."""
+        """Hold a lease from now on until ``close``. It must be called before the first claim, which needs the lease."""
         with self._starting:
             if self._leases and self._monitor and self._thread is None:
                 self._leases.renew(self._own)
@@ -148,7 +149,7 @@ class LeaseManager:
         return None if "unknown" in verdicts else "alive" in verdicts
 
     def close(self) -> None:
-        """Release the lease. Trials that are still held with it expire."""
+        """Release the lease. Trials that this process still has are lost after the lease's time."""
         self._closed.set()
         if self._thread and self._leases:
             self._thread.join()
@@ -167,9 +168,9 @@ class LeaseManager:
     def _renew(self, leases: Leases) -> None:
         try:
             if time.monotonic() - self._renewed_at > self._lease_s / 2:
-                self._check_own()  # before the renewal: a trial must be known to be lost before it seems owned again
+                self._check_own()  # before the renewal, so that this process never believes in a lost trial again
             leases.renew(self._own)
-        except Exception as error:  # any driver's. There is the rest of the lease's time to try again
+        except Exception as error:  # any driver's; the rest of the lease's time is left to try again
             if not self._warned:
                 log.warning("A lease could not be renewed, trying again: %s: %s", type(error).__name__, error)
             self._warned = True

@@ -11,7 +11,7 @@ from wandbsweep.storage.base import ChangeFeed
 
 
 class TrialSnapshot:
-    """The trial table, brought up to date on demand. Other threads wait while one uses it in a ``with`` block."""
+    """The trial table, brought up to date on demand. One thread at a time uses it, in a ``with`` block."""
 
     def __init__(self, feed: ChangeFeed, goal: str) -> None:
         self._feed = feed
@@ -22,7 +22,7 @@ class TrialSnapshot:
     def refresh(self, *, created_only: bool = False) -> Iterator[TrialTable]:
         """Yield the table as the trials are now.
 
-        With ``created_only`` it may lack what happened to known attempts, which makes the call cheaper.
+        ``created_only`` makes the call cheaper: the table may lack what happened to known attempts.
         """
         with self._lock:
             self._table.update(self._feed.changes(created_only=created_only))

@@ -1,4 +1,4 @@
-"""The study of a sweep, which the first agent to open the sweep creates for all others."""
+"""The study of a sweep. The first process that opens the sweep creates it for all others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED = "wandbsweep:seed"
 IDENTITY = "wandbsweep:identity"
 KNOWN = "wandbsweep:known"
 ORIGIN = "wandbsweep:origin"
-"""The sweep's configuration and directory, for a process that knows the storage's address only."""
+"""The sweep's configuration and directory, for a process that knows only the storage's address."""
 
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
@@ -56,7 +56,7 @@ def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None
     """
     key = storage.find_study(name)
     if key is None:
-        # The other sweeps are read only now: they may be gone when another agent joins.
+        # The other sweeps are read only here: they may be gone when another agent joins.
         attributes = _make_attributes(storage, spec, seed=seed, directory=directory)
         goals = [metric.goal for metric in spec.metrics] or [spec.goal]
         key = storage.create_study(name, goals)
@@ -71,7 +71,7 @@ def open_study(storage: Storage, name: str, spec: SweepSpec, *, seed: int | None
 
 
 def _make_attributes(storage: Storage, spec: SweepSpec, *, seed: int | None, directory: Path | None) -> dict[str, Any]:
-    """Return what the other agents need. The seed is the last: its presence says that everything else is stored."""
+    """Return what the other agents need. The seed comes last: if it is there, everything else is stored as well."""
     attributes: dict[str, Any] = {}
     if known := find_known_trials(spec):
         attributes[KNOWN] = known

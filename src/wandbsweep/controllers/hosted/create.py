@@ -17,7 +17,7 @@ from wandbsweep.wandb_runs.auth import Login, read_login
 
 @dataclass(frozen=True)
 class SweepPath:
-    """What names a sweep at W&B."""
+    """The full name of a sweep at W&B."""
 
     sweep_id: str
     entity: str

@@ -1,7 +1,7 @@
 """Decode parameter values from W&B's JSON to the types of the sweep file.
 
-JSON turns the keys of mappings into text, and servers written in other languages send 1 for 1.0. A value that the
-sweep file lists is returned as it is written there.
+JSON turns the keys of mappings into text, and servers written in other languages send 1 for 1.0. A value that is listed
+in the sweep file is returned as it is written there.
 """
 
 from __future__ import annotations

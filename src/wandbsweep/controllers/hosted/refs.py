@@ -1,4 +1,4 @@
-"""How a sweep at W&B is named, and its configuration as W&B stores it. Needs no connection."""
+"""The names of sweeps at W&B, and the configuration as W&B stores it. Nothing here needs a connection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import TOP_KEYS, load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import TOP_KEYS
 
 PREFIX = "wandb:"
 

@@ -1,4 +1,4 @@
-"""Advice on what sweeps commonly get wrong, one line each.
+"""Advice on common mistakes in sweeps, one line each.
 
 The pitfalls are those of "How to Use W&B Sweeps for Hyperparameter Search". ``WANDBSWEEP_ADVICE=0`` silences all of it.
 A new rule is one more function in ``RULES``.
@@ -25,7 +25,7 @@ from wandbsweep.trial import TrialRecord
 _TRIALS_PER_PARAMETER = 5
 _LEARNING_RATE = re.compile(r"(^|.*_)(lr|learning_rate|eta0|step_size)(_.*)?")
 _MIN_TRIALS = 20
-"""Fewer trials are no ground for advice on where the best ones lie."""
+"""With fewer trials, no advice is given on where the best ones lie."""
 _BEST_SHARE = 0.2
 _EDGE_SHARE = 0.05
 _MIN_CURVES = 8
@@ -53,7 +53,7 @@ def collect_new_advice(spec: SweepSpec, trials: Sequence[TrialRecord], given: se
 
 
 def _check_budget(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
-    """10 trials per dimension are the rule (J. Loeppky, J. Sacks and W. Welch, Technometrics 51, 2009), 5 too few."""
+    """The rule is 10 trials a dimension (J. Loeppky, J. Sacks and W. Welch, Technometrics 51, 2009); 5 are too few."""
     continuous = [p for p in spec.parameters.values() if p.continuous]
     if spec.method_info.finite or spec.run_cap is None or len(continuous) < 3:
         return
@@ -89,7 +89,7 @@ def _check_reports(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[t
 
 
 def _check_first_comparison(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
-    """Check whether the order at the first comparison foretells the final order of the trials that were not stopped."""
+    """Check whether the order at the first comparison predicts the final order of the trials that were not stopped."""
     stopper = spec.early_terminate
     if stopper is None or spec.metric is None:
         return

@@ -30,9 +30,9 @@ class Spread:
     """How the best trials spread over one parameter's range."""
 
     ratio: float
-    """Their spread over that of random draws from the range: 1 as scattered as these, 0 all at one point."""
+    """Their spread, divided by that of random draws from the range: 1: scattered like these; 0: all at one point."""
     chance: float
-    """How often random draws lie as close together."""
+    """How often random draws lie as close together as these."""
     trials: int
 
 
@@ -46,7 +46,7 @@ class Convergence:
     trials_since_best: int
     patience: int
     concentration: float | None
-    """The spreads' ratios, weighted by importance: 1 scattered over the whole space, 0 one point. None: unknown."""
+    """The spreads' ratios, weighted by importance: 1: all over the space; 0: all at one point. None: unknown."""
     spreads: Mapping[str, Spread]
     gain: Gain | None
     reasons: tuple[str, ...]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from wandbsweep.optuna_tools.importance import ParamColumn
 
 _MIN_TRIALS = 4
-"""A forest of fewer trials says nothing."""
+"""With fewer trials, a forest says nothing."""
 _MAX_TRIALS = 2000
-"""A forest of more trials takes too long; a random choice of them is used."""
+"""With more trials, a forest takes too long, and a random choice of them is used."""
 _TREES = 64
 _RESAMPLES = 24
 _TREES_PER_RESAMPLE = 8
@@ -161,7 +161,7 @@ def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list
 def _limit_outliers(matrix: TrialMatrix) -> Floats:
     """Return the losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
 
-    Otherwise, a few diverged trainings with a loss of 1e9 would be all the variance there is.
+    Otherwise a few diverged trainings with a loss of 1e9 would make up all of the variance.
     """
     losses = rescale_to_square(matrix.losses)
     low, high = np.percentile(losses, [25, 75])

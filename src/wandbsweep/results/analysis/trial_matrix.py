@@ -38,8 +38,8 @@ _MAXIMIZED = ("accuracy", "acc", "f1", "auc", "r2")
 class TrialMatrix:
     """The trials that ended with a value of one metric, in the order of their numbers.
 
-    A stopped trial counts with the best value that it reached: without the stopped trials, most of what is bad would
-    be missing. With ``repeats`` a configuration counts once, with the mean of its runs.
+    A stopped trial counts with the best value that it reached, because most of the bad trials are stopped ones. With
+    ``repeats`` a configuration counts once, with the mean of its runs.
     """
 
     metric: str
@@ -79,7 +79,7 @@ class TrialMatrix:
     def coordinates(self, name: str) -> Floats:
         """Return an ordered parameter's values as quantiles of its distribution, in [0, 1]; NaN if a trial has none.
 
-        Every parameter is so on the scale that it was searched on: a logarithmic one on a logarithmic scale.
+        So every parameter has the scale on which it was searched, such as a logarithmic one.
         """
         parameter = self.parameters[name]
         return np.array([to_coordinate(parameter, p[name]) if name in p else math.nan for p in self.params], float)
@@ -127,7 +127,7 @@ def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatri
     reported = sorted({name for trial in data.trials for name in trial.metrics})
     if name is None:
         raise SweepError(
-            f"The sweep {data.sweep_id} has no metric, so nothing says what is better. Name one that it reported: "
+            f"The sweep {data.sweep_id} has no metric, so it has no order of trials. Name one that was reported: "
             f"{', '.join(reported) or 'there is none'}."
         )
     # The sweep's own metric has a best value, any other only the last one.
@@ -160,7 +160,7 @@ def find_goal(spec: SweepSpec, metric: str) -> Goal:
 
 
 def _list_units(data: SweepData) -> Iterator[TrialRecord]:
-    """Yield what counts as one trial, by number: with ``repeats`` a configuration, else a trial."""
+    """Yield the units that count as one trial, by number: with ``repeats`` configurations, else trials."""
     units = [merge_runs(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
     for trial in sorted(units, key=lambda trial: trial.number):
         if trial.state in ("finished", "stopped") and trial.params:
@@ -168,7 +168,7 @@ def _list_units(data: SweepData) -> Iterator[TrialRecord]:
 
 
 def _is_analysable(parameter: Parameter) -> bool:
-    """Return whether a parameter varies, and is no categorical one with too many values."""
+    """Return whether a parameter varies, and is not categorical with too many values."""
     if parameter.distribution == "constant":
         return False
     if parameter.values is None:

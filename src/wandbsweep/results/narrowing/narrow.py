@@ -1,4 +1,4 @@
-"""The next sweep: where the best trials are, and no narrower than they are evidence for.
+"""The next sweep: narrowed to where the best trials are, as far as they are evidence.
 
 "Fix dropout at a reasonable value, narrow the learning rate search range to the region where your best runs clustered,
 and run a second, focused sweep" ("How to Use W&B Sweeps for Hyperparameter Search").
@@ -27,7 +27,7 @@ MAX_UNIMPORTANT = 0.05
 _MIN_CHANCE = 0.05
 """The best trials scatter over a parameter if random draws lie as close together at least this often."""
 _MAX_ABSENCE_CHANCE = 0.05
-"""A listed value goes if chance would leave it out of the best trials less often than this."""
+"""A listed value is dropped if chance would leave it out of the best trials less often than this."""
 _MIN_TRIALS = 5
 _MIN_BEST = 3
 """A parameter that fewer of the best trials have is kept as it is."""
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Narrowing:
-    """The next sweep, and what it follows from."""
+    """The next sweep, and the reasons for its changes."""
 
     spec: SweepSpec
     changes: Mapping[str, Change]
@@ -65,16 +65,16 @@ def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowin
     """Return the sweep to follow ``data``.
 
     - A range becomes the one between the best trials (``ranges.py``).
-    - A listed value goes if it was tried often and none of the best trials has it.
+    - A listed value is dropped if it was tried often and none of the best trials has it.
     - A parameter is fixed at its best value if its importance is below 5 % even at the upper end of its interval *and*
-      the best trials scatter over it as random ones would: what decides among the best can be little over the whole
-      space. Never are all parameters fixed, and none with fewer than ``RELIABLE_TRIALS`` trials.
+      the best trials scatter over it as random ones would. (A parameter that matters little over the whole space may
+      still decide among the best.) Not all parameters are fixed, and none with fewer than ``RELIABLE_TRIALS`` trials.
 
     Args:
         data: The sweep to follow.
         top: The share of the trials that count as the best; at least 5 do.
-        fork: Whether the new sweep learns from this one's trials. Then no parameter is fixed: trials outside of the
-            new space could not be learned from.
+        fork: Whether the new sweep learns from this one's trials. Then no parameter is fixed, because trials outside
+            of the new space cannot be learned from.
 
     Raises:
         SweepError: If there are too few trials to narrow anything, or ``top`` is no share.
@@ -150,7 +150,7 @@ def _narrow_parameter(matrix: TrialMatrix, parameter: Parameter, best: Indices, 
 def _narrow_values(
     parameter: Parameter, best: Sequence[Any], tried: Sequence[Any]
 ) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Drop the values that no best trial has, if chance would leave them out in fewer than 5 % (hypergeometric).
+    """Drop values that no best trial has, if chance alone would leave them out in under 5 % of cases (hypergeometric).
 
     Args:
         parameter: A parameter with listed values.
@@ -228,7 +228,7 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
     notes = []
     if fork:
         if not data.spec.objectives:
-            raise SweepError("A sweep without a metric has nothing that another could learn from it.")
+            raise SweepError("No sweep can learn from a sweep without a metric.")
         if not data.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")
             config["method"] = "bayes"

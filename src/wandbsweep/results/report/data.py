@@ -1,4 +1,4 @@
-"""What the page shows, as plain data that JSON can hold: the common part here, each panel's own in ``panels.py``."""
+"""The page's data in a form that JSON can hold: the common part here, each panel's own in ``panels.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wandbsweep.text import join_words
 from wandbsweep.trial import TrialRecord, is_number
 
 MAX_POINTS = 120_000
-"""Of all learning curves together. With more, every curve is thinned out evenly, and the page says so."""
+"""The most points of all learning curves together. With more, every curve is thinned out, and the page says so."""
 
 _MIN_CURVE_POINTS = 20
 
@@ -98,7 +98,7 @@ def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: Sweep
 
 
 def _place_on_axis(value: Any, axis: dict[str, Any]) -> int | float | str | None:
-    """Return a value as its axis has it: a number on a scale, the text of a listed one.
+    """Return a value as its axis needs it: a number on a scale, or the text of a listed value.
 
     None means that the trial lacks the parameter, as a conditional one can. A listed null is a value, so it is text.
     """

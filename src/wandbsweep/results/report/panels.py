@@ -1,12 +1,12 @@
 """The panels of the report, and what each shows besides the common data of ``data.py``.
 
-This is the one place that names them. A new panel takes
+This is the one place that names them. A new panel needs
 
-1. one JavaScript file in this folder, which calls ``addPanel({id, nav, parts, draw})``: what it adds to the page, and
-   how it is drawn from ``data`` (``core.js`` says what each means);
+1. a JavaScript file in this folder, which calls ``addPanel({id, nav, parts, draw})``: ``core.js`` documents what the
+   panel adds to the page, and how it is drawn from ``data``;
 2. an entry in ``PANELS`` at the end of this file, at its position on the page. If the panel shows something that the
-   common data lack, the entry also has a key and a function that computes it from a ``SweepData``; the script reads it
-   as ``data.KEY``. It must be plain data that JSON can hold: see ``to_number`` and ``to_text``.
+   common data lack, the entry also has a key and a function that computes it from a ``SweepData``. The script reads
+   the result as ``data.KEY``. JSON must be able to hold it: see ``to_number`` and ``to_text``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Panel:
     script: str
     """Its JavaScript file in this folder."""
     data: Mapping[str, Callable[[SweepData], Any]] = field(default_factory=dict)
-    """What it shows besides the common data, by key."""
+    """By key, the functions that compute its own data."""
 
 
 def to_number(value: Any) -> int | float | None:

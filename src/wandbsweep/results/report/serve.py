@@ -1,4 +1,4 @@
-"""``report --watch``: a server of the page and of its data, which follows the sweep."""
+"""``report --watch``: serves the page and its data while the sweep runs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class ReportServer(ThreadingHTTPServer):
-    """A server of two addresses, the page and its data; not yet running."""
+    """A server of two addresses, the page and its data. It does not run yet."""
 
     daemon_threads = True
 
     def __init__(self, ref: str, host: str, port: int, token: str | None) -> None:
-        """
+        """Read the sweep, and listen on an address.
+
         Args:
             ref: The sweep, as in ``open_sweep``.
             host: The address to listen on.
@@ -92,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         token = self.server.token
         if token is not None:
             return hmac.compare_digest(query.get("token", [""])[0].encode(), token.encode())
-        # DNS rebinding: a page of another site may point its own name at this machine, and read the answers.
+        # Against DNS rebinding: another site may point its own name at this machine, and read the answers.
         name = self.headers.get("Host", "").rsplit(":", 1)[0]
         return name in _LOCAL_NAMES
 
@@ -130,7 +131,7 @@ def needs_token(host: str) -> bool:
         return False
     try:
         return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may be of any address
+    except ValueError:  # a name, which may stand for any address
         return True
 
 
