@@ -89,7 +89,7 @@ class Session:
 
         Raises:
             SystemExit: With status 1 if the sweep has no finished trial, was aborted, or lost an agent before it was
-                over; with 2 if the sweep's directory was damaged meanwhile; with 130 on Ctrl-C.
+                over; with 2 if the sweep's directory was damaged in the meantime; with 130 on Ctrl-C.
         """
         try:
             return self._run(launch)
