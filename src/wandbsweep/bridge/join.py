@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, is_sweep_key
 
-_FIXED_SETTINGS = ("seed", "storage", "max_failures", "lease_s", "max_attempts")
+_FIXED_SETTINGS = ("seed", "storage", "lease_s", "max_attempts")
 """Settings that only the command that starts a sweep can set."""
 
 
@@ -39,8 +40,8 @@ def join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     if refused:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(refused)} cannot be changed; "
-            "what can is ++sweep.run_cap, hydra.sweeper.agents, count, gpus_per_agent, detach, isolation, and "
-            "hydra.launcher.*"
+            "what can is ++sweep.run_cap, hydra.sweeper.agents, count, max_failures, gpus_per_agent, detach, "
+            "isolation, and hydra.launcher.*"
         )
     run_caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in given)]
     return _reopen(multirun, directory, record, sweepdir.read_spec(directory), run_caps[-1])
@@ -116,7 +117,15 @@ def _list_fixed(slots: Sequence[OverrideSlot], record: LaunchRecord) -> set[str]
 def _reopen(
     multirun: Multirun, directory: Path, record: LaunchRecord, spec: SweepSpec, run_cap: object
 ) -> PreparedSweep:
-    """Return the stored sweep, with another ``run_cap`` if one is given."""
+    """Return the stored sweep, with another ``run_cap`` or ``max_failures`` if one is given."""
+    max_failures = multirun.settings.max_failures
+    if record.controller.max_failures is not None and max_failures not in (
+        Settings().max_failures,
+        record.controller.max_failures,
+    ):
+        record = replace(record, controller=replace(record.controller, max_failures=max_failures))
+        with sweepdir.lock_directory(directory):
+            record.save(directory)
     if run_cap is not None and run_cap != spec.run_cap:
         spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
         with sweepdir.lock_directory(directory):

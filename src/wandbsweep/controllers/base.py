@@ -76,6 +76,9 @@ class SweepController(Controller, Protocol):
     def completion(self) -> Completion | None:
         """Return why no more trials are given out; None: there are more."""
 
+    def forgive_failures(self) -> None:
+        """Let the failures so far not abort the sweep again: whoever resumes it says that their cause is gone."""
+
     def has_live_agents(self) -> bool | None:
         """Whether other processes run trials of this sweep; None: not known yet, ask again."""
 

@@ -116,8 +116,8 @@ class TrialTable:
     """How many trials ended in which state."""
     best: float | None = None
     """The best value of the trials that ended."""
-    fatal: bool = False
-    """Whether a trial failed in a way in which every other trial will fail too."""
+    fatal: int = -1
+    """The key of the newest attempt that failed in a way in which every other trial will; -1: none did."""
     suspects: dict[str, set[int]] = field(default_factory=dict)
     """By agent: the trials that failed there, and that another agent is to try."""
     healthy: set[str] = field(default_factory=set)
@@ -158,6 +158,17 @@ class TrialTable:
     def attempts(self) -> int:
         """How many attempts were seen, void ones included."""
         return len(self._by_key)
+
+    @property
+    def newest_key(self) -> int:
+        """The key of the newest attempt that was seen; -1: there is none."""
+        return max(self._by_key, default=-1)
+
+    def count_failed(self, *, after: int = -1) -> int:
+        """Return how many trials failed or crashed in an attempt whose key is higher than ``after``."""
+        if after < 0:
+            return self.ended["failed"] + self.ended["crashed"]
+        return sum(entry.newest.key > after and entry.state in ("failed", "crashed") for entry in self.entries)
 
     @property
     def open(self) -> list[TrialEntry]:
@@ -251,11 +262,12 @@ class TrialTable:
             self._queued.add(entry.number)
         elif self._open.pop(entry.number, None) is not None:
             self._count(outcome)
+            if outcome.fatal:
+                self.fatal = max(self.fatal, newest.key)
 
     def _count(self, outcome: StoredOutcome) -> None:
         self.ended[outcome.state] += 1
         self.best = find_best_value([v for v in (self.best, outcome.value) if v is not None], self.goal)
-        self.fatal |= outcome.fatal
 
 
 def read_outcome(attempt: StoredAttempt) -> StoredOutcome:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from wandbsweep.bridge.prepared import PreparedSweep
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
+from wandbsweep.trial import TrialRecord
 
 _LEADERBOARD_ROWS = 10
 
@@ -62,9 +64,9 @@ def describe_unfinished(data: SweepData, total: int | None, *, is_over: bool) ->
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def print_first_failure(data: SweepData) -> None:
-    """Print the reason and the traceback of the first trial that failed."""
-    failed = next((trial for trial in data.trials if trial.state in ("failed", "crashed")), None)
+def print_first_failure(data: SweepData, trials: Sequence[TrialRecord]) -> None:
+    """Print the reason and the traceback of the first of ``trials`` that failed."""
+    failed = next((trial for trial in trials if trial.state in ("failed", "crashed")), None)
     if failed is None:
         return
     print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)

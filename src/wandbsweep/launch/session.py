@@ -24,7 +24,7 @@ from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
-from wandbsweep.trial import ENDED
+from wandbsweep.trial import ENDED, State, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 """``launcher.launch``: takes one list of overrides for each agent, and the number of the first agent."""
 
 _POLL_S = 0.25
+
+_FAILED: tuple[State, ...] = ("failed", "crashed")
 
 _BETWEEN_TRIALS_S = 5.0
 """An agent between two trials owns none, so its lease is not read: it may seem dead for this long."""
@@ -66,6 +68,9 @@ class Session:
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it is resumed now.", self._controller.command)
             self._controller.command = "running"
+        self._known_failures = {_identify(trial) for trial in self._controller.trials() if trial.state in _FAILED}
+        if prepared.joined and self._known_failures:
+            self._resume_aborted()
         profile = find_profile(launcher)
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = assign_devices(launcher, settings, self._count_agents())
@@ -84,7 +89,7 @@ class Session:
 
         Raises:
             SystemExit: With status 1 if the sweep has no finished trial, was aborted, or lost an agent before it was
-                over; with 2 if the sweep's directory was damaged meanwhile; with 130 on Ctrl-C.
+                over; with 2 if the sweep's directory was damaged in the meantime; with 130 on Ctrl-C.
         """
         try:
             return self._run(launch)
@@ -127,6 +132,15 @@ class Session:
         if has_unfinished and failure is not None:
             raise SystemExit(1)
         return trials
+
+    def _resume_aborted(self) -> None:
+        """Let the failures of earlier agents not abort the sweep again, which may have another ``max_failures`` now."""
+        completion = self._controller.completion()
+        is_aborted = completion is not None and completion.aborted
+        if completion is not None and is_aborted:
+            log.warning("The sweep was aborted: %s; it is resumed now.", completion.reason)
+        if is_aborted or self._controller.has_live_agents() is False:
+            self._controller.forgive_failures()
 
     # -- Agents -------------------------------------------------------------------------------------------------------
 
@@ -252,13 +266,18 @@ class Session:
     def _exit_if_unsuccessful(self) -> None:
         completion, data = self._controller.completion(), self._read_data()
         if completion is not None and completion.aborted:
-            print(f"The sweep was aborted: {completion.reason}.", file=sys.stderr)
+            print(f"The sweep was aborted: {completion.reason}. {self._resume_hint()}", file=sys.stderr)
         elif not any(trial.state == "finished" for trial in data.trials):
             print("No trial finished.", file=sys.stderr)
         else:
             return
-        print_first_failure(data)
+        print_first_failure(data, [trial for trial in data.trials if _identify(trial) not in self._known_failures])
         raise SystemExit(1)
+
+
+def _identify(trial: TrialRecord) -> tuple[int, int]:
+    """Return what tells a trial's newest attempt from all others."""
+    return trial.number, trial.attempts
 
 
 def _collect_trials(returned: Sequence[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:

@@ -36,13 +36,18 @@ def find_liveness(data: SweepData) -> Liveness | None:
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
-    from wandbsweep.controllers.embedded.control_requests import COMMAND
+    from wandbsweep.controllers.embedded.control_requests import COMMAND, FORGIVEN
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(COMMAND, "running")
     max_failures = record.controller.max_failures if record else None
     over = find_completion(
-        stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap
+        stored.table,
+        data.spec,
+        called_off=describe_command(command),
+        max_failures=max_failures,
+        forgiven=stored.attributes.get(FORGIVEN, -1),
+        cap=data.cap,
     )
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)

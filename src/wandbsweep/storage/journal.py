@@ -45,7 +45,7 @@ class JournalStorage:
     """Studies and attempts as the result of all records in ``log``.
 
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
-    process has the same result, and a record about an attempt that was closed meanwhile has no effect anywhere.
+    process has the same result, and a record about an attempt that was closed in between has no effect anywhere.
 
     One lock guards the records read so far. It is always taken before the log's lock, so that two threads cannot wait
     for each other, and it is held until the thread's own records are read back.

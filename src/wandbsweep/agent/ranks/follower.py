@@ -75,7 +75,7 @@ class Follower:
                 session: RankSession = read_pickle(self._leader)
                 return session
             time.sleep(POLL_S)
-        raise RankLostError(f"Rank {self._rank} has waited {within_s:g} s for rank 0 of its job, in vain")
+        raise RankLostError(f"Rank {self._rank} has waited {within_s:g} s for rank 0 of its job, which did not start")
 
     def ready(self, agent: str) -> bool:
         if self._busy:

@@ -9,6 +9,8 @@ from wandbsweep.storage.base import Storage
 
 COMMAND = "wandbsweep:order"
 """The study's attribute that holds the last command; if there is none, it is ``running``."""
+FORGIVEN = f"{COMMAND}:forgiven"
+"""The study's attribute that holds the newest attempt's key when the sweep was last resumed after an abort."""
 COMMANDS = ("running", "paused", "stopped", "cancelled")
 
 _MAX_AGE_S = 1.0
@@ -23,10 +25,13 @@ class ControlRequests:
         self._study = study
         self.last = "running"
         """The command when it was last read."""
+        self.forgiven = -1
+        """Up to which attempt failures do not abort the sweep, when it was last read."""
         self._read_at = -math.inf
 
     def read(self) -> str:
-        self.last = self._storage.read_study_attributes(self._study, COMMAND).get(COMMAND, "running")
+        stored = self._storage.read_study_attributes(self._study, COMMAND)
+        self.last, self.forgiven = stored.get(COMMAND, "running"), stored.get(FORGIVEN, -1)
         self._read_at = time.monotonic()
         return self.last
 
@@ -39,4 +44,9 @@ class ControlRequests:
         if command not in COMMANDS:
             raise ValueError(f"The command is {command!r}, but must be one of {', '.join(COMMANDS)}")
         self._storage.set_study_attribute(self._study, COMMAND, command)
+        self._read_at = -math.inf
+
+    def forgive(self, newest: int) -> None:
+        """Let the failures of attempts up to the key ``newest`` not abort the sweep again."""
+        self._storage.set_study_attribute(self._study, FORGIVEN, newest)
         self._read_at = -math.inf

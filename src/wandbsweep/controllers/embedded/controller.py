@@ -192,6 +192,11 @@ class EmbeddedController:
     def completion(self) -> Completion | None:
         return self._dispatcher.completion()
 
+    def forgive_failures(self) -> None:
+        with self._snapshot.refresh() as table:
+            newest = table.newest_key
+        self._requests.forgive(newest)
+
     def has_live_agents(self) -> bool | None:
         return self._leases.has_live_agents()
 

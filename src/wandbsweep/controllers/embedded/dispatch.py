@@ -111,6 +111,7 @@ class Dispatcher:
             self.spec,
             called_off=describe_command(self.requests.last),
             max_failures=self.options.max_failures,
+            forgiven=self.requests.forgiven,
             cap=self.claims.cap,
             agent=agent,
         )

@@ -129,8 +129,16 @@ class HostedController:
     def _find_completion(self, *, called_off: Completion | None = None, cap: int | None = None) -> Completion | None:
         with self.log.reading() as table:
             return find_completion(
-                table, self.spec, called_off=called_off, max_failures=self._options.max_failures, cap=cap
+                table,
+                self.spec,
+                called_off=called_off,
+                max_failures=self._options.max_failures,
+                forgiven=self.log.forgiven,
+                cap=cap,
             )
+
+    def forgive_failures(self) -> None:
+        self.log.forgive_failures()
 
     def has_live_agents(self) -> bool:
         return any(not self._has_vanished(entry) for entry in self.log.entries() if entry.state == "running")

@@ -93,6 +93,8 @@ class HostedLog:
         """By id, in the order of their trials' numbers."""
         self._changed: set[int] = set()
         """The keys of the attempts that changed since the table was last updated."""
+        self.forgiven = -1
+        """The key of the newest attempt when the sweep was last resumed after it was aborted."""
         self._lock = threading.RLock()
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -179,6 +181,10 @@ class HostedLog:
         """Note that our agents write the history of the attempt's run, in later attempts as well."""
         self._update(lambda write: write({"key": key, "writes": True}))
 
+    def forgive_failures(self) -> None:
+        """Note that the sweep is resumed, whatever its attempts so far came to."""
+        self._update(lambda write: write({"forgiven": len(self._attempts) - 1}))
+
     def close(self, key: int, outcome: StoredOutcome, *, ours: bool = False) -> bool:
         """Close an attempt; return False if it was closed already.
 
@@ -221,6 +227,8 @@ class HostedLog:
                 self._apply_claim(line)
             elif "step" in line:
                 self._apply_report(line)
+            elif "forgiven" in line:
+                self.forgiven = line["forgiven"]
             elif "writes" in line:
                 self._attempts[line["key"]].attributes[_RUN].written_by_agent = True
             else:
