@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.resume import join_command

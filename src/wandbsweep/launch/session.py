@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
