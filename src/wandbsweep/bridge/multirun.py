@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.hydra_private import make_args_parser
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
-from wandbsweep.bridge.search_space import has_own_key, read_sweep_key
+from wandbsweep.bridge.search_space import read_sweep_key
 from wandbsweep.bridge.snapshot import Snapshot, copy_config, read_hydra_overrides, set_key
 from wandbsweep.errors import SweepError
 from wandbsweep.settings import Settings
-from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import (
+    OUTPUTS,
     Application,
     ControllerOptions,
     HostedPlace,
@@ -55,7 +55,7 @@ class Multirun:
     @cached_property
     def has_own_key(self) -> bool:
         """Whether the key ``sweep`` is the application's, and no sweep configuration."""
-        return has_own_key(self.config)
+        return SWEEP_KEY in self.config and not read_sweep_key(self.config)
 
     @cached_property
     def line(self) -> CommandLine:
