@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 def drop_sweep(cfg: DictConfig) -> DictConfig:
-    """Take a sweep's configuration out of a run's; a key ``sweep`` without ``parameters`` is the user's own.
+    """Remove a sweep's configuration from a run's. A key ``sweep`` without ``parameters`` is the user's own, and stays.
 
-    The key is looked at but never resolved: a sweep's ``command`` may hold W&B's macros (``${env}``), which
+    The key is read but never resolved: a sweep's ``command`` may hold W&B's macros (``${env}``), which
     OmegaConf would take for interpolations.
     """
     if "sweep" in cfg.keys() and not OmegaConf.is_interpolation(cfg, "sweep"):  # noqa: SIM118  `in cfg` resolves
@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text: take them as they are meant
+    if "WANDB_SWEEP_PARAM_PATH" in os.environ:  # W&B's own agent writes values as text, so restore them
         from wandbsweep.wandb_runs.stock_agent import exit_on_signals, restore_overrides
 
         sys.argv[1:] = restore_overrides(sys.argv[1:])

@@ -39,7 +39,7 @@ def main() -> None:
             f"{statistics.median(gaps):.3f} s",
             "0.10 s",
         )
-        _print_row("the same, the last 20 of them", f"{statistics.median(gaps[-20:]):.3f} s", "0.10 s")
+        _print_row("the same, median of the last 20", f"{statistics.median(gaps[-20:]):.3f} s", "0.10 s")
         _print_row(
             f"`wandbsweep table` of these {options.trials} trials, median of 5",
             f"{time_table(place / 'empty'):.2f} s",
@@ -49,7 +49,7 @@ def main() -> None:
         per_trial = sweep / options.digits
         _print_row(f"a digits sweep of {options.digits} trials (mlp, 5 epochs) in one agent", f"{sweep:.1f} s", "")
         _print_row("one such trial: in the agent / as a new process", f"{per_trial:.2f} s / {single:.2f} s", "")
-        _print_row("how many times faster", f"{single / per_trial:.1f}", "")
+        _print_row("the agent is faster by a factor of", f"{single / per_trial:.1f}", "")
 
 
 def time_launcher(place: Path) -> float:

@@ -9,7 +9,7 @@ import yaml
 from wandbsweep import load_sweep
 from wandbsweep.spec.distributions import DISTRIBUTIONS
 from wandbsweep.spec.early_termination import STOPPING_RULES
-from wandbsweep.spec.validate import TOP_KEYS
+from wandbsweep.spec.load import TOP_KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -1,4 +1,4 @@
-"""Hydra's schema of ``hydra.sweeper.*``, made of ``wandbsweep.settings``, where each key's meaning is documented."""
+"""Hydra's schema of ``hydra.sweeper.*``, made from ``wandbsweep.settings``, which documents each key."""
 
 from dataclasses import MISSING, field, fields, make_dataclass
 from typing import get_type_hints

@@ -1,4 +1,4 @@
-"""``hydra/sweeper=wandbsweep``: gives the launcher agents, where other sweepers give it trials."""
+"""``hydra/sweeper=wandbsweep``: passes agents to the launcher, whereas other sweepers pass trials."""
 
 from __future__ import annotations
 
@@ -50,11 +50,10 @@ class WandbSweeper(Sweeper):
         return [jobs]
 
     def _make_launcher(self, session: Any) -> Any:
-        """Return the configured launcher, set up to run agents: from the sweep's snapshot, under no callbacks."""
+        """Return the configured launcher, set up to run agents from the sweep's snapshot, without callbacks."""
         from wandbsweep.agent.task import AgentTask
         from wandbsweep.bridge.hydra_private import make_callbacks
-        from wandbsweep.bridge.job_config import make_agent_master
-        from wandbsweep.bridge.snapshot import open_snapshot
+        from wandbsweep.bridge.snapshot import make_agent_master, open_snapshot
 
         prepared = session.prepared
         task = AgentTask(

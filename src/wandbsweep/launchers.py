@@ -1,7 +1,7 @@
-"""What wandbsweep knows about each launcher: one profile per launcher, so that supporting another one is one entry.
+"""The launchers that wandbsweep knows, with one profile each. To support another launcher, add an entry.
 
-The launching process finds the profile by the launcher's class. An agent's process cannot ask for the class: it finds
-out from its environment whether a launcher's scheduler runs it, as which rank, and until when.
+The launching process finds the profile by the launcher's class. An agent's process does not know the class. It reads
+from its environment whether a launcher's scheduler runs it, as which rank, and until when.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class LauncherProfile:
-    """What a sweep needs to know about one launcher; the defaults suit a launcher that is not listed."""
+    """The properties of one launcher; the defaults suit a launcher that is not listed."""
 
     name: str
     """How ``hydra/launcher=`` names it."""
@@ -71,7 +71,7 @@ def _read_submitit_rank(executor: str) -> Rank | None:
         job = JobEnvironment()
     except (ImportError, RuntimeError):  # the variable is inherited, and not about this process
         return None
-    # SLURM's variables are torch's own way to know; those of submitit's local executor are read by submitit alone.
+    # torch reads SLURM's variables itself, but only submitit reads those of its local executor.
     slurm = executor == "slurm"
     return Rank(job.global_rank, job.num_tasks, job.local_rank, job.num_nodes if slurm else 1, found_by_torch=slurm)
 
@@ -104,7 +104,7 @@ def _read_slurm_requeue_id() -> str:
 
 _SUBMITIT_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
-# The first that matches is taken, so the general ones come last.
+# The first match is taken, so general patterns come last.
 LAUNCHERS = (
     LauncherProfile("basic", r".*\.BasicLauncher", isolation="none"),  # so that a debugger works in the task
     LauncherProfile("joblib", r".*\.JoblibLauncher"),
@@ -132,6 +132,9 @@ LAUNCHERS = (
 _UNLISTED = LauncherProfile("unlisted")
 
 PREEMPTION_SIGNALS = tuple({launcher.preemption_signal: None for launcher in LAUNCHERS if launcher.preemption_signal})
+
+HANDLER_PACKAGES = ("submitit", "wandbsweep")
+"""Packages whose signal handlers are for an agent's own process, and not for what its trials fork."""
 
 
 def find_profile(target: str) -> LauncherProfile:

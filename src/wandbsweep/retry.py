@@ -53,7 +53,7 @@ def retry(
 
     Args:
         action: Must be safe to repeat: it may have taken effect although it raised.
-        backoff: The pauses, and for how many seconds to go on, attempts included.
+        backoff: The pauses, and for how many seconds to keep trying, attempts included.
         is_transient: Whether an error may go away by itself. Any other error is raised at once.
         warn: Called once, with the first transient error.
 

@@ -144,6 +144,17 @@ def as_number(value: object) -> float | None:
         return None
 
 
+def replace_nonfinite(data: Any) -> Any:
+    """Return ``data`` with None for the numbers that JSON does not have: NaN and infinities."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: replace_nonfinite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [replace_nonfinite(item) for item in data]
+    return data
+
+
 def as_step(step: object) -> int:
     """Return a step as an int.
 

@@ -149,6 +149,28 @@ def test_later_signals_change_nothing(start, isolation):
     assert [state for state, _ in agent.read_states()] == ["queued"]
 
 
+@both
+@pytest.mark.parametrize("submitit", [False, True])
+@pytest.mark.parametrize(
+    ("act", "ended"),
+    [
+        ("fork", "-15"),
+        ("spawn", "-15"),
+        ("forkserver", "-15"),
+        ("pool", "left"),
+        ("other handler", "-15"),
+        ("reinstall", "-15"),
+        ("hang up", "-1"),
+        ("program", "-15"),
+        ("leave the task", "7"),
+    ],
+)
+def test_processes_that_a_trial_starts_handle_signals_as_without_a_sweep(start, isolation, submitit, act, ended):
+    agent = start(isolation=isolation, act=act, submitit=submitit, grace_s=0.3, count=1)
+    assert agent.await_end() == (0, [ended, "done", "returned"])
+    assert agent.read_states() == [("finished", "")]
+
+
 def test_handlers_are_given_back():
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
     watch = SignalWatch()

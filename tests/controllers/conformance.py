@@ -131,6 +131,24 @@ class ControllerTestCase:
         assert "no value of the metric" in controller.completion().reason
         assert controller.ask("a") is None
 
+    @pytest.mark.parametrize("outcome", [Outcome.failed("no such directory"), Outcome.finished()])
+    def test_an_aborted_sweep_is_resumed_when_its_failures_are_forgiven(self, outcome):
+        options = ControllerOptions(max_failures=2)
+        controller = self.make(RANDOM, options=options)
+        while trial := controller.ask("a"):
+            controller.complete(trial, outcome)
+        failed = trial_count = len(controller.trials())
+        assert controller.completion().aborted
+        controller.forgive_failures()
+        other = self.again(options=options)
+        for each in (controller, other):
+            assert each.completion() is None
+        while trial := other.ask("b"):
+            other.complete(trial, Outcome.failed("no such directory"))
+            trial_count += 1
+        assert trial_count == failed + 2
+        assert other.completion().reason == "2 trials since the sweep was resumed all failed (max_failures=2)"
+
     def test_a_sweep_is_complete_when_all_trials_are_given_out_and_reopened_by_a_release(self):
         controller = self.make(RANDOM | {"run_cap": 2})
         assert controller.cap == 2

@@ -43,6 +43,29 @@ class TestTrials:
         assert "max_failures=2" in ended.err
         assert ended.err.count("Traceback (most recent call last)") == 1
 
+    def test_an_aborted_sweep_is_resumed_by_joining_it(self, app: App) -> None:
+        """Its old failures neither abort it again nor are shown as new. How many abort it may change."""
+        first = app.multirun("sweep=random", "act=raise", "hydra.sweeper.max_failures=2", "seed=1", status=1)
+        (join,) = {
+            line.split("Join it from another terminal or machine: ")[-1]
+            for line in first.out.splitlines()
+            if line.startswith("Join it")
+        }
+        assert f"Resume with:\n  {join}" in first.err
+        source = app.directory / "app.py"
+        text = source.read_text()
+        again = app.shell(f"{join} hydra.sweeper.max_failures=3")
+        assert again.status == 1
+        assert app.states() == ["failed"] * 5
+        assert "3 trials since the sweep was resumed all failed (max_failures=3)" in again.err
+        assert "Trial 2: ValueError" in again.err
+        assert "Trial 0: ValueError" not in again.err
+        source.write_text(text.replace("raise ValueError(", "str("))
+        last = app.shell(join)
+        assert last.status == 0, last.err
+        assert app.states()[5:] == ["finished"] * (len(app.states()) - 5) != []
+        assert "Traceback" not in last.err
+
     def test_a_task_that_exits(self, app: App) -> None:
         source = app.directory / "app.py"
         source.write_text(source.read_text().replace("raise ValueError(", "raise SystemExit("))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.configurations import RANDOM, UNIT
 from wandbsweep import TrialRecord, load_sweep
-from wandbsweep.results.analysis.advice import Adviser, collect_advice
+from wandbsweep.results.analysis.advice import collect_advice, collect_new_advice
 
 LOG = {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}
 
@@ -91,15 +91,15 @@ def test_the_best_within_the_noise():
 
 def test_everything_once(monkeypatch):
     monkeypatch.delenv("WANDBSWEEP_ADVICE", raising=False)
-    spec, adviser = sweep(early_terminate={"type": "hyperband", "min_iter": 3}), Adviser()
-    assert len(adviser.list_new(spec, [trial(0), trial(1)])) == 1
-    assert adviser.list_new(spec, [trial(0), trial(1), trial(2)]) == []
+    spec, given = sweep(early_terminate={"type": "hyperband", "min_iter": 3}), set()
+    assert len(collect_new_advice(spec, [trial(0), trial(1)], given)) == 1
+    assert collect_new_advice(spec, [trial(0), trial(1), trial(2)], given) == []
 
 
 @pytest.mark.parametrize("text", ["0", "off", "No"])
 def test_silence(monkeypatch, text):
     monkeypatch.setenv("WANDBSWEEP_ADVICE", text)
-    assert Adviser().list_new(sweep({"lr": {"min": 0.0, "max": 1.0}}), []) == []
+    assert collect_new_advice(sweep({"lr": {"min": 0.0, "max": 1.0}}), [], set()) == []
 
 
 def test_one_line_each():

@@ -12,10 +12,9 @@ import pytest
 
 from tests.results.sweeps import TRAINING, plant_sweep, train_sweep
 from wandbsweep import Outcome, SweepError, create_sweep, load_sweep, open_sweep
-from wandbsweep.results.attempts import list_attempts
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.page import SCRIPTS, encode_for_script, render_page, write_report
-from wandbsweep.results.report.panels import PANELS
+from wandbsweep.results.report.panels import PANELS, list_attempt_rows
 from wandbsweep.results.report.serve import ReportServer, needs_token
 from wandbsweep.results.sweep_data import SweepData
 
@@ -112,14 +111,15 @@ def test_attempts(tmp_path):
     controller.report(trial, 0, {"val/loss": 1.0})
     controller.complete(trial, Outcome.finished())
     controller.ask("second")
-    found = list_attempts(open_sweep(tmp_path))
-    assert [(a.number, a.attempt, a.agent, a.state) for a in found] == [
-        (0, 1, "first", "queued"),
-        (0, 2, "second", "finished"),
-        (1, 1, "second", "running"),
+    found = list_attempt_rows(open_sweep(tmp_path))
+    assert [(agent, number, attempt, state) for agent, number, attempt, _, _, state, _ in found] == [
+        ("first", 0, 1, "queued"),
+        ("second", 0, 2, "finished"),
+        ("second", 1, 1, "running"),
     ]
-    assert found[0].ended <= found[1].started
-    assert found[2].ended is None
+    started, ended = ([row[column] for row in found] for column in (3, 4))
+    assert started[0] == 0.0 <= ended[0] <= started[1]
+    assert ended[2] is None
 
 
 class TestServer:

@@ -14,7 +14,7 @@ from wandbsweep.cli import main as cli
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal import watching
-from wandbsweep.results.terminal.watching import SweepPanel, draw_sparkline, estimate_remaining, follow, watch
+from wandbsweep.results.terminal.watching import SweepPanel, describe_remaining, draw_sparkline, follow, watch
 
 
 def draw(results, total=30, width=80, height=24, notes=()):
@@ -101,11 +101,10 @@ def trial(number, state, agent="a", seconds=10.0):
 def test_eta(tmp_path):
     spec = load_sweep(TRAINING)
     trials = [trial(0, "finished"), trial(1, "stopped", seconds=20), trial(2, "running"), trial(3, "running", "b")]
-    found = estimate_remaining(SweepData(tmp_path, spec, trials), 10)
-    assert found.seconds == pytest.approx(8 * 15 / 2)
-    assert found.basis == "the last 2 trials took 15.0 s each, 2 agents"
-    assert estimate_remaining(SweepData(tmp_path, spec, trials), None) is None
-    assert estimate_remaining(SweepData(tmp_path, spec, trials[:2]), 10) is None
+    found = describe_remaining(SweepData(tmp_path, spec, trials), 10)
+    assert found == "about 1 min 0 s left (the last 2 trials took 15.0 s each, 2 agents)"
+    assert describe_remaining(SweepData(tmp_path, spec, trials), None) == ""
+    assert describe_remaining(SweepData(tmp_path, spec, trials[:2]), 10) == ""
 
 
 def test_doctests():

@@ -15,11 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.storage.conformance import NEW, PARAM, Open, StorageTestCase, create
 from wandbsweep.errors import SweepDirectoryError
-from wandbsweep.storage.append_log import AppendLog, parse_lines
+from wandbsweep.storage.append_log import AppendLog, MemoryLog, parse_lines
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.storage.journal import JournalStorage
 from wandbsweep.storage.journal_records import JOURNAL
-from wandbsweep.storage.memory import MemoryLog
 from wandbsweep.storage.open import open_storage
 from wandbsweep.storage.optuna_backend import OptunaBackend
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wandbsweep.storage import memory
+from wandbsweep.storage import journal
 from wandbsweep.storage import open as open_module
 from wandbsweep.storage.database import DatabaseStorage
 from wandbsweep.storage.journal import JournalStorage
@@ -29,7 +29,7 @@ def test_the_place_decides_the_backend(tmp_path: Path) -> None:
 
 def test_a_backend_of_another_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     toy = types.ModuleType("toy_backend")
-    toy.open_storage = lambda directory, url, *, wait_s: memory.open_storage(directory, url, wait_s=wait_s)  # type: ignore[attr-defined]
+    toy.open_storage = lambda directory, url, *, wait_s: journal.open_storage(directory, url, wait_s=wait_s)  # type: ignore[attr-defined]
     toy.open_reader = lambda directory, url, study, *, wait_s: (url, study)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toy_backend", toy)
     monkeypatch.setitem(open_module.BACKENDS, "toy", "toy_backend")

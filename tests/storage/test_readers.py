@@ -11,8 +11,8 @@ import pytest
 from tests.storage.conformance import create, disturb, read_all, same
 from wandbsweep import SweepDirectoryError
 from wandbsweep.storage.base import Reader, Storage, StoredAttempt
-from wandbsweep.storage.database_reader import DatabaseReader
-from wandbsweep.storage.journal_reader import JournalReader
+from wandbsweep.storage.database import DatabaseReader
+from wandbsweep.storage.journal import JournalReader
 from wandbsweep.storage.journal_records import JOURNAL
 from wandbsweep.storage.open import open_reader, open_storage
 

@@ -1,14 +1,14 @@
-"""The agent's side of trials in processes of their own: what kills a trial does not kill its agent.
+"""The agent's side of trials in processes of their own, so that what kills a trial does not kill its agent.
 
 A fork server (``child``) does the task's imports once and forks a process for each trial. Only the agent touches the
-storage: a trial's reports reach it through a socket pair. ``messages`` shows who says what.
+storage: a trial's reports reach it through a socket pair. ``messages`` shows who sends which message.
 
-What a SIGKILL at each point leads to:
+The consequences of a SIGKILL:
 
-* the trial's process, at any time: Ended arrives. Without a Result the trial has crashed, with one it is done.
-* the fork server: the kernel kills the trial's process with it. The agent reads the end of its socket, and the trial
-  has crashed; the next trial starts another fork server.
-* the agent: the kernel kills the fork server, and that kills the trial's process. The trial's lease expires.
+* of the trial's process, at any time: Ended arrives. If there was a Result, the trial is done, otherwise it crashed.
+* of the fork server: the kernel kills the trial's process with it. The agent reads the end of its socket, and the trial
+  has crashed. The next trial starts another fork server.
+* of the agent: the kernel kills the fork server, and with it the trial's process. The trial's lease expires.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ log = logging.getLogger(__name__)
 
 
 class ProcessState(enum.IntEnum):
-    """How far a trial's process is; it only moves downwards in this list, and may skip states."""
+    """The stage of a trial's process. It only moves down this list, and may skip stages."""
 
     STARTING = enum.auto()
-    """It is asked for. It may not exist yet, and if it does, it ignores signals."""
+    """It was requested. It may not exist yet, and if it does, it ignores signals."""
     RUNNING = enum.auto()
     """It runs the task, and obeys signals."""
     STOP_REQUESTED = enum.auto()
@@ -59,7 +59,7 @@ class ProcessState(enum.IntEnum):
     KILLED = enum.auto()
     """It was sent SIGKILL, because it did not end in time."""
     LOST = enum.auto()
-    """Another agent has the trial. The process is killed, and nothing that it says counts."""
+    """Another agent has the trial. The process is killed, and its messages no longer count."""
 
 
 @dataclass
@@ -70,17 +70,17 @@ class TrialProcess:
     current: CurrentTrial
     channel: Connection
     pid: int | None = None
-    """None: it is not forked yet, as far as the agent knows."""
+    """None: as far as the agent knows, it is not forked yet."""
     state: ProcessState = ProcessState.STARTING
     channel_closed: bool = False
     """Whether it has closed its end of the channel, or died."""
     result: Result | None = None
     status: int | None = None
-    """What it exited with; negative: the signal that killed it; None: it lives."""
+    """Its exit status; negative: the signal that killed it; None: it lives."""
     death: str = ""
     """How the fork server died, if that ended the process."""
     deadline: float = math.inf
-    """When it is killed if it has not ended by then, on the monotonic clock."""
+    """When to kill it if it has not ended (monotonic clock)."""
     next_poll: float = 0.0
 
     def advance(self, state: ProcessState) -> None:
@@ -96,8 +96,8 @@ class TrialProcess:
 class ForkServer:
     """Runs each trial in a process forked from one that has done the task's imports.
 
-    To be made and used by one thread, best the main one: Linux takes a process for an orphan when the thread that
-    started it ends.
+    One thread must make and use it, best the main one: for Linux a process is an orphan when the thread that started it
+    has ended.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ForkServer:
         self._start()
 
     def __call__(self, trial: Trial) -> JobResult:
-        """Run ``trial``, which is the current one here as well; end it if the agent is asked to end."""
+        """Run ``trial``, which is also this process's current trial; end it if the agent is asked to end."""
         if self._server.poll() is not None:
             self.close()
             self._start()
@@ -140,9 +140,9 @@ class ForkServer:
                 socket.send_fds(self._socket, [b"\0"], [theirs.fileno()])
             except OSError:
                 return JobResult(crashed=self._describe_server_death())
-            # The trial must hold the only copy of its end, so that its death ends the channel.
+            # Only the trial may hold its end of the channel, so that its death closes the channel.
             theirs.close()
-            current.listening = True  # a first Ctrl-C is passed on, and not raised here
+            current.listening = True  # so that a first Ctrl-C is passed on, and not raised here
             return self._attend(TrialProcess(trial, current, channel))
 
     def close(self) -> None:
@@ -156,8 +156,8 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         warnings = [f"-W{option}" for option in sys.warnoptions]
         command = [sys.executable, *warnings, "-c", _STARTER, json.dumps(sys.path), str(theirs.fileno())]
-        # A signal must not kill the new process before it has had time to ignore it. It inherits the mask and lifts it
-        # when its handlers are set; in this process the signals are only late.
+        # A signal must not kill the new process before it ignores signals. So they are blocked here. The process
+        # inherits that, and unblocks them when its handlers are set. In this process they only arrive late.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         try:
             self._server = subprocess.Popen(
@@ -167,9 +167,9 @@ class ForkServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._socket = ours
-        # Two objects on one socket: messages go through the Connection, descriptors through the socket.
+        # There are two objects on one socket: messages go through the Connection, descriptors through the socket.
         self._control = Connection(os.dup(ours.fileno()))
-        with suppress(OSError):  # it is dead already, which the first trial notices
+        with suppress(OSError):  # if it is dead already, the first trial notices
             self._control.send_bytes(self._task)
 
     # -- one trial ------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class ForkServer:
         except BaseException:  # the controller's, or a second Ctrl-C
             self._kill(process)
             raise
-        # Ended comes through another socket than the trial's own messages, and may overtake the last of them.
+        # Ended comes through another socket than the trial's messages, and may arrive before the last of them.
         while not process.channel_closed and process.channel.poll():
             self._receive(process)
         with suppress(OSError):  # the fork server is dead; the next trial starts another
@@ -190,7 +190,7 @@ class ForkServer:
         return self._judge(process)
 
     def _step(self, process: TrialProcess) -> None:
-        """Wait for the next thing that happens to ``process``, and handle it."""
+        """Wait for the next event of ``process``, and handle it."""
         sources: list[Any] = [self._control, self._watch.wake_fd]
         if not process.channel_closed:
             sources.append(process.channel)
@@ -277,7 +277,7 @@ class ForkServer:
             self._receive_from_server(process)
 
     def _judge(self, process: TrialProcess) -> JobResult:
-        """Return what became of a process that has ended."""
+        """Return the result of a process that has ended."""
         number, current = process.trial.number, process.current
         if process.state == ProcessState.LOST:
             log.warning(
@@ -288,7 +288,7 @@ class ForkServer:
             if not process.result.job.preempted:
                 current.clear()
             return process.result.job
-        if process.state == ProcessState.KILLED:  # without a result only a stop has a deadline
+        if process.state == ProcessState.KILLED:  # without a result, only a stop has a deadline
             return JobResult(preempted=True)
         reason = process.death or f"its process {_describe_status(process.status or 0)}"
         lines = _read_last_lines(self._find_log(process.trial))

@@ -1,4 +1,4 @@
-"""Makes what runs trials, in whichever process they run: the agent, its fork server, or a further rank."""
+"""Makes the callable that runs trials, in the agent, in its fork server, or in a further rank."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TaskFunction = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class JobFactory:
-    """All that a process needs to run trials of a sweep, picklable.
+    """Everything that a process needs to run trials of a sweep. It can be pickled.
 
     It holds the application's own objects as bytes: unpickling the factory does not import the application.
     """
@@ -41,16 +41,16 @@ class JobFactory:
     """``pack_application``'s bytes; None: the application does not leave this process."""
 
     def __call__(self) -> SealingJob:
-        """Import the application, in the fork server, and return what runs a trial in what it forks."""
+        """Import the application in the fork server, and return the callable that runs a trial in a forked process."""
         task_function, callbacks = self._load_application()
         preload(task_function)
         return SealingJob(self.make(task_function, callbacks))
 
     def make(self, task_function: TaskFunction, callbacks: Any) -> TrialJob:
-        """Return what runs trials in this process or its forks.
+        """Return the callable that runs trials in this process or its forks.
 
-        Their training may start further ranks, which are offered the same trial. If the launcher has started the ranks,
-        the training starts none.
+        Their training may start further ranks, which run the same trial. If the launcher has started the ranks, the
+        training starts none.
         """
         if self.rank.size > 1:
             return self._make(task_function, callbacks, rank=self.rank.number)
@@ -60,7 +60,7 @@ class JobFactory:
         return self._make(task_function, callbacks, around=offer)
 
     def make_for_rank(self, rank: int) -> TrialJob:
-        """Return what runs trials as ``rank``, in a process that a trial's training has started."""
+        """Return the callable that runs trials as ``rank``, in a process that a trial's training has started."""
         return self._make(*self._load_application(), rank=rank)
 
     def _make(self, task_function: TaskFunction, callbacks: Any, **options: Any) -> TrialJob:
@@ -101,7 +101,7 @@ def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
 
 @dataclass(frozen=True)
 class SealingJob:
-    """Pickles a job's payload in the trial's process, so that the agent need not import what it is made of."""
+    """Pickles a job's payload in the trial's process, so that the agent need not import the payload's modules."""
 
     run_job: TrialJob
 

@@ -1,9 +1,9 @@
 """A trial on several processes that its own training starts: Lightning's subprocess launcher.
 
-Lightning starts each further process by running ``sys.argv`` again, which inside an agent is the whole sweep. So while
-a trial runs, ``sys.argv`` names ``rank_main.py``, and an environment variable names an offer: a file that says what to
-run, the same trial as rank 0 has composed it. The file is in memory, so that it never needs to be deleted, and rank 0
-holds a lock on it: the kernel releases the lock when rank 0 ends, however it ends, and then the other ranks end too.
+Lightning starts each further process by running ``sys.argv`` again, which in an agent would start the whole sweep. So
+while a trial runs, ``sys.argv`` names ``rank_main.py``, and an environment variable names an *offer*: a file that holds
+the trial and its task. The file is in memory, so it never needs to be deleted. Rank 0 holds a lock on it. The kernel
+releases the lock when rank 0 ends, for whatever reason, and then the other ranks end too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from wandbsweep.agent.loop import run_catching
+from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.current import CurrentTrial, current_trial, running
 from wandbsweep.environment import set_variables
-
-if TYPE_CHECKING:
-    from wandbsweep.current import CurrentTrial
-    from wandbsweep.trial import RunJob, Trial
+from wandbsweep.trial import RunJob, Trial
 
 OFFER = "WANDBSWEEP_TRIAL"
 _ENDING_S = 10.0  # how long another rank may live after rank 0 is done with the trial
@@ -34,19 +33,19 @@ _SCRIPT = str(Path(__file__).with_name("rank_main.py"))
 
 @dataclass(frozen=True)
 class TrialOffer:
-    """What a further rank of a trial runs."""
+    """The trial that further ranks run, and its task."""
 
     task: bytes
     """A pickled callable that takes a rank and returns what runs a trial there."""
     trial: Trial
     current: CurrentTrial
     separate: bool
-    """Whether rank 0 is a process of the trial's own, which Lightning may kill."""
+    """Whether the trial has a process of its own, which Lightning may kill."""
 
 
 @contextmanager
 def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
-    """Have the processes that the trial's training starts by running its own command again run ``trial`` as well.
+    """For a ``with`` block, have processes that the training starts with its own command run ``trial`` as well.
 
     Args:
         task: A pickled callable that takes a rank and returns what runs a trial there.
@@ -55,18 +54,17 @@ def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate
         separate: Whether this process is the trial's own.
     """
     import __main__
-    from wandbsweep.current import current_trial
 
     offer = TrialOffer(task, trial, current_trial().copy_for_process(), separate)
     argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
-        # The path apart and first: the offer can only be unpickled with it.
+        # The path is separate and comes first, because the offer can only be unpickled with it.
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
         file.flush()
-        fcntl.lockf(file, fcntl.LOCK_EX)  # this process's, so that nothing it forks holds it
+        fcntl.lockf(file, fcntl.LOCK_EX)  # the lock belongs to this process, so its forks do not hold it
         with set_variables({OFFER: f"/proc/{os.getpid()}/fd/{file.fileno()}"}):
             sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
-            __main__.__spec__ = None  # else Lightning runs `python -m` with the name of this module again
+            __main__.__spec__ = None  # otherwise Lightning runs `python -m` with this module's name
             try:
                 yield
             finally:
@@ -90,17 +88,13 @@ def main() -> int:
     except (Exception, SystemExit):  # the application's own imports, whatever they raise
         traceback.print_exc()
         failed = True
-    # Lightning kills rank 0 if another rank exits with a failure. If rank 0 is more than the trial (the agent), it must
-    # live, and fails by itself.
+    # Lightning kills rank 0 if another rank exits with a failure. If rank 0 is the agent itself, it must survive; its
+    # own training then fails.
     return int(failed and offer.separate)
 
 
 def _run_offer(offer: TrialOffer, run_job: RunJob) -> bool:
     """Return whether the trial failed here. ``SweepCallback`` passes a stop on from rank 0."""
-    from wandbsweep.agent.loop import run_catching
-    from wandbsweep.agent.signals import SignalWatch
-    from wandbsweep.current import running
-
     watch = SignalWatch(patient=True)
     watch.watch_until_exit()
     with running(offer.current), watch.notifying(offer.current):

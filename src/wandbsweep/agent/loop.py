@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
@@ -37,12 +38,12 @@ def run_agent(
 ) -> Iterator[JobResult]:
     """Run trials one after another until the controller has no more, yielding the result of each.
 
-    A trial whose task raises has failed, one whose process died has crashed; the agent continues with the next. On
-    Ctrl-C, TERM and submitit's signal the running trial is given back to the queue, once it has saved what it can or
-    the grace is over. Then the process ends as it would have without this loop, whatever the task did.
+    A trial whose task raises has failed, and one whose process died has crashed; the agent continues with the next. On
+    Ctrl-C, TERM and submitit's signal the running trial is given back to the queue, after it has saved its state or the
+    grace is over. Then the process ends as it would have ended without this loop.
 
     Args:
-        controller: Decides which trial comes next, and hears what becomes of it.
+        controller: Decides which trial comes next, and is told how it ends.
         run_job: Runs a trial.
         name: The agent's name, for the controller.
         sweep_id: The sweep's id, for the training.
@@ -71,11 +72,11 @@ def run_agent(
                 if trial is None:
                     break
                 began = time.monotonic()
-                current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
+                current = CurrentTrial(trial.number, trial.params, trial.attempt > 1, sweep_id, metric, goal)
                 current.send = partial(controller.report, trial)
                 current.poll = partial(_poll_decision, controller, trial)
                 current.is_owner = partial(controller.owns, trial)
-                # What a separate trial raises here is the controller's error, and not its task's.
+                # If trials run in processes of their own, what run_job raises comes from the controller, not the task.
                 run = run_job if separate else partial(run_catching, run_job)
                 abandon = partial(_abandon, controller, trial, watch)
                 deadline = nullcontext() if separate else enforce_grace(watch, grace_s, abandon)
@@ -89,14 +90,32 @@ def run_agent(
 
 
 def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
-    """Run ``trial``, and return what its task raises as its failure, but for KeyboardInterrupt."""
+    """Run ``trial``; return any exception of its task, except KeyboardInterrupt, as a failure.
+
+    A process that the task has forked and that leaves it ends here: it must not become a second agent.
+    """
+    pid, status = os.getpid(), 1
+    try:
+        result = _run_catching(run_job, trial)
+        status = int(bool(result.error))
+    except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        result = JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
+    finally:
+        if os.getpid() != pid:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # closed, or a pipe without a reader
+                    stream.flush()
+            os._exit(status & 0xFF)
+    return result
+
+
+def _run_catching(run_job: RunJob, trial: Trial) -> JobResult:
     try:
         return run_job(trial)
     except Preempted:
         return JobResult(preempted=True)
-    except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
-        return JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
-    except Exception as error:  # the task's, whatever it is
+    except Exception as error:  # the task may raise anything
         return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
 
 
@@ -118,7 +137,7 @@ def _run_and_close(
     watch: SignalWatch,
     deadline: AbstractContextManager[None],
 ) -> JobResult:
-    """Run ``trial``, and close it or give it back, whatever happens."""
+    """Run ``trial``, and in any case close it or give it back."""
     try:
         watch.release_hold()
         with deadline, running(current), watch.notifying(current):
@@ -138,7 +157,7 @@ def _run_and_close(
 
 
 def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> None:
-    if result.lost:  # another agent has it: nothing that this one says about it counts
+    if result.lost:  # another agent has it, so nothing is recorded here
         return
     if (decision.stop or result.stopped) and not result.error:
         controller.complete(trial, Outcome.stopped(decision.reason or result.stopped))
@@ -156,7 +175,7 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
 def _poll_decision(controller: Controller, trial: Trial) -> Decision:
     try:
         return controller.check(trial)
-    except Exception as error:  # whatever a storage raises that is away for a while; the next poll may succeed
+    except Exception as error:  # any error of a storage that cannot be reached; the next poll may succeed
         log.warning("Cannot see what was decided about trial %d: %s", trial.number, error)
         return CONTINUE
 
@@ -166,5 +185,5 @@ def _abandon(controller: Controller, trial: Trial, watch: SignalWatch, signum: s
     try:
         controller.release(trial, f"the agent was interrupted ({signum.name}), which the task ignored")
         end_by_signal(watch, signum)
-    finally:  # submitit's handler only ends the thread that it is called in, and this is not the main one
+    finally:  # submitit's handler only ends the thread that calls it, and this is not the main one
         os._exit(128 + signum)

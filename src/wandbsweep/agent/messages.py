@@ -1,4 +1,4 @@
-"""What an agent, its fork server and the process of a trial say to each other.
+"""The messages between an agent, its fork server and the process of a trial.
 
 ::
 
@@ -14,9 +14,8 @@
       | <--------------- Ended ---- | the process is a zombie, so that its number is not reused
       | -- Reaped ----------------> | reaps it
 
-The fork server serves one trial at a time. Agent and trial talk through a socket pair of the trial's own, so that a
-trial that is killed while it writes spoils nothing for the next one. Instead of Started and Ended the fork server may
-answer Broken.
+The fork server serves one trial at a time. Each trial has its own socket pair with the agent, so that a trial that is
+killed while it writes does not disturb the next one. Instead of Started and Ended the fork server may answer Broken.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from wandbsweep.trial import JobResult, Trial
 
 @dataclass(frozen=True)
 class Request:
-    """Agent → fork server, with a descriptor: run this trial, and let it talk to the agent through that."""
+    """Agent → fork server, with a descriptor: run this trial, which talks to the agent through the descriptor."""
 
     trial: Trial
     current: CurrentTrial
@@ -51,12 +50,12 @@ class Ended:
     """Fork server → agent: the trial's process has ended."""
 
     status: int
-    """What it exited with; negative: the signal that killed it."""
+    """Its exit status; negative: the signal that killed it."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """Fork server → agent: the task itself cannot be loaded, or not be forked."""
+    """Fork server → agent: the task cannot be loaded, or cannot be forked."""
 
     reason: str
 
@@ -66,7 +65,7 @@ class Reaped:
     """Agent → fork server: the process will not be signalled any more, and its number may be reused."""
 
     modules: Sequence[str] = ()
-    """What it had to import, so that the fork server can import it before the next trial."""
+    """The modules that it had to import, so that the fork server can import them before the next trial."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Report:
-    """Trial → agent, which answers with a Decision, and whether only a signal asks for it."""
+    """Trial → agent, which answers with a Decision, and with whether only a signal is the reason for it."""
 
     step: int
     metrics: Mapping[str, float]
@@ -88,4 +87,4 @@ class Result:
 
     job: JobResult
     modules: Sequence[str] = ()
-    """What it had to import."""
+    """The modules that it had to import."""

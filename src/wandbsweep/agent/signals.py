@@ -7,9 +7,12 @@ Who gets which signal:
 * The agent notes the signal (``SignalWatch``). A trial in the agent's own process sees it through ``current_trial()``.
   A trial in its own process gets the signal from the agent, and notes it in the same way.
 * The fork server ignores them all. It dies with its agent.
+* What a trial forks gets back what these signals do without us, before the first of them can arrive. So a training can
+  terminate its workers, and a signal of theirs never reaches the agent through the wakeup descriptor.
 
-No handler ends anything. The training saves what it needs, the agent gives the trial back to the queue, and only then
-``end_by_signal`` does what would have happened without us: submitit requeues the job, or the signal kills the process.
+No handler ends the process. The training saves what it needs, the agent gives the trial back to the queue, and only
+then ``end_by_signal`` does what would have happened without us: submitit requeues the job, or the signal kills the
+process.
 """
 
 from __future__ import annotations
@@ -19,13 +22,14 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 from typing import Any, NoReturn
 
 from wandbsweep.current import CurrentTrial
-from wandbsweep.launchers import PREEMPTION_SIGNALS
+from wandbsweep.launchers import HANDLER_PACKAGES, PREEMPTION_SIGNALS
 
 GRACE_S = 12.0
 """How long a trial may take to save and end; below the 16 s that SLURM's preemption leaves, and its KillWait of 30."""
@@ -34,7 +38,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM, *PREEMPTION_SIGNALS)
 
 
 class Signalled(BaseException):
-    """A signal asks this agent to end; raised only where nothing is left half done. Ctrl-C is KeyboardInterrupt."""
+    """A signal asks this agent to end. It is raised only at safe points. For Ctrl-C, KeyboardInterrupt is raised."""
 
     def __init__(self, signum: signal.Signals) -> None:
         super().__init__(signum.name)
@@ -44,7 +48,7 @@ class Signalled(BaseException):
 class SignalWatch:
     """Notes the first signal that asks to end, passes it on to the running trial, and makes ``wake_fd`` readable.
 
-    A later signal changes nothing: what the first one began must be finished. Only a second Ctrl-C does not wait.
+    Later signals change nothing: what the first one began must be finished. Only a second Ctrl-C does not wait.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -63,6 +67,7 @@ class SignalWatch:
         self._held = False
         self._current: CurrentTrial | None = None
         self._outer: dict[int, Any] = {}
+        self._pid = os.getpid()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -79,11 +84,14 @@ class SignalWatch:
             # Python runs handlers between bytecodes only. While the main thread is in foreign code (a CUDA kernel, a
             # collective call), the interpreter still writes the signal's number here, and ``enforce_grace`` reads it.
             outer_fd = signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+            self._pid = os.getpid()
             self.install()
+            _watches.append(self)
         try:
             yield
         finally:
             if is_main:
+                _watches.remove(self)
                 signal.set_wakeup_fd(outer_fd)
                 for signum, handler in self._outer.items():
                     signal.signal(signum, handler)
@@ -91,16 +99,47 @@ class SignalWatch:
             os.close(writer)
             os.close(reader)
 
-    def watch_until_exit(self) -> None:
-        """Watch the signals until the process ends: in a trial's process, whose fork server ignores them."""
+    def watch_until_exit(self, outer: Mapping[int, Any] | None = None) -> None:
+        """Watch the signals until the process ends: in a trial's process.
+
+        Args:
+            outer: What the signals do in the processes that this one forks; None: what they do in any new process.
+        """
         self._outer = dict.fromkeys(WATCHED, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+        self._outer |= outer or {}
+        self._pid = os.getpid()
         self.install()
+        _watches.append(self)
 
     def install(self) -> None:
-        """Install the handlers; again, if others have replaced them (Lightning does)."""
-        if threading.current_thread() is threading.main_thread():
+        """Install the handlers; again, if others have replaced them (Lightning does).
+
+        Nothing happens in a process that the trial has forked: its signals are the training's.
+        """
+        if threading.current_thread() is threading.main_thread() and os.getpid() == self._pid:
+            _register_fork_hooks()
             for signum in self._outer:
                 signal.signal(signum, self._handle)
+
+    def uninstall_in_fork(self) -> None:
+        """Undo in a process that the trial has forked what ``watching`` and ``install`` did."""
+        self._current = None
+        for signum in self._outer:
+            if signal.getsignal(signum) == self._handle:
+                signal.signal(signum, self._find_fork_handler(signum))
+        wakeup_fd = signal.set_wakeup_fd(-1)
+        if wakeup_fd not in (-1, self._wake_writer):  # other code (asyncio) has its own
+            signal.set_wakeup_fd(wakeup_fd)
+
+    def _find_fork_handler(self, signum: int) -> Any:
+        """Return what handles ``signum`` in the processes that the trial forks: what would without us.
+
+        The handlers of launchers are for the job's own process: submitit's would ignore SIGTERM.
+        """
+        handler = self._outer[signum]
+        owner = getattr(handler, "func", handler)
+        package = str(getattr(owner, "__module__", None)).partition(".")[0]
+        return signal.SIG_DFL if callable(handler) and package in HANDLER_PACKAGES else handler
 
     def outer_handler(self, signum: signal.Signals) -> Any:
         """The handler that was installed before this watch's."""
@@ -146,6 +185,9 @@ class SignalWatch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         signum = signal.Signals(number)
+        if os.getpid() != self._pid:  # called by a handler that has taken this one's place, and that a fork inherited
+            _handle_by(self._find_fork_handler(signum), signum, frame)
+            return
         self.received = self.received or signum
         if self._current is not None:
             self._current.interrupt(_format_reason(self.received))
@@ -157,7 +199,7 @@ class SignalWatch:
                 self._outer[signum](number, frame)
 
     def _raises_now(self) -> bool:
-        """Whether a Ctrl-C that has just come raises KeyboardInterrupt at once, as it does without us."""
+        """Whether a Ctrl-C that has just arrived raises KeyboardInterrupt at once, as it does without us."""
         if self._ctrl_c_count > 1:
             return not self._patient
         if self._held or (self._current is not None and self._current.listening):
@@ -167,11 +209,49 @@ class SignalWatch:
         return callable(self._outer.get(signal.SIGINT))
 
 
+def _handle_by(handler: Any, signum: signal.Signals, frame: FrameType | None) -> None:
+    """Do what ``handler`` makes of ``signum``."""
+    if callable(handler):
+        handler(signum, frame)
+    elif handler == signal.SIG_DFL:
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+
+_watches: list[SignalWatch] = []
+"""Those of this process whose handlers are installed, the innermost last."""
+
+# The handler of SIGINT may raise, and what a fork hook raises is lost.
+_BLOCKED = [signum for signum in WATCHED if signum != signal.SIGINT]
+_masks = threading.local()
+
+
+@cache
+def _register_fork_hooks() -> None:
+    """Have the processes that this one forks handle signals as if there were no ``SignalWatch``."""
+    os.register_at_fork(before=_block_signals, after_in_parent=_restore_mask, after_in_child=_unwatch_fork)
+
+
+def _block_signals() -> None:
+    """Let signals wait until the new process has its own handlers: until then they would be noted as this one's."""
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+
+
+def _restore_mask() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _unwatch_fork() -> None:
+    while _watches:
+        _watches.pop().uninstall_in_fork()
+    _restore_mask()
+
+
 def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
     """End as this process would have ended on ``signum`` without us: submitit requeues, others die of the signal.
 
-    Raises what the handler that was there before raises. It must not return into submitit after TERM, which would
-    write a result while SLURM runs the job again.
+    Raises what the earlier handler raises. After TERM it must not return into submitit, which would write a result
+    while SLURM runs the job again.
     """
     handler = watch.outer_handler(signum)
     if callable(handler):
@@ -187,10 +267,10 @@ def end_by_signal(watch: SignalWatch, signum: signal.Signals) -> NoReturn:
 
 @contextmanager
 def enforce_grace(watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call ``abandon`` from a thread if the ``with`` block, a trial in this very process, outlives a signal's grace.
+    """Call ``abandon`` from a thread if the ``with`` block, a trial in this process, outlives a signal's grace.
 
     The thread reads ``wake_fd`` itself, since the main thread may never run Python's handler again: it may hang in a
-    collective call. Ctrl-C has no deadline, for the user can press it again.
+    collective call. Ctrl-C has no deadline, because the user can press it again.
     """
     over = threading.Event()
     reader, writer = os.pipe()

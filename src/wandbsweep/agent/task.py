@@ -1,4 +1,4 @@
-"""What launchers run: an agent, in the shape of a Hydra task function."""
+"""The callable that launchers run: an agent, in the form of a Hydra task function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wandbsweep.agent.ranks.channel import RANKS, RankChannel
 from wandbsweep.agent.ranks.follower import Follower
 from wandbsweep.agent.ranks.leader import Leader, open_channel
 from wandbsweep.agent.ranks.rank import run_resetting, torch_environment
-from wandbsweep.agent.signals import GRACE_S, SignalWatch
+from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
 from wandbsweep.bridge.trial_job import find_trial_log, get_hydra_state, log_as_rank, read_agent_number
 from wandbsweep.controllers.base import Controller
@@ -31,7 +31,7 @@ from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import RunJob
 from wandbsweep.wandb_runs import page as wandb_page
 
-_DATABASE_S = 300.0  # as long as an agent that has trials waits for a database that is away
+_DATABASE_S = 300.0  # as long as an agent with trials waits for a database that cannot be reached
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,17 @@ class AgentTask:
     """Whether to return Hydra's JobReturns whole."""
     isolation: Isolation = "none"
     """``process``: each trial in a process forked from a fork server; ``none``: in the agent itself."""
-    grace_s: float = GRACE_S
-    """How long a trial may take to save and end when the agent is asked to end."""
     devices: Sequence[str] = ()
-    """What the agents' CUDA_VISIBLE_DEVICES are, in turn; none: as the launcher leaves it."""
+    """The values of CUDA_VISIBLE_DEVICES, one for each agent in turn; empty: the launcher's."""
     detached: bool = False
-    """Whether no process waits for the agents: then the last one does what follows the end of the sweep."""
+    """Whether no process waits for the agents. Then the last one publishes the summary at the end."""
     packed: bytes | None = None
     """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
 
     def __getstate__(self) -> dict[str, Any]:
         if self.isolation == "none":
             return self.__dict__
-        # What launchers pickle, and submitit again when it requeues: by then ``packed`` is all that there is.
+        # Launchers pickle this, and submitit pickles it again when it requeues, when only ``packed`` is left.
         return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._pack()}
 
     def __call__(self, config: Any) -> list[tuple[int, Any]]:
@@ -78,7 +76,7 @@ class AgentTask:
                     set_variables({VISIBLE_DEVICES: self.devices[read_agent_number() % len(self.devices)]})
                 )
             channel = self._join_ranks(rank, stack) if rank.size > 1 else None
-            # Before the controller is opened: the fork server imports the task meanwhile, which takes seconds.
+            # Before the controller is opened, because the fork server takes seconds to import the task.
             run_job = self._make_runner(record, rank, watch, stack)
             controller: Controller
             limits: dict[str, Any] = {}
@@ -100,7 +98,6 @@ class AgentTask:
                 goal=spec.goal,
                 watch=watch,
                 separate=self.isolation == "process",
-                grace_s=self.grace_s,
                 poll_s=RANK_POLL_S if channel else POLL_S,
                 **limits,
             )
@@ -119,7 +116,7 @@ class AgentTask:
             log_as_rank(rank.number)
             channel = Follower(place, rank.number)
             stack.callback(channel.close)
-            # Before the loop installs its handlers: when it is done, it calls these, which wait for rank 0's end.
+            # Before the loop installs its handlers: at its end it calls the earlier ones, which wait for rank 0's end.
             stack.enter_context(channel.outlive_leader())
         else:
             channel = stack.enter_context(open_channel(place, rank))
@@ -133,7 +130,6 @@ class AgentTask:
         server = ForkServer(
             cloudpickle.dumps(replace(factory, packed=self._pack())),
             watch=watch,
-            grace_s=self.grace_s,
             find_log=lambda trial: find_trial_log(record, self.directory, trial, rank.number),
         )
         stack.callback(server.close)

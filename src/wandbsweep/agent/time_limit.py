@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wandbsweep.launchers import read_deadline
 
 USEFUL = 0.5
-"""The part of a usual trial that must fit in: with less, starting and saving cost more than is gained."""
+"""The part of a usual trial that must fit in. With less, starting and saving would cost more than they gain."""
 _RESERVE_S = 30.0
 _RESERVE = 0.1  # of a short job
 
@@ -31,8 +31,8 @@ class TimeLimit:
         """Return whether another trial is worth starting, given how long this agent's earlier ones took.
 
         It is if half of their median fits in: a trial that is cut off continues elsewhere from its checkpoint, so it
-        need not finish, but it must get somewhere. Before a first trial nothing is known, and nearly the whole job is
-        left.
+        need not finish, but it must make progress. Before the first trial nothing is known, and nearly the whole job
+        is left.
         """
         if self.end is None:
             return True

@@ -109,13 +109,13 @@ def _check_formats(spec: SweepSpec) -> None:
     for path, choices in listed.items():
         for value in choices:
             try:
-                format_value(json.loads(json.dumps(value)))  # as the storage returns it: keys are text there
+                format_value(json.loads(json.dumps(value)))  # as the storage returns it, with text as keys
             except SpaceError as error:
                 raise SpaceError(f"{path}: {error}") from None
 
 
 def _list_conditions(spec: SweepSpec) -> dict[str, list[Any]]:
-    """Return the values to try of each parameter that conditions depend on; of a range, those named and its ends."""
+    """Return the values to try of each parameter that conditions depend on. Of a range: its ends and named values."""
     found: dict[str, list[Any]] = {}
     for parent, values in itertools.chain.from_iterable(parameter.when for parameter in spec.parameters.values()):
         parameter = spec.parameters[parent]
@@ -125,7 +125,7 @@ def _list_conditions(spec: SweepSpec) -> dict[str, list[Any]]:
 
 
 def _iterate_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield all combinations. If they are too many: each choice once, with the first of the others."""
+    """Yield all combinations. If there are too many, yield each choice once, with the first of the others."""
     if math.prod(map(len, choices.values())) <= _MAX_COMBINATIONS:
         for combination in itertools.product(*choices.values()):
             yield dict(zip(choices, combination, strict=True))

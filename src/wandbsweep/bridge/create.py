@@ -1,4 +1,4 @@
-"""Writes a new sweep to its directory, all of it or nothing."""
+"""Writes a new sweep to its directory, completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_sweep(directory: Path, config: DictConfig, snapshot: Snapshot, record:
         spec: What it searches.
 
     Returns:
-        Whether it was written. False: another process has created a sweep there meanwhile.
+        Whether it was written. False: another process has created a sweep there in the meantime.
 
     Raises:
         SweepDirectoryError: The directory cannot be written, or the storage cannot be opened.
@@ -83,10 +83,10 @@ def _create_study(directory: Path, record: LaunchRecord, spec: SweepSpec) -> Non
 
 @contextmanager
 def _create_directory(directory: Path) -> Iterator[None]:
-    """Create ``directory`` and hold its lock; if the ``with`` block fails, remove what is new.
+    """Create ``directory`` and hold its lock; if the ``with`` block fails, remove everything new.
 
     A process that is killed in the block leaves a directory without ``sweep.yaml``, which holds no sweep: the next
-    command starts over (``refuse_orphaned_journal`` lets it, since the journal has no trials yet).
+    command starts over, which ``refuse_orphaned_journal`` allows, since the journal has no trials yet.
     """
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     sweepdir.make_directory(directory)

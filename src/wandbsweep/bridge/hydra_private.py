@@ -33,8 +33,8 @@ def make_search_path(sources: Iterable[tuple[str, str]]) -> ConfigSearchPath:
 def make_loader(search_path: ConfigSearchPath) -> ConfigLoader:
     """Return a loader that reads each file once.
 
-    Hydra's public ``initialize`` and ``compose`` have one loader per process, and that is the application's. Each of
-    its compositions reads and parses all files again, which costs an agent 50 ms a trial.
+    Hydra's public ``initialize`` and ``compose`` share one loader per process, that of the application. Each of its
+    compositions reads and parses all files again, which costs an agent 50 ms per trial.
     """
     loader = ConfigLoaderImpl(config_search_path=search_path)
     loader.repository = _ReadOnceRepository(loader.repository)  # type: ignore[assignment]  # Hydra asks for too much
@@ -47,7 +47,7 @@ class _ReadOnceRepository(CachingConfigRepository):
         self.cache: dict[str, ConfigResult | None] = {}
 
     def __deepcopy__(self, memo: object) -> _ReadOnceRepository:
-        return self  # each composition copies its repository first, and would start with an empty cache
+        return self  # else each composition, which copies its repository, would start with an empty cache
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self.cache:
@@ -56,7 +56,7 @@ class _ReadOnceRepository(CachingConfigRepository):
 
 
 def config_exists(loader: ConfigLoader, path: str) -> bool:
-    """Return whether there is a configuration ``group/choice``. The public interface lists choices, but not nested."""
+    """Return whether there is a configuration ``group/choice``. The public interface does not list nested choices."""
     return bool(_get_repository(loader).config_exists(path))
 
 

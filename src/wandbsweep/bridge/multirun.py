@@ -1,4 +1,4 @@
-"""A multirun command as Hydra hands it to the sweeper, and what is read from it."""
+"""A multirun command as Hydra passes it to the sweeper, and the parts that are read from it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.hydra_private import make_args_parser
-from wandbsweep.bridge.job_config import copy_config, read_hydra_overrides, set_key
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
-from wandbsweep.bridge.search_space import has_own_key, read_sweep_key
-from wandbsweep.bridge.snapshot import Snapshot, find_sources
+from wandbsweep.bridge.search_space import read_sweep_key
+from wandbsweep.bridge.snapshot import Snapshot, copy_config, read_hydra_overrides, set_key
 from wandbsweep.errors import SweepError
 from wandbsweep.settings import Settings
-from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import (
+    OUTPUTS,
     Application,
     ControllerOptions,
     HostedPlace,
@@ -37,7 +36,7 @@ from wandbsweep.wandb_runs.page import KEYS, read_page_settings
 # The value of hydra.sweep.dir if a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _DEFAULT_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 
-# A relative path would be another one for agents and readers in other directories.
+# A relative path would mean another file to agents and readers in other directories.
 _RELATIVE_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:///)(?P<path>[^?:/][^?]*)")
 
 
@@ -56,7 +55,7 @@ class Multirun:
     @cached_property
     def has_own_key(self) -> bool:
         """Whether the key ``sweep`` is the application's, and no sweep configuration."""
-        return has_own_key(self.config)
+        return SWEEP_KEY in self.config and not read_sweep_key(self.config)
 
     @cached_property
     def line(self) -> CommandLine:
@@ -80,10 +79,6 @@ class Multirun:
         config = copy_config(self.config)
         set_key(config, "hydra.sweeper.sweep_id", sweep_id)
         return Path(str(config.hydra.sweep.dir)).absolute()
-
-    def find_sources(self) -> Snapshot:
-        """Return the snapshot that a new sweep takes of the configuration files."""
-        return find_sources(self.loader.get_search_path(), self.searchpath)
 
     def describe_launch(
         self,
@@ -177,7 +172,7 @@ def _read_storage_url(config: DictConfig) -> str | None:
 
 
 def _read_logger(config: DictConfig) -> dict[str, Any]:
-    """Return what the application's key ``logger`` says of W&B, as far as it resolves outside of a run."""
+    """Return the W&B settings in the application's key ``logger``, as far as they resolve outside of a run."""
     if OmegaConf.is_missing(config, "logger") or not isinstance(config.get("logger"), DictConfig):
         return {}
     found = {}
@@ -200,7 +195,7 @@ def _find_start_command() -> list[str]:
 
 
 def _find_python() -> str:
-    """Return what to type for this interpreter: ``python`` if that is it, else its path."""
+    """Return the word that starts this interpreter: ``python`` if that is it, else its path."""
     found, own = shutil.which("python"), Path(sys.executable)
     if found is not None and Path(found).parent == own.parent:
         return "python"

@@ -1,7 +1,7 @@
 """The command line's overrides, read with Hydra's grammar.
 
 Sweep overrides (comma lists, ``choice``, ``range``, ``interval``, ``tag``) become parameters of the sweep
-configuration. Fixed overrides take parameters out of it.
+configuration. Fixed overrides remove parameters from it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CommandLine:
 
 
 def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key: bool = False) -> CommandLine:
-    """Sort overrides into parameters and fixed overrides; of two with the same key the last one counts.
+    """Sort overrides into parameters and fixed ones. If two have the same key, the last one counts.
 
     Args:
         arguments: The override strings.

@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def read_sweep_key(config: DictConfig) -> dict[str, Any]:
-    """Return the application's key ``sweep``, unresolved; empty if it has none, or means something else by it.
+    """Return the application's key ``sweep``, unresolved; empty if there is none, or it is no sweep configuration.
 
-    It is a sweep configuration if it has ``parameters``, or one of W&B's methods: then a misspelt ``parameters`` is
+    It is a sweep configuration if it has ``parameters``, or a known ``method``, so that a misspelt ``parameters`` is
     reported. It is not resolved, because a sweep's ``command`` may hold W&B's macros (``${env}``), which OmegaConf
     takes for interpolations.
     """
@@ -43,11 +43,6 @@ def read_sweep_key(config: DictConfig) -> dict[str, Any]:
     return {}
 
 
-def has_own_key(config: DictConfig) -> bool:
-    """Return whether the key ``sweep`` is the application's, and no sweep configuration."""
-    return SWEEP_KEY in config and not read_sweep_key(config)
-
-
 def read_space(
     config: DictConfig, settings: Settings, line: CommandLine
 ) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:
@@ -59,7 +54,7 @@ def read_space(
         line: The command line, which is laid over both.
 
     Returns:
-        The sweep configuration, and the values of the command line's comma lists if they are all there is of it.
+        The sweep configuration, and, if comma lists on the command line are all of it, their values.
 
     Raises:
         SweepConfigError: The configuration is not valid.
@@ -79,7 +74,7 @@ def read_space(
     spec = _load_and_log(_add_command_line(merged, line))
     if spec.repeats and spec.repeats.parameter in {*line.fixed, *line.parameters}:
         raise SpaceError(
-            f"{spec.repeats.parameter} is what the sweep's `repeats` sets for each run; set it there, as "
+            f"{spec.repeats.parameter} is what the sweep's `repeats` sets for each run; set it there, with "
             f"hydra.sweeper.sweep.repeats.values=[0,1], or leave it off the command line."
         )
     return spec, None
@@ -117,7 +112,7 @@ def _load_and_log(config: Mapping[str, Any]) -> SweepSpec:
 
 
 def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge ``overlay`` into ``base``, deeply. A parameter that gets a new distribution keeps nothing of the old."""
+    """Merge ``overlay`` into ``base``, deeply. A parameter with a new distribution keeps nothing of the old one."""
     merged = dict(base)
     for key, value in overlay.items():
         below = merged.get(key)
@@ -131,7 +126,7 @@ def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
 
 
 def _add_command_line(merged: dict[str, Any], line: CommandLine) -> dict[str, Any]:
-    """Lay the command line over a sweep configuration: its fixed keys are no parameters, and its parameters replace."""
+    """Lay the command line over a sweep configuration: remove its fixed keys, and add or replace its parameters."""
     given = merged.get("parameters")
     if not isinstance(given, dict):
         return {**merged, "parameters": line.parameters} if line.parameters else merged
@@ -194,7 +189,7 @@ def _filter_values(values: Any, choices: Sequence[Any]) -> list[Any]:
 
 
 def _drop_dependents(parameters: Mapping[str, Any], dropped: set[str]) -> dict[str, Any]:
-    """Return ``parameters`` without those that exist only under some that are ``dropped``, and so never."""
+    """Return ``parameters`` without those whose conditions need a ``dropped`` one, directly or through others."""
     left = dict(parameters)
     while dropped:
         conditions = {name: p["when"] for name, p in left.items() if isinstance(p, Mapping) and "when" in p}
@@ -205,7 +200,7 @@ def _drop_dependents(parameters: Mapping[str, Any], dropped: set[str]) -> dict[s
 
 
 def _filter_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep those of the configurations to try first that have the ``fixed`` values, without those values."""
+    """Keep the prior configurations that have the ``fixed`` values, without those values."""
     prior = merged.get("prior")
     if not fixed or not isinstance(prior, Mapping) or not isinstance(given := prior.get("configurations"), list):
         return merged

@@ -21,8 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
 from wandbsweep.bridge.hydra_private import get_returned, make_failed_job, set_returned
-from wandbsweep.bridge.job_config import make_trial_master, set_key
-from wandbsweep.bridge.snapshot import open_snapshot
+from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
 from wandbsweep.trial import JobResult, Trial, as_number
@@ -74,7 +73,7 @@ class TrialJob:
         self._keep = keep
 
     def __call__(self, trial: Trial) -> JobResult:
-        """Run ``trial`` and return its result. What its task raises is a failure of the trial."""
+        """Run ``trial`` and return its result. If its task raises, the trial has failed."""
         os.chdir(self._record.application.cwd)  # the agent's own job may have changed it
         self._traceback_file(trial).unlink(missing_ok=True)  # an earlier attempt's
         try:
@@ -106,6 +105,7 @@ class TrialJob:
         return config
 
     def _run(self, config: DictConfig) -> JobReturn:
+        pid = os.getpid()
         try:
             return run_job(
                 task_function=self._task,
@@ -114,7 +114,9 @@ class TrialJob:
                 job_subdir_key="hydra.sweep.subdir",
                 hydra_context=self._context,
             )
-        except SystemExit as error:  # the only exception of a task that Hydra lets pass
+        except SystemExit as error:  # the only exception of a task that Hydra does not catch
+            if os.getpid() != pid:  # a process that the task has forked ends, and not the trial
+                raise
             if not error.code:
                 return JobReturn(cfg=config, status=JobStatus.COMPLETED)
             reason = RuntimeError(f"the task exited with status {error.code}")
@@ -136,7 +138,7 @@ class TrialJob:
         return JobResult(error=line, payload=self._make_payload(trial, job))
 
     def _make_payload(self, trial: Trial, job: JobReturn) -> tuple[int, JobReturn]:
-        """Return what the agent's job returns of ``trial``, which launchers pickle."""
+        """Return the part of the agent's result that ``trial`` gives. Launchers pickle it."""
         if not self._keep:
             job.cfg = job.hydra_cfg = None  # hundreds of kilobytes a trial, for as long as the agent lives
         returned = get_returned(job)
@@ -147,7 +149,7 @@ class TrialJob:
         return trial.number, job
 
     def _link(self, trial: Trial, output_dir: Path) -> None:
-        """Make ``<number>/`` a link to the job's directory if the application names that otherwise."""
+        """Make ``<number>/`` a link to the job's directory if the application gives that another name."""
         numbered = self._directory / str(trial.number)
         if output_dir != numbered and not numbered.exists() and not self._rank:
             numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
@@ -165,11 +167,11 @@ def restore_hydra_state(state: Any) -> None:
 
 
 def preload(task_function: Callable[..., Any]) -> None:
-    """Import what ``task_function`` would import when it is called, so that its forks need not."""
+    """Import the modules that ``task_function`` imports when it is called, so that forked processes need not."""
     code = getattr(task_function, "__code__", None)
     instructions = dis.get_instructions(code) if code else ()
     for name in (instruction.argval for instruction in instructions if instruction.opname == "IMPORT_NAME"):
-        with suppress(Exception):  # the task fails on it again, and its trial then fails with the reason
+        with suppress(Exception):  # the task fails at it again, and then its trial fails with the reason
             importlib.import_module(name)
 
 
@@ -195,7 +197,7 @@ def add_rank(name: str, rank: int) -> str:
 
 
 def log_as_rank(rank: int) -> None:
-    """Log to a file of this rank's own, next to that of the agent's rank 0."""
+    """Log to a file of this rank's own, next to the log of rank 0."""
     own: Any = HydraConfig.instance().cfg
     set_key(own, "hydra.job.name", add_rank(own.hydra.job.name, rank))
     configure_log(own.hydra.job_logging, own.hydra.verbose)
@@ -208,7 +210,7 @@ def read_agent_number() -> int:
 
 @contextmanager
 def _restore_logging() -> Iterator[None]:
-    """Give the agent's own job its logging back after a trial's."""
+    """Restore the logging of the agent's own job after a trial."""
     own: Any = HydraConfig.instance().cfg  # the whole configuration, whatever its type says
     try:
         yield

@@ -1,14 +1,15 @@
-"""What a command of ``wandbsweep`` is, and how it finds the sweep that it is about."""
+"""The commands of ``wandbsweep``: their definition, and how they find their sweep."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from wandbsweep.trial import TrialRecord, replace_nonfinite
 
 if TYPE_CHECKING:
     from wandbsweep.results.sweep_data import SweepData
@@ -39,7 +40,8 @@ def read_sweep(options: argparse.Namespace) -> SweepData:
 def locate_sweep(options: argparse.Namespace) -> str | Path:
     """Return the sweep that the command names, by default the newest one in ``outputs/``."""
     from wandbsweep.errors import SweepDirectoryError
-    from wandbsweep.sweep.directory import OUTPUTS, list_sweeps
+    from wandbsweep.sweep.directory import list_sweeps
+    from wandbsweep.sweep.launch_record import OUTPUTS
 
     if options.sweep is not None:
         return str(options.sweep)
@@ -53,12 +55,23 @@ def print_json(data: Any, *, indent: int | None = 2) -> None:
     print(json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False), flush=True)
 
 
-def replace_nonfinite(data: Any) -> Any:
-    """Return ``data`` with None for the numbers that JSON does not have: NaN and infinities."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: replace_nonfinite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [replace_nonfinite(item) for item in data]
-    return data
+def pick(value: object, *names: str) -> dict[str, Any]:
+    """Return some attributes of ``value`` by their names, for JSON that has them under these names."""
+    return {name: getattr(value, name) for name in names}
+
+
+def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
+    """Return what ``--json`` prints of one trial."""
+    own = data.find_configuration(trial)
+    repeated = {"mean": own.mean, "deviation": own.deviation, "runs": [run.number for run in own.runs]} if own else {}
+    return {
+        **pick(trial, "number", "state"),
+        "metric": trial.value,
+        "metric_name": data.spec.metric.name if data.spec.metric else None,
+        **pick(trial, "params", "metrics"),
+        "overrides": data.overrides(trial),
+        "directory": str(data.trial_directory(trial)),
+        "steps": len(trial.reports),
+        **pick(trial, "duration_s", "attempts", "agent", "reason"),
+        **repeated,
+    }

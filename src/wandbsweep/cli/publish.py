@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.results.reader import SweepReader
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
@@ -27,20 +27,20 @@ def make_leaderboard(data: SweepData) -> tuple[list[str], list[list[Any]]]:
     Parameters keep their own names; each of several metrics has a column; lists and mappings are JSON text.
     """
     spec = data.spec
-    metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
+    metrics = [metric.name for metric in spec.objectives] or ["value"]
     names = [*spec.parameters, *([spec.repeats.parameter] if spec.repeats else [])]
     columns = ["trial", "state", *(f"metric {name}" if name in names else name for name in metrics)]
     columns += ["steps", "seconds", "attempts", *names]
     rows = []
     for trial in data.ranked:
-        values = [trial.metrics.get(name) for name in metrics] if spec.metrics else [trial.value]
-        facts = [trial.number, trial.state, *values, len(trial.reports), trial.duration_s, trial.attempts]
-        rows.append([*facts, *(_format_cell(trial.params.get(name)) for name in names)])
+        costs = [len(trial.reports), trial.duration_s, trial.attempts]
+        params = [_format_cell(trial.params.get(name)) for name in names]
+        rows.append([trial.number, trial.state, *data.list_values(trial), *costs, *params])
     return columns, rows
 
 
 def begin(directory: Path, mode: str) -> dict[str, Any]:
-    """Create the sweep page: a W&B sweep of ``controller.type: local``, whose decisions are ours.
+    """Create the sweep page: a W&B sweep with ``controller.type: local``, in which W&B decides nothing.
 
     Returns its ``sweep_id``, ``entity`` and ``project``.
     """
@@ -48,7 +48,7 @@ def begin(directory: Path, mode: str) -> dict[str, Any]:
     from wandbsweep.wandb_runs.auth import read_login
 
     data = SweepReader(directory).read()
-    page = _read_page(data)
+    page = _read_page(data.launch_record)
     spec = load_sweep({"name": data.sweep_id, **data.spec.dump(), "controller": {"type": "local"}})
     login = read_login(entity=page.get("entity"), project=page.get("project"))
     return asdict(create_hosted_sweep(spec, login))
@@ -64,7 +64,7 @@ def conclude(directory: Path, mode: str) -> dict[str, Any]:
         report = write_report(data, Path(place, "report.html"))
         written = write_summary_run(
             data.sweep_id,
-            page=_read_page(data),
+            page=_read_page(data.launch_record),
             mode=mode,
             directory=directory,
             config=data.spec.dump(),
@@ -79,8 +79,7 @@ def conclude(directory: Path, mode: str) -> dict[str, Any]:
 
 def end(directory: Path, mode: str) -> dict[str, Any]:
     """Finish the sweep page that ``begin`` created, if there is one."""
-    plan = LaunchRecord.load_if_exists(directory)
-    sweep = ((plan.wandb if plan else None) or {}).get("sweep")
+    sweep = _read_page(LaunchRecord.load_if_exists(directory)).get("sweep")
     if sweep and mode == "online":
         from wandbsweep.controllers.hosted.client import SweepClient
         from wandbsweep.controllers.hosted.transport import BACKOFF, Transport
@@ -92,12 +91,12 @@ def end(directory: Path, mode: str) -> dict[str, Any]:
     return {}
 
 
-def _read_page(data: SweepData) -> Mapping[str, Any]:
-    return (data.launch_record.wandb if data.launch_record else None) or {}
+def _read_page(record: LaunchRecord | None) -> Mapping[str, Any]:
+    return (record and record.wandb) or {}
 
 
 def _summarize(data: SweepData) -> dict[str, Any]:
-    best = data.best if has_goal(data.spec) else None
+    best = data.best
     counts = {f"trials/{state}": count for state, count in data.counts.items()}
     if best is None:
         return counts

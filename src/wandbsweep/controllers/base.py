@@ -1,4 +1,4 @@
-"""The protocol between what decides (a controller) and what runs (an agent)."""
+"""The ``Controller`` protocol: a controller decides what runs, and an agent runs it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ if TYPE_CHECKING:  # an agent's process does without the rest of the controllers
     from wandbsweep.controllers.completion import Completion
 
 ATTEMPT_CLOSED = "this attempt is closed; another agent may have the trial"
-"""Why a trial stops that another agent has taken over, or that was completed."""
+"""The reason of the stop if another agent has taken the trial over, or if it was completed."""
 
 
 class Controller(Protocol):
     """Decides which trial runs next and which one stops. Safe to use from several threads."""
 
     def ask(self, agent: str) -> Trial | None:
-        """Return the next trial for ``agent`` to run; None: the sweep gives it no more."""
+        """Return the next trial for ``agent`` to run; None: the sweep has no more for it."""
 
     def ready(self, agent: str) -> bool:
-        """Whether ``ask`` answers at once. It waits if the sweep is paused, or if other agents' trials may be lost."""
+        """Whether ``ask`` answers at once. It would wait if the sweep is paused, or if others' trials may be lost."""
 
     def wait_s(self, agent: str) -> float:
-        """Return how many seconds ``agent`` should wait before it asks: more than 0 if it fails the trials it gets."""
+        """Return how many seconds ``agent`` should wait before it asks: more than 0 if its trials fail."""
 
     def report(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Decision:
         """Store what ``trial`` measured, and decide whether it continues.
 
         Args:
             trial: The trial.
-            step: A whole number. A report for a step replaces the one before.
-            metrics: By name. Values that are no numbers are ignored.
+            step: A whole number. A second report for a step replaces the first.
+            metrics: The values by name. Those that are not numbers are ignored.
 
         Raises:
-            ValueError: ``step`` is no whole number.
+            ValueError: ``step`` is not a whole number.
         """
 
     def check(self, trial: Trial) -> Decision:
-        """Return what was decided about ``trial`` since its last report: to stop if it was cancelled or lost."""
+        """Return what was decided about ``trial`` since its last report: a stop if it was cancelled or lost."""
 
     def owns(self, trial: Trial) -> bool:
         """Whether ``trial`` still belongs to the agent that asked for it. If not, nothing that it does counts."""
@@ -51,7 +51,7 @@ class Controller(Protocol):
         """Give ``trial`` back unfinished. The next agent to ask gets it, with its number and its reports."""
 
     def crash(self, trial: Trial, reason: str) -> None:
-        """Give back a trial whose process died. After too many attempts it stays ``crashed``."""
+        """Give back a trial whose process died. After ``max_attempts`` such deaths it stays ``crashed``."""
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         """Give a failed trial to another agent if this agent's node may be to blame; return whether it was."""
@@ -61,7 +61,7 @@ class Controller(Protocol):
 
 
 class SweepController(Controller, Protocol):
-    """What the launching process and the command line need in addition."""
+    """The controller of the launching process and the command line, which need more than agents do."""
 
     command: str
     """The last command given to the sweep: ``running``, ``paused``, ``stopped`` or ``cancelled``. May be set."""
@@ -76,8 +76,11 @@ class SweepController(Controller, Protocol):
     def completion(self) -> Completion | None:
         """Return why no more trials are given out; None: there are more."""
 
+    def forgive_failures(self) -> None:
+        """Let the failures so far not abort the sweep again: whoever resumes it says that their cause is gone."""
+
     def has_live_agents(self) -> bool | None:
-        """Whether other agents live that run trials of this sweep; None: not known yet, ask again."""
+        """Whether other processes run trials of this sweep; None: not known yet, ask again."""
 
     def close_orphans(self) -> None:
         """Close the trials whose agents vanished, when the sweep is over and no agent takes them over."""

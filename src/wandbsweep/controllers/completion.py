@@ -12,13 +12,13 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Why no more trials are given out."""
+    """The reason why no more trials are given out."""
 
     reason: str
     aborted: bool = False
-    """Whether the sweep ended because its trials fail."""
+    """Whether the sweep ended because its trials fail. It is resumed when it is joined."""
     exhausted: bool = False
-    """Whether it only ended because all trials are given out. A trial that is lost or released reopens it."""
+    """Whether the only reason is that all trials are given out. If one is lost or released, there is one more."""
 
 
 def find_completion(
@@ -27,6 +27,7 @@ def find_completion(
     *,
     called_off: Completion | None = None,
     max_failures: int | None = None,
+    forgiven: int = -1,
     cap: int | None = None,
     agent: str | None = None,
 ) -> Completion | None:
@@ -36,15 +37,17 @@ def find_completion(
         table: The sweep's trials.
         spec: The sweep configuration, which may name a target.
         called_off: The completion if a user ended the sweep.
-        max_failures: The sweep is aborted if its first trials fail, this many of them. None never aborts it.
+        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail. None: it is never aborted.
+        forgiven: The key of the newest attempt when the sweep was last resumed after it was aborted. Failures of
+            attempts up to it do not abort the sweep again.
         cap: How many trials there can be in all. None: no limit.
-        agent: Who would be given the next trial: it is not given one that failed there. None: any agent.
+        agent: The agent that asks. It gets no trial that has failed on it. None: any agent.
 
     Returns:
         The completion, or None if there are more trials.
     """
     return (
-        _find_abort(table, max_failures)
+        _find_abort(table, max_failures, forgiven)
         or called_off
         or _find_target_reached(table, spec)
         or _find_exhaustion(table, cap, agent)
@@ -56,20 +59,21 @@ def describe_command(command: str) -> Completion | None:
     return Completion(f"the sweep was {command}") if command in ("stopped", "cancelled") else None
 
 
-def _find_abort(table: TrialTable, max_failures: int | None) -> Completion | None:
-    """A broken script must not burn the cluster: its first trials all failed, or none can ever have a value."""
+def _find_abort(table: TrialTable, max_failures: int | None, forgiven: int) -> Completion | None:
+    """Find out whether the script is broken: its first trials all failed, or no trial can ever have a value."""
     if max_failures is None or table.ended["finished"] or table.ended["stopped"]:
         return None
-    failures = table.ended["failed"] + table.ended["crashed"]
-    if not table.fatal and failures < max_failures:
+    failures, is_fatal = table.count_failed(after=forgiven), table.fatal > forgiven
+    if not is_fatal and failures < max_failures:
         return None
     # Trials that run and have no value yet say nothing: with several agents there always are some. A trial that
     # reports a value shows that the script works.
     if any(table.record(entry).value is not None for entry in table.open):
         return None
-    if table.fatal:
+    if is_fatal:
         return Completion("the script ran, but gave no value of the metric", aborted=True)
-    return Completion(f"the first {failures} trials all failed (max_failures={max_failures})", aborted=True)
+    which = f"the first {failures} trials" if forgiven < 0 else f"{failures} trials since the sweep was resumed"
+    return Completion(f"{which} all failed (max_failures={max_failures})", aborted=True)
 
 
 def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | None:

@@ -34,7 +34,7 @@ def create_sweep(
         spec: The sweep configuration.
         path: Directory that keeps ``sweep.yaml`` and ``journal.log``, created if it is missing. None keeps everything
             in memory.
-        storage: Optuna storage URL that is used instead of the journal.
+        storage: Optuna storage URL, used instead of the journal.
         seed: Seed of the search. None draws a random one, or takes the stored one.
         lease_s: Seconds of silence after which a running trial counts as lost and is queued again. The controller
             renews the leases of its trials until ``close()``. There are no leases in memory.

@@ -1,4 +1,4 @@
-"""The outcome of an attempt: the state and the value that its trial gets from it."""
+"""The outcome of an attempt, which gives its trial a state and a value."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class StoredOutcome:
     lost: bool = False
     """Whether the attempt's process vanished. ``max_attempts`` counts these attempts."""
     suspect: bool = False
-    """Whether the attempt failed, but another agent tries the trial, because this agent's node may be bad."""
+    """Whether the attempt failed, and another agent tries the trial again, because this agent's node may be bad."""
 
     def encode(self) -> dict[str, Any]:
-        """Return the outcome as JSON. Two keys have the names that sweeps were stored with from the start."""
+        """Return the outcome as JSON. Two keys keep their first names, so that stored sweeps stay readable."""
         stored: dict[str, Any] = {
             "state": self.state,
             "reason": self.reason,
@@ -57,7 +57,7 @@ def compute_outcome(
     """Compute a trial's state and value from how its task ended.
 
     The value is the best one that the trial reported, or else the number that its task returned. A trial that
-    finished without a value of the metric has failed, and every other trial of the same script will.
+    finished without a value of the metric has failed, and every other trial of the same script will fail as well.
 
     Args:
         spec: The sweep configuration, which names the metric.
@@ -92,10 +92,10 @@ def compute_loss(
         spec: The sweep configuration.
         reason: How the process vanished.
         lost: How many attempts of the trial were lost, this one included.
-        max_attempts: From how many lost attempts on the trial stays crashed.
+        max_attempts: The number of lost attempts after which the trial stays crashed.
         reports: Every value of the metric that the trial reported, if they are known.
         metrics: The last value of each metric that it reported, if they are known.
-        final: Whether the trial is not queued again in any case.
+        final: Whether the trial is never queued again.
     """
     if lost >= max_attempts:
         reason, final = f"{reason}; attempt {lost} of {max_attempts}", True

@@ -1,13 +1,13 @@
 """The trials of a sweep, derived from the attempts that its agents stored.
 
-An *attempt* is one execution of a trial. Agents claim trials by creating attempts, and only that creation is ever
-contested. A store puts creations into one order that all agents read, so nothing is locked: each agent writes its
-claim, and all agents derive the same answer.
+An *attempt* is one execution of a trial. Agents claim trials by creating attempts, and this is all that they compete
+for. The storage puts the creations into one order that all agents read. So nothing is locked: each agent writes its
+claim, and all agents derive from the order who has won.
 
 - An attempt without a number opens a new trial. Its number is the count of trials opened before it. The attempt is
-  void if its claimant's cap (the grid's size, ``run_cap``) was already reached. So numbers are unique and never skip.
+  void if its claimant's cap (the grid's size, ``run_cap``) was already reached. So numbers are unique and consecutive.
 - An attempt with a number continues that trial. It is valid if it is the next one (``attempt`` is one more than there
-  are) and the attempt before it was released or lost. Of several claimants the first in the store's order wins; the
+  are) and the attempt before it was released or lost. Of several claims the first in the storage's order wins; the
   others are void. Nothing is decided while the attempt before is open: the agent that takes over a lost trial first
   claims it, and then closes the lost attempt. So a trial always has an owner. If the first owner closes its attempt
   after all, the trial has ended, and the claims of later attempts are void.
@@ -31,7 +31,7 @@ CLAIM = "wandbsweep:claim"
 PARAMS = "wandbsweep:params"
 OUTCOME = "wandbsweep:outcome"
 METRICS = "wandbsweep:metrics"
-"""The last value of each metric of an open attempt, if its store keeps them; an ``OUTCOME`` holds those at the end."""
+"""The last value of each metric of an open attempt, if the storage keeps them; an ``OUTCOME`` has the final ones."""
 
 
 class Claim(TypedDict):
@@ -44,7 +44,7 @@ class Claim(TypedDict):
     cap: int | None
     """How many trials there may be in all, as far as the claimant knew."""
     owner: NotRequired[str | None]
-    """Whose lease holds the attempt. None: there are no leases in memory."""
+    """The owner of the lease that holds the attempt. None: in memory, where there are no leases."""
 
 
 class StoredParams(TypedDict):
@@ -74,16 +74,16 @@ class TrialEntry:
     lost: set[int] = field(default_factory=set)
     """Which of its attempts, counted from 1, ended with their process."""
     claims: dict[int, StoredAttempt] = field(default_factory=dict)
-    """By key, in the store's order: claims of later attempts, undecided while the newest attempt is open."""
+    """By key, in the storage's order: claims of later attempts, undecided while the newest attempt is open."""
 
     @property
     def agent(self) -> str:
-        """Who has, or had, the newest attempt."""
+        """The agent of the newest attempt."""
         return _claim(self.newest)["agent"]
 
     @property
     def owner(self) -> str | None:
-        """Whose lease holds, or held, the newest attempt."""
+        """The owner of the lease that holds, or held, the newest attempt."""
         return _claim(self.newest).get("owner")
 
     @property
@@ -116,10 +116,10 @@ class TrialTable:
     """How many trials ended in which state."""
     best: float | None = None
     """The best value of the trials that ended."""
-    fatal: bool = False
-    """Whether a trial failed in a way that every other trial will."""
+    fatal: int = -1
+    """The key of the newest attempt that failed in a way in which every other trial will; -1: none did."""
     suspects: dict[str, set[int]] = field(default_factory=dict)
-    """By agent: the trials that failed there, and that another agent tries."""
+    """By agent: the trials that failed there, and that another agent is to try."""
     healthy: set[str] = field(default_factory=set)
     """The agents that completed a trial."""
     _by_key: dict[int, TrialEntry | None] = field(default_factory=dict)
@@ -128,10 +128,10 @@ class TrialTable:
     _queued: set[int] = field(default_factory=set)
     _histories: dict[int, History] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)
-    """The trials whose history was not read since they changed."""
+    """The trials that changed since their history was last read."""
 
     def update(self, attempts: Iterable[StoredAttempt]) -> None:
-        """Take attempts as they are stored now: new ones in the order of their creation, others in any order."""
+        """Update the table with attempts as now stored: new ones in the order of creation, others in any order."""
         for attempt in attempts:
             if attempt.key not in self._by_key:
                 self._by_key[attempt.key] = self._admit(attempt)
@@ -145,7 +145,7 @@ class TrialTable:
             self._decide_claims(entry)
 
     def is_decided(self, key: int) -> bool:
-        """Whether the attempt ``key`` was seen, and it is decided which trial it won."""
+        """Whether the attempt ``key`` is in the table, and it is decided which trial it won, if any."""
         entry = self._by_key.get(key)
         return key in self._by_key and (entry is None or key not in entry.claims)
 
@@ -158,6 +158,17 @@ class TrialTable:
     def attempts(self) -> int:
         """How many attempts were seen, void ones included."""
         return len(self._by_key)
+
+    @property
+    def newest_key(self) -> int:
+        """The key of the newest attempt that was seen; -1: there is none."""
+        return max(self._by_key, default=-1)
+
+    def count_failed(self, *, after: int = -1) -> int:
+        """Return how many trials failed or crashed in an attempt whose key is higher than ``after``."""
+        if after < 0:
+            return self.ended["failed"] + self.ended["crashed"]
+        return sum(entry.newest.key > after and entry.state in ("failed", "crashed") for entry in self.entries)
 
     @property
     def open(self) -> list[TrialEntry]:
@@ -231,7 +242,7 @@ class TrialTable:
     def _refresh(self, entry: TrialEntry, newest: StoredAttempt) -> None:
         outcome = read_outcome(newest) if newest.closed else None
         if outcome and outcome.state == "queued" and entry.number not in self._open:
-            # W&B resumes a trial that had ended. The embedded controller never does.
+            # W&B resumes trials that had ended. The embedded controller never does.
             self.ended[entry.state] -= 1
             self._open[entry.number] = entry
         entry.outcome = outcome
@@ -251,15 +262,16 @@ class TrialTable:
             self._queued.add(entry.number)
         elif self._open.pop(entry.number, None) is not None:
             self._count(outcome)
+            if outcome.fatal:
+                self.fatal = max(self.fatal, newest.key)
 
     def _count(self, outcome: StoredOutcome) -> None:
         self.ended[outcome.state] += 1
         self.best = find_best_value([self.best, outcome.value], self.goal)
-        self.fatal |= outcome.fatal
 
 
 def read_outcome(attempt: StoredAttempt) -> StoredOutcome:
-    """Read how a closed attempt ended. One that another program closed counts as crashed."""
+    """Read how a closed attempt ended. If another program closed it, it counts as crashed."""
     stored = attempt.attributes.get(OUTCOME)
     return StoredOutcome.decode(stored) if stored else StoredOutcome("crashed", "closed by another program")
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import LAUNCHERS, find_profile
 
 _DONE = "submitted"
-"""What the submitting child writes to its pipe if all went well."""
+"""What the submitting child writes to its pipe on success."""
 
 
 class _SubmittedError(Exception):
@@ -24,8 +23,8 @@ def refuse_undetachable(launcher: str) -> None:
     if not find_profile(launcher).detachable:
         detachable = " and ".join(f"hydra/launcher={profile.name}" for profile in LAUNCHERS if profile.detachable)
         raise SweepError(
-            f"hydra.sweeper.detach=true: {launcher} runs the agents as long as this process lives. The launchers that "
-            f"can be left are {detachable}, and configurations based on them, as hydra/launcher=slurm_gpu."
+            f"hydra.sweeper.detach=true: {launcher} ends the agents together with this process. The launchers that "
+            f"can be left are {detachable}, and configurations based on them, such as hydra/launcher=slurm_gpu."
         )
 
 
@@ -36,9 +35,9 @@ def submit_only(launch: Callable[[], Any]) -> None:
     terminal.
 
     Raises:
-        SweepError: ``launch`` failed; the message has the launcher's words.
+        SweepError: ``launch`` failed; the message quotes the launcher's.
     """
-    # The child must not write once more what is still in our buffers.
+    # Otherwise the child would write our buffers a second time.
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
@@ -48,7 +47,7 @@ def submit_only(launch: Callable[[], Any]) -> None:
         _submit_and_exit(launch, writer)
     os.close(writer)
     with open(reader, encoding="utf-8", errors="replace") as pipe:
-        answer = pipe.read()  # until the child has ended, however it does
+        answer = pipe.read()  # until the child has ended, in whatever way
     os.waitpid(child, 0)
     if answer != _DONE:
         raise SweepError(f"The agents could not be submitted: {answer or 'the launcher died'}")
@@ -58,8 +57,8 @@ def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
     answer = ""
     try:
         os.setsid()
-        with _raise_when_submitted():
-            launch()
+        _raise_when_submitted()
+        launch()
     except _SubmittedError:
         answer = _DONE
     except BaseException as error:  # this child ends here, whatever it was
@@ -67,11 +66,10 @@ def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(writer, answer.encode())
-    os._exit(0)  # the parent's exit handlers are not ours to run
+    os._exit(0)  # without running the parent's exit handlers
 
 
-@contextmanager
-def _raise_when_submitted() -> Iterator[None]:
+def _raise_when_submitted() -> None:
     """Raise _SubmittedError when a launcher asks for results: Hydra's submitit launchers submit all jobs first."""
     from submitit import Job
 
@@ -79,9 +77,4 @@ def _raise_when_submitted() -> Iterator[None]:
         raise _SubmittedError
 
     # Neither submitit nor Hydra's launchers can submit and not wait. The method is replaced in a child that ends soon.
-    original = Job.results
     setattr(Job, "results", results)  # noqa: B010  mypy refuses an assignment
-    try:
-        yield
-    finally:
-        setattr(Job, "results", original)  # noqa: B010  as above

@@ -1,4 +1,4 @@
-"""On one machine with several GPUs: which of them each agent has for itself."""
+"""Assigns the GPUs of one machine to its agents."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""What the launching process prints when a sweep starts and when its agents have ended."""
+"""The messages of the launching process when a sweep starts and when its agents have ended."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-from wandbsweep.bridge.prepared import PreparedSweep
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.bridge.prepare import PreparedSweep
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
-from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
+from wandbsweep.trial import TrialRecord
 
 _LEADERBOARD_ROWS = 10
 
@@ -21,7 +22,7 @@ def print_announcement(prepared: PreparedSweep) -> None:
     created = "Joined" if prepared.joined else "Created"
     print(f"{created} sweep {prepared.record.sweep_id}: {_describe_sweep(prepared)}")
     print(f"Directory: {prepared.directory}")
-    command = join_command(prepared.record, prepared.directory)
+    command = prepared.record.join_command(prepared.directory)
     print(f"Join it from another terminal or machine: {command}", flush=True)
 
 
@@ -32,7 +33,7 @@ def print_result(data: SweepData, total: int | None) -> None:
     print_leaderboard(data, out, top=_LEADERBOARD_ROWS)
     out.print()
     out.print(format_progress(data, total), markup=False)
-    if has_goal(data.spec) and any(trial.state in ("finished", "stopped") for trial in data.trials):
+    if data.spec.objectives and any(trial.state in ("finished", "stopped") for trial in data.trials):
         print_best(data, out)
 
 
@@ -62,9 +63,9 @@ def describe_unfinished(data: SweepData, total: int | None, *, is_over: bool) ->
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def print_first_failure(data: SweepData) -> None:
-    """Print why the first trial that failed did so, with its traceback."""
-    failed = next((trial for trial in data.trials if trial.state in ("failed", "crashed")), None)
+def print_first_failure(data: SweepData, trials: Sequence[TrialRecord]) -> None:
+    """Print the reason and the traceback of the first of ``trials`` that failed."""
+    failed = next((trial for trial in trials if trial.state in ("failed", "crashed")), None)
     if failed is None:
         return
     print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)
@@ -75,7 +76,6 @@ def print_first_failure(data: SweepData) -> None:
 
 def _describe_sweep(prepared: PreparedSweep) -> str:
     spec = prepared.spec
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in spec.objectives)
     cap = f", at most {pluralize(spec.run_cap, 'trial')}" if spec.run_cap else ""
     return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"

@@ -1,4 +1,4 @@
-"""Live progress of a sweep in the terminal that launched it: a bar, the whole picture, or plain lines in a pipe."""
+"""Live progress of a sweep in the terminal that launched it: a bar, the panel of ``status --watch``, or plain lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Describe = Callable[[SweepData], Sequence[str]]
 
 @dataclass
 class Monitor:
-    """Shows on stderr how a sweep proceeds."""
+    """Shows the progress of a sweep on stderr."""
 
     read: Callable[[], SweepData]
     """Reads the sweep's present state."""
@@ -35,9 +35,9 @@ class Monitor:
     find_notes: Describe = lambda data: ()
     """Finds notes that were not shown yet; each is shown once, above the progress."""
     find_status: Describe = lambda data: ()
-    """Finds lines that the whole picture adds: that the sweep is paused."""
+    """Finds lines that only the panel shows, such as that the sweep is paused."""
     has_terminal: bool = False
-    """Whether the trials write elsewhere, so that there is room for the whole picture. If not, it is one line."""
+    """Whether the trials write elsewhere, so that there is room for the panel. If not, progress is one line."""
     console: Console | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -103,7 +103,7 @@ class Monitor:
                 progress.update(task, completed=ended, description=description)
 
     def draw_picture(self) -> None:
-        """Draw all of ``status --watch``, and erase it at the end."""
+        """Draw the panel of ``status --watch``, and erase it at the end."""
         from rich.live import Live
 
         from wandbsweep.results.terminal.watching import SweepPanel
@@ -125,7 +125,7 @@ class Monitor:
             yield self.read()
 
     def _poll_and_print_notes(self, console: Console) -> Iterator[tuple[SweepData, int]]:
-        """Yield each state, and how many trials have ended. Notes are printed first whenever more have."""
+        """Yield each state, and how many trials have ended. If more have ended, print new notes first."""
         before = -1
         for data in self._poll():
             ended = sum(trial.state in ENDED for trial in data.trials)

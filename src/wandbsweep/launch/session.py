@@ -1,4 +1,4 @@
-"""One run of the launching process: it launches agents until the sweep is over, and shows progress and result."""
+"""One run of the launching process, which launches agents until the sweep is over, and shows progress and result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
@@ -18,13 +18,12 @@ from wandbsweep.launch.devices import assign_devices
 from wandbsweep.launch.messages import describe_unfinished, print_announcement, print_first_failure, print_result
 from wandbsweep.launch.monitor import Monitor
 from wandbsweep.launchers import Isolation, find_profile
-from wandbsweep.results.analysis.advice import Adviser
+from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
-from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
-from wandbsweep.trial import ENDED
+from wandbsweep.trial import ENDED, State, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
 
 log = logging.getLogger(__name__)
@@ -34,8 +33,10 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 
 _POLL_S = 0.25
 
+_FAILED: tuple[State, ...] = ("failed", "crashed")
+
 _BETWEEN_TRIALS_S = 5.0
-"""A live agent that asks for its next trial has none, and so no lease: it may seem dead for this long."""
+"""An agent between two trials owns none, so its lease is not read: it may seem dead for this long."""
 
 
 def refuse_unsuitable_launcher(launcher: str, settings: Settings) -> None:
@@ -61,11 +62,14 @@ class Session:
         """
         self.prepared = prepared
         self.settings = settings
-        self._adviser = Adviser()
+        self._given_advice: set[str] = set()
         self._controller = open_controller(prepared.record, prepared.directory, prepared.spec)
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it is resumed now.", self._controller.command)
             self._controller.command = "running"
+        self._known_failures = {_identify(trial) for trial in self._controller.trials() if trial.state in _FAILED}
+        if prepared.joined and self._known_failures:
+            self._resume_aborted()
         profile = find_profile(launcher)
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = assign_devices(launcher, settings, self._count_agents())
@@ -74,7 +78,7 @@ class Session:
     def run(self, launch: Launch) -> list[Any]:
         """Launch agents until the sweep is over, and show the result.
 
-        What a launcher returns or raises hardly matters: jobs get killed, and the storage knows what they did.
+        What a launcher returns or raises hardly matters, because jobs get killed. The storage has the trials' outcomes.
 
         Args:
             launch: Launches agents and waits for them.
@@ -84,7 +88,7 @@ class Session:
 
         Raises:
             SystemExit: With status 1 if the sweep has no finished trial, was aborted, or lost an agent before it was
-                over; with 2 if the sweep's directory was damaged meanwhile; with 130 on Ctrl-C.
+                over; with 2 if the sweep's directory was damaged in the meantime; with 130 on Ctrl-C.
         """
         try:
             return self._run(launch)
@@ -96,7 +100,7 @@ class Session:
         prepared = self.prepared
         print_announcement(prepared)
         if not prepared.is_plain:
-            for note in self._adviser.list_new(prepared.spec, []):
+            for note in collect_new_advice(prepared.spec, [], self._given_advice):
                 print(f"Note: {note}", file=sys.stderr, flush=True)
         record = prepared.record if prepared.joined else create_page(prepared.directory, prepared.record)
         if self.settings.detach:
@@ -128,6 +132,15 @@ class Session:
             raise SystemExit(1)
         return trials
 
+    def _resume_aborted(self) -> None:
+        """Let the failures of earlier agents not abort the sweep again, which may have another ``max_failures`` now."""
+        completion = self._controller.completion()
+        is_aborted = completion is not None and completion.aborted
+        if completion is not None and is_aborted:
+            log.warning("The sweep was aborted: %s; it is resumed now.", completion.reason)
+        if is_aborted or self._controller.has_live_agents() is False:
+            self._controller.forgive_failures()
+
     # -- Agents -------------------------------------------------------------------------------------------------------
 
     def _launch_until_over(self, launch: Launch) -> tuple[list[Any], Exception | None]:
@@ -138,7 +151,7 @@ class Session:
         found: list[tuple[int, Any]] = []
         failure: Exception | None = None
         before = -1
-        # If a round of agents does not get the sweep any further, another one will not either.
+        # If a round of agents makes no progress, another one will not either.
         while self._controller.completion() is None and (progress := self._measure_progress()) != before:
             before = progress
             try:
@@ -212,7 +225,7 @@ class Session:
         return SweepData(prepared.directory, prepared.spec, self._controller.trials(), prepared.record)
 
     def _find_notes(self, data: SweepData) -> list[str]:
-        return [] if self.prepared.is_plain else self._adviser.list_new(data.spec, data.trials)
+        return [] if self.prepared.is_plain else collect_new_advice(data.spec, data.trials, self._given_advice)
 
     def _find_status(self, data: SweepData) -> list[str]:
         if self.prepared.record.hosted is None and self._controller.command == "paused":
@@ -232,7 +245,7 @@ class Session:
         return bool(text)
 
     def _resume_hint(self) -> str:
-        return f"Resume with:\n  {join_command(self.prepared.record, self.prepared.directory)}"
+        return f"Resume with:\n  {self.prepared.record.join_command(self.prepared.directory)}"
 
     # -- Exit status --------------------------------------------------------------------------------------------------
 
@@ -252,13 +265,18 @@ class Session:
     def _exit_if_unsuccessful(self) -> None:
         completion, data = self._controller.completion(), self._read_data()
         if completion is not None and completion.aborted:
-            print(f"The sweep was aborted: {completion.reason}.", file=sys.stderr)
+            print(f"The sweep was aborted: {completion.reason}. {self._resume_hint()}", file=sys.stderr)
         elif not any(trial.state == "finished" for trial in data.trials):
             print("No trial finished.", file=sys.stderr)
         else:
             return
-        print_first_failure(data)
+        print_first_failure(data, [trial for trial in data.trials if _identify(trial) not in self._known_failures])
         raise SystemExit(1)
+
+
+def _identify(trial: TrialRecord) -> tuple[int, int]:
+    """Return what tells a trial's newest attempt from all others."""
+    return trial.number, trial.attempts
 
 
 def _collect_trials(returned: Sequence[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:

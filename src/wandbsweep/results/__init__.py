@@ -1,1 +1,1 @@
-"""What came out of a sweep, read from where it is stored."""
+"""Reading a sweep, and its analyses, tables and report."""

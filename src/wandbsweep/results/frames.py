@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping
-from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepError
 from wandbsweep.files import write_atomically
+from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.trial import replace_nonfinite
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from wandbsweep.results.sweep_data import SweepData
 
 COLUMNS = ("number", "state", "metric", "steps", "duration_s", "attempts")
 
@@ -45,15 +42,9 @@ def build_trial_frame(data: SweepData) -> pd.DataFrame:
 
 def build_history_frame(data: SweepData) -> pd.DataFrame:
     """Return one row per report: ``number``, ``step`` and ``value`` of the metric."""
-    pd = _import_pandas()
-    steps = [(t, sorted(t.reports)) for t in data.trials if t.reports]
-    return pd.DataFrame(
-        {
-            "number": pd.array(list(chain.from_iterable(repeat(t.number, len(s)) for t, s in steps)), dtype="int64"),
-            "step": pd.array([step for _, s in steps for step in s], dtype="int64"),
-            "value": pd.array([t.reports[step] for t, s in steps for step in s], dtype="float64"),
-        }
-    )
+    rows = [(trial.number, step, value) for trial in data.trials for step, value in sorted(trial.reports.items())]
+    types = {"number": "int64", "step": "int64", "value": "float64"}
+    return _import_pandas().DataFrame(rows, columns=list(types)).astype(types)
 
 
 def export_frame(frame: pd.DataFrame, file: str | os.PathLike[str]) -> Path:
@@ -81,50 +72,30 @@ def _encode_csv(frame: pd.DataFrame) -> bytes:
 
 def _encode_json_lines(frame: pd.DataFrame) -> bytes:
     """Return one JSON object per row. NaN and infinities, which JSON cannot hold, become null."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
-    return "".join(f"{json.dumps(_to_json_value(row), ensure_ascii=False)}\n" for row in rows).encode()
+    rows = replace_nonfinite(frame.to_dict(orient="records"))
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
 def _encode_parquet(frame: pd.DataFrame) -> bytes:
     """Return Parquet, where a column has one type: columns of mixed types, lists or mappings become JSON text."""
+    infer_dtype = _import_pandas().api.types.infer_dtype
+    mixed = [name for name in frame.columns if infer_dtype(frame[name]) in ("mixed", "mixed-integer")]
+    texts = {name: frame[name].dropna().map(_to_text) for name in mixed}
     try:
-        import pyarrow  # noqa: F401  only to see that it is installed: pandas imports it itself
+        encoded: bytes = frame.assign(**texts).to_parquet(index=False, engine="pyarrow")
     except ImportError:
         raise SweepError(
             "Parquet needs pyarrow, which is not installed: pip install 'wandbsweep[analysis]'. "
             "CSV and JSON Lines need nothing more."
         ) from None
-    mixed = {name: frame[name].map(_to_text) for name in frame.columns if _is_mixed(frame[name])}
-    encoded: bytes = frame.assign(**mixed).to_parquet(index=False, engine="pyarrow")
     return encoded
 
 
 FORMATS = {".csv": _encode_csv, ".jsonl": _encode_json_lines, ".parquet": _encode_parquet}
 
 
-def _is_mixed(column: pd.Series[Any]) -> bool:
-    kinds = {type(value) for value in column if not _is_missing(value)}
-    return len(kinds - {int, float}) + bool(kinds & {int, float}) > 1 or bool(kinds & {list, dict, tuple})
-
-
-def _to_text(value: Any) -> str | None:
-    if _is_missing(value):
-        return None
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _to_json_value(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _to_json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json_value(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value.item() if hasattr(value, "item") else value  # NumPy scalars
 
 
 def _import_pandas() -> Any:

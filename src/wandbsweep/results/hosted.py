@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.hosted.decode import PREFIX as PREFIX
-from wandbsweep.controllers.hosted.decode import convert_hosted_config, decode_params, flatten_params, parse_ref
-from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
+from wandbsweep.controllers.hosted.decode import PREFIX, convert_hosted_config, decode_params, flatten_params, parse_ref
 from wandbsweep.controllers.outcome import find_best_value
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.directory import OUTPUTS
-from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.launch_record import OUTPUTS, LaunchRecord
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number
+from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 
 _RUNS_PER_PAGE = 200
 _MAX_SAMPLES = 10_000
@@ -37,16 +33,6 @@ _STATES: Mapping[str, State] = {
 }
 
 log = logging.getLogger(__name__)
-
-
-def is_hosted(directory: str | os.PathLike[str]) -> bool:
-    """Return whether W&B's servers control the sweep in ``directory``."""
-    return Path(directory, HOSTED_LOG).exists()
-
-
-def read_local_trials(directory: str | os.PathLike[str], spec: SweepSpec) -> list[TrialRecord]:
-    """Return the trials that our agents ran of the hosted sweep in ``directory``, without asking W&B."""
-    return HostedLog(Path(directory, HOSTED_LOG), spec).records()
 
 
 def read_wandb_sweep(ref: str) -> SweepData:
@@ -84,13 +70,12 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
     gets the lowest free number.
     """
     pattern = re.compile(re.escape(sweep_id) + r"-(\d+)")
-    matches = [pattern.fullmatch(name or "") for name in names]
     taken: set[int] = set()
     found: list[int | None] = []
-    for match in matches:
+    for name in names:
+        match = pattern.fullmatch(name or "")
         number = int(match[1]) if match else None
-        is_free = number is not None and number not in taken
-        found.append(number if is_free else None)
+        found.append(None if number in taken else number)
         if number is not None:
             taken.add(number)
     free = (n for n in range(len(names) + max(taken, default=0) + 1) if n not in taken)
@@ -99,8 +84,6 @@ def number_runs(names: Sequence[str | None], sweep_id: str) -> list[int]:
 
 def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
     """Return a run (``wandb.apis.public.Run``) as a trial; the steps of its reports are W&B's."""
-    from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
-
     summary = {str(name): run.summary.get(name) for name in run.summary.keys()}  # noqa: SIM118  it is no mapping
     reason = str(summary.get(STOP_REASON_KEY, ""))
     state = _STATES.get(str(run.state).lower(), "crashed")
@@ -131,7 +114,7 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
 def _read_reports(run: Any, metric: str, summary: Mapping[str, Any]) -> dict[int, float]:
     """Return the metric's history by W&B's step.
 
-    A server that cannot send whole histories gives a sample of it, and one that cannot send samples the last value.
+    If a server cannot send whole histories, a sample is returned, or else only the last value.
     """
     if metric not in summary and run.state != "running":
         return {}
@@ -157,7 +140,7 @@ def _index_by_step(rows: Iterable[Mapping[str, Any]], metric: str) -> dict[int, 
 
 
 def _parse_number(value: Any) -> float | None:
-    """Return a number of W&B, which writes NaN and infinities as text; None if it is no number."""
+    """Return W&B's value as a number, or None. W&B writes NaN and infinities as text."""
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value.replace("Infinity", "inf"))
     return as_number(value)
@@ -170,10 +153,7 @@ def _read_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _parse_time(stamp: str | None) -> float | None:
     """Return Unix seconds; None if there is no time, or it cannot be read."""
-    if not stamp:
-        return None
     try:
-        moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+        return datetime.fromisoformat(stamp or "").timestamp()
     except ValueError:
         return None
-    return moment.timestamp()

@@ -1,16 +1,12 @@
-"""Whether agents work on a sweep, and what ``status`` says if none does."""
+"""Whether agents work on a sweep, and what ``status`` prints if none does."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import LEASE_S
-from wandbsweep.sweep.resume import join_command
-
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import SweepData
 
 
 @dataclass(frozen=True)
@@ -18,7 +14,7 @@ class Liveness:
     """Whether agents work on a sweep, and whether there is work left."""
 
     command: str
-    """``running``, or what a user commanded: ``paused``, ``stopped`` or ``cancelled``."""
+    """The last command: ``running``, ``paused``, ``stopped`` or ``cancelled``."""
     completion: str
     """Why no more trials are given out; empty if there are more."""
     heartbeat_age_s: float | None
@@ -27,7 +23,7 @@ class Liveness:
 
     @property
     def is_alive(self) -> bool:
-        """Whether an agent is alive. The age is by this machine's clock, so it is only as right as that is."""
+        """Whether an agent is alive. The age of its heartbeat is by this machine's clock, which may be wrong."""
         return self.heartbeat_age_s is not None and self.heartbeat_age_s < self.lease_s
 
 
@@ -39,20 +35,25 @@ def find_liveness(data: SweepData) -> Liveness | None:
     if data.stored is None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
-    from wandbsweep.controllers.embedded.study import COMMAND
+    from wandbsweep.controllers.embedded.study import COMMAND, FORGIVEN
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(COMMAND, "running")
     max_failures = record.controller.max_failures if record else None
     over = find_completion(
-        stored.table, data.spec, called_off=describe_command(command), max_failures=max_failures, cap=data.cap
+        stored.table,
+        data.spec,
+        called_off=describe_command(command),
+        max_failures=max_failures,
+        forgiven=stored.attributes.get(FORGIVEN, -1),
+        cap=data.cap,
     )
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
 
 
 def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
-    """Return what a user should know, in lines: nothing while agents are at work, or if everything is done."""
+    """Return lines for the user; none while agents are at work, or if everything is done."""
     if liveness is None:
         return []
     if liveness.command == "paused":
@@ -64,7 +65,7 @@ def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
     age_s = liveness.heartbeat_age_s
     heartbeat = "" if age_s is None else f" (the last heartbeat was {_format_age(age_s)} ago)"
     record = data.launch_record
-    command = f" Resume with:\n  {join_command(record, data.directory)}" if record else ""
+    command = f" Resume with:\n  {record.join_command(data.directory)}" if record else ""
     return [f"No agent is running{heartbeat}.{command}"]
 
 

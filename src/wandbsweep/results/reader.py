@@ -1,4 +1,4 @@
-"""``SweepReader``: reads a stored sweep, and when asked again only what has changed since."""
+"""``SweepReader``: reads a stored sweep, and when it is called again only the changes since then."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wandbsweep.controllers.embedded.study import ORIGIN
+from wandbsweep.controllers.hosted.decode import PREFIX
+from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepDirectoryError
+from wandbsweep.results.hosted import read_wandb_sweep
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -20,26 +24,33 @@ from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 
 
+@contextmanager
+def _pause_garbage_collection() -> Iterator[None]:
+    """Turn the garbage collector off, which would traverse a hundred thousand new objects again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class SweepReader:
-    """Reads one sweep, as often as needed; each reading costs only what is new."""
+    """Reads one sweep, as often as needed. Each reading takes time only for what is new."""
 
     def __init__(self, ref: str | os.PathLike[str]) -> None:
         """``ref`` names the sweep as in ``open_sweep``."""
         self._ref = ref
         self._source: _Source | None = None
 
+    @_pause_garbage_collection()
     def read(self) -> SweepData:
         """Return the sweep as it is now.
 
         Raises:
             SweepDirectoryError: If there is no such sweep, or it is damaged.
         """
-        with _pause_garbage_collection():
-            return self._read()
-
-    def _read(self) -> SweepData:
-        from wandbsweep.results.hosted import PREFIX, is_hosted, read_local_trials, read_wandb_sweep
-
         text = os.fspath(self._ref)
         if text.startswith(PREFIX):
             return read_wandb_sweep(text)
@@ -51,8 +62,8 @@ class SweepReader:
         else:
             directory = find_sweep(self._ref)
             spec, record = read_spec(directory), LaunchRecord.load_if_exists(directory)
-            if is_hosted(directory):
-                return SweepData(directory, spec, read_local_trials(directory, spec), record)
+            if (directory / HOSTED_LOG).exists():  # W&B's servers control it; our agents ran these trials of it
+                return SweepData(directory, spec, HostedLog(directory / HOSTED_LOG, spec).records(), record)
             source = self._refresh_source(directory, *locate_storage(directory, record))
         stored = source.build_stored_sweep(spec.goal)
         return SweepData(directory, spec, stored.table.records(), record, stored)
@@ -80,7 +91,7 @@ class _Source:
         self._table: TrialTable | None = None
         self._attempts: dict[int, StoredAttempt] = {}
         self._unapplied: list[StoredAttempt] = []
-        """Read, but not in the table yet: the goal, which the table needs, may itself have to be read first."""
+        """Read, but not in the table yet: the table needs the sweep's goal, which may have to be read first."""
 
     def refresh(self) -> None:
         self._unapplied += self.reader.changes()
@@ -97,9 +108,7 @@ class _Source:
 
 
 def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
-    """Return the specification and the directory of a sweep of which only the database is known."""
-    from wandbsweep.controllers.embedded.study import ORIGIN
-
+    """Return the specification and the directory of a sweep that is named by its database alone."""
     attributes = source.reader.attributes
     if not attributes:
         names = ", ".join(source.reader.list_studies()) or "none"
@@ -108,15 +117,3 @@ def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
         raise SweepDirectoryError(f"The study {study!r} was not made by wandbsweep.")
     origin = attributes[ORIGIN]
     return load_sweep(decode_json(origin["config"])), Path(origin["directory"] or study)
-
-
-@contextmanager
-def _pause_garbage_collection() -> Iterator[None]:
-    """Turn the garbage collector off, which would traverse a hundred thousand new objects again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.search.pareto import find_front
 from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
-from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
-
-if TYPE_CHECKING:
-    from wandbsweep.controllers.trial_table import TrialTable
-    from wandbsweep.storage.base import StoredAttempt
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,12 @@ class StoredSweep:
     attempts: Sequence[StoredAttempt]
     """Every attempt in the order of creation, void ones included."""
     last_heartbeat: float | None
-    """When an agent last showed that it lives, by its own clock (Unix time)."""
+    """When an agent last renewed its lease, by its own clock (Unix time)."""
 
 
 @dataclass(frozen=True)
 class SweepData:
-    """A sweep as it was read at one moment. The analyses, tables and the report are functions of it."""
+    """A sweep as it was read at one moment. Analyses, tables and the report take it as their argument."""
 
     directory: Path
     spec: SweepSpec
@@ -74,7 +71,7 @@ class SweepData:
         With several metrics, the Pareto front comes first. With ``repeats``, the runs of a configuration stay together,
         in the order of ``configurations``. Without a metric, the trials are in the order of their numbers.
         """
-        if not has_goal(self.spec):
+        if not self.spec.objectives:
             return list(self.trials)
         if self.spec.metrics:
             front = {trial.number for trial in self.front}
@@ -91,12 +88,10 @@ class SweepData:
         With several metrics, it is the first trial of ``front``. With ``repeats``, it is the first run with a value of
         the best configuration. Without a metric it is None, since nothing says whether more or less is better.
         """
-        if not has_goal(self.spec):
+        if not self.spec.objectives:
             return None
         if self.spec.metrics:
             return next(iter(self.front), None)
-        if self.spec.repeats:
-            return next((c.first for c in self.configurations if c.mean is not None), None)
         ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
         return next(ended, None)
 
@@ -116,8 +111,8 @@ class SweepData:
     def configurations(self) -> list[Configuration]:
         """In a sweep with ``repeats``, the configurations: those with the most seeds first, then by their means.
 
-        The search returns to a small space, so that a configuration can have more runs than there are seeds. These
-        do not move it further up.
+        In a small space the search tries configurations again, so one can have more runs than there are seeds. The
+        additional runs do not move it up.
         """
         if self.spec.repeats is None:
             return []
@@ -138,6 +133,10 @@ class SweepData:
             return math.inf
         return -value if self.spec.goal == "maximize" else value
 
+    def list_values(self, trial: TrialRecord) -> list[float | None]:
+        """Return what ``trial`` achieved: a value for each of several metrics, else its only one."""
+        return [trial.metrics.get(metric.name) for metric in self.spec.metrics] or [trial.value]
+
     def trial_directory(self, trial: TrialRecord) -> Path:
         return self.directory / str(trial.number)
 
@@ -151,10 +150,5 @@ class SweepData:
     def command(self, trial: TrialRecord) -> str:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
         start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
-        own = run_overrides(self.launch_record) if self.launch_record else []
+        own = self.launch_record.run_overrides() if self.launch_record else []
         return shlex.join([*start, *self.overrides(trial), *own])
-
-
-def has_goal(spec: SweepSpec) -> bool:
-    """Return whether ``spec`` says which trials are better."""
-    return spec.metric is not None or bool(spec.metrics)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -83,40 +83,43 @@ def grid_points(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     return [{name: copy.deepcopy(axes[name][point[name]]) for name in axes if name in point} for point in points]
 
 
-def find_condition_violations(parameters: Mapping[str, Parameter], unreadable: Collection[str] = ()) -> list[str]:
-    """Return what is wrong with the conditions; those on ``unreadable`` parameters are not checked."""
-    found = []
-    for name, parameter in parameters.items():
+def check_conditions(findings: Findings, parameters: Mapping[str, Parameter | None]) -> None:
+    """Refuse wrong conditions; those on parameters that are None, because they could not be read, are not checked."""
+    readable = {name: parameter for name, parameter in parameters.items() if parameter}
+    before = len(findings.violations)
+    for name, parameter in readable.items():
         for parent, values in parameter.when:
-            if parent not in unreadable:
-                found.extend(_check_condition(name, parent, values, parameters))
-    if not found:
+            if parent in readable or parent not in parameters:
+                _check_condition(findings, name, parent, values, readable)
+    if len(findings.violations) == before:
         try:
-            _sort_parents_first(parameters)
+            _sort_parents_first(readable)
         except CycleError as error:
             cycle = " → ".join(error.args[1])
-            found.append(f"parameters: the conditions form a cycle ({cycle}), so none of them could ever be met")
-    return found
+            findings.refuse("parameters", f"the conditions form a cycle ({cycle}), so none of them could ever be met")
 
 
-def _check_condition(name: str, parent: str, values: tuple[Any, ...], parameters: Mapping[str, Parameter]) -> list[str]:
+def _check_condition(
+    findings: Findings, name: str, parent: str, values: tuple[Any, ...], parameters: Mapping[str, Parameter]
+) -> None:
     path = f"parameters.{name}.when.{parent}"
     if parent not in parameters:
         others = ", ".join(other for other in parameters if other != name)
-        return [f"{path}: is no parameter of this sweep; the others are {others}"]
+        findings.refuse(path, f"is no parameter of this sweep; the others are {others}")
+        return
     known = parameters[parent]
     if known.distribution == "int_uniform":
         integers, shown = range(known.ppf(0.0), known.ppf(1.0) + 1), f"the integers from {known.min} to {known.max}"
         unknown = [value for value in values if isinstance(value, bool | str) or value not in integers]
-    elif (listed := [known.value] if known.distribution == "constant" else known.values) is not None:
-        keys, shown = {grid_key(value) for value in listed}, ", ".join(map(str, listed))
+    elif known.listed is not None:
+        keys, shown = set(map(grid_key, known.listed)), ", ".join(map(str, known.listed))
         unknown = [value for value in values if grid_key(value) not in keys]
     else:
-        return [
-            f"{path}: {parent} has no listed values ({known.distribution}), so no condition can depend on it; "
-            "parameters with value, values or int_uniform have"
-        ]
-    return [f"{path}: {value!r} is no value of {parent}; its values are {shown}" for value in unknown]
+        rule = f"has no listed values ({known.distribution}), so no condition can depend on it"
+        findings.refuse(path, f"{parent} {rule}; parameters with value, values or int_uniform have")
+        return
+    for value in unknown:
+        findings.refuse(path, f"{value!r} is no value of {parent}; its values are {shown}")
 
 
 def _sort_parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
@@ -126,6 +129,5 @@ def _sort_parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
 
 def _is_met(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
     return all(
-        parent in chosen and grid_key(chosen[parent]) in {grid_key(value) for value in values}
-        for parent, values in parameter.when
+        parent in chosen and grid_key(chosen[parent]) in map(grid_key, values) for parent, values in parameter.when
     )

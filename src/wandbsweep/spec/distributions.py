@@ -8,10 +8,11 @@ last that can occur, and integers of any size are exact and within their bounds.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -54,7 +55,7 @@ class Parameter:
         u = float(u)
         if not 0.0 <= u <= 1.0:
             raise ValueError(f"The value of `u` is {u}, but must be in [0, 1]")
-        return DISTRIBUTIONS[self.distribution].ppf(self, u)
+        return copy.deepcopy(DISTRIBUTIONS[self.distribution].ppf(u, *self._arguments))
 
     def cdf(self, value: Any) -> float:
         """Return the probability of a value up to and including ``value``: the inverse of ``ppf``.
@@ -64,7 +65,12 @@ class Parameter:
         Raises:
             ValueError: The parameter has listed values, and ``value`` is none of them.
         """
-        return DISTRIBUTIONS[self.distribution].cdf(self, value)
+        if self.values is not None:
+            keys = list(map(grid_key, self.values))
+            if grid_key(value) not in keys:
+                raise ValueError(f"{value!r} is no value of {self.name}; its values are {list(self.values)}")
+            value = keys.index(grid_key(value))
+        return DISTRIBUTIONS[self.distribution].cdf(value, *self._arguments)
 
     def grid(self) -> list[Any]:
         """Return the values that a grid search tries, in order, each once.
@@ -75,7 +81,7 @@ class Parameter:
         points = DISTRIBUTIONS[self.distribution].grid
         if points is None or self.grid_fault:
             raise SweepConfigError([f"parameters.{self.name}: {self.grid_fault}"])
-        return list({grid_key(value): copy.deepcopy(value) for value in points(self)}.values())
+        return list({grid_key(value): copy.deepcopy(value) for value in points(*self._arguments)}.values())
 
     @property
     def grid_fault(self) -> str:
@@ -88,14 +94,23 @@ class Parameter:
         return ""
 
     @property
+    def listed(self) -> tuple[Any, ...] | None:
+        """All values in their order, or the only one; None: they are not listed."""
+        return (self.value,) if self.distribution == "constant" else self.values
+
+    @property
     def continuous(self) -> bool:
         """Whether the values fill an interval: neither listed, nor integers, nor quantised."""
         return DISTRIBUTIONS[self.distribution].continuous
 
     @property
+    def _arguments(self) -> list[Any]:
+        return [getattr(self, key) for key in DISTRIBUTIONS[self.distribution].keys]
+
+    @property
     def config(self) -> dict[str, Any]:
         """The parameter as a W&B mapping, with its distribution and all defaults."""
-        spelled = {key: getattr(self, key) for key in DISTRIBUTIONS[self.distribution].keys}
+        spelled = dict(zip(DISTRIBUTIONS[self.distribution].keys, self._arguments, strict=True))
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in spelled.items()}
         condition = {"when": {parent: list(values) for parent, values in self.when}} if self.when else {}
         return {"distribution": self.distribution, **copy.deepcopy(plain), **copy.deepcopy(condition)}
@@ -117,51 +132,18 @@ def _freeze(value: Any) -> Hashable:
 # -- Values that are listed ------------------------------------------------------------------------
 
 
-def _constant_ppf(p: Parameter, u: float) -> Any:
-    return copy.deepcopy(p.value)
+def _categorical_ppf(u: float, values: Sequence[Any]) -> Any:
+    return values[_find_slice(u, len(values))]
 
 
-def _constant_cdf(p: Parameter, value: Any) -> float:
-    return 0.0
+def _weighted_ppf(u: float, values: Sequence[Any], probabilities: Sequence[float]) -> Any:
+    last = max(i for i, probability in enumerate(probabilities) if probability > 0)
+    return values[min(bisect_right(list(accumulate(probabilities)), u), last)]
 
 
-def _constant_grid(p: Parameter) -> list[Any]:
-    return [p.value]
-
-
-def _listed_values(p: Parameter) -> tuple[Any, ...]:
-    assert p.values
-    return p.values
-
-
-def _find_position(p: Parameter, value: Any) -> int:
-    keys = [grid_key(listed) for listed in _listed_values(p)]
-    key = grid_key(value)
-    if key not in keys:
-        raise ValueError(f"{value!r} is no value of {p.name}; its values are {list(_listed_values(p))}")
-    return keys.index(key)
-
-
-def _categorical_ppf(p: Parameter, u: float) -> Any:
-    values = _listed_values(p)
-    return copy.deepcopy(values[_find_slice(u, len(values))])
-
-
-def _categorical_cdf(p: Parameter, value: Any) -> float:
-    return (_find_position(p, value) + 1) / len(_listed_values(p))
-
-
-def _weighted_ppf(p: Parameter, u: float) -> Any:
-    assert p.probabilities
-    last = max(i for i, probability in enumerate(p.probabilities) if probability > 0)
-    index = bisect_right(list(accumulate(p.probabilities)), u)
-    return copy.deepcopy(_listed_values(p)[min(index, last)])
-
-
-def _weighted_cdf(p: Parameter, value: Any) -> float:
+def _weighted_cdf(index: int, values: Sequence[Any], probabilities: Sequence[float]) -> float:
     # ppf takes the first index with u < sum, so the sum itself would already be the next value.
-    assert p.probabilities
-    total = list(accumulate(p.probabilities))[_find_position(p, value)]
+    total = list(accumulate(probabilities))[index]
     return max(0.0, math.nextafter(min(total, 1.0), 0.0))
 
 
@@ -180,39 +162,27 @@ def _find_slice(u: float, count: int) -> int:
     return max(0, index)
 
 
-def _integer_bounds(p: Parameter) -> tuple[int, int]:
-    assert isinstance(p.min, int)
-    assert isinstance(p.max, int)
-    return p.min, p.max
-
-
-def _int_uniform_ppf(p: Parameter, u: float) -> int:
-    low, high = _integer_bounds(p)
+def _int_uniform_ppf(u: float, low: int, high: int) -> int:
     return low + _find_slice(u, high - low + 1)
 
 
-def _int_uniform_cdf(p: Parameter, value: Any) -> float:
-    low, high = _integer_bounds(p)
+def _int_uniform_cdf(value: float, low: int, high: int) -> float:
     count = high - low + 1
-    rank: int = math.floor(value) - low + 1
-    return min(max(rank, 0), count) / count
-
-
-def _int_uniform_grid(p: Parameter) -> range:
-    low, high = _integer_bounds(p)
-    return range(low, high + 1)
+    return min(max(math.floor(value) - low + 1, 0), count) / count
 
 
 # -- Continuous values -----------------------------------------------------------------------------
 
 
-def _interpolate(low: float, high: float, u: float) -> float:
+def _interpolate(u: float, low: float, high: float) -> float:
+    low, high = float(low), float(high)
     span = high - low
     value = low + u * span if math.isfinite(span) else low * (1 - u) + high * u
     return min(max(value, low), high)
 
 
-def _interpolate_inverse(low: float, high: float, value: float) -> float:
+def _interpolate_inverse(value: float, low: float, high: float) -> float:
+    low, high = float(low), float(high)
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
@@ -227,135 +197,51 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def _bounds(p: Parameter) -> tuple[float, float]:
-    assert p.min is not None
-    assert p.max is not None
-    return float(p.min), float(p.max)
+def _log_uniform_values_ppf(u: float, low: float, high: float) -> float:
+    return min(max(_exp(_interpolate(u, math.log(low), math.log(high))), float(low)), float(high))
 
 
-def _log_bounds(p: Parameter) -> tuple[float, float]:
-    low, high = _bounds(p)
-    return math.log(low), math.log(high)
+def _log_uniform_values_cdf(value: float, low: float, high: float) -> float:
+    return _interpolate_inverse(_log(value), math.log(low), math.log(high))
 
 
-def _uniform_ppf(p: Parameter, u: float) -> float:
-    return _interpolate(*_bounds(p), u)
-
-
-def _uniform_cdf(p: Parameter, value: float) -> float:
-    return _interpolate_inverse(*_bounds(p), value)
-
-
-def _log_uniform_ppf(p: Parameter, u: float) -> float:
-    return _exp(_interpolate(*_bounds(p), u))
-
-
-def _log_uniform_cdf(p: Parameter, value: float) -> float:
-    return _interpolate_inverse(*_bounds(p), _log(value))
-
-
-def _log_uniform_values_ppf(p: Parameter, u: float) -> float:
-    low, high = _bounds(p)
-    return min(max(_exp(_interpolate(*_log_bounds(p), u)), low), high)
-
-
-def _log_uniform_values_cdf(p: Parameter, value: float) -> float:
-    return _interpolate_inverse(*_log_bounds(p), _log(value))
-
-
-def _inv_log_uniform_ppf(p: Parameter, u: float) -> float:
-    return _exp(-_interpolate(*_bounds(p), 1 - u))
-
-
-def _inv_log_uniform_cdf(p: Parameter, value: float) -> float:
-    return 1 - _interpolate_inverse(*_bounds(p), -_log(value))
-
-
-def _moments(p: Parameter) -> tuple[float, float]:
-    assert p.mu is not None
-    assert p.sigma is not None
-    return float(p.mu), float(p.sigma)
-
-
-def _normal_ppf(p: Parameter, u: float) -> float:
+def _normal_ppf(u: float, mu: float, sigma: float) -> float:
     from scipy.special import ndtri
 
-    mu, sigma = _moments(p)
     return mu + sigma * float(ndtri(u))
 
 
-def _normal_cdf(p: Parameter, value: float) -> float:
-    mu, sigma = _moments(p)
-    return math.erfc((mu - value) / sigma / math.sqrt(2)) / 2
+def _normal_cdf(value: float, mu: float, sigma: float) -> float:
+    return math.erfc((float(mu) - value) / sigma / math.sqrt(2)) / 2
 
 
-def _log_normal_ppf(p: Parameter, u: float) -> float:
-    return _exp(_normal_ppf(p, u))
-
-
-def _log_normal_cdf(p: Parameter, value: float) -> float:
-    return _normal_cdf(p, _log(value))
-
-
-def _shape(p: Parameter) -> tuple[float, float]:
-    assert p.a is not None
-    assert p.b is not None
-    return float(p.a), float(p.b)
-
-
-def _beta_ppf(p: Parameter, u: float) -> float:
+def _beta_ppf(u: float, a: float, b: float) -> float:
     from scipy.special import betaincinv
 
-    return float(betaincinv(*_shape(p), u))
+    return float(betaincinv(a, b, u))
 
 
-def _beta_cdf(p: Parameter, value: float) -> float:
+def _beta_cdf(value: float, a: float, b: float) -> float:
     from scipy.special import betainc
 
-    return float(betainc(*_shape(p), min(max(value, 0.0), 1.0)))
-
-
-# -- Quantised values ------------------------------------------------------------------------------
-
-
-def _quantise(ppf: Ppf) -> Ppf:
-    """Return ``ppf`` rounded half to even to multiples of q; as at W&B, a value may exceed a bound by up to q / 2."""
-
-    def quantised_ppf(p: Parameter, u: float) -> int | float:
-        assert p.q is not None
-        value: float = ppf(p, u)
-        steps = value / p.q
-        return round(steps) * p.q if math.isfinite(steps) else value
-
-    return quantised_ppf
-
-
-def _q_uniform_grid(p: Parameter) -> Iterable[int | float]:
-    """Return the grid from min in steps of q, without max. The steps are added as numpy's arange, and so W&B, does."""
-    assert p.q is not None
-    if isinstance(p.min, int) and isinstance(p.max, int) and isinstance(p.q, int):
-        return range(p.min, p.max, p.q)
-    low, high = _bounds(p)
-    step = (low + p.q) - low
-    return [low + i * step for i in range(math.ceil((high - low) / p.q))]
+    return float(betainc(a, b, min(max(value, 0.0), 1.0)))
 
 
 # -- The table -------------------------------------------------------------------------------------
 
-Ppf = Callable[[Parameter, float], Any]
-Cdf = Callable[[Parameter, Any], float]
-Grid = Callable[[Parameter], Iterable[Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One of W&B's distributions: its keys in a sweep configuration, and its functions."""
+    """One of W&B's distributions: its keys in a sweep configuration, and its functions of their values."""
 
-    ppf: Ppf
-    cdf: Cdf
+    ppf: Callable[..., Any]
+    """From a quantile and the values of ``keys``."""
+    cdf: Callable[..., float]
+    """From a value, or the position of a listed one, and the values of ``keys``."""
     required: tuple[str, ...] = ()
     defaults: Mapping[str, int | float] = field(default_factory=dict)
-    grid: Grid | None = None
+    grid: Callable[..., Iterable[Any]] | None = None
+    """From the values of ``keys``."""
     continuous: bool = False
 
     @property
@@ -363,33 +249,76 @@ class Distribution:
         return *self.required, *self.defaults
 
 
-def _make_interval(ppf: Ppf, cdf: Cdf) -> Distribution:
+def _make_interval(ppf: Callable[..., float], cdf: Callable[..., float]) -> Distribution:
     return Distribution(ppf, cdf, ("min", "max"), continuous=True)
 
 
-def _make_quantised_interval(ppf: Ppf, cdf: Cdf, grid: Grid | None = None) -> Distribution:
-    return Distribution(_quantise(ppf), cdf, ("min", "max"), {"q": 1.0}, grid)
+def _quantise(base: Distribution, grid: Callable[..., Iterable[Any]] | None = None) -> Distribution:
+    """Return ``base`` rounded half to even to multiples of q; as at W&B, a value may exceed a bound by up to q / 2."""
 
+    def ppf(u: float, *arguments: float) -> float:
+        *own, q = arguments
+        value: float = base.ppf(u, *own)
+        steps = value / q
+        return round(steps) * q if math.isfinite(steps) else value
+
+    def cdf(value: float, *arguments: float) -> float:
+        return base.cdf(value, *arguments[:-1])
+
+    defaults = {key: int(default) for key, default in base.defaults.items()}  # as at W&B
+    return Distribution(ppf, cdf, base.required, {**defaults, "q": 1.0}, grid)
+
+
+def _q_uniform_grid(low: float, high: float, q: float) -> Iterable[int | float]:
+    """Return the grid from min in steps of q, without max. The steps are added as numpy's arange, and so W&B, does."""
+    if isinstance(low, int) and isinstance(high, int) and isinstance(q, int):
+        return range(low, high, q)
+    low, high = float(low), float(high)
+    step = (low + q) - low
+    return [low + i * step for i in range(math.ceil((high - low) / q))]
+
+
+_UNIFORM = _make_interval(_interpolate, _interpolate_inverse)
+_LOG_UNIFORM = _make_interval(
+    lambda u, low, high: _exp(_interpolate(u, low, high)),
+    lambda value, low, high: _interpolate_inverse(_log(value), low, high),
+)
+_INV_LOG_UNIFORM = _make_interval(
+    lambda u, low, high: _exp(-_interpolate(1 - u, low, high)),
+    lambda value, low, high: 1 - _interpolate_inverse(-_log(value), low, high),
+)
+_LOG_UNIFORM_VALUES = _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf)
+_NORMAL = Distribution(_normal_ppf, _normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True)
+_LOG_NORMAL = dataclasses.replace(
+    _NORMAL,
+    ppf=lambda u, mu, sigma: _exp(_normal_ppf(u, mu, sigma)),
+    cdf=lambda value, mu, sigma: _normal_cdf(_log(value), mu, sigma),
+)
+_BETA = Distribution(_beta_ppf, _beta_cdf, (), {"a": 1, "b": 1}, continuous=True)
 
 DISTRIBUTIONS: Mapping[str, Distribution] = {
-    "constant": Distribution(_constant_ppf, _constant_cdf, ("value",), grid=_constant_grid),
-    "categorical": Distribution(_categorical_ppf, _categorical_cdf, ("values",), grid=_listed_values),
+    "constant": Distribution(lambda u, own: own, lambda value, own: 0.0, ("value",), grid=lambda own: [own]),
+    "categorical": Distribution(
+        _categorical_ppf, lambda index, values: (index + 1) / len(values), ("values",), grid=lambda values: values
+    ),
     "categorical_w_probabilities": Distribution(_weighted_ppf, _weighted_cdf, ("values", "probabilities")),
-    "int_uniform": Distribution(_int_uniform_ppf, _int_uniform_cdf, ("min", "max"), grid=_int_uniform_grid),
-    "uniform": _make_interval(_uniform_ppf, _uniform_cdf),
-    "log_uniform": _make_interval(_log_uniform_ppf, _log_uniform_cdf),
-    "log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
-    "inv_log_uniform": _make_interval(_inv_log_uniform_ppf, _inv_log_uniform_cdf),
+    "int_uniform": Distribution(
+        _int_uniform_ppf, _int_uniform_cdf, ("min", "max"), grid=lambda low, high: range(low, high + 1)
+    ),
+    "uniform": _UNIFORM,
+    "log_uniform": _LOG_UNIFORM,
+    "log_uniform_values": _LOG_UNIFORM_VALUES,
+    "inv_log_uniform": _INV_LOG_UNIFORM,
     # Despite the name, W&B gives it the distribution of log_uniform_values: inverted twice.
-    "inv_log_uniform_values": _make_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
-    "normal": Distribution(_normal_ppf, _normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
-    "log_normal": Distribution(_log_normal_ppf, _log_normal_cdf, (), {"mu": 0.0, "sigma": 1.0}, continuous=True),
-    "beta": Distribution(_beta_ppf, _beta_cdf, (), {"a": 1, "b": 1}, continuous=True),
-    "q_uniform": _make_quantised_interval(_uniform_ppf, _uniform_cdf, _q_uniform_grid),
-    "q_log_uniform": _make_quantised_interval(_log_uniform_ppf, _log_uniform_cdf),
-    "q_log_uniform_values": _make_quantised_interval(_log_uniform_values_ppf, _log_uniform_values_cdf),
-    "q_normal": Distribution(_quantise(_normal_ppf), _normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
-    "q_log_normal": Distribution(_quantise(_log_normal_ppf), _log_normal_cdf, (), {"mu": 0, "sigma": 1, "q": 1.0}),
-    "q_beta": Distribution(_quantise(_beta_ppf), _beta_cdf, (), {"a": 1, "b": 1, "q": 1.0}),
+    "inv_log_uniform_values": _LOG_UNIFORM_VALUES,
+    "normal": _NORMAL,
+    "log_normal": _LOG_NORMAL,
+    "beta": _BETA,
+    "q_uniform": _quantise(_UNIFORM, _q_uniform_grid),
+    "q_log_uniform": _quantise(_LOG_UNIFORM),
+    "q_log_uniform_values": _quantise(_LOG_UNIFORM_VALUES),
+    "q_normal": _quantise(_NORMAL),
+    "q_log_normal": _quantise(_LOG_NORMAL),
+    "q_beta": _quantise(_BETA),
 }
 """By W&B's name of the distribution."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.spec.distributions import HYDRA_NAME, Parameter, grid_key
@@ -16,15 +16,14 @@ _ABSENT = object()
 
 
 def read_repeats(
-    findings: Findings, config: Mapping[str, Any], parameters: Mapping[str, Parameter], unreadable: Collection[str]
+    findings: Findings, config: Mapping[str, Any], parameters: Mapping[str, Parameter | None]
 ) -> Repeats | None:
     """Return ``repeats``; None: it is refused.
 
     Args:
         findings: Collects the violations.
         config: The whole configuration.
-        parameters: The parameters that could be read, by name.
-        unreadable: The names of those that could not.
+        parameters: The parameters, by name; None: it could not be read.
     """
     raw = config["repeats"]
     if not findings.check_mapping("repeats", raw, "{parameter: seed, values: [0, 1, 2]}"):
@@ -33,7 +32,7 @@ def read_repeats(
     name, values = raw.get("parameter"), raw.get("values")
     if not isinstance(name, str) or not HYDRA_NAME.fullmatch(name):
         findings.refuse("repeats.parameter", f"{name!r} must be a key that each run sets differently, such as seed")
-    elif name in parameters or name in unreadable:
+    elif name in parameters:
         findings.refuse("repeats.parameter", f"{name} is among the parameters that are searched; it cannot be both")
     if not isinstance(values, list) or len(values) < 2 or len({grid_key(v) for v in values}) < len(values):
         findings.refuse("repeats.values", f"{values!r} must be a list of two or more different values: [0, 1, 2]")
@@ -45,7 +44,7 @@ def read_repeats(
 
 
 def read_prior(
-    findings: Findings, config: Mapping[str, Any], parameters: Mapping[str, Parameter], unreadable: Collection[str]
+    findings: Findings, config: Mapping[str, Any], parameters: Mapping[str, Parameter | None]
 ) -> Prior | None:
     """Return ``prior``; None: it is refused. The arguments are those of ``read_repeats``."""
     raw = config["prior"]
@@ -62,7 +61,7 @@ def read_prior(
         findings.refuse("prior.configurations", f"{configurations!r} must be a list of mappings: [{{lr: 0.001}}]")
         configurations = []
     read = [
-        _read_configuration(findings, f"prior.configurations[{index}]", given, parameters, unreadable)
+        _read_configuration(findings, f"prior.configurations[{index}]", given, parameters)
         for index, given in enumerate(configurations)
     ]
     if not isinstance(sweeps, list) or not all(isinstance(sweep, str) for sweep in sweeps):
@@ -75,21 +74,21 @@ def read_prior(
 
 
 def _read_configuration(
-    findings: Findings, path: str, raw: Any, parameters: Mapping[str, Parameter], unreadable: Collection[str]
+    findings: Findings, path: str, raw: Any, parameters: Mapping[str, Parameter | None]
 ) -> dict[str, Any] | None:
     """Return a configuration to try, with numbers in place of text that means them."""
     if not findings.check_mapping(path, raw, "{lr: 0.001}"):
         return None
     if not raw:
         findings.refuse(path, "is empty, but must give one parameter at least")
-    findings.check_keys(path, [name for name in raw if name not in unreadable], parameters, "this sweep")
+    readable = [name for name, parameter in parameters.items() if parameter]
+    findings.check_keys(path, [n for n in raw if n in readable or n not in parameters], readable, "this sweep")
     read = dict(raw)
     for name, value in raw.items():
         parameter, here = parameters.get(name), f"{path}.{name}"
         if parameter is None:
             continue
-        numeric = parameter.values is None and parameter.distribution != "constant"
-        if numeric and isinstance(value, str):
+        if parameter.listed is None and isinstance(value, str):
             read[name] = read_text_number(here, value, findings, exact=True)
             if findings.read_number(here, read[name], exact=True) is None:
                 continue
@@ -101,7 +100,7 @@ def _read_configuration(
 
 
 def _describe_unmet_condition(
-    parameter: Parameter, given: Mapping[str, Any], parameters: Mapping[str, Parameter]
+    parameter: Parameter, given: Mapping[str, Any], parameters: Mapping[str, Parameter | None]
 ) -> str:
     """Describe the first condition of ``parameter`` that a configuration does not meet; empty: it meets all."""
     for name, values in parameter.when:
@@ -116,10 +115,9 @@ def _describe_unmet_condition(
 
 def explain_misfit(parameter: Parameter, value: Any) -> str:
     """Explain why ``parameter`` cannot have ``value``; empty: it can."""
-    listed = [parameter.value] if parameter.distribution == "constant" else parameter.values
-    if listed is not None:
-        known = grid_key(value) in {grid_key(item) for item in listed}
-        return "" if known else f"{value!r} is no value of it; its values are {', '.join(map(str, listed))}"
+    if parameter.listed is not None:
+        known = grid_key(value) in map(grid_key, parameter.listed)
+        return "" if known else f"{value!r} is no value of it; its values are {', '.join(map(str, parameter.listed))}"
     if not is_number(value):
         return f"{value!r} is no number, which {parameter.distribution} gives"
     if parameter.distribution == "int_uniform" and not isinstance(value, int):

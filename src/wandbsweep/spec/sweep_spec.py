@@ -99,13 +99,17 @@ class SweepSpec:
         return self.metric.goal if self.metric else "minimize"
 
     @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """What says which trials are better: ``metric``, or ``metrics``; empty if nothing does."""
+        return (self.metric,) if self.metric else self.metrics
+
+    @property
     def identity(self) -> dict[str, str]:
         """What makes two sweeps the same, by key path: method, metric, space, repeats and prior.
 
         The values are text, because 1 and true would be equal otherwise; long text is cut and ends in a hash.
         """
-        metrics = [self.metric] if self.metric else self.metrics
-        metric = ", ".join(f"{metric.goal} {metric.name}" for metric in metrics) or "none"
+        metric = ", ".join(f"{metric.goal} {metric.name}" for metric in self.objectives) or "none"
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
         # The parameters of a trial's number depend on these two as well.
         extensions = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}

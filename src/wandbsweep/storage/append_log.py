@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +90,24 @@ class AppendLog:
             return open(self.path, "r+b", buffering=0, opener=_open_or_create)
         except OSError as error:
             raise SweepDirectoryError(f"Cannot write to {self.path}: {error.strerror}.") from None
+
+
+class MemoryLog(AppendLog):
+    """The log without a file, for one process, which keeps nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("memory"))
+        self._file = io.BytesIO()
+        self._lock = threading.RLock()
+
+    def read(self, offset: int = 0) -> bytes:
+        with self.locked() as file:
+            return file.read(offset)
+
+    @contextmanager
+    def locked(self) -> Iterator[LockedLog]:
+        with self._lock:
+            yield LockedLog(self._file)
 
 
 class LockedLog:

@@ -164,7 +164,7 @@ class Storage(Protocol):
         """
 
     def set_attribute(self, attempt: int, name: str, value: Any) -> None:
-        """Raises AttemptClosedError."""
+        """Set an attribute of an attempt. Raises AttemptClosedError."""
 
     def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
         """Store parameters and the attributes that go with them, all at once, in place of earlier ones.

@@ -1,7 +1,8 @@
-"""A storage on an append-only log, in the format of Optuna's journal: a file, or memory (``memory.py``)."""
+"""A storage on an append-only log, in the format of Optuna's journal: a file, or memory."""
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wandbsweep.spec.sweep_spec import Goal
-from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail
-from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, Reader, StoredAttempt, StoredParam
-from wandbsweep.storage.journal_reader import JournalReader
+from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
+from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, StoredAttempt, StoredParam
 from wandbsweep.storage.journal_records import (
     JOURNAL,
     Record,
@@ -30,12 +30,13 @@ T = TypeVar("T")
 
 
 def open_storage(directory: Path | None, url: str, *, wait_s: float) -> JournalStorage:
-    """Return the storage in a sweep's ``directory``; its first writer creates it."""
-    assert directory is not None
+    """Return the storage in a sweep's ``directory``, whose first writer creates it; None: in memory."""
+    if directory is None:
+        return JournalStorage(MemoryLog(), leases=None)
     return JournalStorage(AppendLog(directory / JOURNAL), FileLeases(directory / LEASES))
 
 
-def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) -> Reader:
+def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) -> JournalReader:
     assert directory is not None
     return JournalReader(directory, study)
 
@@ -44,7 +45,7 @@ class JournalStorage:
     """Studies and attempts as the result of all records in ``log``.
 
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
-    process has the same result, and a record about an attempt that was closed meanwhile has no effect anywhere.
+    process has the same result, and a record about an attempt that was closed in between has no effect anywhere.
 
     One lock guards the records read so far. It is always taken before the log's lock, so that two threads cannot wait
     for each other, and it is held until the thread's own records are read back.
@@ -191,3 +192,46 @@ class JournalFeed:
 
     def changes(self, *, created_only: bool = False) -> list[StoredAttempt]:
         return self._storage.read_changed(self._study, self._changed)
+
+
+class JournalReader:
+    """The study ``name`` of the journal in a sweep's ``directory``. Reads each time only what is new."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._path = directory / JOURNAL
+        self._tail = Tail(AppendLog(self._path))
+        self._leases = FileLeases(directory / LEASES)
+        self._name = name
+        self._file: os.stat_result | None = None
+        """The file as it was last read."""
+        self._replay = Replay()
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        study = self._replay.find_study(self._name)
+        return {} if study is None else self._replay.studies[study].attributes
+
+    def changes(self) -> Sequence[StoredAttempt]:
+        self._file = self._find_file()
+        self._replay.apply_all(self._tail.read_new(), self._path)
+        changed = self._replay.take_changed()
+        study = self._replay.find_study(self._name)
+        return [] if study is None else self._replay.list_attempts(study, changed)
+
+    def list_studies(self) -> Sequence[str]:
+        return [study.name for study in self._replay.studies.values()]
+
+    def is_replaced(self) -> bool:
+        if self._file is None:
+            return False
+        found = self._find_file()
+        return found is None or not os.path.samestat(found, self._file) or found.st_size < self._tail.offset
+
+    def read_last_heartbeat(self) -> float | None:
+        return self._leases.read_last_heartbeat()
+
+    def _find_file(self) -> os.stat_result | None:
+        try:
+            return os.stat(self._path)
+        except OSError:
+            return None

@@ -14,17 +14,16 @@ from wandbsweep.storage.base import Reader, Storage
 OPENING_S = 5.0
 """How long to wait for a database at opening, in seconds. It is short, so that a wrong address is reported soon."""
 
-BACKENDS = {
-    "memory": "wandbsweep.storage.memory",
-    "journal": "wandbsweep.storage.journal",
-}
-"""The module of each backend by the scheme of its URLs. Without a URL, ``memory`` or ``journal`` is used."""
+BACKENDS = {"journal": "wandbsweep.storage.journal"}
+"""The module of each backend by the scheme of its URLs. Without a URL, ``journal`` is used."""
 
 DATABASE = "wandbsweep.storage.database"
 """The backend of all other URLs, which SQLAlchemy interprets."""
 
 
 class Backend(Protocol):
+    """What the module of a backend defines."""
+
     def open_storage(self, directory: Path | None, url: str, *, wait_s: float) -> Storage:
         """Open the storage, and create it if there is none."""
 
@@ -43,7 +42,7 @@ def open_storage(directory: Path | None, url: str | None = None, *, wait_s: floa
     Raises:
         SweepDirectoryError: The storage cannot be opened.
     """
-    url = url or _make_url(directory)
+    url = url or "journal://"
     return _import_backend(url).open_storage(directory, url, wait_s=wait_s)
 
 
@@ -56,12 +55,8 @@ def open_reader(directory: Path | None, study: str, url: str | None = None, *, w
         url: A database's address.
         wait_s: How long to wait if the database cannot be reached, in seconds.
     """
-    url = url or _make_url(directory)
+    url = url or "journal://"
     return _import_backend(url).open_reader(directory, url, study, wait_s=wait_s)
-
-
-def _make_url(directory: Path | None) -> str:
-    return "memory://" if directory is None else "journal://"
 
 
 def _import_backend(url: str) -> Backend:

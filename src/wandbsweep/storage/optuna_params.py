@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -46,8 +46,8 @@ class OptunaParams:
 
 
 def _make_distribution(parameter: Parameter) -> BaseDistribution | None:
-    if parameter.distribution in ("constant", "categorical", "categorical_w_probabilities"):
-        return _make_categorical(list(parameter.values or [parameter.value]))
+    if parameter.listed is not None:
+        return _make_categorical(parameter.listed)
     if parameter.distribution == "int_uniform":
         return _make_integer(parameter.ppf(0.0), parameter.ppf(1.0))
     # A rounded value may lie outside the bounds, because W&B does not clip.
@@ -56,7 +56,7 @@ def _make_distribution(parameter: Parameter) -> BaseDistribution | None:
     return _make_float(low - slack, high + slack, log="log" in parameter.distribution)
 
 
-def _make_categorical(values: list[Any]) -> BaseDistribution | None:
+def _make_categorical(values: Sequence[Any]) -> BaseDistribution | None:
     choices = list(dict.fromkeys(map(_to_choice, values)))
     if len(choices) <= _MAX_CHOICES:
         return CategoricalDistribution(choices)

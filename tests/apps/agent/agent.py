@@ -29,11 +29,24 @@ def pretend_to_be_submitit(*, slow: bool) -> None:
         write_line("requeued")
         sys.exit(-1)
 
-    signal.signal(signal.SIGUSR2, requeue)
-    signal.signal(signal.SIGTERM, lambda *_: write_line("bypassed"))
+    def bypass(signum: int, frame: object) -> None:
+        write_line("bypassed")
+
+    for signum, handler in ((signal.SIGUSR2, requeue), (signal.SIGTERM, bypass)):
+        handler.__module__ = "submitit.core.job_environment"
+        signal.signal(signum, handler)
 
 
-def main(*, sweep: str, isolation: str, act: str, submitit: bool = False, slow: bool = False, grace_s: float = 10):
+def main(
+    *,
+    sweep: str,
+    isolation: str,
+    act: str,
+    submitit: bool = False,
+    slow: bool = False,
+    grace_s: float = 10,
+    count: int | None = None,
+):
     if submitit:
         pretend_to_be_submitit(slow=slow)
     watch, separate = SignalWatch(), isolation == "process"
@@ -41,7 +54,7 @@ def main(*, sweep: str, isolation: str, act: str, submitit: bool = False, slow: 
     if separate:
         run_job = ForkServer(pickle.dumps(MakeTask(act)), watch=watch, grace_s=grace_s)
     with closing(create_sweep(SPEC, sweep, seed=0)) as controller:
-        options: dict[str, Any] = {"watch": watch, "separate": separate, "grace_s": grace_s}
+        options: dict[str, Any] = {"watch": watch, "separate": separate, "grace_s": grace_s, "count": count}
         for _ in run_agent(controller, run_job, name="a", sweep_id="s", metric="loss", **options):
             write_line("done")
     write_line("returned")

@@ -1,4 +1,4 @@
-"""The files through which the ranks of one agent hear of each other's trials and deaths.
+"""The files through which the ranks of one agent learn of each other's trials and deaths.
 
 ====================================  ========================================================================
 ``ranks/leader``                      the pickled ``RankSession``; rank 0 holds a lock on it while it lives
@@ -7,9 +7,9 @@
 ``ranks/SESSION/rankN.done``          rank N's last ``Ack``
 ====================================  ========================================================================
 
-Each file has one writer, which replaces it atomically, so readers need no locks. The locks only tell who lives: the
-kernel releases them however a process ends. Files work for tasks on several nodes, which share the sweep's directory
-anyway; a socket would need an address that every cluster lets through.
+Each file has one writer, which replaces it atomically, so readers need no locks. The locks only show who lives: the
+kernel releases them however a process ends. Files also work for tasks on several nodes, which share the sweep's
+directory anyway. A socket would need an address that every cluster's network allows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RANKS = "ranks"
 POLL_S = 0.02
 """How often the ranks look for each other's files between trials."""
 ENDING_S = 10.0
-"""How long a rank may continue a trial that is over for rank 0, or rank 0 one that failed on another rank."""
+"""How long a rank may continue a trial that is over for rank 0, and rank 0 a trial that failed on another rank."""
 
 _SETTLE_S = 120.0  # how long rank 0 waits for the others to end a trial; then the job is broken
 
@@ -81,7 +81,7 @@ class RankSession:
 
 
 class RankChannel:
-    """Rank 0's side: announces its trials to the other ranks, and reads what became of them there."""
+    """Rank 0's side: announces its trials to the other ranks, and reads how they ended there."""
 
     def __init__(self, place: Path, size: int, host: str = "127.0.0.1", *, ending_s: float = ENDING_S) -> None:
         """Open a session that the other ranks find.
@@ -123,12 +123,14 @@ class RankChannel:
         os.close(self._lock)
 
     def are_ranks_idle(self) -> bool:
-        """Whether no other rank still runs the last trial: else two ranks could meet that run different trials.
+        """Whether no other rank still runs the last trial, so that the ranks never run different trials together.
 
         Raises:
             RankLostError: A rank still runs it two minutes after it was closed.
         """
-        if all(ack is None or ack.ended or not self._is_alive(rank) for rank, ack in self._read_acks().items()):
+        if all(
+            ack is None or ack.ended or not is_held(self.session.alive(rank)) for rank, ack in self._read_acks().items()
+        ):
             return True
         if time.monotonic() > self._idle_by:
             raise RankLostError(f"A rank of this job still runs a trial that was over {_SETTLE_S:g} s ago")
@@ -137,12 +139,12 @@ class RankChannel:
     def find_lost_rank(self) -> str:
         """Return which rank has died; empty: none has."""
         for rank in self._others:
-            if self._is_alive(rank) is False:
+            if is_held(self.session.alive(rank)) is False:
                 self.lost_rank = f"rank {rank} has died"
         return self.lost_rank
 
     def hang_reason(self) -> str:
-        """Return why rank 0 waits in vain for the others in its collective calls; empty: no reason is known.
+        """Return why rank 0 waits in vain for the others in collective calls; empty: no reason is known.
 
         A rank that failed does not hang rank 0 at once: usually rank 0 fails as well, and its own error says more.
         """
@@ -156,7 +158,7 @@ class RankChannel:
         return reason if now - self._failing_since > self._ending_s / 2 else ""
 
     def has_crashed_rank(self, within_s: float = 0.0) -> bool:
-        """Whether a rank's process has died, or dies ``within_s``: that is no failure of the trial's task."""
+        """Whether a rank's process has died, or dies within ``within_s``. Then the trial's task has not failed."""
         until = time.monotonic() + within_s
         while True:
             acks = self._read_acks().values()
@@ -167,7 +169,7 @@ class RankChannel:
             time.sleep(POLL_S)
 
     def add_cause(self, reason: str) -> str:
-        """Return ``reason``, for which rank 0 failed, with what happened on the other ranks."""
+        """Return rank 0's ``reason`` for failing, together with the errors of the other ranks."""
         cause = self._describe_errors() or self.find_lost_rank()
         return f"{reason} ({cause})" if cause and reason not in cause else reason
 
@@ -179,19 +181,14 @@ class RankChannel:
         acks = {rank: read_pickle(self.session.ack(rank)) for rank in self._others}
         return {rank: ack if ack and ack.sequence == self._announced.sequence else None for rank, ack in acks.items()}
 
-    def _is_alive(self, rank: int) -> bool | None:
-        return is_held(self.session.alive(rank))
-
     def _write(self, announcement: Announcement) -> None:
         self._announced = announcement
         write_pickle(self.session.announcement, announcement)
 
 
 def find_free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def write_pickle(path: Path, value: object) -> None:
@@ -209,11 +206,11 @@ def read_pickle(path: Path) -> Any:
 def hold_file(path: Path, content: bytes) -> int:
     """Write a file that stays locked until this process ends, or closes the descriptor that is returned.
 
-    The lock is the process's, not the descriptor's: what the process forks does not hold it.
+    The lock belongs to the process, so its forks do not hold it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    # Lock it before it is renamed, so that a process that finds the file finds it held.
+    # Lock it before it is renamed, so that a process that finds the file finds it locked.
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
     os.write(descriptor, content)
     temporary.replace(path)

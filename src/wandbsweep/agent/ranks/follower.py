@@ -71,11 +71,11 @@ class Follower:
     def _join(self, within_s: float) -> RankSession:
         until = time.monotonic() + within_s
         while time.monotonic() < until:
-            if is_held(self._leader):  # a file that is not held is left from an earlier start of the job
+            if is_held(self._leader):  # if it is not locked, it is left from an earlier start of the job
                 session: RankSession = read_pickle(self._leader)
                 return session
             time.sleep(POLL_S)
-        raise RankLostError(f"Rank {self._rank} has waited {within_s:g} s for rank 0 of its job, in vain")
+        raise RankLostError(f"Rank {self._rank} has waited {within_s:g} s for rank 0 of its job, which did not start")
 
     def ready(self, agent: str) -> bool:
         if self._busy:
@@ -131,7 +131,7 @@ class Follower:
     def _decide(self) -> Decision:
         """Stop the trial when rank 0 has died, or some time after it is over for rank 0.
 
-        Until then this rank may still end like rank 0, by the same stop or error, and its log says so.
+        Until then this rank may still end as rank 0 did, by the same stop or error, which its log then shows.
         """
         if not self._is_leader_alive():
             return Decision(stop=True, reason="rank 0 has died")
@@ -157,7 +157,7 @@ class Follower:
     def _is_leader_alive(self) -> bool:
         if self._leader_lives and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + self._alive_s
-            # A session of another name: rank 0 was requeued, and this process was not.
+            # If the session has another name, rank 0 was requeued, and this process was not.
             self._leader_lives = bool(is_held(self._leader)) and read_pickle(self._leader) == self.session
         return self._leader_lives
 

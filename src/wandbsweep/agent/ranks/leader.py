@@ -1,4 +1,4 @@
-"""Rank 0's controller: the sweep's own, and the other ranks hear of each trial."""
+"""Rank 0's controller: passes calls to the sweep's controller, and announces each trial to the other ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CRASH_S = 2.0  # how much later than rank 0's error another rank's death may be
 
 @contextmanager
 def open_channel(place: Path, rank: Rank) -> Iterator[RankChannel]:
-    """Be ``rank``, which is 0, for a ``with`` block.
+    """Open the channel of ``rank``, which is 0, for a ``with`` block.
 
     Raises:
         RankLostError: The block ended early because another rank died.
@@ -42,7 +42,7 @@ class Leader:
         self._controller = controller
         self._channel = channel
         self._aborted: Trial | None = None
-        """The trial that was closed here, since it hung, while its training still runs."""
+        """The trial that was closed here because it hung. Its training still runs."""
 
     def ask(self, agent: str) -> Trial | None:
         trial = None if self._channel.find_lost_rank() else self._controller.ask(agent)

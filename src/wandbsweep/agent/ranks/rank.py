@@ -51,7 +51,7 @@ def torch_environment(rank: Rank, session: RankSession) -> dict[str, str]:
 
 
 def run_resetting(run_job: RunJob, trial: Trial) -> JobResult:
-    """Run ``trial`` in this very process, and leave its process group, so that the next trial can form its own."""
+    """Run ``trial`` in this process, then leave its process group, so that the next trial can form its own."""
     with restore_variables(_RENDEZVOUS):
         try:
             return run_job(trial)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.command import Command, print_json, read_sweep
+from wandbsweep.cli.command import Command, pick, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.results.analysis.convergence import Convergence
@@ -48,36 +48,17 @@ def _format_analysis_json(
     importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
 ) -> dict[str, Any]:
     gain = convergence.gain
+    ratios = ("kind", "linear", "linear_interval", "rank", "rank_interval")
     return {
-        "metric": importance.metric,
-        "trials": importance.trials,
-        "warning": importance.warning,
-        "method": importance.method,
+        **pick(importance, "metric", "trials", "warning", "method"),
         "importance": {
             name: {"share": share, "interval": importance.intervals[name]} for name, share in importance.items()
         },
-        "correlation": {
-            name: {
-                "kind": a.kind,
-                "linear": a.linear,
-                "linear_interval": a.linear_interval,
-                "rank": a.rank,
-                "rank_interval": a.rank_interval,
-            }
-            for name, a in correlation.items()
-        },
-        "converged": convergence.converged,
-        "stalled": convergence.stalled,
-        "concentrated": convergence.concentrated,
-        "trials_since_best": convergence.trials_since_best,
-        "concentration": convergence.concentration,
+        "correlation": {name: pick(association, *ratios) for name, association in correlation.items()},
+        **pick(convergence, "converged", "stalled", "concentrated", "trials_since_best", "concentration"),
         "gain": gain and {"trials": gain.more, "chance": gain.chance, "expected": gain.expected},
-        "reasons": list(convergence.reasons),
-        "stopped": savings.stopped,
-        "steps_saved": savings.steps_saved,
-        "share_saved": savings.share_saved,
-        "seconds_saved": savings.seconds_saved,
-        "doubtful": savings.doubtful,
+        "reasons": convergence.reasons,
+        **pick(savings, "stopped", "steps_saved", "share_saved", "seconds_saved", "doubtful"),
     }
 
 

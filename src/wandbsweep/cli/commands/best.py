@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wandbsweep.cli.command import Command, print_json, read_sweep
+from wandbsweep.cli.command import Command, format_trial_json, print_json, read_sweep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,18 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from wandbsweep.results.sweep_data import has_goal
-
     data = read_sweep(options)
-    if not has_goal(data.spec):
+    if not data.spec.objectives:
         print(f"The sweep {data.sweep_id} has no metric, so no best trial is known.", file=sys.stderr)
         return 1
     if data.best is None:
         print(f"No trial of {data.sweep_id} has a value yet.", file=sys.stderr)
         return 1
     if options.json:
-        from wandbsweep.results.trial_json import format_trial_json
-
         found = [format_trial_json(data, trial) for trial in data.winners]
         print_json(found if data.spec.metrics else found[0])
     elif options.overrides:

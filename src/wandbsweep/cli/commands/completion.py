@@ -21,19 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import shtab
 
-    for parser in _find_subparsers(options.parser):
+    (commands,) = (action for action in options.parser._actions if isinstance(action, argparse._SubParsersAction))
+    for parser in commands.choices.values():
         for action in parser._actions:
             if action.dest == "sweep":
-                action.complete = shtab.cmd(_LIST_SWEEPS)  # type: ignore[attr-defined]  # shtab's convention
+                action.complete = shtab.cmd(_LIST_SWEEPS)  # shtab's convention
             elif action.metavar == "FILE":
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
+                action.complete = shtab.FILE
     print(shtab.complete(options.parser, options.shell))
     return 0
-
-
-def _find_subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    (group,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return list(group.choices.values())
 
 
 COMMAND = Command(

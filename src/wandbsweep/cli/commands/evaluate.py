@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.command import Command, print_json, read_sweep
+from wandbsweep.cli.command import Command, pick, print_json, read_sweep
 
 if TYPE_CHECKING:
-    from wandbsweep.cli.evaluation.runs import EvaluationReport
+    from wandbsweep.cli.evaluation.evaluation import Candidate, EvaluationPlan
     from wandbsweep.results.analysis.evaluation import Summary
 
 
@@ -35,33 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from wandbsweep.cli.evaluation.plan import plan_evaluation
-    from wandbsweep.cli.evaluation.runs import run_evaluation
+    from wandbsweep.cli.evaluation.evaluation import plan_evaluation, run_evaluation
 
-    plan = plan_evaluation(
-        read_sweep(options),
-        seeds=options.seeds,
-        seed_key=options.seed_key,
-        metric=options.metric,
-        top=options.top,
-        extra=options.extra,
-    )
+    plan = plan_evaluation(read_sweep(options), **pick(options, "seeds", "seed_key", "metric", "top", "extra"))
     if options.dry_run:
         for runs in plan.candidates:
             print(runs.command_line)
         return 0
-    report = run_evaluation(plan)
+    candidates = run_evaluation(plan)
     if options.json:
-        print_json(_format_report_json(report))
+        print_json(_format_report_json(plan, candidates))
     else:
-        print("\n".join(_format_report(report)))
+        print("\n".join(_format_report(plan, candidates)))
     for warning in plan.warnings:
         print(warning, file=sys.stderr)
-    return 0 if report.candidates[0].summary is not None else 1
+    return 0 if candidates[0].summary else 1
 
 
-def _format_report_json(report: EvaluationReport) -> dict[str, Any]:
-    plan, best = report.plan, report.candidates[0].trial
+def _format_report_json(plan: EvaluationPlan, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    best = candidates[0].trial
     return {
         "metric": plan.metric,
         "goal": plan.goal,
@@ -71,44 +64,43 @@ def _format_report_json(report: EvaluationReport) -> dict[str, Any]:
         "configurations": [
             {
                 "number": c.trial.number,
-                "params": dict(c.trial.params),
-                "values": {str(seed): value for seed, value in c.values.items()},
-                "failed": {str(seed): reason for seed, reason in c.failed.items()},
+                "params": c.trial.params,
+                "values": c.values,
+                "failed": c.failed,
                 "mean": c.summary.mean if c.summary else None,
                 "std": c.summary.deviation if c.summary else None,
                 "interval": c.summary.interval if c.summary else None,
             }
-            for c in report.candidates
+            for c in candidates
         ],
         "comparisons": [
             {
                 "first": best.number,
-                "second": number,
-                "pairs": c.pairs,
-                "difference": c.difference,
-                "interval": c.interval,
-                "p": c.p,
-                "distinguishable": c.distinguishable,
+                "second": c.trial.number,
+                **pick(c.comparison, "pairs", "difference", "interval", "p", "distinguishable"),
             }
-            for number, c in report.comparisons.items()
+            for c in candidates
+            if c.comparison
         ],
         "warnings": plan.warnings,
     }
 
 
-def _format_report(report: EvaluationReport) -> list[str]:
-    plan, best = report.plan, report.candidates[0].trial
+def _format_report(plan: EvaluationPlan, candidates: Sequence[Candidate]) -> list[str]:
+    best = candidates[0].trial
     lines = []
-    for c in report.candidates:
+    for c in candidates:
         lines.append(f"Trial {c.trial.number}: {plan.metric} {_format_summary(c.summary)}")
         lines += [f"  {plan.seed_key}={seed}: {value:.5g}" for seed, value in c.values.items()]
         lines += [f"  {plan.seed_key}={seed}: failed: {reason}" for seed, reason in c.failed.items()]
-    for number, pair in report.comparisons.items():
+    for c in candidates:
+        if (pair := c.comparison) is None:
+            continue
         p = "p unknown" if pair.p is None else f"p = {pair.p:.2g}"
-        better = best.number if (pair.difference > 0) == (plan.goal == "maximize") else number
+        better = best.number if (pair.difference > 0) == (plan.goal == "maximize") else c.trial.number
         verdict = f"can be told apart, {better} is better" if pair.distinguishable else "cannot be told apart"
         lines.append(
-            f"Trials {best.number} and {number} {verdict}: they differ by {pair.difference:+.3g} on "
+            f"Trials {best.number} and {c.trial.number} {verdict}: they differ by {pair.difference:+.3g} on "
             f"{pair.pairs} common seeds ({p}, paired t-test)"
         )
     if best.value is not None and math.isfinite(best.value):

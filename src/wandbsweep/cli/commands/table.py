@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wandbsweep.cli.command import Command, print_json, read_sweep
+from wandbsweep.cli.command import Command, format_trial_json, print_json, read_sweep
 
 _TERMINAL_TOP = 50
 """How many trials a terminal shows by default."""
@@ -29,8 +29,6 @@ def _parse_count(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     data = read_sweep(options)
     if options.json:
-        from wandbsweep.results.trial_json import format_trial_json
-
         print_json([format_trial_json(data, trial) for trial in data.ranked[: options.top or None]])
         return 0
     from wandbsweep.results.terminal.tables import make_console, print_leaderboard

@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from wandbsweep.current import CurrentTrial, running
+from wandbsweep.trial import CONTINUE, as_number, replace_nonfinite
+
 FILE = "evaluation.json"
 """In the run's output directory: ``{"returned": number, "reported": {name: last value}}``."""
 
@@ -28,16 +31,11 @@ class EvaluationCallback:
         return {"_reported": {}, "_stack": None}
 
     def on_job_start(self, config: Any, **_: Any) -> None:
-        from wandbsweep.current import CurrentTrial, running
-
         self._reported = {}
         self._stack = ExitStack()
         self._stack.enter_context(running(CurrentTrial(send=self._record)))
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
-        from wandbsweep.cli.command import replace_nonfinite
-        from wandbsweep.trial import as_number
-
         if self._stack is not None:
             self._stack.close()
         returned = as_number(getattr(job_return, "_return_value", None))
@@ -45,8 +43,6 @@ class EvaluationCallback:
         Path(config.hydra.runtime.output_dir, FILE).write_text(json.dumps(found), encoding="utf-8")
 
     def _record(self, step: int, metrics: Mapping[str, float]) -> Any:
-        from wandbsweep.trial import CONTINUE
-
         self._reported.update(metrics)
         return CONTINUE
 

@@ -1,8 +1,8 @@
-"""Recognizes a bad node that fails everything (wandb#5088), so that its agent does not use up the sweep's trials.
+"""Recognizes a bad node on which all trials fail (wandb#5088), so that its agent does not use up the sweep's trials.
 
-As long as an agent has completed no trial, a trial that fails on it within seconds proves little if other agents are at
-work. Such a trial is given to another agent, and is failed for good only if it fails there too. An agent with three
-suspect trials gets no more as soon as other agents are seen to do better. Until then it asks less and less often.
+If an agent has completed no trial yet, and a trial fails on it within seconds while other agents are at work, the node
+may be to blame. Such a suspect trial is given to another agent, and counts as failed only if it fails there too. An
+agent with three suspect trials gets no more as soon as other agents do better. Until then it asks less and less often.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 
 MAX_SUSPECTS = 3
-"""How many suspect trials make an agent's node a bad one, if other agents do better."""
+"""With this many suspect trials an agent's node counts as bad, if other agents do better."""
 _QUICK_S = 30.0
 _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 
@@ -26,7 +26,7 @@ def is_suspect(table: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool
 
 
 def find_bad_node(table: TrialTable, agent: str) -> Completion | None:
-    """Return why ``agent`` gets no more trials: it fails what other agents can run. None: it gets more."""
+    """Return why ``agent`` gets no more trials: trials fail there that other agents can run. None: it gets more."""
     suspects = len(table.suspects.get(agent, ()))
     if agent in table.healthy or suspects < MAX_SUSPECTS or not _do_others_succeed(table, agent):
         return None

@@ -1,17 +1,18 @@
 """Claims trials: an agent gets a trial by creating an attempt that wins it (see ``trial_table``).
 
-Nothing is locked, so this process may be killed between any two statements. What each of them leaves behind:
+Nothing is locked, and this process may be killed between any two statements. What it then leaves behind:
 
-- Killed before the attempt is created: nothing.
-- Killed after it is created: an open attempt with this process's lease. When the lease expires, another agent takes the
-  trial over. The same holds if the attempt has no parameters yet.
-- A claim of a lost trial that is created, but whose predecessor is not closed yet: the predecessor is still open, and
-  its lease has expired. The next agent claims the same attempt number, and closes the predecessor. Then the first of
+- Before the attempt is created: nothing.
+- After it is created: an open attempt with this process's lease, perhaps without parameters. When the lease expires,
+  another agent takes the trial over.
+- After a claim of a lost trial is created, but before the lost attempt is closed: the lost attempt is still open, and
+  its lease has expired. The next agent claims the same attempt number and closes the lost attempt. Then the first of
   the two claims wins. If that is the dead agent's, its lease expires in turn.
-- A void attempt that is not closed: no agent reads it.
+- Before a void attempt is closed: the void attempt, which no agent reads.
 
-An *uncommitted claim* is an attempt of this process that it knows nothing of: it was created, but the connection to the
-database broke before the answer arrived. Its lease is alive, so no other agent takes it over; this one has to.
+An *uncommitted claim* is an attempt that this process created without knowing it, because the connection to the
+database broke before the answer arrived. The process's lease is alive, so no other agent takes the attempt over. This
+process has to.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Claims:
     def open_new(self, agent: str) -> Trial | None:
         """Claim the next number; None: other agents were faster, and took the last one.
 
-        The number is predicted from the count of attempts so far, and with it the parameters, if they follow from it.
-        So the other agents read one record instead of two. Nothing depends on the prediction: if it is wrong, because
-        an attempt that opened no trial came between, another number is won, and the parameters are replaced.
+        The number is predicted from the count of attempts so far. If the parameters follow from the number, they are
+        stored with the claim, so that the other agents read one record instead of two. The prediction may be wrong,
+        because an attempt that opened no trial came in between. Then the parameters are replaced.
         """
         with self.study.refresh() as table:
             entries, attempts = len(table.entries), table.attempts
@@ -64,11 +65,11 @@ class Claims:
     def continue_trial(self, agent: str, entry: TrialEntry) -> Trial | None:
         """Claim the next attempt of a trial; None: another agent was faster, or the trial has ended after all.
 
-        ``entry`` is the trial, frozen when it was decided to continue it.
+        ``entry`` is the trial as it was when the decision to continue it was made.
         """
         attempt = entry.attempts + 1
         stored, shown = self.proposals.encode(entry.number, entry.params) if entry.has_params else ({}, {})
-        # What Optuna's pruners noted with the attempt before.
+        # What Optuna's pruners stored with the previous attempt.
         notes = {name: v for name, v in entry.newest.attributes.items() if not name.startswith("wandbsweep:")}
         claim = self._sign(agent, number=entry.number, attempt=attempt)
         new = NewAttempt({**notes, CLAIM: claim, **stored}, entry.newest.reports, shown)
@@ -81,7 +82,7 @@ class Claims:
         return trial
 
     def find_uncommitted(self, table: TrialTable) -> TrialEntry | None:
-        """Return a trial of this process that it knows nothing of."""
+        """Return a trial that this process has claimed without knowing it."""
         owner = self.leases.owner
         own = (entry for entry in table.running if owner is not None and entry.owner == owner)
         return next((entry for entry in own if entry.newest.key not in self.closer.open), None)
@@ -110,7 +111,7 @@ class Claims:
             if not created_only:  # a database may show a later attempt before an earlier one
                 self.study.storage.release_connection()
                 time.sleep(_POLL_S)
-            created_only = False  # whether a claim of a later attempt wins shows when the one before is closed
+            created_only = False  # a claim of a later attempt is decided when the previous attempt is closed
         if number is None:
             self.closer.close_void(key)
             return None

@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 class Closer:
     """Stores the outcomes of attempts and closes them.
 
-    An outcome is stored first, and then its attempt is closed. Closing is what counts, and succeeds once: everybody
-    takes the outcome that is stored at that moment. If this process is killed between the two, the attempt stays open
-    until its lease expires. The agent that takes the trial over then finds an outcome, and closes the attempt with it.
+    An outcome is stored first, and then its attempt is closed. An attempt can be closed only once, and the outcome that
+    is stored at that moment counts. If this process is killed between the two, the attempt stays open until its lease
+    expires. The agent that takes the trial over then finds the outcome, and closes the attempt with it.
     """
 
     def __init__(self, study: Study) -> None:
@@ -56,7 +56,7 @@ class Closer:
         self._close(key, StoredOutcome("queued", reason, metrics=self.metrics.get(key, {}), suspect=suspect))
 
     def crash(self, key: int, reason: str, *, lost: int) -> None:
-        """Close an attempt whose process died. ``lost``: how many attempts of its trial were lost, with this one."""
+        """Close an attempt whose process died. ``lost``: how many of its trial's attempts were lost, with this one."""
         reports, metrics = self._storage.read_reports(key), self.metrics.get(key)
         limit = self._options.max_attempts
         outcome = compute_loss(self._spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics)
@@ -65,9 +65,8 @@ class Closer:
     def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
         """Close the attempt of an agent that vanished, unless it is closed by now.
 
-        If the agent stored an outcome before it vanished, the attempt is closed with that outcome. If the agent comes
-        back and closes the attempt after all, its own outcome counts as well: whichever is stored when the attempt is
-        closed is what all agents read.
+        If the agent stored an outcome before it vanished, the attempt is closed with that outcome. The agent may also
+        come back and store its own. The outcome that is stored when the attempt is closed is the one that all read.
 
         Args:
             entry: The trial, whose newest attempt this is.
@@ -82,7 +81,7 @@ class Closer:
             self._storage.close_attempt(key, AttemptState.FAIL)
 
     def close_void(self, key: int) -> None:
-        """Close an attempt of this process that won no trial. It has no outcome, and no agent reads it."""
+        """Close an attempt of this process that won no trial. It needs no outcome, because no agent reads it."""
         with suppress(AttemptClosedError):
             self._storage.close_attempt(key, AttemptState.FAIL)
         self.open.discard(key)
@@ -102,7 +101,7 @@ class Closer:
         self.open.discard(key)
 
     def _warn_of_other_metrics(self, metrics: Mapping[str, float], *, reported: bool) -> None:
-        """Warn once if a task reports other metrics than the sweep's, so that the number that it returns counts."""
+        """Warn once if a task reports only other metrics than the sweep's, so that its returned number counts."""
         if self._warned or self._spec.metric is None or reported or not metrics:
             return
         self._warned = True
@@ -122,5 +121,5 @@ def _describe_to_optuna(spec: SweepSpec, outcome: StoredOutcome) -> tuple[Attemp
     elif outcome.value is not None:
         values = [outcome.value]
     if values is None and state == AttemptState.COMPLETE:
-        state = AttemptState.FAIL  # Optuna knows no complete trial without a value
+        state = AttemptState.FAIL  # in Optuna a complete trial must have a value
     return state, values

@@ -29,14 +29,14 @@ from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 
 _WAIT_S = 0.25
-"""How long an agent that has to wait sleeps before it looks again."""
+"""How long an agent that has to wait sleeps before it checks again."""
 
 
 class EmbeddedController:
     """Gives out, stops and closes the trials of one study. Any number of controllers share a study.
 
-    Everything is derived from the storage. Between two calls a controller remembers only what its own open attempts
-    reported last, so an agent may join and leave at any time. Unless the storage is in memory, the controller renews a
+    Everything is derived from the storage. Between two calls a controller remembers only the last metrics of its own
+    open attempts, so an agent may join and leave at any time. Unless the storage is in memory, the controller renews a
     lease until it is closed.
     """
 
@@ -49,12 +49,14 @@ class EmbeddedController:
         options: ControllerOptions | None = None,
         directory: Path | None = None,
     ) -> None:
-        """Args:
-        spec: The sweep configuration.
-        storage: Where the study is kept.
-        study_name: The name of the study, which is created if there is none.
-        options: What the sweep was started with; None: the defaults.
-        directory: The sweep's directory, which a new study in a database names.
+        """Open the study, or create it.
+
+        Args:
+            spec: The sweep configuration.
+            storage: The storage that keeps the study.
+            study_name: The name of the study, which is created if there is none.
+            options: What the sweep was started with; None: the defaults.
+            directory: The sweep's directory, whose path is stored in a new study in a database.
 
         Raises:
             SweepConfigError: The method needs W&B's servers.
@@ -89,16 +91,16 @@ class EmbeddedController:
     def ask(self, agent: str) -> Trial | None:
         with self._storage.connected():
             asked_at = time.monotonic()
-            with self._asking:  # one thread at a time: two would only compete for the same numbers
+            with self._asking:  # one thread at a time, since two would only compete for the same numbers
                 trial = self._claim_next(agent)
             if trial is None or trial.params:
                 return trial
             return self._propose(trial, max(asked_at, self._waited_until))
 
     def _claim_next(self, agent: str) -> Trial | None:
-        """Claim the next trial, which has no parameters if they are still to be proposed; None: there is no more.
+        """Claim the next trial; None: there are no more. Its parameters are empty if they are still to be proposed.
 
-        It waits while the sweep is paused, and while other agents' trials may be lost.
+        The call waits while the sweep is paused, and while other agents' trials may be lost.
         """
         is_final = False
         while True:
@@ -109,7 +111,7 @@ class EmbeddedController:
             if completion is not None:
                 if is_final:
                     return None
-                is_final = self.ready(agent)  # and look once more: that may have shown that a trial is lost
+                is_final = self.ready(agent)  # and check once more, because this call may have found a lost trial
                 if not is_final:
                     self._wait()
                 continue
@@ -140,6 +142,7 @@ class EmbeddedController:
             self.spec,
             called_off=describe_command(self._study.command),
             max_failures=self._options.max_failures,
+            forgiven=self._study.forgiven,
             cap=self.cap,
             agent=agent,
         )
@@ -156,7 +159,7 @@ class EmbeddedController:
     def _propose(self, trial: Trial, asked_at: float) -> Trial:
         try:
             params = self._proposals.propose(trial.key, trial.number, asked_at)
-        except BaseException as error:  # Ctrl-C included: another agent is to propose, not to wait for this one
+        except BaseException as error:  # Ctrl-C too: another agent is to propose instead of waiting for this one
             self._closer.release(trial.key, f"no parameters were chosen ({type(error).__name__})")
             raise
         return replace(trial, params=decode_json(encode_json(params)))  # as every other process will read them
@@ -165,7 +168,7 @@ class EmbeddedController:
         """Whether ``ask`` answers at once.
 
         It waits if the sweep is paused. It also waits if only trials of other agents are left and it is not known yet
-        whether these live: an agent that left would not be there to take their trials over.
+        whether these agents live: if they do not, this agent has to take their trials over.
         """
         with self._storage.connected():
             if self._study.read_command() == "paused":
@@ -251,6 +254,11 @@ class EmbeddedController:
         self._study.read_command()
         with self._study.refresh() as table:
             return self._find_completion(table, None, self._leases.find_expired(table))
+
+    def forgive_failures(self) -> None:
+        with self._study.refresh() as table:
+            newest = table.newest_key
+        self._study.forgive(newest)
 
     def has_live_agents(self) -> bool | None:
         return self._leases.has_live_agents()

@@ -85,7 +85,7 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
 
 
 def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
-    """Whether ``trial`` could belong to this sweep: it has every parameter that it needs, with a possible value."""
+    """Whether ``trial`` could belong to this sweep: it has a possible value for every parameter that it needs."""
     needed = select_active(spec.parameters, {**dict.fromkeys(spec.parameters), **trial.params})
     return all(
         name in trial.params and not explain_misfit(spec.parameters[name], trial.params[name]) for name in needed

@@ -1,4 +1,4 @@
-"""Judges which agents live, and holds this process's own lease.
+"""Decides which agents live, and renews this process's own lease.
 
 A running trial belongs to the agent whose attempt it is, for as long as that agent renews its lease. A lease expires
 if it has not changed for ``lease_s`` seconds. Each process measures that by its own monotonic clock, so the clocks of
@@ -24,8 +24,8 @@ from wandbsweep.storage.base import Leases
 _POLLS_PER_LEASE = 6
 """How often the other agents' leases are read within a lease's time."""
 _MAX_SHARE = 3
-"""Between two readings at most a third of a lease's time counts as silence. So a process that was suspended itself, or
-cut off from the storage, expires no other agent's lease when it resumes."""
+"""Between two readings at most a third of a lease's time counts as silence. So a process that was itself suspended, or
+cut off from the storage, does not expire the leases of other agents as soon as it resumes."""
 
 Verdict = Literal["alive", "unknown", "expired"]
 
@@ -55,7 +55,7 @@ class LeaseMonitor:
         self._lock = threading.Lock()
 
     def poll(self, owners: Iterable[str]) -> None:
-        """Read the leases of ``owners``, all other agents that have a trial. Forget the agents that have none now."""
+        """Read the leases of ``owners``, all other agents that have a trial. Forget agents that no longer have one."""
         with self._lock:
             wanted = set(owners)
             try:
@@ -84,7 +84,8 @@ class LeaseMonitor:
     def judge(self, owner: str) -> Verdict:
         """Judge whether an agent lives.
 
-        ``alive``: it was seen to renew its lease, within half of a lease's time. ``unknown``: not yet, or not lately.
+        ``alive``: it was seen to renew its lease, and less than half of a lease's time ago. ``expired``: it was silent
+        for a whole lease's time. ``unknown``: neither.
         """
         with self._lock:
             last = self._seen.get(owner, _Heartbeat(None))
@@ -96,7 +97,7 @@ class LeaseMonitor:
 class LeaseManager:
     """Renews this process's lease from a thread, and monitors those of the other agents.
 
-    There are no leases in memory, where no agent outlives another one.
+    There are no leases in memory, where all agents die together.
     """
 
     def __init__(self, study: Study, closer: Closer) -> None:
@@ -114,11 +115,11 @@ class LeaseManager:
 
     @property
     def owner(self) -> str | None:
-        """What this process's claims are signed with; None: there are no leases."""
+        """The name of this process's lease, which its claims carry; None: there are no leases."""
         return self._own if self._monitor else None
 
     def start(self) -> None:
-        """Hold a lease from now on until ``close``. Called before the first claim, which is worth nothing without."""
+        """Hold a lease from now on until ``close``. It must be called before the first claim, which needs the lease."""
         with self._starting:
             if (monitor := self._monitor) and self._thread is None:
                 monitor.leases.renew(self._own)
@@ -147,7 +148,7 @@ class LeaseManager:
             return {entry.owner for entry in table.running if entry.owner and entry.owner != self._own}
 
     def close(self) -> None:
-        """Release the lease. Trials that are still held with it expire."""
+        """Release the lease. Trials that this process still has are lost after the lease's time."""
         self._closed.set()
         if self._thread and self._monitor:
             self._thread.join()
@@ -167,10 +168,10 @@ class LeaseManager:
         try:
             if time.monotonic() - self._renewed_at > self._lease_s / 2:
                 # This process was suspended, or could not reach the storage, for so long that other agents may have
-                # taken over its trials. A trial must be known to be lost before the renewal makes it seem owned again.
+                # taken over its trials. This comes before the renewal, so that it never believes in a lost trial again.
                 self._closer.check_open()
             leases.renew(self._own)
-        except Exception as error:  # any driver's. There is the rest of the lease's time to try again
+        except Exception as error:  # any driver's; the rest of the lease's time is left to try again
             if not self._warned:
                 log.warning("A lease could not be renewed, trying again: %s: %s", type(error).__name__, error)
             self._warned = True

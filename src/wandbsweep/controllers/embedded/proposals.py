@@ -1,12 +1,14 @@
 """Proposes the parameters of trials, and stores them.
 
 If parameters follow from a trial's number alone (grid, random), nothing has to be decided. With bayes, proposals are
-made in the order of the trials' numbers, so that each one knows those before: two agents that propose from the same
-trials would propose the same point. But a proposal takes a tenth of a second, or a second if a thousand trials have
-ended, and the last of hundreds of agents that ask at once would wait for minutes. So an agent that waits longer than
-two seconds, or has many others before it, does without the model: it takes one of the best trials and draws some of its
-parameters again (``search.bayes.model.vary``). If that may give what another agent proposes at the same moment, the
-agent looks again after it has stored its proposal, and may replace it.
+made in the order of the trials' numbers, so that each one sees the earlier ones: two agents that propose from the same
+trials would propose the same point.
+
+A proposal takes a tenth of a second, or a second if a thousand trials have ended. So the last of hundreds of agents
+that ask at once would wait for minutes. Therefore an agent that waits longer than two seconds, or that has many others
+before it, does without the model: it takes one of the best trials and draws some of its parameters again
+(``search.bayes.model.vary``). If two agents could make the same proposal at the same moment, each checks the others'
+proposals after it has stored its own, and may replace its own.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ PATIENCE_S = 2.0
 QUEUE_LIMIT = 8
 """An agent with more others before it does without the model at once."""
 LONG_QUEUE = 3 * QUEUE_LIMIT
-"""If there were this many a moment ago, the agent need not even count again."""
+"""If there were more than this a moment ago, the agent does not even count again."""
 DEAD_S = 30.0
-"""For how long an agent that died before it proposed may hold up the others, all of them together."""
+"""How long an agent that died before it proposed may hold up all others."""
 
 _MAX_PROPOSALS = 10
-"""How often a proposal is replaced that another agent has made too: a space may have nothing else left."""
+"""How often a proposal that another agent made too is replaced. The limit is for spaces with nothing new left."""
 _POLL_S, _MAX_POLL_S = 0.05, 0.5
 
 
@@ -54,14 +56,14 @@ class Proposals:
         Args:
             key: Its attempt.
             number: Its number.
-            asked_at: Since when its agent waits for it (monotonic).
+            asked_at: When its agent began to wait for it (monotonic).
         """
         params = self.search.draw(number)
         if params is not None:
             self._store(key, number, params)
             return params
         without_model = self._queue.await_turn(number, asked_at + PATIENCE_S)
-        if not without_model:  # a model takes its time
+        if not without_model:  # fitting the model takes a while
             self._study.storage.release_connection()
         with self._study.last() as table:  # as it was when the turn came
             known = _list_others(table, number)
@@ -82,8 +84,8 @@ class Proposals:
     ) -> dict[str, Any]:
         """Propose again while another agent, whose trial was not in ``known``, proposed the same.
 
-        Of two agents that propose at the same moment at least one sees the other's proposal, because each looks after
-        it has stored its own.
+        Of two agents that propose at the same moment at least one sees the other's proposal, because each stores its
+        own before it checks.
         """
         for _ in range(_MAX_PROPOSALS):
             before = {grid_key(trial.params) for trial in known}
@@ -96,7 +98,7 @@ class Proposals:
         return params
 
     def _can_recur(self, params: Mapping[str, Any]) -> bool:
-        """Whether two agents may propose the same: from listed values, or for the seeds of one configuration."""
+        """Whether two agents may propose the same, because values are listed or configurations are repeated."""
         space = self._study.spec.parameters
         return bool(self._study.spec.repeats) or not any(space[name].continuous for name in params if name in space)
 
@@ -115,7 +117,8 @@ class ProposalQueue:
         """Wait until no trial before ``number`` is without parameters.
 
         Returns:
-            Whether to propose without the model, because other agents propose and this one is late, or would be.
+            Whether to propose without the model, because others wait too and this agent has waited, or would wait,
+            too long.
         """
         waiting = self._list(self._study.last(), number)  # some of them may have proposed since
         if 0 < sum(other < number for other in waiting) <= LONG_QUEUE:

@@ -24,21 +24,23 @@ SEED = "wandbsweep:seed"
 IDENTITY = "wandbsweep:identity"
 KNOWN = "wandbsweep:known"
 ORIGIN = "wandbsweep:origin"
-"""The sweep's configuration and directory, for a process that knows the storage's address only."""
+"""The sweep's configuration and directory, for a process that knows only the storage's address."""
 COMMAND = "wandbsweep:order"
 """The last command that a user gave; if there is none, it is ``running``."""
+FORGIVEN = f"{COMMAND}:forgiven"
+"""The newest attempt's key when the sweep was last resumed after an abort."""
 COMMANDS = ("running", "paused", "stopped", "cancelled")
 
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
 _MAX_AGE_S = 1.0
-"""How old a command may be that a trial which reports obeys."""
+"""How old the command may be by which a reporting trial decides."""
 
 
 class Study:
     """A sweep's study in a storage: its attributes, its trials, and the commands that users give.
 
-    The trial table is brought up to date on demand. Other threads wait while one uses it in a ``with`` block.
+    The trial table is brought up to date on demand. One thread at a time uses it, in a ``with`` block.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Study:
         self._lock = threading.RLock()
         self.command = "running"
         """The command when it was last read."""
+        self.forgiven = -1
+        """Up to which attempt failures do not abort the sweep, when it was last read."""
         self._command_read_at = -math.inf
 
     # -- the trials ---------------------------------------------------------------------------------------------
@@ -80,7 +84,7 @@ class Study:
     def refresh(self, *, created_only: bool = False) -> Iterator[TrialTable]:
         """Yield the table as the trials are now.
 
-        With ``created_only`` it may lack what happened to known attempts, which makes the call cheaper.
+        ``created_only`` makes the call cheaper: the table may lack what happened to known attempts.
         """
         with self._lock:
             self._table.update(self._feed.changes(created_only=created_only))
@@ -95,12 +99,13 @@ class Study:
     # -- the commands -------------------------------------------------------------------------------------------
 
     def read_command(self) -> str:
-        self.command = self.storage.read_study_attributes(self.key, COMMAND).get(COMMAND, "running")
+        stored = self.storage.read_study_attributes(self.key, COMMAND)
+        self.command, self.forgiven = stored.get(COMMAND, "running"), stored.get(FORGIVEN, -1)
         self._command_read_at = time.monotonic()
         return self.command
 
     def read_recent_command(self) -> str:
-        """Return the command as it was at most a second ago."""
+        """Return the command, at most a second old."""
         return self.command if time.monotonic() - self._command_read_at < _MAX_AGE_S else self.read_command()
 
     def give_command(self, command: str) -> None:
@@ -110,11 +115,16 @@ class Study:
         self.storage.set_study_attribute(self.key, COMMAND, command)
         self._command_read_at = -math.inf
 
+    def forgive(self, newest: int) -> None:
+        """Let the failures of attempts up to the key ``newest`` not abort the sweep again."""
+        self.storage.set_study_attribute(self.key, FORGIVEN, newest)
+        self._command_read_at = -math.inf
+
     # -- opening ------------------------------------------------------------------------------------------------
 
     def _find_or_create(self, directory: Path | None) -> int:
         while (key := self.storage.find_study(self.name)) is None:
-            # The other sweeps are read only now: they may be gone when another agent joins.
+            # The other sweeps are read only here: they may be gone when another agent joins.
             attributes = self._make_attributes(directory)
             goals = [metric.goal for metric in self.spec.metrics] or [self.spec.goal]
             key = self.storage.create_study(self.name, goals)
@@ -127,7 +137,7 @@ class Study:
         return key
 
     def _make_attributes(self, directory: Path | None) -> dict[str, Any]:
-        """Return what the other agents need. The seed is the last: its presence says that everything else is stored."""
+        """Return what the other agents need. The seed comes last: if it is there, everything else is stored as well."""
         attributes: dict[str, Any] = {}
         if known := find_known_trials(self.spec):
             attributes[KNOWN] = known

@@ -16,11 +16,11 @@ from wandbsweep.wandb_runs.environment import STOPPED_BY_WANDB
 log = logging.getLogger(__name__)
 
 _POLLS_BETWEEN_STATES = 6
-"""After how many polls without a command the sweep's state is asked for: W&B may never send another one."""
+"""After how many polls without a command to ask for the sweep's state, because W&B may never send another command."""
 _MOST_REFUSALS = 3
-"""After how many refused heartbeats in a row a sweep of unknown state counts as over."""
+"""How many refused heartbeats in a row mean that a sweep of unknown state is over."""
 _LATE_CHECKS = 2
-"""For how many trials an agent checks whether a request that got no reply took effect late."""
+"""For how many further trials an agent checks whether a request without a reply took effect late."""
 _RESERVED = "?"
 """The ``run_id`` of a session that is asking for its run."""
 
@@ -50,8 +50,8 @@ class AgentSession:
 class AgentPool:
     """The agent sessions of one controller.
 
-    W&B gives a run to every agent whose heartbeat reports none, so an idle agent sends no heartbeat until it is asked
-    for a trial.
+    W&B gives a run to every agent whose heartbeat reports none. So an idle agent sends no heartbeat until a trial is
+    asked for.
     """
 
     def __init__(self, client: SweepClient, *, heartbeat_s: float) -> None:
@@ -59,7 +59,7 @@ class AgentPool:
         self._heartbeat_s = heartbeat_s
         self._sessions: list[AgentSession] = []
         self._stops: dict[str, str] = {}
-        """run_id -> why it is to stop."""
+        """run_id -> why the run is to stop."""
         self._lock = threading.Lock()
         self._closed = client.transport.closed
         self._thread: threading.Thread | None = None
@@ -105,7 +105,7 @@ class AgentPool:
             self._stops.setdefault(run_id, reason)
 
     def wait(self) -> None:
-        """Wait for as long as between two heartbeats."""
+        """Wait for the time between two heartbeats."""
         self._closed.wait(self._heartbeat_s)
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class AgentPool:
         found: list[AgentCommand] = []
         for session in self._sessions:
             if session.late_checks:
-                with suppress(WandbError):  # tried once: closing does not wait for a failing server
+                with suppress(WandbError):  # tried once, since closing must not wait for a failing server
                     self._recover_lost_runs(session, find_known)
             found += session.backlog
             session.backlog.clear()
@@ -187,8 +187,8 @@ class AgentPool:
     def _recover_lost_runs(self, session: AgentSession, find_known: Callable[[], Collection[str]]) -> None:
         """Add to the backlog the runs that W&B gave to ``session`` in a reply that never arrived.
 
-        If the server does not say whose a pending run is, several agents may find it here; the trial log then gives
-        it to one of them.
+        If the server does not say which agent has a pending run, several agents may find it here. The trial log then
+        gives it to one of them.
         """
         if not session.agent_id:  # its sweep was deleted
             return

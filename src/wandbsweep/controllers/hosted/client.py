@@ -54,7 +54,7 @@ class SweepClient:
         try:
             data = self.transport.call("CreateAgent", queries.CREATE_AGENT, variables).data
         except WandbError as error:
-            # UNKNOWN: the server does not give the state, and has just refused an agent.
+            # UNKNOWN: the server does not tell the state, and has just refused an agent.
             over = (None, "FINISHED", "CANCELED", "UNKNOWN")
             if error.status == 404 or (error.status == 400 and self.fetch_state() in over):
                 return None
@@ -64,7 +64,7 @@ class SweepClient:
     def send_heartbeat(self, agent_id: str, running: Collection[str]) -> list[AgentCommand]:
         """Report the runs that are alive and return W&B's commands.
 
-        Sent once: with no run alive, W&B may answer a repeated heartbeat with a further run.
+        It is sent only once: with no run alive, W&B may answer a repeated heartbeat with another run.
         """
         run_state = json.dumps(dict.fromkeys(running, True))
         variables = {"id": agent_id, "metrics": "{}", "runState": run_state}
@@ -98,7 +98,7 @@ class SweepClient:
     def can_resume(self, run_id: str) -> bool:
         """Return whether wandb can resume a run that has started.
 
-        wandb's client asks the same question before it resumes, and gives up if the server refuses it.
+        wandb's client sends the same query before it resumes, and fails if the server refuses it.
         """
         variables = {**self._place, "name": run_id}
         try:
@@ -114,7 +114,7 @@ class SweepClient:
         except WandbError as error:
             if error.is_transient or error.status in (401, 403):
                 raise
-            return None if error.status == 404 else "UNKNOWN"  # the server does not know the query
+            return None if error.status == 404 else "UNKNOWN"  # the server does not support the query
         return _read_state(sweep) if sweep else None
 
     def fetch_config(self) -> dict[str, Any] | None:
@@ -133,7 +133,10 @@ class SweepClient:
         return config
 
     def is_paused(self) -> bool:
-        """Return whether the sweep is paused; False while W&B fails. Asks at most every ``_PAUSE_CHECK_S``, once."""
+        """Return whether the sweep is paused; False while W&B fails.
+
+        It asks W&B at most every ``_PAUSE_CHECK_S``, and only once.
+        """
         if time.monotonic() - self._pause_checked > _PAUSE_CHECK_S:
             self._pause_checked = time.monotonic()
             try:
@@ -160,7 +163,7 @@ class SweepClient:
         return (data.get("project") or {}).get("sweep")
 
     def _fetch_run(self, run_id: str, *, retry: bool = True) -> Mapping[str, Any] | None:
-        """Return a run by its id; if the server has no such filter, look among the sweep's newest."""
+        """Return a run by its id; if the server cannot filter by it, look among the sweep's newest runs."""
         of_sweep = {"sweep": self.sweep_id}
         try:
             nodes = self._fetch_runs(of_sweep, {"name": run_id}, retry=retry)

@@ -1,13 +1,13 @@
 """W&B's sweep controller: its servers decide what to try and what to stop, and our agents run it.
 
-How it keeps the promises of ``Controller``:
+How it implements ``Controller``:
 
 - A trial is a run that W&B gave out. Numbers count from 0 in the order in which our agents got their runs. Numbers,
   attempts and reasons are in the sweep's directory (``HostedLog``), metrics at W&B.
-- W&B decides on stops. They arrive with the next heartbeat, and the next report returns them.
-- A released trial is given out again by W&B (``resume``), or by us if W&B does not. A trial whose process died is
-  given out again by us.
-- How the search draws, seeds included, is up to W&B. It gives several agents equal points of a grid at times.
+- W&B decides which runs stop. A stop arrives with the next heartbeat, and the next report returns it.
+- W&B gives out a released trial again (``resume``); if it does not, our agents take it. They also take a trial whose
+  process died.
+- W&B draws the parameters, with its own seeds. It sometimes gives the same point of a grid to several agents.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class HostedController:
         spec: The sweep configuration.
         sweep_id: W&B's id of the sweep.
         login: The W&B account. None: the one that wandb's client would use.
-        directory: The sweep's directory, shared by its agents. None: what W&B does not keep is in memory.
+        directory: The sweep's directory, shared by its agents. None: what W&B does not keep is kept in memory.
         heartbeat_s: Seconds between two heartbeats of an agent.
         backoff: How long to wait for W&B.
         options: What the sweep was started with; None: the defaults.
-        make_writer: Makes what writes the runs of trials whose training does not. None: nothing writes them.
+        make_writer: Makes the writer of the runs of trials whose training does not use wandb. None: none is written.
         elsewhere: Whether the sweep was started in another directory, so that it has trials that are not known here.
     """
 
@@ -124,8 +124,16 @@ class HostedController:
     def _find_completion(self, *, called_off: Completion | None = None, cap: int | None = None) -> Completion | None:
         with self.log.reading() as table:
             return find_completion(
-                table, self.spec, called_off=called_off, max_failures=self._options.max_failures, cap=cap
+                table,
+                self.spec,
+                called_off=called_off,
+                max_failures=self._options.max_failures,
+                forgiven=self.log.forgiven,
+                cap=cap,
             )
+
+    def forgive_failures(self) -> None:
+        self.log.forgive_failures()
 
     def has_live_agents(self) -> bool:
         return any(not self._has_vanished(entry) for entry in self.log.entries() if entry.state == "running")
@@ -147,11 +155,11 @@ class HostedController:
         return 0.0
 
     def ask(self, agent: str) -> Trial | None:
-        """Return the next trial. It waits while the sweep is paused, or while W&B cannot be reached.
+        """Return the next trial. The call waits while the sweep is paused, or while W&B cannot be reached.
 
-        Raises WandbError if W&B could not be reached for as long as ``backoff`` says, or refuses us.
+        Raises WandbError if W&B refuses the request, or cannot be reached for as long as ``backoff`` allows.
         """
-        # W&B knows its own state and cap, and says so to the agent. Here only what it does not know: failures.
+        # W&B checks its own state and cap, and tells the agent. Only failures, which it does not count, are for us.
         if (completion := self._find_completion()) is not None:
             log.warning("No more trials are asked for: %s.", completion.reason)
             return None
@@ -166,7 +174,7 @@ class HostedController:
         return trial
 
     def _take_given(self, session: AgentSession) -> Trial | None:
-        """Return what W&B gives out; if it gives nothing, what was released and W&B did not give out again."""
+        """Return what W&B gives out; if nothing, a released trial that W&B did not give out again."""
         refused: set[str] = set()
         while True:
             command = self._agents.request_command(session, self._find_taken_runs)
@@ -186,14 +194,14 @@ class HostedController:
         params = decode_params(self.spec.parameters, read_values(command.args))
         resumed = command.type == "resume"
         entry = self.log.claim(command.run_id, command.args, params, agent, resumed=resumed)
-        if entry is None and resumed:  # W&B saw that the run was preempted, and its agent could not say so
+        if entry is None and resumed:  # W&B saw that the run was preempted, and its agent could not record it
             known = self.log.find(command.run_id)
             if known is not None and (newest := known.newest).key not in self._live:
                 return self.log.take_over(newest, agent)
         return entry
 
     def _take_over_lost(self, session: AgentSession, *, everywhere: bool = False) -> Trial | None:
-        """Take over a trial whose process died: W&B waits for minutes, and then gives it to no agent.
+        """Take over a trial whose process died, which W&B notices only after minutes and then gives to no agent.
 
         Args:
             session: The agent.
@@ -201,7 +209,7 @@ class HostedController:
                 did not give out again.
         """
         for entry in self.log.entries():
-            newest = entry.newest  # before anything is decided by it: another process may take over meanwhile
+            newest = entry.newest  # read before the checks: another process may take over in the meantime
             if entry.state == "running" and newest.key not in self._live:
                 if not (self._has_vanished(entry) if everywhere else is_dead(entry.owner or "")):
                     continue
@@ -221,7 +229,7 @@ class HostedController:
         Args:
             session: The agent that runs it.
             entry: The trial, whose newest attempt this is.
-            begun: Whether a process has written to the run before, here or elsewhere.
+            begun: Whether a process, here or elsewhere, has written to the run.
         """
         run, key, attempt = read_run(entry), entry.newest.key, entry.attempts
         sweep_run = SweepRun(
@@ -277,7 +285,7 @@ class HostedController:
 
     def release(self, trial: Trial, reason: str) -> None:
         entry = self.log.find_open(trial.key)
-        if (decision := self._read_decision(trial)).stop:  # W&B's client, too, ends a process whose run is to stop
+        if (decision := self._read_decision(trial)).stop:  # W&B's client also ends the process of a run that is to stop
             self.complete(trial, Outcome.stopped(decision.reason))
         elif entry is not None:
             self._close(entry, StoredOutcome("queued", reason))
@@ -297,7 +305,7 @@ class HostedController:
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Close the newest attempt of ``entry``, and end its run unless the next attempt continues it.
 
-        W&B gives out again what it got back, but does not know what was lost.
+        W&B knows of runs that were given back, but not of lost ones.
         """
         key = entry.newest.key
         ours = outcome.state == "queued" and outcome.lost
@@ -309,7 +317,7 @@ class HostedController:
         self._agents.end_run(read_run(entry).run_id)
 
     def close(self) -> None:
-        """Stop the heartbeats. Runs that were given to agents here and not begun are left to other agents."""
+        """Stop the heartbeats. Runs that these agents were given and have not begun are left to other agents."""
         self._agents.close()
         for command in self._agents.take_backlog(self._find_taken_runs):
             if entry := self._claim(command, ""):

@@ -1,7 +1,7 @@
 """Read what W&B writes: names of sweeps, their configurations, and the values of parameters. Needs no connection.
 
-JSON turns the keys of mappings into text, and servers written in other languages send 1 for 1.0. A value that the
-sweep file lists is returned as it is written there.
+JSON turns the keys of mappings into text, and servers written in other languages send 1 for 1.0. A value that is listed
+in the sweep file is returned as it is written there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.distributions import Parameter
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import TOP_KEYS, load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.spec.validate import TOP_KEYS
 
 PREFIX = "wandb:"
 

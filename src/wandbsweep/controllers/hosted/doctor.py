@@ -20,7 +20,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.wandb_runs.auth import Login, LoginError, read_login
 
 WANDB_KNOWN = (0, 31)
-"""The wandb version whose protocol ``queries`` speaks; ``pyproject.toml`` pins it."""
+"""The wandb version whose protocol ``queries`` follows; ``pyproject.toml`` pins it."""
 
 _CLOCK_TOLERANCE_S = 10.0
 _TIMEOUT_S = 15.0
@@ -76,7 +76,7 @@ def require_healthy_setup(spec: SweepSpec | None, *, entity: str | None = None, 
         project: None: wandb's default.
 
     Raises:
-        SweepError: Checks failed; the message lists all of them. Findings of less weight are Python warnings.
+        SweepError: Checks failed; the message lists all of them. Lesser findings become Python warnings.
     """
     findings = run_checks(spec, entity=entity, project=project, backoff=_START_BACKOFF)
     for finding in findings:
@@ -125,7 +125,7 @@ def _check_server(entity: str | None, project: str | None, backoff: Backoff) -> 
 
 
 def _ask_viewer(transport: Transport) -> tuple[list[Finding], Reply | None]:
-    """Ask the server who is logged in, and return its reply with what that says about server and clock."""
+    """Ask the server who is logged in; return its reply, and the findings on server and clock."""
     before = time.time()
     try:
         reply = transport.call("Viewer", VIEWER, {})

@@ -1,11 +1,11 @@
 """The attempts of a hosted sweep, in a log of JSON lines in the sweep's directory, or in memory.
 
-W&B decides which trials there are, and keeps their runs. It knows no trial numbers, attempts and reasons. The log keeps
+W&B decides which trials there are, and keeps their runs. It has no trial numbers, attempts and reasons. The log keeps
 these, so that the directory of a hosted sweep tells as much as that of an embedded one. Each line is a claim, a report
-or the end of an attempt. The lines become the attempts of a ``TrialTable``, the same as of an embedded sweep.
+or the end of an attempt. As in an embedded sweep, a ``TrialTable`` is made from the attempts.
 
-Several processes append to one file. A process that decides by what the file holds (whether a run may be claimed,
-whether an attempt is still open) reads and appends under the same lock.
+Several processes append to one file. If a decision depends on the file (may a run be claimed, is an attempt still
+open), the process reads and appends under one lock.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ from wandbsweep.controllers.trial_table import (
     TrialTable,
 )
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.storage.append_log import AppendLog, LockedLog, Tail
+from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
 from wandbsweep.storage.base import AttemptState, StoredAttempt
 from wandbsweep.storage.json_codec import encode_json
-from wandbsweep.storage.memory import MemoryLog
 from wandbsweep.trial import TrialRecord
 
 HOSTED_LOG = "wandb.jsonl"
@@ -68,7 +67,7 @@ def read_run(entry: TrialEntry) -> Run:
 
 
 def is_requeued_by_us(entry: TrialEntry) -> bool:
-    """Whether a queued trial is to be given out by us, because W&B does not know that it has to run again."""
+    """Whether our agents have to take a queued trial, because W&B does not know that it has to run again."""
     return entry.state == "queued" and bool(entry.newest.attributes.get(_OURS))
 
 
@@ -90,7 +89,9 @@ class HostedLog:
         self._runs: dict[str, Run] = {}
         """By id, in the order of their trials' numbers."""
         self._changed: set[int] = set()
-        """The keys of the attempts that the table does not have as they are."""
+        """The keys of the attempts that changed since the table was last updated."""
+        self.forgiven = -1
+        """The key of the newest attempt when the sweep was last resumed after it was aborted."""
         self._lock = threading.RLock()
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -168,12 +169,16 @@ class HostedLog:
             return self._table.entries[self._runs[run_id].number]
 
     def report(self, key: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Store a report; return whether it counts, because the attempt is open."""
+        """Store a report; return whether it counts: only if the attempt is open."""
         return self._write_if_open(key, {"key": key, "step": step, "metrics": dict(metrics)})
 
     def mark_written_by_agent(self, key: int) -> None:
         """Note that our agents write the history of the attempt's run, in later attempts as well."""
         self._write_if(lambda: True, {"key": key, "writes": True})
+
+    def forgive_failures(self) -> None:
+        """Note that the sweep is resumed, whatever its attempts so far came to."""
+        self._write_if(lambda: True, {"forgiven": len(self._attempts) - 1})
 
     def close(self, key: int, outcome: StoredOutcome, *, ours: bool = False) -> bool:
         """Close an attempt; return False if it was closed already.
@@ -211,6 +216,8 @@ class HostedLog:
                 self._apply_claim(line)
             elif "step" in line:
                 self._apply_report(line)
+            elif "forgiven" in line:
+                self.forgiven = line["forgiven"]
             elif "writes" in line:
                 self._attempts[line["key"]].attributes[_RUN].written_by_agent = True
             else:
@@ -245,9 +252,9 @@ class HostedLog:
         self._changed.add(key)
 
     def _release(self, attempt: StoredAttempt) -> None:
-        """Make room for the next attempt: a claim counts, whatever the state of the one before.
+        """Close the previous attempt for a new claim, which always counts.
 
-        An open attempt was lost. One that ended is resumed by W&B.
+        If the previous attempt was open, it was lost. If it had ended, W&B resumes it.
         """
         if not attempt.closed:
             self._close(attempt, StoredOutcome("queued", lost=True))
@@ -269,7 +276,7 @@ class HostedLog:
             line["value"],
             attempt.attributes[METRICS],
             fatal=line.get("fatal", False),
-            # Earlier versions did not write it. What they queued without W&B's knowledge had lost its process.
+            # Earlier versions did not write it. They queued a trial without W&B's knowledge only if its process died.
             lost=line.get("lost", line["ours"]),
         )
         attempt.attributes[_OURS] = line["ours"]

@@ -1,4 +1,4 @@
-"""The process that runs an attempt: what identifies it in the hosted log, and whether it is gone."""
+"""The process that runs an attempt: its identity in the hosted log, and whether it is gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wandbsweep.launchers import read_requeue_id
 
 
 def identify_process() -> str:
-    """Return what distinguishes this process from all others, on this machine and elsewhere."""
+    """Return a text that no other process has, on this machine or elsewhere."""
     return f"{_identify_machine()}/{os.getpid()}/{_read_start(os.getpid())}/{read_requeue_id()}"
 
 
@@ -26,7 +26,7 @@ def is_dead(process: str) -> bool:
 
 
 def has_vanished(process: str, read_run_state: Callable[[], str | None]) -> bool:
-    """Whether ``process`` is gone. If it ran on another machine, W&B's state of its run tells, after some minutes."""
+    """Whether ``process`` is gone. If it ran on another machine, W&B's state of its run tells after some minutes."""
     if is_dead(process):
         return True
     is_local = process.rsplit("/", 3)[0] == _identify_machine()

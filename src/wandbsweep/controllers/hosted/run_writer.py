@@ -1,4 +1,4 @@
-"""Decide who writes the run of a trial: its training, or else the agent, from what the trial reports."""
+"""Decides who writes the run of a trial: its training, or else the agent, from the trial's reports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LiveRun:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write ``metrics``, unless the training writes the run; rows are kept until W&B says which it is."""
+        """Write ``metrics``, unless the training writes the run. Rows are kept until W&B says who writes it."""
         with self._lock:
             self._rows.append((step, metrics))
             if not self._decided:
@@ -63,7 +63,7 @@ class LiveRun:
             self._write_rows()
 
     def finish(self, outcome: StoredOutcome) -> None:
-        """End the run at W&B if its training has not: else it would stay pending, or running, for ever.
+        """End the run at W&B if its training has not, so that it does not stay pending or running for ever.
 
         If the trial is queued, W&B is to give the run out again.
         """
@@ -108,7 +108,7 @@ class LiveRun:
         try:
             run = replace(self.run, resumes=self.run.resumes or resumes)
             self._writer = self.make_writer(run, self.directory)
-        except Exception as error:  # wandb's own exceptions are partly private; the trial must not fail for them
+        except Exception as error:  # wandb's own exceptions are partly private; the trial must not fail because of them
             reason = " ".join(str(error).split())
             log.warning("The run %s cannot be written: %s: %s", self.run.run_id, type(error).__name__, reason)
             return

@@ -20,7 +20,7 @@ _OVER = {"FINISHED": "finished", "CANCELED": "cancelled"}
 
 @dataclass(frozen=True)
 class SweepPath:
-    """What names a sweep at W&B."""
+    """The full name of a sweep at W&B."""
 
     sweep_id: str
     entity: str

@@ -1,4 +1,4 @@
-"""Send GraphQL operations to W&B's server over HTTPS, with retries.
+"""Sends GraphQL operations to W&B's server over HTTPS, with retries.
 
 The API key goes into one header and nowhere else: no error message shows headers.
 """
@@ -31,7 +31,7 @@ from wandbsweep.wandb_runs.auth import Login
 log = logging.getLogger(__name__)
 
 BACKOFF = Backoff(total_s=900.0, first_s=0.5, longest_s=60.0, jitter=(0.5, 1.5))
-"""By default, W&B is asked again for a quarter of an hour."""
+"""By default, requests to W&B are retried for a quarter of an hour."""
 
 _LONGEST_RETRY_AFTER_S = 3600.0
 
@@ -50,7 +50,7 @@ class WandbError(SweepError):
 
     @property
     def had_no_effect(self) -> bool:
-        """Whether the request certainly had no effect: the server rejected it before it acted on it."""
+        """Whether the request certainly had no effect, because the server rejected it first."""
         return self.status is not None and 400 <= self.status < 500 and self.status != 408
 
 
@@ -70,10 +70,10 @@ class Transport:
     backoff: Backoff = BACKOFF
     timeout_s: float = 60.0
     closed: threading.Event = field(default_factory=threading.Event, repr=False)
-    """Once set, no request is retried and no pause lasts."""
+    """Once set, no request is retried and every pause ends."""
 
     def call(self, operation: str, query: str, variables: Mapping[str, Any]) -> Reply:
-        """Send ``operation``, again while W&B fails, so it must bear being executed twice.
+        """Send ``operation``, and repeat it while W&B fails. It must be safe to execute twice.
 
         Args:
             operation: The name of the GraphQL operation.
@@ -98,7 +98,7 @@ class Transport:
         if pause is None or self.closed.is_set():
             raise error
         if error.retry_after_s is not None:
-            pause = error.retry_after_s * random.uniform(1.0, 1.25)  # agents told the same must not return in step
+            pause = error.retry_after_s * random.uniform(1.0, 1.25)  # agents must not all return at once
         log.log(logging.WARNING if pause > 5 else logging.INFO, "%s; asking again in %.1f s", error, pause)
         self.closed.wait(pause)
 

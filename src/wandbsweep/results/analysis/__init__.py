@@ -1,1 +1,1 @@
-"""What a sweep's trials say: functions of a ``SweepData`` that return values."""
+"""Analyses of a sweep's trials: functions that take a ``SweepData`` and return values."""

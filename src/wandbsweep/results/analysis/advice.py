@@ -1,4 +1,4 @@
-"""Advice on what sweeps commonly get wrong, one line each.
+"""Advice on common mistakes in sweeps, one line each.
 
 The pitfalls are those of "How to Use W&B Sweeps for Hyperparameter Search". ``WANDBSWEEP_ADVICE=0`` silences all of it.
 A new rule is one more function in ``RULES``.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -25,7 +25,7 @@ from wandbsweep.trial import TrialRecord
 _TRIALS_PER_PARAMETER = 5
 _LEARNING_RATE = re.compile(r"(^|.*_)(lr|learning_rate|eta0|step_size)(_.*)?")
 _MIN_TRIALS = 20
-"""Fewer trials are no ground for advice on where the best ones lie."""
+"""With fewer trials, no advice is given on where the best ones lie."""
 _BEST_SHARE = 0.2
 _EDGE_SHARE = 0.05
 _MIN_CURVES = 8
@@ -34,36 +34,26 @@ _MIN_AGREEMENT = 0.3
 
 def collect_advice(spec: SweepSpec, trials: Sequence[TrialRecord] = ()) -> list[str]:
     """Return the advice on a sweep, one line each; without trials, on its search space alone."""
-    return list(_apply_rules(spec, trials).values())
+    return [text for rule in RULES for _, text in rule(spec, trials)]
 
 
-def is_silenced() -> bool:
-    """Return whether the user wants no advice."""
-    return os.environ.get("WANDBSWEEP_ADVICE", "").strip().lower() in ("0", "off", "no", "false")
+def collect_new_advice(spec: SweepSpec, trials: Sequence[TrialRecord], given: set[str]) -> list[str]:
+    """Return the advice that was not given before, even if its numbers changed; none if the user wants none.
 
-
-class Adviser:
-    """Gives each piece of advice once, even if its numbers change."""
-
-    def __init__(self) -> None:
-        self._given: set[str] = set()
-
-    def list_new(self, spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[str]:
-        """Return the advice that was not given before."""
-        if is_silenced():
-            return []
-        new = {key: text for key, text in _apply_rules(spec, trials).items() if key not in self._given}
-        self._given |= new.keys()
-        return list(new.values())
-
-
-def _apply_rules(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Mapping[str, str]:
-    """Return the lines by a key that stays the same while the sweep runs."""
-    return {key: text for rule in RULES for key, text in rule(spec, trials)}
+    Args:
+        spec: The sweep.
+        trials: Its trials.
+        given: The keys of what was given; those of the new advice are added.
+    """
+    if os.environ.get("WANDBSWEEP_ADVICE", "").strip().lower() in ("0", "off", "no", "false"):
+        return []
+    new = {key: text for rule in RULES for key, text in rule(spec, trials) if key not in given}
+    given.update(new)
+    return list(new.values())
 
 
 def _check_budget(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
-    """10 trials per dimension are the rule (J. Loeppky, J. Sacks and W. Welch, Technometrics 51, 2009), 5 too few."""
+    """The rule is 10 trials a dimension (J. Loeppky, J. Sacks and W. Welch, Technometrics 51, 2009); 5 are too few."""
     continuous = [p for p in spec.parameters.values() if p.continuous]
     if spec.method_info.finite or spec.run_cap is None or len(continuous) < 3:
         return
@@ -99,7 +89,7 @@ def _check_reports(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[t
 
 
 def _check_first_comparison(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
-    """Check whether the order at the first comparison foretells the final order of the trials that were not stopped."""
+    """Check whether the order at the first comparison predicts the final order of the trials that were not stopped."""
     stopper = spec.early_terminate
     if stopper is None or spec.metric is None:
         return

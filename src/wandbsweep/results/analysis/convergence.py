@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wandbsweep.results.analysis.gain import Gain, compute_gain
 from wandbsweep.results.analysis.importance import Importance, compute_importance
-from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, TrialMatrix, build_trial_matrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Floats, Indices, TrialMatrix, build_trial_matrix
+from wandbsweep.results.sweep_data import SweepData
 
 TOP = 0.2
 """The share of the trials that count as the best."""
@@ -35,9 +30,9 @@ class Spread:
     """How the best trials spread over one parameter's range."""
 
     ratio: float
-    """Their spread over that of random draws from the range: 1 as scattered as these, 0 all at one point."""
+    """Their spread, divided by that of random draws from the range: 1: scattered like these; 0: all at one point."""
     chance: float
-    """How often random draws lie as close together."""
+    """How often random draws lie as close together as these."""
     trials: int
 
 
@@ -51,7 +46,7 @@ class Convergence:
     trials_since_best: int
     patience: int
     concentration: float | None
-    """The spreads' ratios, weighted by importance: 1 scattered over the whole space, 0 one point. None: unknown."""
+    """The spreads' ratios, weighted by importance: 1: all over the space; 0: all at one point. None: unknown."""
     spreads: Mapping[str, Spread]
     gain: Gain | None
     reasons: tuple[str, ...]
@@ -113,7 +108,7 @@ def assess_convergence(
     )
 
 
-def find_best(matrix: TrialMatrix, top: float) -> NDArray[np.int64]:
+def find_best(matrix: TrialMatrix, top: float) -> Indices:
     """Return the positions of the best ``top`` of the trials, at least five if there are as many."""
     return matrix.order[: min(len(matrix), max(_MIN_BEST, math.ceil(top * len(matrix))))]
 
@@ -138,7 +133,7 @@ def compute_spread(matrix: TrialMatrix, name: str, top: float) -> Spread | None:
     return Spread(measured / expected if expected else 1.0, float(np.mean(random <= measured + 1e-12)), len(chosen))
 
 
-def _list_points(matrix: TrialMatrix, name: str) -> NDArray[np.float64] | None:
+def _list_points(matrix: TrialMatrix, name: str) -> Floats | None:
     """Return the coordinates that listed numbers or a few integers can have; None if they are continuous."""
     parameter = matrix.parameters[name]
     if parameter.values is not None:
@@ -150,12 +145,12 @@ def _list_points(matrix: TrialMatrix, name: str) -> NDArray[np.float64] | None:
     return (np.arange(count) + 0.5) / count
 
 
-def _compute_entropy(codes: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+def _compute_entropy(codes: Indices, count: int) -> Floats:
     """Return the entropy of the categories in each row."""
     from scipy.special import entr
 
     shares = np.stack([(codes == k).mean(axis=1) for k in range(count)])
-    entropy: NDArray[np.float64] = entr(shares).sum(axis=0)
+    entropy: Floats = entr(shares).sum(axis=0)
     return entropy
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix, rescale_to_square
+from wandbsweep.results.analysis.trial_matrix import Floats, Indices, TrialMatrix, rescale_to_square
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 _RESAMPLES = 400
 _PERCENTILES = (2.5, 97.5)
@@ -77,92 +76,65 @@ def compute_correlation(matrix: TrialMatrix, *, seed: int = 0) -> Correlation:
     trials, chance alone separates means. Intervals are 95 % percentiles over resampled trials (Efron's bootstrap,
     1979); the ranks are those of the whole sweep in every resample.
     """
-    found = {}
-    for name in matrix.parameters:
-        present = matrix.presence(name)
-        values = matrix.values[present]
-        if len(values) < _MIN_TRIALS or np.ptp(values) == 0:
-            continue
-        draws = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
-        if matrix.is_ordered(name):
-            association = _correlate_numbers(matrix.coordinates(name)[present], values, draws)
-        else:
-            labels = [str(value) for value in matrix.parameters[name].values or ()]
-            association = _correlate_categories(matrix.codes(name)[present], labels, values, draws)
-        if association is not None:
-            found[name] = association
-    ordered = sorted(found.items(), key=lambda item: -abs(item[1].rank))
-    return Correlation(matrix.metric, dict(ordered), matrix.warning)
+    found = {name: _associate(matrix, name, seed) for name in matrix.parameters}
+    known = [(name, association) for name, association in found.items() if association is not None]
+    return Correlation(matrix.metric, dict(sorted(known, key=lambda item: -abs(item[1].rank))), matrix.warning)
 
 
-def _correlate_numbers(x: NDArray[np.float64], y: NDArray[np.float64], draws: NDArray[np.int64]) -> Association | None:
-    """Return Pearson's and Spearman's correlation; None if ``x`` does not vary. ``draws`` are resampled positions."""
+def _associate(matrix: TrialMatrix, name: str, seed: int) -> Association | None:
+    """Return how a parameter is associated with the metric; None if either does not vary, or too few trials have it."""
     from scipy.stats import rankdata
 
-    if np.ptp(x) == 0:
+    present = matrix.presence(name)
+    is_ordered = matrix.is_ordered(name)
+    x: Any = (matrix.coordinates if is_ordered else matrix.codes)(name)[present]
+    y = matrix.values[present]
+    if len(y) < _MIN_TRIALS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    x_ranks, y_ranks = rankdata(x), rankdata(y)
+    labels = [] if is_ordered else [str(value) for value in matrix.parameters[name].values or ()]
+    measure = _compute_pearson if is_ordered else _compute_ratio
+    x_ranks, y_ranks = rankdata(x) if is_ordered else x, rankdata(y)
+    draws = np.random.default_rng(seed).integers(len(y), size=(_RESAMPLES, len(y)))
     return Association(
-        "correlation",
-        float(_compute_pearson(x, y)),
-        _compute_interval(_compute_pearson(x[draws], y[draws])),
-        float(_compute_pearson(x_ranks, y_ranks)),
-        _compute_interval(_compute_pearson(x_ranks[draws], y_ranks[draws])),
+        "correlation" if is_ordered else "correlation ratio",
+        float(measure(x, y)),
+        _compute_interval(measure(x[draws], y[draws])),
+        float(measure(x_ranks, y_ranks)),
+        _compute_interval(measure(x_ranks[draws], y_ranks[draws])),
         len(y),
+        {label: float(y[x == k].mean()) for k, label in enumerate(labels) if k in x},
     )
 
 
-def _correlate_categories(
-    codes: NDArray[np.int64], labels: list[str], y: NDArray[np.float64], draws: NDArray[np.int64]
-) -> Association | None:
-    """Return the correlation ratios of values and of ranks; None if all trials have the same category."""
-    from scipy.stats import rankdata
-
-    if len(np.unique(codes)) < 2:
-        return None
-    ranks = rankdata(y)
-    return Association(
-        "correlation ratio",
-        float(_compute_ratio(codes[None], y[None])[0]),
-        _compute_interval(_compute_ratio(codes[draws], y[draws])),
-        float(_compute_ratio(codes[None], ranks[None])[0]),
-        _compute_interval(_compute_ratio(codes[draws], ranks[draws])),
-        len(y),
-        {labels[k]: float(y[codes == k].mean()) for k in np.unique(codes) if k >= 0},
-    )
-
-
-def _compute_pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compute_pearson(x: Floats, y: Floats) -> Floats:
     """Return Pearson's r along the last axis, so of all resamples at once; NaN if either does not vary."""
     x = x - x.mean(axis=-1, keepdims=True)
     y = rescale_to_square(y)
     y = y - y.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r: NDArray[np.float64] = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    clipped: NDArray[np.float64] = np.clip(r, -1.0, 1.0)
-    return clipped
+        r: Floats = (x * y).sum(axis=-1) / np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
+    return np.minimum(np.maximum(r, -1.0), 1.0)
 
 
-def _compute_ratio(codes: NDArray[np.int64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the corrected correlation ratio of each row; NaN if nothing varies."""
+def _compute_ratio(codes: Indices, y: Floats) -> Floats:
+    """Return the corrected correlation ratio along the last axis; NaN if nothing varies."""
     y = rescale_to_square(y)
-    n = y.shape[1]
-    total = np.square(y - y.mean(axis=1, keepdims=True)).sum(axis=1)
+    total = np.square(y - y.mean(axis=-1, keepdims=True)).sum(axis=-1)
     within = total * 0.0
-    groups = np.zeros(len(y))
+    groups = total * 0.0
     for code in np.unique(codes):
         member = codes == code
-        count = member.sum(axis=1)
-        groups += count > 0
-        mean = (y * member).sum(axis=1) / np.maximum(count, 1)
-        within += (np.square(y - mean[:, None]) * member).sum(axis=1)
+        count = member.sum(axis=-1, keepdims=True)
+        mean = (y * member).sum(axis=-1, keepdims=True) / np.maximum(count, 1)
+        within += (np.square(y - mean) * member).sum(axis=-1)
+        groups += count[..., 0] > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        squared = 1 - (within / (n - groups)) / (total / (n - 1))
-    ratio: NDArray[np.float64] = np.sqrt(np.clip(squared, 0.0, 1.0))
+        squared = 1 - (within / (y.shape[-1] - groups)) / (total / (y.shape[-1] - 1))
+    ratio: Floats = np.sqrt(squared.clip(0.0, 1.0))
     return ratio
 
 
-def _compute_interval(resampled: NDArray[np.float64]) -> Interval:
+def _compute_interval(resampled: Floats) -> Interval:
     finite = resampled[np.isfinite(resampled)]
     if not len(finite):
         return float("nan"), float("nan")

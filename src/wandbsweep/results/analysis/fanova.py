@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from wandbsweep.results.analysis.trial_matrix import Floats
 
 _MAX_LEAVES = 200
 
@@ -31,9 +30,7 @@ class Axis:
     is_categorical: bool
 
 
-def compute_main_effects(
-    x: NDArray[np.float64], y: NDArray[np.float64], axes: Sequence[Axis], *, trees: int, seed: int
-) -> NDArray[np.float64]:
+def compute_main_effects(x: Floats, y: Floats, axes: Sequence[Axis], *, trees: int, seed: int) -> Floats:
     """Return each axis's own share of the variance, in [0, 1], as an array (trees, axes).
 
     Args:
@@ -55,7 +52,7 @@ def compute_main_effects(
     return np.array([compute_tree_effects(estimator.tree_, axes) for estimator in forest.estimators_])
 
 
-def compute_tree_effects(tree: Any, axes: Sequence[Axis]) -> NDArray[np.float64]:
+def compute_tree_effects(tree: Any, axes: Sequence[Axis]) -> Floats:
     """Return each axis's own share of the variance of one fitted scikit-learn tree."""
     lows, highs, values = _list_leaf_boxes(tree, columns=max(c for axis in axes for c in axis.columns) + 1)
     # The leaves cut each axis into cells. reach (leaves, cells): which cells of its axis a leaf covers; weights
@@ -74,7 +71,7 @@ def compute_tree_effects(tree: Any, axes: Sequence[Axis]) -> NDArray[np.float64]
     return np.clip(np.array(own) / total, 0.0, 1.0)
 
 
-def _list_leaf_boxes(tree: Any, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _list_leaf_boxes(tree: Any, columns: int) -> tuple[Floats, Floats, Floats]:
     """Return the lower and upper corner of each leaf in the columns' unit cube, and its value."""
     left, right = tree.children_left, tree.children_right
     low = np.zeros((tree.node_count, columns))
@@ -91,9 +88,7 @@ def _list_leaf_boxes(tree: Any, columns: int) -> tuple[NDArray[np.float64], NDAr
     return low[leaves], high[leaves], tree.value[leaves, 0, 0]
 
 
-def _cut_axis(
-    lows: NDArray[np.float64], highs: NDArray[np.float64], axis: Axis
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cut_axis(lows: Floats, highs: Floats, axis: Axis) -> tuple[Floats, Floats]:
     """Return which cells of the axis each leaf covers (leaves, cells), and each cell's share of the axis (cells,)."""
     columns = list(axis.columns)
     if axis.is_categorical:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from wandbsweep.results.analysis.trial_matrix import Floats, TrialMatrix
 
 _MIN_TRIALS = 8
 """With fewer trials, no amount is estimated."""
@@ -27,7 +23,7 @@ class Gain:
     expected: float | None
     """By how much the best is expected to improve, in the metric's unit (0 if none is better); None if unknown."""
     basis: str
-    """What the estimate follows from, in words."""
+    """The basis of the estimate, in words."""
 
 
 def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
@@ -41,8 +37,8 @@ def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
     That is exact for exponential tails, as most are beyond a high level (J. Pickands, Annals of Statistics 3, 1975),
     and too much if the metric has a bound and the search is near it.
 
-    A search that learns draws better with time, so only its recent half counts as draws from what it would try next.
-    What these lack to the best so far, an exponential tail of the same mean has to bridge. That is an approximation.
+    A search that learns proposes better trials with time, so only the recent half stands for what it would try next.
+    The gap between these and the best so far is bridged by an exponential tail of the same mean: an approximation.
 
     Args:
         matrix: The trials.
@@ -66,14 +62,14 @@ def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
     return Gain(more, chance * bridged, gain * bridged, basis)
 
 
-def _interpolate_expected_best(values: NDArray[np.float64], count: float) -> float:
-    """Return the expected best of ``count`` of the values, which may be no whole number."""
+def _interpolate_expected_best(values: Floats, count: float) -> float:
+    """Return the expected best of ``count`` of the values, which need not be a whole number."""
     low = math.floor(count)
     share = count - low
     return (1 - share) * _compute_expected_best(values, low) + share * _compute_expected_best(values, low + 1)
 
 
-def _compute_expected_best(values: NDArray[np.float64], count: int) -> float:
+def _compute_expected_best(values: Floats, count: int) -> float:
     """Return the expected best of ``count`` of the values, drawn without replacement."""
     n = len(values)
     ordered = np.sort(values)

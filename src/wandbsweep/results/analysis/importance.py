@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.fanova import Axis, compute_main_effects
-from wandbsweep.results.analysis.trial_matrix import TrialMatrix, rescale_to_square
+from wandbsweep.results.analysis.trial_matrix import Floats, Indices, TrialMatrix, rescale_to_square
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
     from wandbsweep.optuna_tools.importance import ParamColumn
 
-Method = Literal["fanova", "ped-anova", "optuna-fanova"]
-IMPORTANCE_METHODS: tuple[Method, ...] = ("fanova", "ped-anova", "optuna-fanova")
-
 _MIN_TRIALS = 4
-"""A forest of fewer trials says nothing."""
+"""With fewer trials, a forest says nothing."""
 _MAX_TRIALS = 2000
-"""A forest of more trials takes too long; a random choice of them is used."""
+"""With more trials, a forest takes too long, and a random choice of them is used."""
 _TREES = 64
 _RESAMPLES = 24
 _TREES_PER_RESAMPLE = 8
 _PERCENTILES = (5.0, 95.0)
 
-Shares = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
+Shares = tuple[Floats, Floats, Floats]
 """Of each parameter: the share, and the low and high end of its interval."""
 
 
@@ -40,14 +36,14 @@ Shares = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64
 class Importance(Mapping[str, float]):
     """Each parameter's importance by name, the largest first."""
 
-    method: Method
+    method: str
     metric: str
     trials: int
     shares: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     """The 5th and 95th percentile over resampled trials (bootstrap): how far chance may have moved a share."""
     warning: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         return self.shares[name]
@@ -97,12 +93,7 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     if len(matrix) < _MIN_TRIALS or not names or np.ptp(matrix.values) == 0:
         warning = matrix.warning or "All trials have the same value, so nothing depends on anything."
         return Importance(chosen, matrix.metric, len(matrix), {}, {}, warning, notes)
-    compute: Mapping[Method, Callable[[TrialMatrix, list[str], int], Shares]] = {
-        "fanova": _compute_fanova,
-        "ped-anova": _compute_ped_anova,
-        "optuna-fanova": _compute_optuna_fanova,
-    }
-    shares, low, high = compute[chosen](matrix, names, seed)
+    shares, low, high = METHODS[chosen](matrix, names, seed)
     order = np.argsort(-shares, kind="stable")
     return Importance(
         chosen,
@@ -116,19 +107,18 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     )
 
 
-def _choose_method(method: str | None) -> Method:
+def _choose_method(method: str | None) -> str:
     has_sklearn = find_spec("sklearn") is not None
     if method is None:
         return "fanova" if has_sklearn else "ped-anova"
-    for known in IMPORTANCE_METHODS:
-        if known == method:
-            if known != "ped-anova" and not has_sklearn:
-                raise SweepError(
-                    f"{method} needs scikit-learn, which is not installed: pip install 'wandbsweep[analysis]'. "
-                    "ped-anova needs nothing more."
-                )
-            return known
-    raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(IMPORTANCE_METHODS)}.")
+    if method not in METHODS:
+        raise SweepError(f"The value of `method` is {method!r}; the choices are {', '.join(METHODS)}.")
+    if method != "ped-anova" and not has_sklearn:
+        raise SweepError(
+            f"{method} needs scikit-learn, which is not installed: pip install 'wandbsweep[analysis]'. "
+            "ped-anova needs nothing more."
+        )
+    return method
 
 
 # -- fANOVA -----------------------------------------------------------------------------------------------------------
@@ -152,9 +142,9 @@ def _compute_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     return shares, low, high
 
 
-def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.float64], list[Axis]]:
+def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list[Axis]]:
     """Return the columns that a forest is fitted to, and which of them belong to each parameter."""
-    columns: list[NDArray[np.float64]] = []
+    columns: list[Floats] = []
     axes = []
     for name in names:
         start = len(columns)
@@ -168,10 +158,10 @@ def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[NDArray[np.f
     return np.stack(columns, axis=1), axes
 
 
-def _limit_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
+def _limit_outliers(matrix: TrialMatrix) -> Floats:
     """Return the losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
 
-    Otherwise, a few diverged trainings with a loss of 1e9 would be all the variance there is.
+    Otherwise a few diverged trainings with a loss of 1e9 would make up all of the variance.
     """
     losses = rescale_to_square(matrix.losses)
     low, high = np.percentile(losses, [25, 75])
@@ -179,11 +169,11 @@ def _limit_outliers(matrix: TrialMatrix) -> NDArray[np.float64]:
     return np.minimum(losses, limit)
 
 
-def _average_trees(effects: NDArray[np.float64]) -> NDArray[np.float64]:
+def _average_trees(effects: Floats) -> Floats:
     """Return the mean over the trees that are no constants; 0 if all are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no trees
-        shares: NDArray[np.float64] = np.nan_to_num(np.nanmean(effects, axis=0))
+        shares: Floats = np.nan_to_num(np.nanmean(effects, axis=0))
     return shares
 
 
@@ -193,7 +183,7 @@ def _average_trees(effects: NDArray[np.float64]) -> NDArray[np.float64]:
 def _compute_ped_anova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_ped_anova
 
-    def evaluate(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    def evaluate(chosen: Indices) -> Floats:
         return evaluate_ped_anova(_build_param_columns(matrix, names, chosen), matrix.losses[chosen])
 
     draws = np.random.default_rng(seed).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
@@ -209,7 +199,7 @@ def _compute_optuna_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> 
     return evaluate_fanova(columns, matrix.losses, seed), unknown, unknown
 
 
-def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: NDArray[np.int64]) -> list[ParamColumn]:
+def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: Indices) -> list[ParamColumn]:
     """Return the parameters of the trials at the positions ``chosen``, as Optuna's evaluators take them."""
     from wandbsweep.optuna_tools.importance import ParamColumn
 
@@ -219,3 +209,11 @@ def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: NDArray[
         else ParamColumn(name, matrix.codes(name)[chosen], choices=len(matrix.parameters[name].values or ()))
         for name in names
     ]
+
+
+METHODS: Mapping[str, Callable[[TrialMatrix, list[str], int], Shares]] = {
+    "fanova": _compute_fanova,
+    "ped-anova": _compute_ped_anova,
+    "optuna-fanova": _compute_optuna_fanova,
+}
+"""Each takes the trials, the parameters' names and a seed."""

@@ -5,24 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wandbsweep.results.analysis.trial_matrix import Floats
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.stopping.history import as_history
 from wandbsweep.trial import TrialRecord
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
 
 DOUBTFUL_CHANCE = 0.1
 """A stopped trial with at least this chance of becoming the best is doubtful."""
 _MIN_FINISHED = 3
-"""Finished trials that are needed to judge what was stopped."""
+"""With fewer finished trials, the stopped ones are not judged."""
 _MAX_CURVES = 1000
-"""Of more curves than this, the first ones are compared."""
+"""If there are more curves, only the first ones are compared."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Savings:
     """The share of the steps that all trials would have taken."""
     seconds_saved: float
     chances: Mapping[int, float]
-    """By trial, its chance of becoming the best: how often a finished trial improved by as much as this one lacked."""
+    """By trial, its chance of becoming the best: the share of finished trials that improved by as much as it lacked."""
     agreement: float | None
     """Kendall's tau between the finished trials' values at the usual stopping step and their final ones: 1 if the
     early values already tell the order."""
@@ -55,11 +51,11 @@ class Savings:
 
 
 def compute_savings(data: SweepData) -> Savings:
-    """Return what the stopped trials did not cost, compared with finished ones, and what they might have become.
+    """Return what stopping the trials saved, compared with finished ones, and whether they might have become the best.
 
     A stopped trial's chance is estimated from the finished trials' own curves: the share of them that improved, from
     the step at which it was stopped to their end, by at least what it lacked to the best. The finished trials were not
-    stopped, so they were better than it was and had less left to improve: the chance is rather too low.
+    stopped, so they were better than it was and had less left to improve. So the chance is probably too low.
     """
     sign = -1.0 if data.spec.goal == "maximize" else 1.0
     finished = [t for t in data.trials if t.state == "finished" and t.reports]
@@ -87,8 +83,8 @@ def compute_savings(data: SweepData) -> Savings:
     )
 
 
-def compute_agreement(curves: Sequence[NDArray[np.float64]], step: int) -> float | None:
-    """Return how well the order of the curves after ``step`` values foretells the order of their best values.
+def compute_agreement(curves: Sequence[Floats], step: int) -> float | None:
+    """Return how well the order of the curves after ``step`` values predicts the order of their best values.
 
     It is Kendall's tau (M. Kendall, Biometrika 30, 1938). K. Jamieson and A. Talwalkar's successive halving (AISTATS
     2016) relies on such an agreement of early and final ranks. None if too few curves are longer than ``step``, or all
@@ -117,15 +113,13 @@ def _compute_seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence
     return float(max(0.0, seconds - less) / (steps - fewer) if steps > fewer else seconds / steps)
 
 
-def _compute_chances(
-    stopped: Mapping[int, NDArray[np.float64]], curves: Sequence[NDArray[np.float64]]
-) -> dict[int, float]:
+def _compute_chances(stopped: Mapping[int, Floats], curves: Sequence[Floats]) -> dict[int, float]:
     """Return the chance of each stopped trial that is not the best as it is, and has enough longer curves to compare.
 
     Many trials are stopped after the same step, so the improvements from each step are computed once.
     """
     best = min((float(curve.min()) for curve in (*curves, *stopped.values()) if len(curve)), default=np.inf)
-    improvements: dict[int, NDArray[np.float64]] = {}
+    improvements: dict[int, Floats] = {}
     found = {}
     for number, own in stopped.items():
         step = len(own)

@@ -6,21 +6,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wandbsweep.errors import SweepError
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.search.repeats import merge_runs
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord, is_number
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 RELIABLE_TRIALS = 20
 """With fewer trials, an analysis warns that its numbers are mostly chance."""
@@ -38,8 +38,8 @@ _MAXIMIZED = ("accuracy", "acc", "f1", "auc", "r2")
 class TrialMatrix:
     """The trials that ended with a value of one metric, in the order of their numbers.
 
-    A stopped trial counts with the best value that it reached: without the stopped trials, most of what is bad would
-    be missing. With ``repeats`` a configuration counts once, with the mean of its runs.
+    A stopped trial counts with the best value that it reached, because most of the bad trials are stopped ones. With
+    ``repeats`` a configuration counts once, with the mean of its runs.
     """
 
     metric: str
@@ -48,18 +48,18 @@ class TrialMatrix:
     """The parameters that the sweep varies, by name."""
     numbers: Sequence[int]
     params: Sequence[Mapping[str, Any]]
-    values: NDArray[np.float64]
+    values: Floats
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
-    def losses(self) -> NDArray[np.float64]:
+    def losses(self) -> Floats:
         """The values, with their sign changed if more is better."""
         return -self.values if self.goal == "maximize" else self.values
 
     @cached_property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Indices:
         """The positions of the trials, the best first; of equal ones, the earlier."""
         return np.argsort(self.losses, kind="stable")
 
@@ -76,15 +76,15 @@ class TrialMatrix:
         parameter = self.parameters[name]
         return parameter.distribution not in _CATEGORICAL or all(map(is_number, parameter.values or ()))
 
-    def coordinates(self, name: str) -> NDArray[np.float64]:
+    def coordinates(self, name: str) -> Floats:
         """Return an ordered parameter's values as quantiles of its distribution, in [0, 1]; NaN if a trial has none.
 
-        Every parameter is so on the scale that it was searched on: a logarithmic one on a logarithmic scale.
+        So every parameter has the scale on which it was searched, such as a logarithmic one.
         """
         parameter = self.parameters[name]
         return np.array([to_coordinate(parameter, p[name]) if name in p else math.nan for p in self.params], float)
 
-    def codes(self, name: str) -> NDArray[np.int64]:
+    def codes(self, name: str) -> Indices:
         """Return a categorical parameter's values as positions in its list; -1 if a trial has none."""
         keys = {grid_key(value): index for index, value in enumerate(self.parameters[name].values or ())}
         return np.array([keys.get(grid_key(p[name]), -1) if name in p else -1 for p in self.params], dtype=np.int64)
@@ -94,7 +94,7 @@ class TrialMatrix:
         return np.array([name in p for p in self.params], dtype=bool)
 
 
-def rescale_to_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def rescale_to_square(values: Floats) -> Floats:
     """Return ``values``, divided by the largest if their squares would overflow: for statistics without a unit."""
     largest = float(np.abs(values).max(initial=0.0))
     return values / largest if largest > _SQUARE_LIMIT else values
@@ -123,11 +123,11 @@ def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatri
     """
     spec = data.spec
     own = spec.metric.name if spec.metric else None
-    name = metric or (spec.metrics[0].name if spec.metrics else own)
+    name = metric or (spec.objectives[0].name if spec.objectives else None)
     reported = sorted({name for trial in data.trials for name in trial.metrics})
     if name is None:
         raise SweepError(
-            f"The sweep {data.sweep_id} has no metric, so nothing says what is better. Name one that it reported: "
+            f"The sweep {data.sweep_id} has no metric, so it has no order of trials. Name one that was reported: "
             f"{', '.join(reported) or 'there is none'}."
         )
     # The sweep's own metric has a best value, any other only the last one.
@@ -151,7 +151,7 @@ def find_goal(spec: SweepSpec, metric: str) -> Goal:
     The sweep says so of its own metrics. Another one has the goal of a metric of the sweep with the same last part
     (``test/loss`` that of ``val/loss``), else what its name suggests.
     """
-    goals: dict[str, Goal] = {m.name: m.goal for m in ([spec.metric] if spec.metric else spec.metrics)}
+    goals: dict[str, Goal] = {metric.name: metric.goal for metric in spec.objectives}
     if metric in goals:
         return goals[metric]
     ending = metric.rpartition("/")[2]
@@ -160,7 +160,7 @@ def find_goal(spec: SweepSpec, metric: str) -> Goal:
 
 
 def _list_units(data: SweepData) -> Iterator[TrialRecord]:
-    """Yield what counts as one trial, by number: with ``repeats`` a configuration, else a trial."""
+    """Yield the units that count as one trial, by number: with ``repeats`` configurations, else trials."""
     units = [merge_runs(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
     for trial in sorted(units, key=lambda trial: trial.number):
         if trial.state in ("finished", "stopped") and trial.params:
@@ -168,7 +168,7 @@ def _list_units(data: SweepData) -> Iterator[TrialRecord]:
 
 
 def _is_analysable(parameter: Parameter) -> bool:
-    """Return whether a parameter varies, and is no categorical one with too many values."""
+    """Return whether a parameter varies, and is not categorical with too many values."""
     if parameter.distribution == "constant":
         return False
     if parameter.values is None:

@@ -1,4 +1,4 @@
-"""The next sweep: where the best trials are, and no narrower than they are evidence for.
+"""The next sweep: narrowed to where the best trials are, as far as they are evidence.
 
 "Fix dropout at a reasonable value, narrow the learning rate search range to the region where your best runs clustered,
 and run a second, focused sweep" ("How to Use W&B Sweeps for Hyperparameter Search").
@@ -8,31 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.convergence import compute_spread, find_best
 from wandbsweep.results.analysis.importance import Importance, compute_importance
-from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, TrialMatrix, build_trial_matrix
+from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Indices, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrow_range
-from wandbsweep.results.narrowing.values import narrow_values
-from wandbsweep.results.sweep_data import has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.text import join_words
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from wandbsweep.results.sweep_data import SweepData
 
 MAX_UNIMPORTANT = 0.05
 """A parameter is fixed if its share of the variance is below this, even at the upper end of its interval."""
 
 _MIN_CHANCE = 0.05
 """The best trials scatter over a parameter if random draws lie as close together at least this often."""
+_MAX_ABSENCE_CHANCE = 0.05
+"""A listed value is dropped if chance would leave it out of the best trials less often than this."""
 _MIN_TRIALS = 5
 _MIN_BEST = 3
 """A parameter that fewer of the best trials have is kept as it is."""
@@ -52,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Narrowing:
-    """The next sweep, and what it follows from."""
+    """The next sweep, and the reasons for its changes."""
 
     spec: SweepSpec
     changes: Mapping[str, Change]
@@ -70,16 +65,16 @@ def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowin
     """Return the sweep to follow ``data``.
 
     - A range becomes the one between the best trials (``ranges.py``).
-    - A listed value goes if it was tried often and none of the best trials has it (``values.py``).
+    - A listed value is dropped if it was tried often and none of the best trials has it.
     - A parameter is fixed at its best value if its importance is below 5 % even at the upper end of its interval *and*
-      the best trials scatter over it as random ones would: what decides among the best can be little over the whole
-      space. Never are all parameters fixed, and none with fewer than ``RELIABLE_TRIALS`` trials.
+      the best trials scatter over it as random ones would. (A parameter that matters little over the whole space may
+      still decide among the best.) Not all parameters are fixed, and none with fewer than ``RELIABLE_TRIALS`` trials.
 
     Args:
         data: The sweep to follow.
         top: The share of the trials that count as the best; at least 5 do.
-        fork: Whether the new sweep learns from this one's trials. Then no parameter is fixed: trials outside of the
-            new space could not be learned from.
+        fork: Whether the new sweep learns from this one's trials. Then no parameter is fixed, because trials outside
+            of the new space cannot be learned from.
 
     Raises:
         SweepError: If there are too few trials to narrow anything, or ``top`` is no share.
@@ -138,20 +133,58 @@ def _fix(matrix: TrialMatrix, parameter: Parameter, importance: Importance) -> C
     return Change({"value": matrix.params[best][parameter.name]}, why, reasons, "fixed")
 
 
-def _narrow_parameter(
-    matrix: TrialMatrix, parameter: Parameter, best: NDArray[np.int64], importance: Importance
-) -> Change:
+def _narrow_parameter(matrix: TrialMatrix, parameter: Parameter, best: Indices, importance: Importance) -> Change:
     name = parameter.name
     share = f"importance {importance[name]:.0%}" if name in importance else "importance unknown"
     values = [matrix.params[int(i)][name] for i in best if name in matrix.params[int(i)]]
     if len(values) < _MIN_BEST:
         return Change(parameter.config, f"kept: {share}; only {len(values)} of the best have it", {}, "kept")
     tried = [params[name] for params in matrix.params if name in params]
-    narrow_config = narrow_range if parameter.values is None else narrow_values
+    narrow_config = narrow_range if parameter.values is None else _narrow_values
     config, reasons, is_kept = narrow_config(parameter, values, tried)
     when = {"when": {parent: list(values) for parent, values in parameter.when}} if parameter.when else {}
     kind: Literal["kept", "narrowed"] = "kept" if is_kept else "narrowed"
     return Change({**config, **when}, f"{kind}: {share}", reasons, kind)
+
+
+def _narrow_values(
+    parameter: Parameter, best: Sequence[Any], tried: Sequence[Any]
+) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """Drop values that no best trial has, if chance alone would leave them out in under 5 % of cases (hypergeometric).
+
+    Args:
+        parameter: A parameter with listed values.
+        best: The values of the best trials.
+        tried: The values of all trials.
+
+    Returns:
+        The parameter's configuration, the reasons by its keys, and whether it is unchanged.
+    """
+    from scipy.stats import hypergeom
+
+    values = list(parameter.values or ())
+    keys = [grid_key(value) for value in tried]
+    best_keys = {grid_key(value) for value in best}
+    kept, dropped = [], []
+    for index, value in enumerate(values):
+        count = keys.count(grid_key(value))
+        chance_of_none = hypergeom.pmf(0, len(keys), count, len(best))
+        if grid_key(value) not in best_keys and chance_of_none < _MAX_ABSENCE_CHANCE:
+            dropped.append(f"{value} (tried {count} times)")
+        else:
+            kept.append(index)
+    config = parameter.config
+    if not dropped:
+        return config, {"values": "each is among the best, or was tried too seldom to tell"}, True
+    reasons = {"values": f"without {', '.join(dropped)}: never among the {len(best)} best"}
+    left = [values[i] for i in kept]
+    if parameter.probabilities is None:
+        return {"values": left}, reasons, False
+    weights = [parameter.probabilities[i] for i in kept]
+    total = sum(weights)
+    if total <= 0:
+        return config, {}, True
+    return {**config, "values": left, "probabilities": [w / total for w in weights]}, reasons, False
 
 
 def _resolve_conditions(changes: dict[str, Change]) -> dict[str, str]:
@@ -194,8 +227,8 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
     config.pop("prior", None)
     notes = []
     if fork:
-        if not has_goal(data.spec):
-            raise SweepError("A sweep without a metric has nothing that another could learn from it.")
+        if not data.spec.objectives:
+            raise SweepError("No sweep can learn from a sweep without a metric.")
         if not data.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")
             config["method"] = "bayes"

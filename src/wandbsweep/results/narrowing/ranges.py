@@ -18,7 +18,7 @@ _MIN_WIDTH = 0.1
 """As a share of the old range. Equal values do not prove that only this one is good, least of all in a bayes search."""
 _DIGITS = 3
 _MIN_DENSITY = 0.5
-"""A side is known to be bad if at least this share of the trials lies there that random draws would have put there."""
+"""A side is known to be bad if it has at least this share of the trials that random draws would have put there."""
 _UNTRIED = "too little was tried {} to tell"
 
 # Distributions without bounds, and the bounded ones on the same scale.
@@ -37,15 +37,15 @@ _EXPONENTS = {"log_uniform": 1, "q_log_uniform": 1, "inv_log_uniform": -1}
 def narrow_range(
     parameter: Parameter, best: Sequence[Any], tried: Sequence[Any] = ()
 ) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Narrow a range to the one between the best values, widened to what so few values leave possible.
+    """Narrow a range to that of the best values, widened because few values do not determine it exactly.
 
     Everything happens on the parameter's own scale, as quantiles of its distribution, and within the old range.
 
     Args:
         parameter: A parameter without listed values.
         best: The values of the best trials.
-        tried: The values of all trials. A side where few of them lie is kept: that the best trials of a bayes search
-            lie together may only say where it looked.
+        tried: The values of all trials. A side with few of them is kept: the best trials of a bayes search may lie
+            together only because it searched nowhere else.
 
     Returns:
         The parameter's configuration, the reasons by its keys, and whether it is unchanged.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from wandbsweep.results.narrowing.narrow import Change, Narrowing
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_file import dump_yaml
-
-if TYPE_CHECKING:
-    from wandbsweep.results.narrowing.narrow import Change, Narrowing
-    from wandbsweep.results.sweep_data import SweepData
 
 _COMMENT_COLUMN = 44
 _UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats")
@@ -19,10 +17,9 @@ _UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats")
 def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:
     """Return YAML that loads as ``narrowing.spec``.
 
-    W&B takes it if it took the old sweep's file, unless the new sweep is a fork.
+    W&B accepts it if it accepted the old sweep's file, unless the new sweep is a fork.
     """
-    metrics = [data.spec.metric] if data.spec.metric else data.spec.metrics
-    metric = metrics[0].name if metrics else None
+    metric = data.spec.objectives[0].name if data.spec.objectives else None
     best = f"the best {narrowing.best} of its {narrowing.trials} trials"
     lines = [
         f"# Follows {data.sweep_id}: where {best} are, by {metric}.",
@@ -43,7 +40,7 @@ def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:
 
 
 def _explain_key(key: str, data: SweepData, narrowing: Narrowing) -> str:
-    """Return the comment on a key of the sweep file; empty for keys that say nothing about the search."""
+    """Return the comment on a key of the sweep file; empty for keys that do not affect the search."""
     if key == "prior":
         return "learns from that sweep's trials that lie in this space"
     if key == "method" and narrowing.spec.method != data.spec.method:
@@ -63,7 +60,7 @@ def _format_parameter(name: str, config: dict[str, Any], change: Change) -> list
         lines.append(_add_comment(f"  {line}", change.reasons.get(key, "") if is_own_key else ""))
     if _loads_as("\n".join(lines), {name: config}):
         return lines
-    # A text over several lines would swallow the comments, so they go above.
+    # Comments after a text of several lines would become part of it, so they go above.
     above = [f"  # {' '.join(text.split())}" for text in (change.why, *change.reasons.values()) if text]
     return [*above, *(f"  {line}" for line in (first, *block))]
 

@@ -1,5 +1,5 @@
-// The data, the user's selection, the panels, and how elements are made. Text from the data becomes text nodes, never
-// markup.
+// The data, the user's selection, the panels, and functions that make elements. Text from the data becomes text nodes,
+// never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 let data = JSON.parse(document.getElementById("data").textContent);

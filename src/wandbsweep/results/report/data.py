@@ -1,4 +1,4 @@
-"""What the page shows, as plain data that JSON can hold: the common part here, each panel's own in ``panels.py``."""
+"""The page's data in a form that JSON can hold: the common part here, each panel's own in ``panels.py``."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from wandbsweep.results.report.panels import PANELS
-from wandbsweep.results.report.values import to_number, to_text
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.report.panels import PANELS, to_number, to_text
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import list_varied_parameters, shorten_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.text import join_words
 from wandbsweep.trial import TrialRecord, is_number
 
 MAX_POINTS = 120_000
-"""Of all learning curves together. With more, every curve is thinned out evenly, and the page says so."""
+"""The most points of all learning curves together. With more, every curve is thinned out, and the page says so."""
 
 _MIN_CURVE_POINTS = 20
 
 
 def build_page_data(data: SweepData) -> dict[str, Any]:
     """Return everything that the page shows of a sweep."""
-    own = {key: build(data) for panel in PANELS for key, build in panel.data.items()}
-    return {**_build_common_data(data), **own}
-
-
-def _build_common_data(data: SweepData) -> dict[str, Any]:
     spec = data.spec
     most = max(_MIN_CURVE_POINTS, MAX_POINTS // max(1, len(data.trials)))
     axes = [_build_axis(name, label, data) for name, label in shorten_names(list_varied_parameters(data)).items()]
@@ -43,7 +37,7 @@ def _build_common_data(data: SweepData) -> dict[str, Any]:
         "metrics": [{"name": m.name, "goal": m.goal} for m in spec.metrics],
         "run_cap": spec.run_cap,
         "stopper": spec.early_terminate.type if spec.early_terminate else None,
-        "ranked": has_goal(spec),
+        "ranked": bool(spec.objectives),
         "running": bool({"running", "queued"} & data.counts.keys()),
         "counts": data.counts,
         "parameters": axes,
@@ -51,6 +45,7 @@ def _build_common_data(data: SweepData) -> dict[str, Any]:
         "trials": [_build_trial(trial, axes, data, most) for trial in data.trials],
         "order": [trial.number for trial in data.ranked],
         "thinned": any(len(trial.reports) > most for trial in data.trials),
+        **{key: build(data) for panel in PANELS for key, build in panel.data.items()},
     }
 
 
@@ -103,7 +98,7 @@ def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: Sweep
 
 
 def _place_on_axis(value: Any, axis: dict[str, Any]) -> int | float | str | None:
-    """Return a value as its axis has it: a number on a scale, the text of a listed one.
+    """Return a value as its axis needs it: a number on a scale, or the text of a listed value.
 
     None means that the trial lacks the parameter, as a conditional one can. A listed null is a value, so it is text.
     """

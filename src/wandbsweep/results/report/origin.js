@@ -1,4 +1,4 @@
-// What made the sweep: its file, and the versions that it ran with.
+// The origin of the sweep: its file, and the versions with which it ran.
 
 addPanel({
   id: "files",

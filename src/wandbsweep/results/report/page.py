@@ -1,4 +1,4 @@
-"""The page: its parts in one file, with the data as text that the browser cannot take for anything else."""
+"""The page: its parts in one file, with the data embedded as text that the browser cannot run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wandbsweep.files import write_atomically
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.panels import PANELS
-
-if TYPE_CHECKING:
-    from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.sweep_data import SweepData
 
 SCRIPTS = ("core.js", "scales.js", "chart.js", *(panel.script for panel in PANELS), "main.js")
-"""In the order in which they need each other: what the panels use, the panels, and what draws them."""
+"""In the order of their dependencies: what the panels use, the panels, and what draws them."""
 
 
 def write_report(data: SweepData, file: str | os.PathLike[str]) -> Path:
@@ -33,7 +31,7 @@ def write_report(data: SweepData, file: str | os.PathLike[str]) -> Path:
 def render_page(page_data: dict[str, Any], *, live: bool = False) -> str:
     """Return the page that shows ``page_data``.
 
-    The content security policy allows nothing to run but the page's own script, by its hash, and no address.
+    The content security policy allows only the page's own script, by its hash, and no requests to other addresses.
 
     Args:
         page_data: What ``build_page_data`` returns.
@@ -66,15 +64,9 @@ def render_page(page_data: dict[str, Any], *, live: bool = False) -> str:
 def encode_for_script(value: Any) -> str:
     """Return JSON that is safe in a script element: no character in it can end the element, or begin markup."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    unsafe: dict[str, str | int | None] = {
-        "<": "\\u003c",
-        ">": "\\u003e",
-        "&": "\\u0026",
-        "\u2028": "\\u2028",
-        "\u2029": "\\u2029",
-    }
-    # A lone surrogate, as in a file name that is no UTF-8, cannot be encoded at all.
-    return text.translate(str.maketrans(unsafe)).encode("utf-8", "replace").decode("utf-8")
+    escapes = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+    # A lone surrogate, as in a file name that is not UTF-8, cannot be encoded at all.
+    return text.translate(escapes).encode("utf-8", "replace").decode("utf-8")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""``report --watch``: a server of the page and of its data, which follows the sweep."""
+"""``report --watch``: serves the page and its data while the sweep runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import secrets
 import sys
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -23,42 +24,14 @@ _MAX_AGE_S = 2.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-class LiveData:
-    """The page's data, read again if it is older than ``_MAX_AGE_S`` when a browser asks."""
-
-    def __init__(self, ref: str) -> None:
-        self._reader = SweepReader(ref)
-        self._sweep: SweepData | None = None
-        self._lock = threading.Lock()
-        """If several browsers ask at once, one request reads, and the others wait for it."""
-        self._read_at = -float("inf")
-        self._page_data: dict[str, object] = {}
-
-    def get(self) -> dict[str, object]:
-        with self._lock:
-            if time.monotonic() - self._read_at > _MAX_AGE_S:
-                sweep = self._reader.read()
-                if sweep != self._sweep:  # an unchanged sweep needs no new analysis, which takes the longest
-                    self._page_data = build_page_data(sweep)
-                    self._sweep = sweep
-                first = min((t.started for t in sweep.trials if t.started), default=time.time())
-                self._page_data["now"] = round(time.time() - first, 3)
-                self._read_at = time.monotonic()
-            return self._page_data
-
-    def compute_tag(self) -> str:
-        """Return the data's ETag, which changes only if there is something new to see."""
-        shown = {key: value for key, value in self.get().items() if key not in ("generated", "now")}
-        return f'"{hash(json.dumps(shown, sort_keys=True, default=str)) & 0xFFFFFFFFFFFF:x}"'
-
-
 class ReportServer(ThreadingHTTPServer):
-    """A server of two addresses, the page and its data; not yet running."""
+    """A server of two addresses, the page and its data. It does not run yet."""
 
     daemon_threads = True
 
     def __init__(self, ref: str, host: str, port: int, token: str | None) -> None:
-        """
+        """Read the sweep, and listen on an address.
+
         Args:
             ref: The sweep, as in ``open_sweep``.
             host: The address to listen on.
@@ -70,9 +43,27 @@ class ReportServer(ThreadingHTTPServer):
             OSError: If the address cannot be used.
         """
         self.token = token
-        self.live = LiveData(ref)
-        self.live.get()  # a fault of the sweep is raised here, and not first shown in a browser
+        self._reader = SweepReader(ref)
+        self._sweep: SweepData | None = None
+        self._lock = threading.Lock()
+        """If several browsers ask at once, one request reads, and the others wait for it."""
+        self._read_at = -float("inf")
+        self._page_data: dict[str, object] = {}
+        self.read_page_data()  # a fault of the sweep is raised here, and not first shown in a browser
         super().__init__((host, port), _Handler)
+
+    def read_page_data(self) -> dict[str, object]:
+        """Return the page's data, read again if it is older than ``_MAX_AGE_S``."""
+        with self._lock:
+            if time.monotonic() - self._read_at > _MAX_AGE_S:
+                sweep = self._reader.read()
+                if sweep != self._sweep:  # an unchanged sweep needs no new analysis, which takes the longest
+                    self._page_data = build_page_data(sweep)
+                    self._sweep = sweep
+                first = min((t.started for t in sweep.trials if t.started), default=time.time())
+                self._page_data["now"] = round(time.time() - first, 3)
+                self._read_at = time.monotonic()
+            return self._page_data
 
     def handle_error(self, request: object, client_address: object) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # the browser closed the connection
@@ -86,34 +77,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        if not self._is_allowed(parse_qs(url.query)):
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", "This address needs its token.\n")
-        elif url.path not in ("/", "/data.json"):
-            self._send(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
-        else:
-            try:
-                self._serve(url.path)
-            except SweepError as error:  # the sweep was removed or damaged meanwhile
-                self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n")
+        try:
+            if not self._is_allowed(parse_qs(url.query)):
+                self._send(HTTPStatus.FORBIDDEN, "text/plain", "This address needs its token.\n")
+            elif url.path == "/":
+                self._send(HTTPStatus.OK, "text/html", render_page(self.server.read_page_data(), live=True))
+            elif url.path == "/data.json":
+                self._send_data()
+            else:
+                self._send(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
+        except SweepError as error:  # the sweep was removed or damaged meanwhile
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", f"{error}\n")
 
     def _is_allowed(self, query: dict[str, list[str]]) -> bool:
         token = self.server.token
         if token is not None:
             return hmac.compare_digest(query.get("token", [""])[0].encode(), token.encode())
-        # DNS rebinding: a page of another site may point its own name at this machine, and read the answers.
+        # Against DNS rebinding: another site may point its own name at this machine, and read the answers.
         name = self.headers.get("Host", "").rsplit(":", 1)[0]
         return name in _LOCAL_NAMES
 
-    def _serve(self, path: str) -> None:
-        live = self.server.live
-        if path == "/":
-            self._send(HTTPStatus.OK, "text/html", render_page(live.get(), live=True))
-            return
-        tag = live.compute_tag()
+    def _send_data(self) -> None:
+        page_data = self.server.read_page_data()
+        # The tag changes only if there is something new to see.
+        shown = {key: value for key, value in page_data.items() if key not in ("generated", "now")}
+        tag = f'"{hash(json.dumps(shown, sort_keys=True, default=str)) & 0xFFFFFFFFFFFF:x}"'
         if self.headers.get("If-None-Match") == tag:
             self._send(HTTPStatus.NOT_MODIFIED, "application/json", "")
         else:
-            text = json.dumps(live.get(), ensure_ascii=True, allow_nan=False)
+            text = json.dumps(page_data, ensure_ascii=True, allow_nan=False)
             self._send(HTTPStatus.OK, "application/json", text, tag=tag)
 
     def _send(self, status: HTTPStatus, kind: str, text: str, *, tag: str | None = None) -> None:
@@ -127,8 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         if tag:
             self.send_header("ETag", tag)
         self.end_headers()
-        if status != HTTPStatus.NOT_MODIFIED:
-            self.wfile.write(body)
+        self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
         """Print nothing: the terminal shows only the address."""
@@ -140,7 +131,7 @@ def needs_token(host: str) -> bool:
         return False
     try:
         return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may be of any address
+    except ValueError:  # a name, which may stand for any address
         return True
 
 
@@ -167,10 +158,6 @@ def serve(ref: str, host: str, port: int, token: str | None) -> int:
     shown = f"[{host}]" if ":" in host else host
     query = f"?token={token}" if token else ""
     print(f"http://{shown}:{server.server_port}/{query} until Ctrl-C", flush=True)
-    try:
+    with suppress(KeyboardInterrupt), server:
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
     return 0

@@ -1,4 +1,4 @@
-// What a reader wants to know first: what the sweep is, its best trial, how far it is, and whether to continue.
+// The summary: what the sweep is, its best trial, how far it is, and whether to continue.
 
 addPanel({ id: "summary", card: false, label: "Summary", draw: drawSummary });
 

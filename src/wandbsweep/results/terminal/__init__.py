@@ -1,1 +1,1 @@
-"""How a terminal shows a sweep."""
+"""A sweep in a terminal."""

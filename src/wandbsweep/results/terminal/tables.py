@@ -55,13 +55,15 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
         out.print(Text(f"{len(ranked)} of {len(data.trials)} trials{hint}", "italic"), soft_wrap=True)
     names = shorten_names(list_varied_parameters(data))
     values = [{name: format_short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
-    head = [_Cell(heading, "bold", right=heading != "state") for heading in _list_headings(data)]
+    metrics = [metric.name for metric in data.spec.objectives] or ["value"]
+    headings = ["trial", "state", *metrics, *(["mean"] if data.spec.repeats else []), "steps", "time"]
+    head = [_Cell(heading, "bold", right=heading != "state") for heading in headings]
     rows = [_build_cells(trial, data) for trial in ranked]
     table = [
         [*head, *(_Cell(heading, "bold") for heading in names.values())],
         *([*row, *(_Cell(own.get(name, "")) for name in names)] for row, own in zip(rows, values, strict=True)),
     ]
-    widths = _measure_columns(table)
+    widths = [max(cell_len(cell.text) for cell in column) for column in zip(*table, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) > out.width:
         texts = [" ".join(f"{names[name]}={value}" for name, value in own.items()) for own in values]
         table = [
@@ -73,16 +75,9 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
     out.print(Text("\n").join(line for row in table for line in _lay_out(row, widths)), soft_wrap=True)
 
 
-def _list_headings(data: SweepData) -> list[str]:
-    spec = data.spec
-    metrics = [metric.name for metric in spec.metrics] or [spec.metric.name if spec.metric else "value"]
-    return ["trial", "state", *metrics, *(["mean"] if spec.repeats else []), "steps", "time"]
-
-
 def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
-    spec = data.spec
-    values = [trial.metrics.get(metric.name) for metric in spec.metrics] or [trial.value]
-    if spec.repeats:
+    values = data.list_values(trial)
+    if data.spec.repeats:
         configuration = data.find_configuration(trial)
         values.append(configuration.mean if configuration else None)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
@@ -92,10 +87,6 @@ def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
         _Cell(trial.state, _STYLES.get(trial.state, "dim")),
         *(_Cell(number, right=True) for number in numbers),
     ]
-
-
-def _measure_columns(table: Sequence[Sequence[_Cell]]) -> list[int]:
-    return [max(cell_len(cell.text) for cell in column) for column in zip(*table, strict=True)]
 
 
 def _lay_out(row: Sequence[_Cell], widths: Sequence[int]) -> Iterator[Text]:

@@ -6,20 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import accumulate
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from wandbsweep.results.liveness import Liveness, describe_liveness, find_liveness
-from wandbsweep.results.sweep_data import SweepData, has_goal
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, format_short
 from wandbsweep.text import pluralize
-from wandbsweep.trial import ENDED, TrialRecord, is_number
-
-if TYPE_CHECKING:
-    from rich.console import ConsoleOptions, RenderResult
+from wandbsweep.trial import ENDED, is_number
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MAX_WIDTH = 80
@@ -63,8 +60,8 @@ class SweepPanel:
         yield Text(format_progress(data, total))
         if total:
             yield _draw_bar(sum(trial.state in ENDED for trial in data.trials) / total, width)
-        if not self.notes and (remaining := estimate_remaining(data, total)):
-            yield Text(f"about {format_duration(remaining.seconds)} left ({remaining.basis})", "dim")
+        if not self.notes and (remaining := describe_remaining(data, total)):
+            yield Text(remaining, "dim")
         if curve := _compute_best_so_far(data):
             first, last = format_short(curve[0]), format_short(curve[-1])
             room = width - len(f"best so far {first}  {last}")
@@ -76,36 +73,24 @@ class SweepPanel:
 def format_headline(data: SweepData) -> str:
     """Return which sweep it is, and what it optimizes."""
     spec = data.spec
-    metrics = [spec.metric] if spec.metric else spec.metrics
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in metrics)
+    goal = "".join(f", {metric.goal} {metric.name}" for metric in spec.objectives)
     return f"{data.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
 
 
-class RemainingTime(NamedTuple):
-    """An estimate of how long a sweep still takes."""
+def describe_remaining(data: SweepData, total: int | None) -> str:
+    """Return an estimate of the remaining time: from the last trials' durations and the number of running agents.
 
-    seconds: float
-    basis: str
-    """What the estimate follows from."""
-
-
-def estimate_remaining(data: SweepData, total: int | None) -> RemainingTime | None:
-    """Estimate the remaining time from the last trials' durations and the number of running agents.
-
-    None if the sweep has no known end, or nothing has ended yet, or nothing runs.
+    Empty if the sweep has no known end, or nothing has ended yet, or nothing runs.
     """
     ended = [t for t in data.trials if t.state in ENDED and t.duration_s is not None]
-    running = [t for t in data.trials if t.state == "running"]
-    if total is None or not ended or not running:
-        return None
+    agents = {t.agent for t in data.trials if t.state == "running"}
+    if total is None or not ended or not agents:
+        return ""
     left = total - sum(t.state in ENDED for t in data.trials)
     recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT_TRIALS:]
     each = statistics.fmean(t.duration_s or 0.0 for t in recent)
-    agents = len({t.agent for t in running})
-    basis = (
-        f"the last {pluralize(len(recent), 'trial')} took {format_duration(each)} each, {pluralize(agents, 'agent')}"
-    )
-    return RemainingTime(left * each / agents, basis)
+    basis = f"the last {pluralize(len(recent), 'trial')} took {format_duration(each)} each"
+    return f"about {format_duration(left * each / len(agents))} left ({basis}, {pluralize(len(agents), 'agent')})"
 
 
 def _draw_bar(share: float, width: int) -> Text:
@@ -136,14 +121,11 @@ def draw_sparkline(values: Sequence[float], width: int = 16) -> str:
 
 def _compute_best_so_far(data: SweepData) -> list[float]:
     """Return the best value after each trial that ended; empty if there are fewer than two."""
-    if not has_goal(data.spec) or data.spec.metrics:
+    if not data.spec.metric:
         return []
-    better = max if data.spec.goal == "maximize" else min
-    found: list[float] = []
-    for trial in data.trials:
-        if trial.state in ("finished", "stopped") and trial.value is not None:
-            found.append(better(found[-1], trial.value) if found else trial.value)
-    return found if len(found) > 1 else []
+    ended = (trial.value for trial in data.trials if trial.state in ("finished", "stopped"))
+    values = [value for value in ended if value is not None]
+    return list(accumulate(values, max if data.spec.goal == "maximize" else min)) if len(values) > 1 else []
 
 
 def _build_agent_table(data: SweepData, now: float, width: int, most: int) -> Table:
@@ -171,19 +153,14 @@ def _build_best_table(data: SweepData, width: int) -> Table:
     has_curves = width >= _CURVE_WIDTH
     name = data.spec.metric.name if data.spec.metric else "value"
     table = _make_table("best", "state", _cut(name, 16), "steps", *(["curve"] if has_curves else []))
-    if not has_goal(data.spec):
+    if not data.spec.objectives:
         return table
     ended = [t for t in data.ranked if t.state in ("finished", "stopped")]
     for trial in ended[:_BEST_SHOWN]:
-        cells = [str(trial.number), trial.state, _format_values(trial, data), str(len(trial.reports))]
+        values = ", ".join(map(format_short, data.list_values(trial)))
+        cells = [str(trial.number), trial.state, values, str(len(trial.reports))]
         table.add_row(*cells, *([draw_sparkline(trial.history)] if has_curves else []))
     return table
-
-
-def _format_values(trial: TrialRecord, data: SweepData) -> str:
-    if data.spec.metrics:
-        return ", ".join(format_short(trial.metrics.get(metric.name)) for metric in data.spec.metrics)
-    return format_short(trial.value)
 
 
 def _make_table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""Plan an evaluation: which configurations to train again, with which seeds, by which commands.
+"""Train a sweep's best configurations again: plan it, run the commands, and read what the runs measured.
 
 Each configuration is a multirun of the sweep's command over the seeds, a plain grid, so that it uses the launcher of
 the sweep with as many agents. Its configuration is composed from the snapshot that the sweep made of ``conf/``, and its
@@ -7,26 +7,31 @@ runs belong to no sweep (see ``callback``), so that the training may use its tes
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wandbsweep.errors import SweepError
+from wandbsweep.cli.evaluation.callback import FILE
+from wandbsweep.errors import SweepDirectoryError, SweepError
+from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
 from wandbsweep.results.analysis.trial_matrix import find_goal
+from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
 from wandbsweep.trial import TrialRecord
 
 _CALLBACK = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.evaluation.callback.EvaluationCallback"
-# Of the sweeper's settings, keep those that say how trials run, and drop those that say which.
+# Keep the sweeper's settings on how trials run, and drop those on which trials run.
 _KEPT = "agents|count|gpus_per_agent|isolation|lease_s|max_attempts"
 _DROPPED = re.compile(rf"[+~]*hydra(/sweeper|\.mode|\.sweep\.|\.sweeper\.(?!({_KEPT})\b))")
 
@@ -42,6 +47,21 @@ class CandidateRuns:
     @property
     def command_line(self) -> str:
         return shlex.join(self.command)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration, and the results of its runs by seed."""
+
+    trial: TrialRecord
+    """The trial of the sweep that had this configuration."""
+    values: Mapping[int, float]
+    failed: Mapping[int, str]
+    """Why a run has no value."""
+    summary: Summary | None
+    """None: no run has a value."""
+    comparison: Comparison | None
+    """Of the first candidate with this one; None for the first, and if no seed has a value of both."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +116,7 @@ def plan_evaluation(
     record = data.launch_record
     if record is None:
         raise SweepError(f"{data.directory} was not started by Hydra, so there is no command to run again.")
-    config = _read_config(data.directory)
+    config = _read_mapping(data.directory / "multirun.yaml", yaml.safe_load)
     key = _choose_seed_key(data, config, seed_key)
     used = _find_used_seeds(data, config, key)
     chosen = [seed for seed in range(1, seeds + len(used) + 1) if seed not in used][:seeds]
@@ -144,8 +164,7 @@ def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
 
 
 def _name_sweep_metric(data: SweepData) -> str:
-    spec = data.spec
-    return spec.metric.name if spec.metric else spec.metrics[0].name if spec.metrics else "value"
+    return data.spec.objectives[0].name if data.spec.objectives else "value"
 
 
 def _choose_metric(data: SweepData, config: Mapping[str, Any]) -> str:
@@ -184,7 +203,7 @@ def _choose_seed_key(data: SweepData, config: Mapping[str, Any], seed_key: str |
 
 
 def _find_used_seeds(data: SweepData, config: Mapping[str, Any], key: str) -> set[int]:
-    """Return the seeds of the sweep's own trials: the winner was chosen by them, so they would flatter it."""
+    """Return the seeds of the sweep's own trials. The winner was chosen with them, so its results would be too good."""
     found = {trial.params[key] for trial in data.trials if key in trial.params} or {_get(config, key)}
     return {seed for seed in found if isinstance(seed, int)}
 
@@ -207,7 +226,7 @@ def _find_program(record: LaunchRecord, directory: Path) -> list[str]:
 
 
 def _point_to_snapshot(words: list[str], record: LaunchRecord, directory: Path) -> list[str]:
-    """Return the command's words with the snapshot as ``--config-path``, so that later edits of conf/ do not count."""
+    """Return the command's words with the snapshot as ``--config-path``, so that edits of conf/ have no effect."""
     main = next((path for provider, path in record.snapshot.search_path if provider == "main"), "")
     copy = main.removeprefix("snapshot://")
     if main == copy or not (directory / SNAPSHOT / copy).is_dir():
@@ -231,15 +250,71 @@ def _parse_key(line: str) -> str:
     return line.lstrip("+~").partition("=")[0]
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load((directory / "multirun.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
 def _find_free_directory(parent: Path) -> Path:
     """Return the first unused numbered directory in ``parent``."""
     taken = [int(path.name) for path in parent.glob("*") if path.name.isdecimal()]
     return parent / str(max(taken, default=-1) + 1)
+
+
+# -- the runs -------------------------------------------------------------------------------------------------------
+
+
+def run_evaluation(plan: EvaluationPlan) -> list[Candidate]:
+    """Run the commands one after another, with their output on standard error.
+
+    Returns:
+        The candidates, the sweep's best first.
+
+    Raises:
+        SweepError: A command cannot be started, or no run has a value of the metric.
+    """
+    for runs in plan.candidates:
+        print(f"Trial {runs.trial.number}, {len(plan.seeds)} seeds: {runs.command_line}", file=sys.stderr, flush=True)
+        try:
+            subprocess.run(runs.command, cwd=plan.cwd, stdout=2)  # failures are read from the runs' directories
+        except OSError as error:
+            raise SweepError(f"Cannot start {runs.command[0]} in {plan.cwd}: {error.strerror}.") from None
+    candidates: list[Candidate] = []
+    for runs in plan.candidates:
+        candidates.append(_read_candidate(plan, runs, candidates[0].values if candidates else {}))
+    if not any(candidate.values for candidate in candidates):
+        reason = next((reason for candidate in candidates for reason in candidate.failed.values()), "none was started")
+        raise SweepError(f"No run gave a value of {plan.metric!r}: {reason}. Their logs are in {plan.directory}.")
+    return candidates
+
+
+def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns, first: Mapping[int, float]) -> Candidate:
+    """Read what the runs of a configuration measured, and compare it with the values of the first one."""
+    try:
+        trials = SweepReader(runs.directory).read().trials
+        missing = "it was not run"
+    except SweepDirectoryError:
+        trials, missing = [], "the command did not start its runs; see above"
+    # With one seed there is nothing to sweep over, so the run has no parameter of that name.
+    by_seed = {int(trial.params.get(plan.seed_key, plan.seeds[0])): trial for trial in trials}
+    values, failed = {}, {}
+    for seed in plan.seeds:
+        if (trial := by_seed.get(seed)) is None:
+            failed[seed] = missing
+            continue
+        measured = _read_mapping(runs.directory / str(trial.number) / FILE, json.loads)
+        value = measured.get("reported", {}).get(plan.metric, measured.get("returned"))
+        if trial.state == "finished" and value is not None:
+            values[seed] = float(value)
+        else:
+            seen = ", ".join(measured.get("reported", {})) or "nothing"
+            explanation = f"it returned no number and did not report {plan.metric!r} (reported: {seen})"
+            failed[seed] = trial.reason or explanation
+    summary = summarise(list(values.values())) if values else None
+    common = [seed for seed in first if seed in values]
+    comparison = compare([first[seed] for seed in common], [values[seed] for seed in common]) if common else None
+    return Candidate(runs.trial, values, failed, summary, comparison)
+
+
+def _read_mapping(file: Path, load: Callable[[str], Any]) -> dict[str, Any]:
+    """Return what ``file`` holds; empty if it cannot be read, or holds something else."""
+    try:
+        found = load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
