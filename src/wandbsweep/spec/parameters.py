@@ -115,7 +115,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
         hint = f"give one: {join_words(fitting, 'or')}" if fitting else "no distribution has all of these keys"
         findings.refuse(path, f"{join_words(given)} without a distribution; {hint}")
     else:
-        findings.refuse(path, f"{show(config)} is no parameter, but must have {_SHORTEST}")
+        findings.refuse(path, f"{show(config)} is not a parameter, which must have {_SHORTEST}")
     findings.check_keys(path, config, PARAMETER_KEYS, "a parameter")
     return None
 

@@ -141,7 +141,7 @@ class LaunchRecord:
                 f"The sweep in {directory} was not started by Hydra: {_FILE} is missing, so its trials cannot be run."
             ) from None
         except json.JSONDecodeError as error:
-            reason = f"line {error.lineno}, column {error.colno}: no valid JSON: {error.msg}"
+            reason = f"line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
             raise SweepDirectoryError(f"{directory / _FILE} is damaged: {reason}.") from None
         except (OSError, UnicodeError) as error:
             raise SweepDirectoryError(f"Cannot read {directory / _FILE}: {error}.") from None
