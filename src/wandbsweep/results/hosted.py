@@ -108,7 +108,6 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
         value=best,
         metrics=_read_metrics(summary),
         reason=reason,
-        agent="",
         started=started,
         ended=ended,
     )
