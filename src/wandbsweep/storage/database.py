@@ -250,52 +250,44 @@ class DatabaseReader:
         with self._convert_errors():
             self._engine = sa.create_engine(whole, **make_engine_options(whole))
             self._file = find_sqlite_file(whole)
-        self._attributes: Mapping[str, Any] = {}
+        self.attributes: Mapping[str, Any] = {}
         self._attempts: queries.AttemptQueries | None = None
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        return self._attributes
-
     def changes(self) -> Sequence[StoredAttempt]:
-        with self._convert_errors():
-            found = retry_unreachable(self._read_changes, self._wait_s)
+        found = self._read(self._read_changes)
         if self._attempts is not None:
             self._attempts.note(found)
         return found
 
     def list_studies(self) -> Sequence[str]:
-        with self._convert_errors():
-            return retry_unreachable(self._list_studies, self._wait_s)
+        return self._read(queries.list_studies)
 
     def is_replaced(self) -> bool:
         return False
 
     def read_last_heartbeat(self) -> float | None:
-        return find_last_heartbeat(self._attributes)
+        return find_last_heartbeat(self.attributes)
 
-    def _list_studies(self) -> list[str]:
-        with self._connect() as connection:
-            return [] if connection is None else queries.list_studies(connection)
+    def _read_changes(self, connection: sa.Connection) -> list[StoredAttempt]:
+        study = queries.find_study(connection, self._name)
+        if study is None:
+            return []
+        self.attributes = queries.read_study_attributes(connection, study)
+        if self._attempts is None or self._attempts.study != study:
+            self._attempts = queries.AttemptQueries(study)
+        return self._attempts.read_changes(connection)
 
-    def _read_changes(self) -> list[StoredAttempt]:
-        with self._connect() as connection:
-            study = None if connection is None else queries.find_study(connection, self._name)
-            if connection is None or study is None:
+    def _read(self, query: Callable[[sa.Connection], list[T]]) -> list[T]:
+        """Return what ``query`` finds; nothing if the database has none of Optuna's tables."""
+
+        def answer() -> list[T]:
+            if self._file is not None and not self._file.exists():  # connecting would create it
                 return []
-            self._attributes = queries.read_study_attributes(connection, study)
-            if self._attempts is None or self._attempts.study != study:
-                self._attempts = queries.AttemptQueries(study)
-            return self._attempts.read_changes(connection)
+            with self._engine.connect() as connection:
+                return query(connection) if sa.inspect(connection).has_table("studies") else []
 
-    @contextmanager
-    def _connect(self) -> Iterator[sa.Connection | None]:
-        """Yield a connection; None: the database has no tables of Optuna's."""
-        if self._file is not None and not self._file.exists():  # connecting would create it
-            yield None
-            return
-        with self._engine.connect() as connection:
-            yield connection if sa.inspect(connection).has_table("studies") else None
+        with self._convert_errors():
+            return retry_unreachable(answer, self._wait_s)
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:

@@ -6,13 +6,12 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wandbsweep.spec.sweep_spec import Goal
 from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
-from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, StoredAttempt, StoredParam
+from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, Storage, StoredAttempt, StoredParam
 from wandbsweep.storage.journal_records import (
     JOURNAL,
     Record,
@@ -25,8 +24,6 @@ from wandbsweep.storage.journal_records import (
 )
 from wandbsweep.storage.leases import LEASES, FileLeases
 from wandbsweep.storage.optuna_private import DIRECTIONS, Operation
-
-T = TypeVar("T")
 
 
 def open_storage(directory: Path | None, url: str, *, wait_s: float) -> JournalStorage:
@@ -41,7 +38,7 @@ def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) 
     return JournalReader(directory, study)
 
 
-class JournalStorage:
+class JournalStorage(Storage):
     """Studies and attempts as the result of all records in ``log``.
 
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
@@ -139,18 +136,6 @@ class JournalStorage:
         from wandbsweep.storage.optuna_backend import OptunaBackend, OptunaJournalStorage
 
         return OptunaJournalStorage(OptunaBackend(self._log))
-
-    def retry(self, action: Callable[[], T]) -> T:
-        return action()
-
-    def connected(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def release_connection(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def read_changed(self, study: int, changed: set[int]) -> list[StoredAttempt]:
         """Return the attempts of ``study`` whose keys are in ``changed``, and empty ``changed``."""
