@@ -83,7 +83,7 @@ class NewAttempt:
 class ChangeFeed(Protocol):
     """The changes of a study's attempts."""
 
-    def changes(self, *, created_only: bool = False) -> Sequence[StoredAttempt]:
+    def __call__(self, *, created_only: bool = False) -> Sequence[StoredAttempt]:
         """Return the attempts that were created or written to since the last call, by key.
 
         Some may not have changed at all. ``created_only`` makes the call cheaper: it may leave changes of attempts
