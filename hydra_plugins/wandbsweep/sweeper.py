@@ -53,8 +53,7 @@ class WandbSweeper(Sweeper):
         """Return the configured launcher, set up to run agents from the sweep's snapshot, without callbacks."""
         from wandbsweep.agent.task import AgentTask
         from wandbsweep.bridge.hydra_private import make_callbacks
-        from wandbsweep.bridge.job_config import make_agent_master
-        from wandbsweep.bridge.snapshot import open_snapshot
+        from wandbsweep.bridge.snapshot import make_agent_master, open_snapshot
 
         prepared = session.prepared
         task = AgentTask(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from wandbsweep.trial import CONTINUE, Decision, Trial, as_number, as_step
+from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
 
 Send = Callable[[int, Mapping[str, float]], Decision]
 
@@ -57,11 +57,6 @@ class CurrentTrial:
     """Whether the training knows that it must end. What it then returns is not the trial's result."""
     _interrupt_reason: str = field(default="", repr=False)
     """Set by a signal's handler, before the training knows of it."""
-
-    @classmethod
-    def from_trial(cls, trial: Trial, *, sweep_id: str, metric: str | None, goal: str) -> CurrentTrial:
-        """Return ``trial`` as its training sees it; the callbacks are still to be set."""
-        return cls(trial.number, trial.params, trial.attempt > 1, sweep_id, metric, goal)
 
     def copy_for_process(self) -> CurrentTrial:
         """Return a copy without callbacks and decisions: what another process that runs this trial starts from."""

@@ -157,9 +157,9 @@ def test_a_sweep_that_was_misspelt(here, run_command):
 @pytest.mark.parametrize(
     ("file", "text", "where"),
     [
-        ("journal.log", "not json", "journal.log, line 4: the journal is damaged: 'not json' is no JSON object"),
-        ("journal.log", "[1]", "journal.log, line 4: the journal is damaged: '[1]' is no JSON object"),
-        (".sweep/plan.json", "{", ".sweep/plan.json is damaged: line 2, column 1: no valid JSON"),
+        ("journal.log", "not json", "journal.log, line 4: the journal is damaged: 'not json' is not a JSON object"),
+        ("journal.log", "[1]", "journal.log, line 4: the journal is damaged: '[1]' is not a JSON object"),
+        (".sweep/plan.json", "{", ".sweep/plan.json is damaged: line 2, column 1: not valid JSON"),
         (".sweep/plan.json", "{}", ".sweep/plan.json holds no launch record"),
     ],
 )

@@ -70,7 +70,7 @@ class TestConditions:
             "  optimizer.momentum: {min: 0.0, max: 1.0, when: {label: b}}\n",
         )
         message = app.multirun("sweep=wrong", status=2).refused()
-        reason = "is no key of the application's configuration with optimizer=adamw"
+        reason = "is not a key of the application's configuration with optimizer=adamw"
         assert f"parameters.optimizer.momentum: {reason}" in message
         assert not (app.directory / "sweep").exists()
 
@@ -117,7 +117,7 @@ def test_seeds_per_configuration(app: App) -> None:
     assert app.sweep("two").spec.dump()["repeats"] == {"parameter": "seed", "values": [1, 2]}
     unknown = "+sweep.repeats={parameter: sede, values: [1, 2]}"
     message = app.multirun("sweep=random", unknown, status=2, into="other").refused()
-    assert "repeats.parameter: sede is no key of the application's configuration" in message
+    assert "repeats.parameter: sede is not a key of the application's configuration" in message
 
 
 METRICS = "+sweep.metrics=[{name: loss},{name: units,goal: maximize}]"

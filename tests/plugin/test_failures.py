@@ -119,18 +119,18 @@ class TestSpaces:
     def test_an_unknown_key(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"lrr": {"values": [1, 2]}, "model.widht": {"values": [1]}}}
         message = run_refused(app, sweep_file(app, spec))
-        assert "parameters.lrr: is no key of the application's configuration; did you mean lr?" in message
+        assert "parameters.lrr: is not a key of the application's configuration; did you mean lr?" in message
         assert "did you mean model.width?" in message
 
     def test_a_key_that_is_unknown_under_one_choice(self, app: App) -> None:
         parameters = {"model": {"values": ["mlp", "convnet"]}, "model.kernel": {"values": [1, 2]}}
         message = run_refused(app, sweep_file(app, {"method": "grid", "parameters": parameters}))
-        assert "parameters.model.kernel: is no key of the application's configuration with model=mlp" in message
+        assert "parameters.model.kernel: is not a key of the application's configuration with model=mlp" in message
 
     def test_an_unknown_choice(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"model": {"values": ["mlp", "resnet"]}}}
         message = run_refused(app, sweep_file(app, spec))
-        assert "'resnet' is no choice of the config group 'model'; its choices are convnet, mlp" in message
+        assert "'resnet' is not a choice of the config group 'model'; its choices are convnet, mlp" in message
 
     def test_a_value_that_hydra_cannot_write(self, app: App) -> None:
         spec = {"method": "grid", "parameters": {"options": {"values": [{"a": {"it's": 1}}, {}]}}}
@@ -165,7 +165,7 @@ class TestSpaces:
 
     def test_a_number_for_a_config_group(self, app: App) -> None:
         message = app.run("-m", "hydra/sweeper=wandbsweep", "sweep=random", "model=18,mlp").refused()
-        assert "18 is no choice of the config group 'model' (a choice is text: write '18' in quotes)" in message
+        assert "18 is not a choice of the config group 'model' (a choice is text: write '18' in quotes)" in message
 
     def test_an_endless_sweep(self, app: App) -> None:
         message = run_refused(app, "sweep=random", "sweep.run_cap=null")
@@ -242,8 +242,8 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("file", "reason"),
         [
-            ("journal.log", "journal.log, line 1: the journal is damaged: 'garbage' is no JSON object"),
-            (".sweep/plan.json", "plan.json is damaged: line 1, column 1: no valid JSON"),
+            ("journal.log", "journal.log, line 1: the journal is damaged: 'garbage' is not a JSON object"),
+            (".sweep/plan.json", "plan.json is damaged: line 1, column 1: not valid JSON"),
         ],
     )
     def test_a_file_that_is_damaged(self, app: App, file: str, reason: str) -> None:

@@ -181,7 +181,7 @@ def test_cdf_distinguishes_falsy_values():
 
 
 def test_cdf_of_a_value_that_is_not_listed_names_those_that_are():
-    with pytest.raises(ValueError, match=r"'z' is no value of p; its values are \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"'z' is not a value of p; its values are \['a', 'b'\]"):
         parameter(values=["a", "b"]).cdf("z")
 
 

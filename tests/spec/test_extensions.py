@@ -99,8 +99,8 @@ def test_every_violation_is_listed_at_once():
         "prior.configurations[0].lr: 1.0 is outside of 1e-05 to 0.1",
         "prior.configurations[0].momentum: exists only with optimizer: sgd, which the configuration does not say",
         "prior.sweeps: 'abcd' must be a list of sweeps",
-        "parameters.a.when.b: is no parameter of this sweep; the others are lr, optimizer, momentum, c",
-        "parameters.c.when.optimizer: 'adam' is no value of optimizer; its values are adamw, sgd",
+        "parameters.a.when.b: is not a parameter of this sweep; the others are lr, optimizer, momentum, c",
+        "parameters.c.when.optimizer: 'adam' is not a value of optimizer; its values are adamw, sgd",
         "metric: is required by early_terminate",
     ]
     for message in wanted:
@@ -120,8 +120,8 @@ def test_every_violation_is_listed_at_once():
         ({"prior": {"configurations": [0.1]}}, "prior.configurations[0]: 0.1 is a number, but must be a mapping"),
         ({"prior": {"configurations": [{}]}}, "prior.configurations[0]: is empty"),
         ({"prior": {"configurations": [{"lr": "fast"}]}}, "prior.configurations[0].lr: 'fast' is text"),
-        ({"prior": {"configurations": [{"lr": True}]}}, "prior.configurations[0].lr: True is no number"),
-        ({"prior": {"configurations": [{"lr": float("nan")}]}}, "prior.configurations[0].lr: nan is no number"),
+        ({"prior": {"configurations": [{"lr": True}]}}, "prior.configurations[0].lr: True is not a number"),
+        ({"prior": {"configurations": [{"lr": float("nan")}]}}, "prior.configurations[0].lr: nan is not a number"),
         ({"prior": {"configurations": [{"optimizer": "lion"}]}}, "prior.configurations[0].optimizer: 'lion' is no"),
         ({"method": "random", "prior": {"sweeps": ["a"]}}, "prior.sweeps: cannot be combined with method random"),
         ({"early_terminate": {"type": "auto", "eta": 3}}, "early_terminate.eta: unknown key; auto has type"),
@@ -147,9 +147,9 @@ def test_a_violation_says_the_value_and_the_rule(keys, message):
         ({"optimizer": []}, "momentum.when.optimizer: is an empty list, so the condition could never be met"),
         ({"lr": 0.1}, "momentum.when.lr: lr has no listed values (log_uniform_values)"),
         ({"momentum": 1}, "momentum.when.momentum: momentum has no listed values (uniform)"),
-        ({"layers": 4}, "momentum.when.layers: 4 is no value of layers; its values are the integers from 1 to 3"),
-        ({"layers": True}, "momentum.when.layers: True is no value of layers"),
-        ({"flag": 1}, "momentum.when.flag: 1 is no value of flag; its values are True, False"),
+        ({"layers": 4}, "momentum.when.layers: 4 is not a value of layers; its values are the integers from 1 to 3"),
+        ({"layers": True}, "momentum.when.layers: True is not a value of layers"),
+        ({"flag": 1}, "momentum.when.flag: 1 is not a value of flag; its values are True, False"),
     ],
 )
 def test_invalid_conditions(when, message):

@@ -535,17 +535,17 @@ def test_a_file_means_what_omegaconf_reads_in_it(tmp_path, scalar):
         ("train", "the sweep configuration: is text, but must be a mapping with method and parameters"),
         (
             "method: grid\nparameters: {a: [1\n",
-            "line 3, column 1: no valid YAML: expected ',' or ']', but got '<stream end>'",
+            "line 3, column 1: not valid YAML: expected ',' or ']', but got '<stream end>'",
         ),
         (
             "method: grid\n\tx: 1",
-            "line 2, column 1: no valid YAML: found character '\\t' that cannot start any token",
+            "line 2, column 1: not valid YAML: found character '\\t' that cannot start any token",
         ),
         (
             "method: grid\nmethod: random\n",
-            "line 2, column 1: no valid YAML: the key 'method' is given twice",
+            "line 2, column 1: not valid YAML: the key 'method' is given twice",
         ),
-        ("a: 1\n---\nb: 2\n", "line 2, column 1: no valid YAML: but found another document"),
+        ("a: 1\n---\nb: 2\n", "line 2, column 1: not valid YAML: but found another document"),
         ("a: !!python/object:os.system {}\n", None),
     ],
 )
@@ -570,7 +570,7 @@ def test_a_missing_file_suggests_similar_files_in_its_directory(tmp_path):
 def test_an_unreadable_file(tmp_path, content):
     file = tmp_path / "sweep.yaml"
     file.mkdir() if content is None else file.write_bytes(content)
-    assert re.search("cannot be read|no valid YAML", violations(file)[0])
+    assert re.search("cannot be read|not valid YAML", violations(file)[0])
 
 
 def test_a_byte_order_mark_and_merged_keys_are_fine(tmp_path):

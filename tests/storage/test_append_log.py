@@ -173,7 +173,9 @@ def test_but_not_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("damaged", [b"not json", b"[1]", b"1, 2"])
 def test_a_damaged_line_is_named(path: Path, damaged: bytes) -> None:
     lines = b'{"n":0}\n' * 600 + damaged + b"\n"
-    with pytest.raises(SweepDirectoryError, match=r"log.jsonl, line 611: the journal is damaged: .* is no JSON object"):
+    with pytest.raises(
+        SweepDirectoryError, match=r"log.jsonl, line 611: the journal is damaged: .* is not a JSON object"
+    ):
         list(parse_lines(lines, path, before=10))
 
 

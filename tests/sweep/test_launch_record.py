@@ -17,7 +17,6 @@ from wandbsweep.sweep.launch_record import (
     LaunchRecord,
     SnapshotPaths,
     TrialOverrides,
-    read_plain_grid,
 )
 
 OLD = sorted((Path(__file__).parents[1] / "data" / "old_sweeps").rglob("plan.json"))
@@ -42,7 +41,6 @@ RECORD = LaunchRecord(
 def test_what_is_saved_is_loaded(tmp_path: Path, record: LaunchRecord) -> None:
     record.save(tmp_path)
     assert LaunchRecord.load(tmp_path) == record
-    assert read_plain_grid(tmp_path) == {"b": [1, 2]}
 
 
 @pytest.mark.parametrize("old", OLD, ids=lambda file: file.parents[1].name)
@@ -67,6 +65,5 @@ def test_what_is_no_record_is_refused(tmp_path: Path, stored: str) -> None:
 
 def test_a_sweep_without_a_record(tmp_path: Path) -> None:
     assert LaunchRecord.load_if_exists(tmp_path) is None
-    assert read_plain_grid(tmp_path) is None
     with pytest.raises(SweepDirectoryError, match=r"was not started by Hydra: \.sweep/plan\.json is missing"):
         LaunchRecord.load(tmp_path)

@@ -85,8 +85,7 @@ def _serve(agent: socket.socket, handlers: Mapping[int, Any]) -> None:
         os.waitpid(pid, 0)
         if lessons < _LESSONS:
             lessons += 1
-            _import(reaped.modules)
-            _rehearse(run_job, request.trial)
+            _learn(run_job, request.trial, reaped.modules)
 
 
 def _load(task: bytes) -> tuple[RunJob | None, str]:
@@ -123,17 +122,12 @@ def _await_end(pid: int) -> int:
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
-def _import(modules: Sequence[str]) -> None:
+def _learn(run_job: RunJob, trial: Trial, modules: Sequence[str]) -> None:
+    """Do what every child would do again: import what ``trial`` has imported, and compose its configuration."""
     for name in modules:
-        if name not in sys.modules:
-            with suppress(Exception):  # the trial that needs it fails as well, with the reason
-                importlib.import_module(name)
-
-
-def _rehearse(run_job: RunJob, trial: Trial) -> None:
-    """Do everything for ``trial`` except running it, to fill caches that every child would otherwise fill again."""
-    rehearse: Callable[[Trial], object] | None = getattr(run_job, "rehearse", None)
-    if rehearse:
+        with suppress(Exception):  # the trial that needs it fails as well, with the reason
+            importlib.import_module(name)
+    if rehearse := getattr(run_job, "rehearse", None):
         with suppress(Exception):  # the trial itself has failed in the same way
             rehearse(trial)
 

@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from wandbsweep.agent.loop import run_catching
+from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.current import CurrentTrial, current_trial, running
 from wandbsweep.environment import set_variables
-
-if TYPE_CHECKING:
-    from wandbsweep.current import CurrentTrial
-    from wandbsweep.trial import RunJob, Trial
+from wandbsweep.trial import RunJob, Trial
 
 OFFER = "WANDBSWEEP_TRIAL"
 _ENDING_S = 10.0  # how long another rank may live after rank 0 is done with the trial
@@ -55,7 +54,6 @@ def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate
         separate: Whether this process is the trial's own.
     """
     import __main__
-    from wandbsweep.current import current_trial
 
     offer = TrialOffer(task, trial, current_trial().copy_for_process(), separate)
     argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
@@ -97,10 +95,6 @@ def main() -> int:
 
 def _run_offer(offer: TrialOffer, run_job: RunJob) -> bool:
     """Return whether the trial failed here. ``SweepCallback`` passes a stop on from rank 0."""
-    from wandbsweep.agent.loop import run_catching
-    from wandbsweep.agent.signals import SignalWatch
-    from wandbsweep.current import running
-
     watch = SignalWatch(patient=True)
     watch.watch_until_exit()
     with running(offer.current), watch.notifying(offer.current):

@@ -72,7 +72,7 @@ def run_agent(
                 if trial is None:
                     break
                 began = time.monotonic()
-                current = CurrentTrial.from_trial(trial, sweep_id=sweep_id, metric=metric, goal=goal)
+                current = CurrentTrial(trial.number, trial.params, trial.attempt > 1, sweep_id, metric, goal)
                 current.send = partial(controller.report, trial)
                 current.poll = partial(_poll_decision, controller, trial)
                 current.is_owner = partial(controller.owns, trial)

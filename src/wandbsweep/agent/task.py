@@ -19,7 +19,7 @@ from wandbsweep.agent.ranks.channel import RANKS, RankChannel
 from wandbsweep.agent.ranks.follower import Follower
 from wandbsweep.agent.ranks.leader import Leader, open_channel
 from wandbsweep.agent.ranks.rank import run_resetting, torch_environment
-from wandbsweep.agent.signals import GRACE_S, SignalWatch
+from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
 from wandbsweep.bridge.trial_job import find_trial_log, get_hydra_state, log_as_rank, read_agent_number
 from wandbsweep.controllers.base import Controller
@@ -49,8 +49,6 @@ class AgentTask:
     """Whether to return Hydra's JobReturns whole."""
     isolation: Isolation = "none"
     """``process``: each trial in a process forked from a fork server; ``none``: in the agent itself."""
-    grace_s: float = GRACE_S
-    """How long a trial may take to save and end when the agent is asked to end."""
     devices: Sequence[str] = ()
     """The values of CUDA_VISIBLE_DEVICES, one for each agent in turn; empty: the launcher's."""
     detached: bool = False
@@ -100,7 +98,6 @@ class AgentTask:
                 goal=spec.goal,
                 watch=watch,
                 separate=self.isolation == "process",
-                grace_s=self.grace_s,
                 poll_s=RANK_POLL_S if channel else POLL_S,
                 **limits,
             )
@@ -133,7 +130,6 @@ class AgentTask:
         server = ForkServer(
             cloudpickle.dumps(replace(factory, packed=self._pack())),
             watch=watch,
-            grace_s=self.grace_s,
             find_log=lambda trial: find_trial_log(record, self.directory, trial, rank.number),
         )
         stack.callback(server.close)

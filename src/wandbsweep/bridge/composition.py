@@ -83,7 +83,7 @@ class _Composer:
         is_parameter = name in self.spec.parameters
         subject = f"parameters.{name}:" if is_parameter else f"repeats.parameter: {name}"
         hint = suggest_matches(name, _list_keys(composed), most=1, cutoff=0.7)
-        return f"{subject} is no key of the application's configuration{under}{hint}"
+        return f"{subject} is not a key of the application's configuration{under}{hint}"
 
 
 def find_misfits(composed: DictConfig, parameters: Mapping[str, Parameter]) -> Iterator[str]:
@@ -150,8 +150,8 @@ def _list_choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]
         numbers = [value for value in unknown if isinstance(value, int | float)]
         quotes = f" (a choice is text: write '{numbers[0]}' in quotes)" if numbers else ""
         raise SpaceError(
-            f"parameters.{name}: {', '.join(map(repr, unknown))} is no choice of the config group {group!r}{quotes}; "
-            f"its choices are {', '.join(loader.get_group_options(group))}"
+            f"parameters.{name}: {', '.join(map(repr, unknown))} is not a choice of the config group {group!r}{quotes}"
+            f"; its choices are {', '.join(loader.get_group_options(group))}"
         )
     return values
 

@@ -17,14 +17,13 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.hydra_private import make_args_parser
-from wandbsweep.bridge.job_config import copy_config, read_hydra_overrides, set_key
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
-from wandbsweep.bridge.search_space import has_own_key, read_sweep_key
-from wandbsweep.bridge.snapshot import Snapshot, find_sources
+from wandbsweep.bridge.search_space import read_sweep_key
+from wandbsweep.bridge.snapshot import Snapshot, copy_config, read_hydra_overrides, set_key
 from wandbsweep.errors import SweepError
 from wandbsweep.settings import Settings
-from wandbsweep.sweep.directory import OUTPUTS
 from wandbsweep.sweep.launch_record import (
+    OUTPUTS,
     Application,
     ControllerOptions,
     HostedPlace,
@@ -56,7 +55,7 @@ class Multirun:
     @cached_property
     def has_own_key(self) -> bool:
         """Whether the key ``sweep`` is the application's, and no sweep configuration."""
-        return has_own_key(self.config)
+        return SWEEP_KEY in self.config and not read_sweep_key(self.config)
 
     @cached_property
     def line(self) -> CommandLine:
@@ -80,10 +79,6 @@ class Multirun:
         config = copy_config(self.config)
         set_key(config, "hydra.sweeper.sweep_id", sweep_id)
         return Path(str(config.hydra.sweep.dir)).absolute()
-
-    def find_sources(self) -> Snapshot:
-        """Return the snapshot that a new sweep takes of the configuration files."""
-        return find_sources(self.loader.get_search_path(), self.searchpath)
 
     def describe_launch(
         self,

@@ -43,11 +43,6 @@ def read_sweep_key(config: DictConfig) -> dict[str, Any]:
     return {}
 
 
-def has_own_key(config: DictConfig) -> bool:
-    """Return whether the key ``sweep`` is the application's, and no sweep configuration."""
-    return SWEEP_KEY in config and not read_sweep_key(config)
-
-
 def read_space(
     config: DictConfig, settings: Settings, line: CommandLine
 ) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:

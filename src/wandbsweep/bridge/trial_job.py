@@ -21,8 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
 from wandbsweep.bridge.hydra_private import get_returned, make_failed_job, set_returned
-from wandbsweep.bridge.job_config import make_trial_master, set_key
-from wandbsweep.bridge.snapshot import open_snapshot
+from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
 from wandbsweep.trial import JobResult, Trial, as_number

@@ -40,7 +40,8 @@ def read_sweep(options: argparse.Namespace) -> SweepData:
 def locate_sweep(options: argparse.Namespace) -> str | Path:
     """Return the sweep that the command names, by default the newest one in ``outputs/``."""
     from wandbsweep.errors import SweepDirectoryError
-    from wandbsweep.sweep.directory import OUTPUTS, list_sweeps
+    from wandbsweep.sweep.directory import list_sweeps
+    from wandbsweep.sweep.launch_record import OUTPUTS
 
     if options.sweep is not None:
         return str(options.sweep)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wandbsweep.errors import SweepError
@@ -58,8 +57,8 @@ def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
     answer = ""
     try:
         os.setsid()
-        with _raise_when_submitted():
-            launch()
+        _raise_when_submitted()
+        launch()
     except _SubmittedError:
         answer = _DONE
     except BaseException as error:  # this child ends here, whatever it was
@@ -70,8 +69,7 @@ def _submit_and_exit(launch: Callable[[], Any], writer: int) -> NoReturn:
     os._exit(0)  # without running the parent's exit handlers
 
 
-@contextmanager
-def _raise_when_submitted() -> Iterator[None]:
+def _raise_when_submitted() -> None:
     """Raise _SubmittedError when a launcher asks for results: Hydra's submitit launchers submit all jobs first."""
     from submitit import Job
 
@@ -79,9 +77,4 @@ def _raise_when_submitted() -> Iterator[None]:
         raise _SubmittedError
 
     # Neither submitit nor Hydra's launchers can submit and not wait. The method is replaced in a child that ends soon.
-    original = Job.results
     setattr(Job, "results", results)  # noqa: B010  mypy refuses an assignment
-    try:
-        yield
-    finally:
-        setattr(Job, "results", original)  # noqa: B010  as above

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
-from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
@@ -23,7 +22,7 @@ def print_announcement(prepared: PreparedSweep) -> None:
     created = "Joined" if prepared.joined else "Created"
     print(f"{created} sweep {prepared.record.sweep_id}: {_describe_sweep(prepared)}")
     print(f"Directory: {prepared.directory}")
-    command = join_command(prepared.record, prepared.directory)
+    command = prepared.record.join_command(prepared.directory)
     print(f"Join it from another terminal or machine: {command}", flush=True)
 
 

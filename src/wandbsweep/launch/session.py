@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from wandbsweep.bridge.prepared import PreparedSweep
+from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
@@ -22,7 +22,6 @@ from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
-from wandbsweep.sweep.resume import join_command
 from wandbsweep.text import pluralize
 from wandbsweep.trial import ENDED, State, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
@@ -246,7 +245,7 @@ class Session:
         return bool(text)
 
     def _resume_hint(self) -> str:
-        return f"Resume with:\n  {join_command(self.prepared.record, self.prepared.directory)}"
+        return f"Resume with:\n  {self.prepared.record.join_command(self.prepared.directory)}"
 
     # -- Exit status --------------------------------------------------------------------------------------------------
 

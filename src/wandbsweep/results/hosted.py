@@ -14,8 +14,7 @@ from wandbsweep.controllers.hosted.refs import PREFIX, convert_hosted_config, pa
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.directory import OUTPUTS
-from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.launch_record import OUTPUTS, LaunchRecord
 from wandbsweep.trial import ENDED, State, TrialRecord, as_number, is_number
 from wandbsweep.wandb_runs.writer import STOP_REASON_KEY
 

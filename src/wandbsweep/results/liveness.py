@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import LEASE_S
-from wandbsweep.sweep.resume import join_command
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
     age_s = liveness.heartbeat_age_s
     heartbeat = "" if age_s is None else f" (the last heartbeat was {_format_age(age_s)} ago)"
     record = data.launch_record
-    command = f" Resume with:\n  {join_command(record, data.directory)}" if record else ""
+    command = f" Resume with:\n  {record.join_command(data.directory)}" if record else ""
     return [f"No agent is running{heartbeat}.{command}"]
 
 

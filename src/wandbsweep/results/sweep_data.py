@@ -18,7 +18,6 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
-from wandbsweep.sweep.resume import run_overrides
 from wandbsweep.trial import STATES, State, TrialRecord
 
 
@@ -151,5 +150,5 @@ class SweepData:
     def command(self, trial: TrialRecord) -> str:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
         start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
-        own = run_overrides(self.launch_record) if self.launch_record else []
+        own = self.launch_record.run_overrides() if self.launch_record else []
         return shlex.join([*start, *self.overrides(trial), *own])

@@ -105,7 +105,7 @@ def _check_condition(
     path = f"parameters.{name}.when.{parent}"
     if parent not in parameters:
         others = ", ".join(other for other in parameters if other != name)
-        findings.refuse(path, f"is no parameter of this sweep; the others are {others}")
+        findings.refuse(path, f"is not a parameter of this sweep; the others are {others}")
         return
     known = parameters[parent]
     if known.distribution == "int_uniform":
@@ -119,7 +119,7 @@ def _check_condition(
         findings.refuse(path, f"{parent} {rule}; parameters with value, values or int_uniform have")
         return
     for value in unknown:
-        findings.refuse(path, f"{value!r} is no value of {parent}; its values are {shown}")
+        findings.refuse(path, f"{value!r} is not a value of {parent}; its values are {shown}")
 
 
 def _sort_parents_first(parameters: Mapping[str, Parameter]) -> list[str]:

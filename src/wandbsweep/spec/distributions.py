@@ -68,7 +68,7 @@ class Parameter:
         if self.values is not None:
             keys = list(map(grid_key, self.values))
             if grid_key(value) not in keys:
-                raise ValueError(f"{value!r} is no value of {self.name}; its values are {list(self.values)}")
+                raise ValueError(f"{value!r} is not a value of {self.name}; its values are {list(self.values)}")
             value = keys.index(grid_key(value))
         return DISTRIBUTIONS[self.distribution].cdf(value, *self._arguments)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.spec.distributions import HYDRA_NAME, Parameter, grid_key
-from wandbsweep.spec.findings import Findings, fits_float
+from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.normalize import read_text_number
 from wandbsweep.spec.sweep_spec import Prior, Repeats
@@ -117,12 +117,12 @@ def explain_misfit(parameter: Parameter, value: Any) -> str:
     """Explain why ``parameter`` cannot have ``value``; empty: it can."""
     if parameter.listed is not None:
         known = grid_key(value) in map(grid_key, parameter.listed)
-        return "" if known else f"{value!r} is no value of it; its values are {', '.join(map(str, parameter.listed))}"
+        return "" if known else f"{value!r} is not one of its values, {', '.join(map(str, parameter.listed))}"
     if not is_number(value):
-        return f"{value!r} is no number, which {parameter.distribution} gives"
+        return f"{value!r} is not a number, but {parameter.distribution} gives numbers"
     if parameter.distribution == "int_uniform" and not isinstance(value, int):
-        return f"{value} is no integer"
+        return f"{value} is not an integer"
     low, high = parameter.ppf(0.0), parameter.ppf(1.0)
     # A value that was computed from logarithms may miss its own bound by a rounding error.
-    slack = 1e-9 * max(abs(low), abs(high)) if all(map(fits_float, (low, high))) else 0.0
+    slack = 1e-9 * max(abs(low), abs(high)) if all(map(is_number, (low, high))) else 0.0
     return "" if low - slack <= value <= high + slack else f"{value} is outside of {low} to {high}"

@@ -121,7 +121,7 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     findings.check_keys(path, raw, (field.name for field in fields(Metric)), "a metric")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
-        given = f"{show(name)} is no text" if name is not None else "is required"
+        given = f"{show(name)} is not text" if name is not None else "is required"
         findings.refuse(f"{path}.name", f"{given}; it is the name that training reports, such as val/loss")
     goal = findings.read_choice(f"{path}.goal", raw.get("goal", "minimize"), GOALS)
     target = findings.read_number(f"{path}.target", raw.get("target"))

@@ -8,8 +8,9 @@ from typing import Any
 
 from wandbsweep.spec.conditions import read_when
 from wandbsweep.spec.distributions import DISTRIBUTIONS, HYDRA_NAME, Parameter
-from wandbsweep.spec.findings import Findings, describe_kind, fits_float, is_finite, show
+from wandbsweep.spec.findings import Findings, describe_kind, is_finite, show
 from wandbsweep.text import join_words
+from wandbsweep.trial import is_number
 
 PARAMETER_KEYS = tuple(
     dict.fromkeys(["distribution", *(key for distribution in DISTRIBUTIONS.values() for key in distribution.keys)])
@@ -115,7 +116,7 @@ def _find_distribution(findings: Findings, path: str, config: Mapping[str, Any])
         hint = f"give one: {join_words(fitting, 'or')}" if fitting else "no distribution has all of these keys"
         findings.refuse(path, f"{join_words(given)} without a distribution; {hint}")
     else:
-        findings.refuse(path, f"{show(config)} is no parameter, but must have {_SHORTEST}")
+        findings.refuse(path, f"{show(config)} is not a parameter, which must have {_SHORTEST}")
     findings.check_keys(path, config, PARAMETER_KEYS, "a parameter")
     return None
 
@@ -148,7 +149,7 @@ def _check_bounds(findings: Findings, path: str, config: Mapping[str, Any], dist
         if distribution in _EXPONENT_DISTRIBUTIONS and abs(bound) > _EXPONENT_LIMIT:
             rule = f"the bounds of {distribution} are exponents of e, within ±{_EXPONENT_LIMIT}"
             findings.refuse(f"{path}.{key}", f"{bound}: {rule}; {distribution}_values takes the values themselves")
-        if distribution != "int_uniform" and not fits_float(bound):
+        if distribution != "int_uniform" and not is_number(bound):
             findings.refuse(f"{path}.{key}", f"an integer of {bound.bit_length()} bits is too large for a float")
     if len(given) == 2 and given["min"] >= given["max"]:
         findings.refuse(f"{path}.min", f"{given['min']} must be less than max, {given['max']}")

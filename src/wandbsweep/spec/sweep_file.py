@@ -81,10 +81,10 @@ def read_file(path: str) -> tuple[Any, list[str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SweepConfigError([f"{line}no valid YAML: {error.problem or error.context}"], source=path) from error
+        raise SweepConfigError([f"{line}not valid YAML: {error.problem or error.context}"], source=path) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise SweepConfigError([f"no valid YAML: {reason}"], source=path) from error
+        raise SweepConfigError([f"not valid YAML: {reason}"], source=path) from error
 
 
 def _suggest_files(path: Path) -> str:

@@ -164,7 +164,7 @@ def parse_lines(lines: bytes, path: Path, *, before: int = 0) -> Iterator[dict[s
         before: How many lines of the file precede these.
 
     Raises:
-        SweepDirectoryError: If a line is no JSON object. The message names the line.
+        SweepDirectoryError: If a line is not a JSON object. The message names the line.
     """
     split = lines.splitlines()
     for start in range(0, len(split), _PARSED_TOGETHER):
@@ -187,7 +187,7 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
         text = line.decode(errors="replace")
         excerpt = repr(text if len(text) <= _EXCERPT_LENGTH else f"{text[:_EXCERPT_LENGTH]}…")
         raise SweepDirectoryError(
-            f"{path}, line {number}: the journal is damaged: {excerpt} is no JSON object. "
+            f"{path}, line {number}: the journal is damaged: {excerpt} is not a JSON object. "
             "Correct or remove the line, and try again."
         )
     return parsed

@@ -22,6 +22,8 @@ DATABASE = "wandbsweep.storage.database"
 
 
 class Backend(Protocol):
+    """What the module of a backend defines."""
+
     def open_storage(self, directory: Path | None, url: str, *, wait_s: float) -> Storage:
         """Open the storage, and create it if there is none."""
 

@@ -19,12 +19,11 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_records import JOURNAL
-from wandbsweep.sweep.launch_record import HIDDEN, STUDY, LaunchRecord, read_plain_grid
+from wandbsweep.sweep.launch_record import HIDDEN, OUTPUTS, STUDY, LaunchRecord
 from wandbsweep.text import suggest_matches
 
 SWEEP_FILE = "sweep.yaml"
 """A directory holds a sweep if it holds this file, so it is written last and removed first."""
-OUTPUTS = Path("outputs")
 AGENTS = "agents"
 LOCK = ".lock"
 """Lies in the directory itself, not in ``.sweep/``: a process may wait for it while ``remove_sweep`` runs."""
@@ -85,8 +84,10 @@ def read_spec(directory: Path) -> SweepSpec:
     """Return the sweep configuration that ``directory`` holds."""
     if not holds_sweep(directory):
         raise SweepDirectoryError(f"{directory} holds no sweep: there is no {SWEEP_FILE} in it.")
-    axes = read_plain_grid(directory)
-    return load_sweep(directory / SWEEP_FILE) if axes is None else make_plain_grid(axes)
+    record = LaunchRecord.load_if_exists(directory)
+    if record is None or record.controller.plain_grid is None:
+        return load_sweep(directory / SWEEP_FILE)
+    return make_plain_grid(record.controller.plain_grid)
 
 
 def make_plain_grid(axes: Mapping[str, Sequence[Any]]) -> SweepSpec:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,14 +14,18 @@ from typing import Any, TypeVar
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.files import write_atomically
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
-from wandbsweep.sweep.override_strings import OverrideSlot
+from wandbsweep.sweep.override_strings import OverrideSlot, format_value
 
 HIDDEN = ".sweep"
 SNAPSHOT = f"{HIDDEN}/conf"
 _FILE = f"{HIDDEN}/plan.json"
 
+OUTPUTS = Path("outputs")
 STUDY = "sweep"
 """Name of the only study in a journal."""
+
+# Overrides of the multirun, its launcher and its sweeper.
+_MULTIRUN_ONLY = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,25 @@ class LaunchRecord:
     """If an embedded sweep is shown at W&B: the settings of its page (``wandb_runs.page.read_page_settings``), and in
     ``sweep`` the W&B sweep that holds the trials' runs."""
 
+    def join_command(self, directory: Path) -> str:
+        """Return the shell command that joins or resumes the sweep in ``directory``, from the working directory."""
+        # A relative script and the default outputs/ are found from the directory in which the sweep was started.
+        command, cwd = self.application.command, self.application.cwd
+        is_script = any(word.endswith(".py") and not os.path.isabs(word) for word in command)
+        is_default = is_script and directory == Path(cwd, OUTPUTS, self.sweep_id)
+        place = [] if is_default else [f"hydra.sweep.dir={format_value(str(directory))}"]
+        sweep = [f"hydra.sweeper.sweep_id={self.sweep_id}"]
+        if self.hosted:  # the full path: another machine has no such directory, and looks the sweep up at W&B
+            path = f"{self.hosted.path}/{self.sweep_id}"
+            sweep = ["hydra.sweeper.controller=wandb", f"hydra.sweeper.sweep_id={format_value(path)}"]
+        joining = ["-m", "hydra/sweeper=wandbsweep", *sweep]
+        line = shlex.join([*command, *joining, *place, *self.run_overrides()])
+        return line if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {line}"
+
+    def run_overrides(self) -> list[str]:
+        """Return the sweep's overrides of ``hydra.*`` that apply to a single run as well."""
+        return [line for line in self.overrides.hydra if not _MULTIRUN_ONLY.match(line)]
+
     def save(self, directory: Path) -> None:
         (directory / HIDDEN).mkdir(exist_ok=True)
         write_atomically(directory / _FILE, json.dumps(self._to_json(), indent=1))
@@ -115,7 +141,7 @@ class LaunchRecord:
                 f"The sweep in {directory} was not started by Hydra: {_FILE} is missing, so its trials cannot be run."
             ) from None
         except json.JSONDecodeError as error:
-            reason = f"line {error.lineno}, column {error.colno}: no valid JSON: {error.msg}"
+            reason = f"line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}"
             raise SweepDirectoryError(f"{directory / _FILE} is damaged: {reason}.") from None
         except (OSError, UnicodeError) as error:
             raise SweepDirectoryError(f"Cannot read {directory / _FILE}: {error}.") from None
@@ -162,9 +188,3 @@ def _take(group: type[_Group], stored: dict[str, Any]) -> _Group:
     """Remove the keys of ``group`` from ``stored`` and return their values as one."""
     names = [field.name for field in fields(group)]
     return group(**{name: stored.pop(_to_key(name)) for name in names if _to_key(name) in stored})
-
-
-def read_plain_grid(directory: Path) -> Mapping[str, Sequence[Any]] | None:
-    """Return the values of the comma-list grid in ``directory``. None: its sweep has a configuration."""
-    record = LaunchRecord.load_if_exists(directory)
-    return record.controller.plain_grid if record else None

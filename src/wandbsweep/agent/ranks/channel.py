@@ -128,7 +128,9 @@ class RankChannel:
         Raises:
             RankLostError: A rank still runs it two minutes after it was closed.
         """
-        if all(ack is None or ack.ended or not self._is_alive(rank) for rank, ack in self._read_acks().items()):
+        if all(
+            ack is None or ack.ended or not is_held(self.session.alive(rank)) for rank, ack in self._read_acks().items()
+        ):
             return True
         if time.monotonic() > self._idle_by:
             raise RankLostError(f"A rank of this job still runs a trial that was over {_SETTLE_S:g} s ago")
@@ -137,7 +139,7 @@ class RankChannel:
     def find_lost_rank(self) -> str:
         """Return which rank has died; empty: none has."""
         for rank in self._others:
-            if self._is_alive(rank) is False:
+            if is_held(self.session.alive(rank)) is False:
                 self.lost_rank = f"rank {rank} has died"
         return self.lost_rank
 
@@ -179,19 +181,14 @@ class RankChannel:
         acks = {rank: read_pickle(self.session.ack(rank)) for rank in self._others}
         return {rank: ack if ack and ack.sequence == self._announced.sequence else None for rank, ack in acks.items()}
 
-    def _is_alive(self, rank: int) -> bool | None:
-        return is_held(self.session.alive(rank))
-
     def _write(self, announcement: Announcement) -> None:
         self._announced = announcement
         write_pickle(self.session.announcement, announcement)
 
 
 def find_free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def write_pickle(path: Path, value: object) -> None:

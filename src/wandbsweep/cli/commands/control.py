@@ -12,7 +12,6 @@ from wandbsweep.cli.command import Command, read_sweep
 def run(options: argparse.Namespace, *, state: str) -> int:
     """Set the sweep to ``state``. A sweep that was stopped or cancelled is not resumed: exit status 1."""
     from wandbsweep.controllers.open import open_controller
-    from wandbsweep.sweep.resume import join_command
     from wandbsweep.text import pluralize
 
     data = read_sweep(options)
@@ -27,7 +26,7 @@ def run(options: argparse.Namespace, *, state: str) -> int:
         now = before if refused else state
         print(json.dumps({"sweep_id": data.sweep_id, "order": now, "before": before, "running": running}))
     elif refused:
-        command = join_command(data.launch_record, data.directory) if data.launch_record else ""
+        command = data.launch_record.join_command(data.directory) if data.launch_record else ""
         print(f"{data.sweep_id} was {before}, not paused.", f"Resume with:\n  {command}" if command else "")
     else:
         finishing = state in ("paused", "stopped") and running
