@@ -18,7 +18,7 @@ class Study:
         self.table = TrialTable()
 
     def read(self):
-        self.table.update(self.feed.changes())
+        self.table.update(self.feed())
         return self.table
 
     def claim(self, number=None, attempt=1, cap=None, **attributes):
@@ -120,7 +120,7 @@ def test_what_ended_is_counted_once_however_often_it_is_read():
     for key, value in zip(keys, [3.0, 1.0, 2.0], strict=False):
         study.close(key, "finished", value)
         study.read()
-        study.table.update(study.storage.open_change_feed(study.key).changes())
+        study.table.update(study.storage.open_change_feed(study.key)())
     assert (study.table.ended, study.table.best) == ({"finished": 3}, 1.0)
     assert [entry.number for entry in study.table.running] == [3]
 

@@ -70,7 +70,7 @@ class Bisection(Search):
 
 def test_a_new_method_is_an_entry_in_each_of_two_tables(monkeypatch):
     monkeypatch.setitem(METHODS, "bisection", MethodInfo("bisection", learns=True))
-    monkeypatch.setitem(SEARCHES, "bisection", lambda spec, seed, plain_grid: Bisection(next(iter(spec.parameters))))
+    monkeypatch.setitem(SEARCHES, "bisection", lambda spec, seed: Bisection(next(iter(spec.parameters))))
     controller = create_sweep(load_sweep(RANDOM | {"method": "bisection", "run_cap": 4}))
     found = []
     while (trial := controller.ask("a")) is not None:

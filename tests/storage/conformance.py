@@ -24,7 +24,7 @@ def create(storage: Storage, study: int, new: NewAttempt = NEW) -> int:
 
 
 def read_all(storage: Storage, study: int) -> list[StoredAttempt]:
-    return list(storage.open_change_feed(study).changes())
+    return list(storage.open_change_feed(study)())
 
 
 def same(one: StoredAttempt, other: StoredAttempt) -> bool:
@@ -119,9 +119,9 @@ class StorageTestCase:
         key = create(storage, study, NewAttempt({"params": 1, "claim": 2}, params={"x": PARAM}))
         other = open()
         feed = other.open_change_feed(study)
-        feed.changes()
+        feed()
         storage.set_params(key, {"params": 3}, {"x": StoredParam(0.5, PARAM.distribution), "y": PARAM})
-        (changed,) = feed.changes()
+        (changed,) = feed()
         assert {name: value for name, value in changed.attributes.items() if ":" not in name} == {
             "params": 3,
             "claim": 2,
@@ -157,7 +157,7 @@ class StorageTestCase:
     def test_what_was_handed_out_does_not_change(self, storage: Storage, study: int) -> None:
         key = create(storage, study)
         (listed,) = read_all(storage, study)
-        (fed,) = storage.open_change_feed(study).changes()
+        (fed,) = storage.open_change_feed(study)()
         read = storage.read_attempt(key)
         storage.report(key, 9, 1.0)
         storage.set_attribute(key, "a", 1)
@@ -168,17 +168,17 @@ class StorageTestCase:
     def test_a_feed_tells_what_changed(self, open: Open, storage: Storage, study: int) -> None:
         first, second = create(storage, study), create(storage, study)
         feed, another = open().open_change_feed(study), storage.open_change_feed(study)
-        assert [attempt.key for attempt in feed.changes()] == [first, second]
+        assert [attempt.key for attempt in feed()] == [first, second]
         storage.report(first, 0, 0.5)
         third = create(storage, study)
-        assert third in [attempt.key for attempt in feed.changes(created_only=True)]
+        assert third in [attempt.key for attempt in feed(created_only=True)]
         storage.report(third, 0, 0.5)
         storage.close_attempt(second, AttemptState.COMPLETE)
-        changed = {attempt.key: attempt for attempt in feed.changes()}
+        changed = {attempt.key: attempt for attempt in feed()}
         assert changed.keys() >= {second, third}
         assert changed[second].closed
-        assert {attempt.key for attempt in feed.changes()} <= {first, third}  # what is closed does not change again
-        assert [attempt.key for attempt in another.changes()] == [first, second, third]
+        assert {attempt.key for attempt in feed()} <= {first, third}  # what is closed does not change again
+        assert [attempt.key for attempt in another()] == [first, second, third]
 
     def test_feeds_see_whatever_happens(self, open: Open, study: int) -> None:
         """Two processes write to two studies at random; each feed knows all of it at the end."""
@@ -192,10 +192,10 @@ class StorageTestCase:
             for at in range(15):
                 disturb(rng, rng.choice(storages), [study, other], keys, at)
             number = rng.choice([study, other]) if round_ < 11 else study
-            for attempt in feeds[number].changes():
+            for attempt in feeds[number]():
                 known[number][attempt.key] = attempt
         for number, feed in feeds.items():
-            known[number] |= {attempt.key: attempt for attempt in feed.changes()}
+            known[number] |= {attempt.key: attempt for attempt in feed()}
             stored = read_all(open(), number)
             assert len(stored) == len(known[number])
             for attempt in stored:

@@ -15,8 +15,6 @@ from wandbsweep.trial import replace_nonfinite
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("number", "state", "metric", "steps", "duration_s", "attempts")
-
 
 def build_trial_frame(data: SweepData) -> pd.DataFrame:
     """Return one row per trial, as ``SweepData.frame`` describes it.

@@ -105,7 +105,6 @@ def convert_run(run: Any, number: int, spec: SweepSpec) -> TrialRecord:
         value=find_best_value(values, spec.goal),
         metrics=_read_metrics(summary),
         reason=reason,
-        agent="",
         started=started,
         ended=ended,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,8 @@ class ListedGrid(Search):
         return dict(self.points[number])
 
 
-def make_grid_search(spec: SweepSpec, seed: int, plain_grid: Mapping[str, Sequence[Any]] | None) -> Search:
-    """Make the grid of ``spec``, or that of a plain comma list: see ``make_search``. A grid uses no seed."""
-    if plain_grid is not None:
-        return GridSearch(tuple(plain_grid.items()))
+def make_grid_search(spec: SweepSpec, seed: int) -> Search:
+    """Make the grid of ``spec``. A grid uses no seed."""
     if is_conditional(spec.parameters):
         return ListedGrid(grid_points(spec.parameters))
     return GridSearch(tuple((name, parameter.grid()) for name, parameter in spec.parameters.items()))

@@ -7,7 +7,7 @@ from typing import Any
 
 from wandbsweep.search.base import Search
 from wandbsweep.search.bayesian import BayesianSearch
-from wandbsweep.search.grid import make_grid_search
+from wandbsweep.search.grid import GridSearch, make_grid_search
 from wandbsweep.search.priors import PriorSearch
 from wandbsweep.search.random_draws import RandomSearch
 from wandbsweep.search.repeats import RepeatedSearch
@@ -17,15 +17,14 @@ from wandbsweep.trial import TrialRecord
 PlainGrid = Mapping[str, Sequence[Any]]
 """The comma lists of a command line without a sweep configuration, by parameter, in the order they were given."""
 
-SEARCHES: Mapping[str, Callable[[SweepSpec, int, PlainGrid | None], Search]] = {
+SEARCHES: Mapping[str, Callable[[SweepSpec, int], Search]] = {
     "grid": make_grid_search,
-    "random": lambda spec, seed, _: RandomSearch(spec, seed),
-    "bayes": lambda spec, seed, _: BayesianSearch(spec, seed),
+    "random": RandomSearch,
+    "bayes": BayesianSearch,
     # W&B's servers propose these trials. Here a search only supplies sample points, to check that they compose.
-    "custom": lambda spec, seed, _: RandomSearch(spec, seed),
+    "custom": RandomSearch,
 }
-"""By method (``spec.methods`` describes each): the function that makes the search. It takes the configuration, the seed
-and, for a plain grid, its values."""
+"""By method (``spec.methods`` describes each): what makes the search from the configuration and the seed."""
 
 
 def make_search(
@@ -43,7 +42,7 @@ def make_search(
         plain_grid: The values of a plain comma-list grid, taken literally: their order and repetitions count.
         known: The trials of the other sweeps that ``spec.prior`` names.
     """
-    search = SEARCHES[spec.method](spec, seed, plain_grid)
+    search = SEARCHES[spec.method](spec, seed) if plain_grid is None else GridSearch(tuple(plain_grid.items()))
     if spec.prior:
         search = PriorSearch(search, spec, seed, spec.prior.configurations, known)
     if spec.repeats:

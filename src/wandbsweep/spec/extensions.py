@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wandbsweep.spec.distributions import HYDRA_NAME, Parameter, grid_key
-from wandbsweep.spec.findings import Findings, fits_float
+from wandbsweep.spec.findings import Findings
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.normalize import read_text_number
 from wandbsweep.spec.sweep_spec import Prior, Repeats
@@ -124,5 +124,5 @@ def explain_misfit(parameter: Parameter, value: Any) -> str:
         return f"{value} is not an integer"
     low, high = parameter.ppf(0.0), parameter.ppf(1.0)
     # A value that was computed from logarithms may miss its own bound by a rounding error.
-    slack = 1e-9 * max(abs(low), abs(high)) if all(map(fits_float, (low, high))) else 0.0
+    slack = 1e-9 * max(abs(low), abs(high)) if all(map(is_number, (low, high))) else 0.0
     return "" if low - slack <= value <= high + slack else f"{value} is outside of {low} to {high}"

@@ -13,6 +13,7 @@ from operator import ge, gt, lt
 from typing import Any, TypeGuard
 
 from wandbsweep.text import join_words
+from wandbsweep.trial import is_number
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Findings:
         """
         if value is None and not required:
             return None
-        if not is_finite(value) or not (exact or fits_float(value)):
+        if not is_finite(value) or not (exact or is_number(value)):
             self.refuse(path, f"{show(value)} is {describe_kind(value)}, but must be a finite number")
             return None
         for limit, is_met, sign in ((above, gt, ">"), (least, ge, ">="), (below, lt, "<")):
@@ -116,13 +117,6 @@ def is_finite(value: object) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, int) or math.isfinite(value)
-
-
-def fits_float(number: int | float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:
-        return False
 
 
 def join_path(path: str, key: object) -> str:

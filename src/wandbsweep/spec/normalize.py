@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wandbsweep.spec.findings import Findings, describe_kind, fits_float, is_finite, join_path, show
+from wandbsweep.spec.findings import Findings, describe_kind, is_finite, join_path, show
 from wandbsweep.spec.sweep_file import describe_text_number, is_exponent_form, parse_exponent_form
+from wandbsweep.trial import is_number
 
 _EXACT_KEYS = ("min", "max")
 """The keys whose integers may be larger than any float."""
@@ -77,7 +78,7 @@ def copy_plain(value: object, findings: Findings, path: str = "") -> Any:
 def read_text_number(path: str, value: Any, findings: Findings, *, exact: bool = False) -> Any:
     """Return the number that the text ``value`` means, with a note; any other value is returned as it is."""
     number = _parse_text(value) if isinstance(value, str) else None
-    if not is_finite(number) or not (exact or fits_float(number)):
+    if not is_finite(number) or not (exact or is_number(number)):
         return value
     findings.notes.append(describe_text_number(path, value, number))
     return number

@@ -8,8 +8,9 @@ from typing import Any
 
 from wandbsweep.spec.conditions import read_when
 from wandbsweep.spec.distributions import DISTRIBUTIONS, HYDRA_NAME, Parameter
-from wandbsweep.spec.findings import Findings, describe_kind, fits_float, is_finite, show
+from wandbsweep.spec.findings import Findings, describe_kind, is_finite, show
 from wandbsweep.text import join_words
+from wandbsweep.trial import is_number
 
 PARAMETER_KEYS = tuple(
     dict.fromkeys(["distribution", *(key for distribution in DISTRIBUTIONS.values() for key in distribution.keys)])
@@ -148,7 +149,7 @@ def _check_bounds(findings: Findings, path: str, config: Mapping[str, Any], dist
         if distribution in _EXPONENT_DISTRIBUTIONS and abs(bound) > _EXPONENT_LIMIT:
             rule = f"the bounds of {distribution} are exponents of e, within ±{_EXPONENT_LIMIT}"
             findings.refuse(f"{path}.{key}", f"{bound}: {rule}; {distribution}_values takes the values themselves")
-        if distribution != "int_uniform" and not fits_float(bound):
+        if distribution != "int_uniform" and not is_number(bound):
             findings.refuse(f"{path}.{key}", f"an integer of {bound.bit_length()} bits is too large for a float")
     if len(given) == 2 and given["min"] >= given["max"]:
         findings.refuse(f"{path}.min", f"{given['min']} must be less than max, {given['max']}")

@@ -8,7 +8,7 @@ are Optuna's, so that its tools can read a sweep, but none of its types occurs h
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, TypeVar
@@ -83,7 +83,7 @@ class NewAttempt:
 class ChangeFeed(Protocol):
     """The changes of a study's attempts."""
 
-    def changes(self, *, created_only: bool = False) -> Sequence[StoredAttempt]:
+    def __call__(self, *, created_only: bool = False) -> Sequence[StoredAttempt]:
         """Return the attempts that were created or written to since the last call, by key.
 
         Some may not have changed at all. ``created_only`` makes the call cheaper: it may leave changes of attempts
@@ -122,6 +122,7 @@ class Leases(Protocol):
 
     def connected(self) -> AbstractContextManager[None]:
         """Let the calls of a ``with`` block share a connection to the storage."""
+        return nullcontext()
 
     def renew(self, owner: str) -> None:
         """Show that ``owner`` lives."""
@@ -203,12 +204,16 @@ class Storage(Protocol):
 
     def retry(self, action: Callable[[], T]) -> T:
         """Call ``action``, which uses ``open_optuna``; call it again while the storage cannot be reached."""
+        return action()
 
     def connected(self) -> AbstractContextManager[None]:
         """Let this thread's calls in a ``with`` block share a connection: connecting takes longer than a call."""
+        return nullcontext()
 
     def release_connection(self) -> None:
         """Let this thread share no connection while it waits."""
+        return None
 
     def close(self) -> None:
         """Release all connections."""
+        return None

@@ -19,16 +19,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, SQLAlch
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.spec.sweep_spec import Goal
+from wandbsweep.storage import database_connections as connections
 from wandbsweep.storage import database_queries as queries
 from wandbsweep.storage import database_writer as writer
 from wandbsweep.storage.base import AttemptState, NewAttempt, StoredAttempt, StoredParam
-from wandbsweep.storage.database_connections import (
-    ReleasingPool,
-    connect_for_statements,
-    make_engine_options,
-    retry_unreachable,
-    share_connections,
-)
 from wandbsweep.storage.database_url import complete_url, find_sqlite_file, mask_password
 from wandbsweep.storage.leases import HEARTBEAT, find_last_heartbeat
 from wandbsweep.storage.optuna_private import DIRECTIONS, read_tables
@@ -59,10 +53,10 @@ def open_storage(directory: Path | None, url: str, *, wait_s: float) -> Database
         raise SweepDirectoryError(f"{url}: there is no directory {file.parent}; create it, or name another.")
 
     def connect() -> RDBStorage:
-        with share_connections():
+        with connections.share_connections():
             return _connect_optuna(whole)
 
-    return DatabaseStorage(retry_unreachable(connect, wait_s))
+    return DatabaseStorage(connections.retry_unreachable(connect, wait_s))
 
 
 def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) -> DatabaseReader:
@@ -76,7 +70,7 @@ def _connect_optuna(url: str) -> RDBStorage:
     other queries of an agent. This is skipped if the same version of Optuna created the tables.
     """
     logging.getLogger("optuna.storages").setLevel(logging.WARNING)  # it logs each new study
-    options = make_engine_options(url, adaptive=True)
+    options = connections.make_engine_options(url, adaptive=True)
     if not url.startswith("sqlite"):  # which has few agents, and raises the same error for other reasons
         try:
             storage = RDBStorage(url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True)
@@ -146,8 +140,15 @@ class DatabaseStorage:
     def read_reports(self, attempt: int) -> list[float]:
         return self.read(partial(queries.read_reports, attempt=attempt))
 
-    def open_change_feed(self, study: int) -> DatabaseFeed:
-        return DatabaseFeed(self, study)
+    def open_change_feed(self, study: int) -> Callable[..., list[StoredAttempt]]:
+        attempts = queries.AttemptQueries(study, counting=True)
+
+        def read_changes(*, created_only: bool = False) -> list[StoredAttempt]:
+            found = self.read(partial(attempts.read_changes, created_only=created_only))
+            attempts.note(found)
+            return found
+
+        return read_changes
 
     def open_leases(self, study: int) -> DatabaseLeases:
         return DatabaseLeases(self, study)
@@ -156,13 +157,13 @@ class DatabaseStorage:
         return self._optuna
 
     def retry(self, action: Callable[[], T]) -> T:
-        return retry_unreachable(action, PATIENCE_S)
+        return connections.retry_unreachable(action, PATIENCE_S)
 
     def connected(self) -> AbstractContextManager[None]:
-        return share_connections()
+        return connections.share_connections()
 
     def release_connection(self) -> None:
-        if isinstance(self._engine.pool, ReleasingPool):
+        if isinstance(self._engine.pool, connections.ReleasingPool):
             self._engine.pool.release()
 
     def close(self) -> None:
@@ -171,17 +172,18 @@ class DatabaseStorage:
 
     def read(self, query: Callable[[sa.Connection], T]) -> T:
         def answer() -> T:
-            with connect_for_statements(self._engine) as connection:
+            with connections.connect_for_statements(self._engine) as connection:
                 return query(connection)
 
         return self.retry(answer)
 
     def _write(self, write: Callable[..., None], *, in_transaction: bool = False) -> None:
         """Call ``write(connection)`` to add something, or ``write(connection, replace=True)`` if it exists."""
+        connect = self._engine.begin if in_transaction else partial(connections.connect_for_statements, self._engine)
 
         def attempt() -> None:
             try:
-                with self._engine.begin() if in_transaction else connect_for_statements(self._engine) as connection:
+                with connect() as connection:
                     write(connection)
             except IntegrityError:
                 with self._engine.begin() as connection:
@@ -197,19 +199,6 @@ class DatabaseStorage:
                 write(connection)
 
         self.retry(attempt)
-
-
-class DatabaseFeed:
-    """The changes of one study: reads the open attempts that have more reports or attributes than before."""
-
-    def __init__(self, storage: DatabaseStorage, study: int) -> None:
-        self._storage = storage
-        self._attempts = queries.AttemptQueries(study, counting=True)
-
-    def changes(self, *, created_only: bool = False) -> list[StoredAttempt]:
-        found = self._storage.read(partial(self._attempts.read_changes, created_only=created_only))
-        self._attempts.note(found)
-        return found
 
 
 class DatabaseLeases:
@@ -248,54 +237,46 @@ class DatabaseReader:
         self._wait_s = wait_s
         whole = complete_url(url)
         with self._convert_errors():
-            self._engine = sa.create_engine(whole, **make_engine_options(whole))
+            self._engine = sa.create_engine(whole, **connections.make_engine_options(whole))
             self._file = find_sqlite_file(whole)
-        self._attributes: Mapping[str, Any] = {}
+        self.attributes: Mapping[str, Any] = {}
         self._attempts: queries.AttemptQueries | None = None
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        return self._attributes
-
     def changes(self) -> Sequence[StoredAttempt]:
-        with self._convert_errors():
-            found = retry_unreachable(self._read_changes, self._wait_s)
+        found = self._read(self._read_changes)
         if self._attempts is not None:
             self._attempts.note(found)
         return found
 
     def list_studies(self) -> Sequence[str]:
-        with self._convert_errors():
-            return retry_unreachable(self._list_studies, self._wait_s)
+        return self._read(queries.list_studies)
 
     def is_replaced(self) -> bool:
         return False
 
     def read_last_heartbeat(self) -> float | None:
-        return find_last_heartbeat(self._attributes)
+        return find_last_heartbeat(self.attributes)
 
-    def _list_studies(self) -> list[str]:
-        with self._connect() as connection:
-            return [] if connection is None else queries.list_studies(connection)
+    def _read_changes(self, connection: sa.Connection) -> list[StoredAttempt]:
+        study = queries.find_study(connection, self._name)
+        if study is None:
+            return []
+        self.attributes = queries.read_study_attributes(connection, study)
+        if self._attempts is None or self._attempts.study != study:
+            self._attempts = queries.AttemptQueries(study)
+        return self._attempts.read_changes(connection)
 
-    def _read_changes(self) -> list[StoredAttempt]:
-        with self._connect() as connection:
-            study = None if connection is None else queries.find_study(connection, self._name)
-            if connection is None or study is None:
+    def _read(self, query: Callable[[sa.Connection], list[T]]) -> list[T]:
+        """Return what ``query`` finds; nothing if the database has none of Optuna's tables."""
+
+        def answer() -> list[T]:
+            if self._file is not None and not self._file.exists():  # connecting would create it
                 return []
-            self._attributes = queries.read_study_attributes(connection, study)
-            if self._attempts is None or self._attempts.study != study:
-                self._attempts = queries.AttemptQueries(study)
-            return self._attempts.read_changes(connection)
+            with self._engine.connect() as connection:
+                return query(connection) if sa.inspect(connection).has_table("studies") else []
 
-    @contextmanager
-    def _connect(self) -> Iterator[sa.Connection | None]:
-        """Yield a connection; None: the database has no tables of Optuna's."""
-        if self._file is not None and not self._file.exists():  # connecting would create it
-            yield None
-            return
-        with self._engine.connect() as connection:
-            yield connection if sa.inspect(connection).has_table("studies") else None
+        with self._convert_errors():
+            return connections.retry_unreachable(answer, self._wait_s)
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:

@@ -133,10 +133,10 @@ def _build_selection(table: str, which: Literal["new", "named", "both"]) -> sa.S
     named = rows.c.trial_id.in_(sa.bindparam("again", expanding=True, type_=sa.Integer()))
     if table == "trials":
         times = trials.c.datetime_start, trials.c.datetime_complete
-        statement = _select(trials.c.trial_id, trials.c.state, *times).order_by(trials.c.trial_id)
+        statement: sa.Select[Any] = sa.select(trials.c.trial_id, trials.c.state, *times).order_by(trials.c.trial_id)
     else:
         columns = [column for column in rows.c if not column.primary_key]
-        statement = _select(*columns).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
+        statement = sa.select(*columns).select_from(rows.join(trials, rows.c.trial_id == trials.c.trial_id))
     wanted = {"new": new, "named": named, "both": new | named}[which]
     return statement.where(trials.c.study_id == sa.bindparam("study", type_=sa.Integer()), wanted)
 
@@ -151,10 +151,6 @@ def _build_counts() -> sa.Select[Any]:
     ]
     own = trials.c.study_id == sa.bindparam("study", type_=sa.Integer())
     return sa.select(trials.c.trial_id, *counts).where(own, trials.c.state == AttemptState.RUNNING.name)
-
-
-def _select(*columns: sa.Column[Any]) -> sa.Select[Any]:
-    return sa.select(*columns)
 
 
 def _to_unix(stored: datetime | None) -> float | None:

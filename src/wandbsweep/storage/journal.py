@@ -6,34 +6,23 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from wandbsweep.spec.sweep_spec import Goal
+from wandbsweep.storage import journal_records as records
 from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
-from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, StoredAttempt, StoredParam
-from wandbsweep.storage.journal_records import (
-    JOURNAL,
-    Record,
-    Replay,
-    count_creations,
-    format_now,
-    make_creation,
-    make_record,
-    to_line,
-)
+from wandbsweep.storage.base import AttemptClosedError, AttemptState, NewAttempt, Storage, StoredAttempt, StoredParam
 from wandbsweep.storage.leases import LEASES, FileLeases
 from wandbsweep.storage.optuna_private import DIRECTIONS, Operation
-
-T = TypeVar("T")
 
 
 def open_storage(directory: Path | None, url: str, *, wait_s: float) -> JournalStorage:
     """Return the storage in a sweep's ``directory``, whose first writer creates it; None: in memory."""
     if directory is None:
         return JournalStorage(MemoryLog(), leases=None)
-    return JournalStorage(AppendLog(directory / JOURNAL), FileLeases(directory / LEASES))
+    return JournalStorage(AppendLog(directory / records.JOURNAL), FileLeases(directory / LEASES))
 
 
 def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) -> JournalReader:
@@ -41,7 +30,7 @@ def open_reader(directory: Path | None, url: str, study: str, *, wait_s: float) 
     return JournalReader(directory, study)
 
 
-class JournalStorage:
+class JournalStorage(Storage):
     """Studies and attempts as the result of all records in ``log``.
 
     A record is appended first, and takes effect when it is read back with all that others appended before it. So every
@@ -58,7 +47,7 @@ class JournalStorage:
         self._leases = leases
         self._worker = str(uuid.uuid4())
         self._lock = threading.RLock()
-        self._replay = Replay()
+        self._replay = records.Replay()
         self._tail = Tail(log)
         self._feeds: list[set[int]] = []
         """For each change feed, the keys of the attempts that changed since it was read."""
@@ -71,7 +60,7 @@ class JournalStorage:
 
     def create_study(self, name: str, goals: Sequence[Goal]) -> int | None:
         directions = [DIRECTIONS[goal] for goal in goals]
-        (study,) = self._append(make_record(Operation.CREATE_STUDY, study_name=name, directions=directions))
+        (study,) = self._append(records.make_record(Operation.CREATE_STUDY, study_name=name, directions=directions))
         return study
 
     def read_study_attributes(self, study: int, prefix: str = "") -> dict[str, Any]:
@@ -81,16 +70,16 @@ class JournalStorage:
             return {name: value for name, value in stored.items() if name.startswith(prefix)}
 
     def set_study_attribute(self, study: int, name: str, value: Any) -> None:
-        attribute = {name: value}
-        if None in self._append(make_record(Operation.SET_STUDY_SYSTEM_ATTR, study_id=study, system_attr=attribute)):
+        record = records.make_record(Operation.SET_STUDY_SYSTEM_ATTR, study_id=study, system_attr={name: value})
+        if None in self._append(record):
             raise KeyError(f"There is no study {study}.")
 
     def create_attempt(self, study: int, build: Callable[[int], NewAttempt]) -> int:
         def append(log: LockedLog) -> None:
             # Hold the lock as briefly as possible: only count what others wrote, and parse it afterwards.
-            unread = count_creations(log.read(self._tail.offset), study)
+            unread = records.count_creations(log.read(self._tail.offset), study)
             new = build(len(self._replay.studies[study].attempts) + unread)
-            log.append(self._encode(make_creation(study, new)))
+            log.append(self._encode(records.make_creation(study, new)))
 
         with self._lock:
             self._log.update(append)
@@ -99,25 +88,25 @@ class JournalStorage:
         return key
 
     def set_attribute(self, attempt: int, name: str, value: Any) -> None:
-        self._write(make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value}))
+        self._write(records.make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value}))
 
     def set_params(self, attempt: int, attributes: Mapping[str, Any], params: Mapping[str, StoredParam]) -> None:
         own = [
-            make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value})
+            records.make_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=attempt, system_attr={name: value})
             for name, value in attributes.items()
         ]
         for name, param in params.items():
             stored = {"param_name": name, "param_value_internal": param.value, "distribution": param.distribution}
-            own.append(make_record(Operation.SET_TRIAL_PARAM, trial_id=attempt, **stored))
+            own.append(records.make_record(Operation.SET_TRIAL_PARAM, trial_id=attempt, **stored))
         self._write(*own)  # in one append: hundreds of agents wait for the same file
 
     def report(self, attempt: int, step: int, value: float) -> None:
         operation = Operation.SET_TRIAL_INTERMEDIATE_VALUE
-        self._write(make_record(operation, trial_id=attempt, step=step, intermediate_value=value))
+        self._write(records.make_record(operation, trial_id=attempt, step=step, intermediate_value=value))
 
     def close_attempt(self, attempt: int, state: AttemptState, values: Sequence[float] | None = None) -> None:
-        fields = {"trial_id": attempt, "state": state, "values": values, "datetime_complete": format_now()}
-        self._write(make_record(Operation.SET_TRIAL_STATE_VALUES, **fields))
+        fields = {"trial_id": attempt, "state": state, "values": values, "datetime_complete": records.format_now()}
+        self._write(records.make_record(Operation.SET_TRIAL_STATE_VALUES, **fields))
 
     def read_attempt(self, attempt: int) -> StoredAttempt:
         with self._lock:
@@ -127,10 +116,10 @@ class JournalStorage:
     def read_reports(self, attempt: int) -> list[float]:
         return list(self.read_attempt(attempt).reports.values())
 
-    def open_change_feed(self, study: int) -> JournalFeed:
+    def open_change_feed(self, study: int) -> Callable[..., list[StoredAttempt]]:
         with self._lock:
             self._feeds.append(changed := set(self._replay.studies[study].attempts))
-            return JournalFeed(self, study, changed)
+        return partial(self._read_changed, study, changed)
 
     def open_leases(self, study: int) -> FileLeases | None:
         return self._leases
@@ -140,19 +129,7 @@ class JournalStorage:
 
         return OptunaJournalStorage(OptunaBackend(self._log))
 
-    def retry(self, action: Callable[[], T]) -> T:
-        return action()
-
-    def connected(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def release_connection(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def read_changed(self, study: int, changed: set[int]) -> list[StoredAttempt]:
+    def _read_changed(self, study: int, changed: set[int], *, created_only: bool = False) -> list[StoredAttempt]:
         """Return the attempts of ``study`` whose keys are in ``changed``, and empty ``changed``."""
         with self._lock:
             self._catch_up()  # this may add to ``changed``
@@ -160,17 +137,17 @@ class JournalStorage:
             changed.clear()
             return attempts
 
-    def _write(self, *to_attempt: Record) -> None:
+    def _write(self, *to_attempt: records.Record) -> None:
         if None in self._append(*to_attempt):
             raise AttemptClosedError(f"Attempt {to_attempt[0]['trial_id']} is closed, or does not exist.")
 
-    def _append(self, *own: Record) -> list[int | None]:
+    def _append(self, *own: records.Record) -> list[int | None]:
         with self._lock:
             self._log.append(self._encode(*own))
             return self._catch_up()
 
-    def _encode(self, *own: Record) -> bytes:
-        return b"".join(to_line({"op_code": None, "worker_id": self._worker, **record}) for record in own)
+    def _encode(self, *own: records.Record) -> bytes:
+        return b"".join(records.to_line({"op_code": None, "worker_id": self._worker, **record}) for record in own)
 
     def _catch_up(self) -> list[int | None]:
         """Apply the records that were not read yet, and return what ``Replay.apply`` returned for the own ones."""
@@ -182,29 +159,17 @@ class JournalStorage:
         return [key for key, record in zip(results, unread, strict=True) if record.get("worker_id") == self._worker]
 
 
-class JournalFeed:
-    """The changes of one study."""
-
-    def __init__(self, storage: JournalStorage, study: int, changed: set[int]) -> None:
-        self._storage = storage
-        self._study = study
-        self._changed = changed
-
-    def changes(self, *, created_only: bool = False) -> list[StoredAttempt]:
-        return self._storage.read_changed(self._study, self._changed)
-
-
 class JournalReader:
     """The study ``name`` of the journal in a sweep's ``directory``. Reads each time only what is new."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._path = directory / JOURNAL
+        self._path = directory / records.JOURNAL
         self._tail = Tail(AppendLog(self._path))
         self._leases = FileLeases(directory / LEASES)
         self._name = name
         self._file: os.stat_result | None = None
         """The file as it was last read."""
-        self._replay = Replay()
+        self._replay = records.Replay()
 
     @property
     def attributes(self) -> Mapping[str, Any]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from wandbsweep.storage.base import Leases
 
 LEASES = ".sweep/leases"
 """The directory of the leases in a sweep's directory."""
@@ -23,16 +25,13 @@ HEARTBEAT = "wandbsweep:beat:"
 _PROBE = "probe"
 
 
-class FileLeases:
+class FileLeases(Leases):
     """A small file per agent in ``directory``, overwritten in place, so that a full disk stops no renewal."""
 
     renewals = 20
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-
-    def connected(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def renew(self, owner: str) -> None:
         path = self._directory / owner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     plan = plan_evaluation(read_sweep(options), **pick(options, "seeds", "seed_key", "metric", "top", "extra"))
     if options.dry_run:
         for runs in plan.candidates:
-            print(runs.command_line)
+            print(shlex.join(runs.command))
         return 0
     candidates = run_evaluation(plan)
     if options.json:

@@ -44,10 +44,6 @@ class CandidateRuns:
     command: Sequence[str]
     directory: Path
 
-    @property
-    def command_line(self) -> str:
-        return shlex.join(self.command)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -269,7 +265,8 @@ def run_evaluation(plan: EvaluationPlan) -> list[Candidate]:
         SweepError: A command cannot be started, or no run has a value of the metric.
     """
     for runs in plan.candidates:
-        print(f"Trial {runs.trial.number}, {len(plan.seeds)} seeds: {runs.command_line}", file=sys.stderr, flush=True)
+        command = shlex.join(runs.command)
+        print(f"Trial {runs.trial.number}, {len(plan.seeds)} seeds: {command}", file=sys.stderr, flush=True)
         try:
             subprocess.run(runs.command, cwd=plan.cwd, stdout=2)  # failures are read from the runs' directories
         except OSError as error:

@@ -87,7 +87,7 @@ class Study:
         ``created_only`` makes the call cheaper: the table may lack what happened to known attempts.
         """
         with self._lock:
-            self._table.update(self._feed.changes(created_only=created_only))
+            self._table.update(self._feed(created_only=created_only))
             yield self._table
 
     @contextmanager

@@ -56,9 +56,7 @@ class Convergence:
         return self.converged
 
 
-def assess_convergence(
-    data: SweepData, *, patience: int = 20, top: float = TOP, important: Importance | None = None
-) -> Convergence:
+def assess_convergence(data: SweepData, *, patience: int = 20, important: Importance | None = None) -> Convergence:
     """Return whether it is time to stop searching, with the reasons.
 
     The verdict is yes if both stop signals of "How to Use W&B Sweeps for Hyperparameter Search" hold, and there are
@@ -75,7 +73,6 @@ def assess_convergence(
     Args:
         data: The sweep.
         patience: How many trials without progress count as a standstill.
-        top: The share of the trials that count as the best; at least 5 do.
         important: The parameters' importance, if it is known already.
     """
     matrix = build_trial_matrix(data)
@@ -85,7 +82,7 @@ def assess_convergence(
         )
     since_best = len(matrix) - 1 - int(matrix.order[0])
     stalled = since_best >= patience
-    spreads = {name: s for name in matrix.parameters if (s := compute_spread(matrix, name, top)) is not None}
+    spreads = {name: s for name in matrix.parameters if (s := compute_spread(matrix, name, TOP)) is not None}
     concentration = _weigh(spreads, important if important is not None else compute_importance(matrix))
     is_significant = any(s.chance < _SIGNIFICANCE / len(spreads) for s in spreads.values())
     concentrated = concentration is not None and concentration <= _MAX_CONCENTRATION and is_significant
@@ -101,7 +98,7 @@ def assess_convergence(
         gain=gain,
         reasons=(
             _describe_stall(since_best, patience),
-            _describe_spread(spreads, concentration, concentrated, top),
+            _describe_spread(spreads, concentration, concentrated),
             _describe_gain(gain, matrix),
         ),
         warning=matrix.warning,
@@ -170,7 +167,7 @@ def _describe_stall(since_best: int, patience: int) -> str:
     return f"the best was found {when}; {patience} without progress are a standstill"
 
 
-def _describe_spread(spreads: Mapping[str, Spread], concentration: float | None, concentrated: bool, top: float) -> str:
+def _describe_spread(spreads: Mapping[str, Spread], concentration: float | None, concentrated: bool) -> str:
     if concentration is None:
         return "whether the best trials lie together is unknown"
     tightest = min(spreads, key=lambda name: (spreads[name].chance, spreads[name].ratio))
@@ -181,7 +178,7 @@ def _describe_spread(spreads: Mapping[str, Spread], concentration: float | None,
     else:
         verdict = "are still scattered"
     return (
-        f"the best {top:.0%} of the trials {verdict}: they spread over {concentration:.0%} of what random ones do, "
+        f"the best {TOP:.0%} of the trials {verdict}: they spread over {concentration:.0%} of what random ones do, "
         f"weighted by importance ({_MAX_CONCENTRATION:.0%} or less is concentrated); tightest in {tightest}, "
         f"{spreads[tightest].ratio:.0%}"
     )

@@ -66,7 +66,7 @@ class Correlation(Mapping[str, Association]):
         return pd.DataFrame(rows, columns=["parameter", "kind", *columns, "trials"])
 
 
-def compute_correlation(matrix: TrialMatrix, *, seed: int = 0) -> Correlation:
+def compute_correlation(matrix: TrialMatrix) -> Correlation:
     """Return how each parameter is associated with the metric; positive if the metric rises with the parameter.
 
     Numbers get Pearson's r of their quantile in their own distribution (so of the logarithm in a logarithmic search),
@@ -76,12 +76,12 @@ def compute_correlation(matrix: TrialMatrix, *, seed: int = 0) -> Correlation:
     trials, chance alone separates means. Intervals are 95 % percentiles over resampled trials (Efron's bootstrap,
     1979); the ranks are those of the whole sweep in every resample.
     """
-    found = {name: _associate(matrix, name, seed) for name in matrix.parameters}
+    found = {name: _associate(matrix, name) for name in matrix.parameters}
     known = [(name, association) for name, association in found.items() if association is not None]
     return Correlation(matrix.metric, dict(sorted(known, key=lambda item: -abs(item[1].rank))), matrix.warning)
 
 
-def _associate(matrix: TrialMatrix, name: str, seed: int) -> Association | None:
+def _associate(matrix: TrialMatrix, name: str) -> Association | None:
     """Return how a parameter is associated with the metric; None if either does not vary, or too few trials have it."""
     from scipy.stats import rankdata
 
@@ -94,7 +94,7 @@ def _associate(matrix: TrialMatrix, name: str, seed: int) -> Association | None:
     labels = [] if is_ordered else [str(value) for value in matrix.parameters[name].values or ()]
     measure = _compute_pearson if is_ordered else _compute_ratio
     x_ranks, y_ranks = rankdata(x) if is_ordered else x, rankdata(y)
-    draws = np.random.default_rng(seed).integers(len(y), size=(_RESAMPLES, len(y)))
+    draws = np.random.default_rng(0).integers(len(y), size=(_RESAMPLES, len(y)))
     return Association(
         "correlation" if is_ordered else "correlation ratio",
         float(measure(x, y)),

@@ -23,6 +23,7 @@ _MIN_TRIALS = 4
 """With fewer trials, a forest says nothing."""
 _MAX_TRIALS = 2000
 """With more trials, a forest takes too long, and a random choice of them is used."""
+_SEED = 0
 _TREES = 64
 _RESAMPLES = 24
 _TREES_PER_RESAMPLE = 8
@@ -62,7 +63,7 @@ class Importance(Mapping[str, float]):
         return pd.DataFrame(rows, columns=["parameter", "importance", "low", "high"])
 
 
-def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: int = 0) -> Importance:
+def compute_importance(matrix: TrialMatrix, *, method: str | None = None) -> Importance:
     """Return how much of the metric's variation follows from each parameter.
 
     The methods are:
@@ -81,7 +82,6 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     Args:
         matrix: The trials.
         method: By default ``fanova`` if scikit-learn is installed, else ``ped-anova``.
-        seed: The seed of the forests and of the resampling.
 
     Raises:
         SweepError: For an unknown method, and if what the method needs is not installed.
@@ -93,7 +93,7 @@ def compute_importance(matrix: TrialMatrix, *, method: str | None = None, seed: 
     if len(matrix) < _MIN_TRIALS or not names or np.ptp(matrix.values) == 0:
         warning = matrix.warning or "All trials have the same value, so nothing depends on anything."
         return Importance(chosen, matrix.metric, len(matrix), {}, {}, warning, notes)
-    shares, low, high = METHODS[chosen](matrix, names, seed)
+    shares, low, high = METHODS[chosen](matrix, names)
     order = np.argsort(-shares, kind="stable")
     return Importance(
         chosen,
@@ -124,18 +124,18 @@ def _choose_method(method: str | None) -> str:
 # -- fANOVA -----------------------------------------------------------------------------------------------------------
 
 
-def _compute_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
+def _compute_fanova(matrix: TrialMatrix, names: list[str]) -> Shares:
     x, axes = _build_features(matrix, names)
     y = _limit_outliers(matrix)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     if len(y) > _MAX_TRIALS:
         some = rng.choice(len(y), _MAX_TRIALS, replace=False)
         x, y = x[some], y[some]
-    shares = _average_trees(compute_main_effects(x, y, axes, trees=_TREES, seed=seed))
+    shares = _average_trees(compute_main_effects(x, y, axes, trees=_TREES, seed=_SEED))
     resampled = []
     for index in range(_RESAMPLES):
         chosen = rng.integers(len(y), size=len(y))
-        own_seed = seed + 1 + index
+        own_seed = _SEED + 1 + index
         effects = compute_main_effects(x[chosen], y[chosen], axes, trees=_TREES_PER_RESAMPLE, seed=own_seed)
         resampled.append(_average_trees(effects))
     low, high = np.percentile(np.array(resampled), _PERCENTILES, axis=0)
@@ -180,23 +180,23 @@ def _average_trees(effects: Floats) -> Floats:
 # -- Optuna's evaluators ----------------------------------------------------------------------------------------------
 
 
-def _compute_ped_anova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
+def _compute_ped_anova(matrix: TrialMatrix, names: list[str]) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_ped_anova
 
     def evaluate(chosen: Indices) -> Floats:
         return evaluate_ped_anova(_build_param_columns(matrix, names, chosen), matrix.losses[chosen])
 
-    draws = np.random.default_rng(seed).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
+    draws = np.random.default_rng(_SEED).integers(len(matrix), size=(_RESAMPLES, len(matrix)))
     low, high = np.percentile(np.array([evaluate(draw) for draw in draws]), _PERCENTILES, axis=0)
     return evaluate(np.arange(len(matrix))), low, high
 
 
-def _compute_optuna_fanova(matrix: TrialMatrix, names: list[str], seed: int) -> Shares:
+def _compute_optuna_fanova(matrix: TrialMatrix, names: list[str]) -> Shares:
     from wandbsweep.optuna_tools.importance import evaluate_fanova
 
     unknown = np.full(len(names), np.nan)
     columns = _build_param_columns(matrix, names, np.arange(len(matrix)))
-    return evaluate_fanova(columns, matrix.losses, seed), unknown, unknown
+    return evaluate_fanova(columns, matrix.losses, _SEED), unknown, unknown
 
 
 def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: Indices) -> list[ParamColumn]:
@@ -211,9 +211,9 @@ def _build_param_columns(matrix: TrialMatrix, names: list[str], chosen: Indices)
     ]
 
 
-METHODS: Mapping[str, Callable[[TrialMatrix, list[str], int], Shares]] = {
+METHODS: Mapping[str, Callable[[TrialMatrix, list[str]], Shares]] = {
     "fanova": _compute_fanova,
     "ped-anova": _compute_ped_anova,
     "optuna-fanova": _compute_optuna_fanova,
 }
-"""Each takes the trials, the parameters' names and a seed."""
+"""Each takes the trials and the parameters' names."""

@@ -27,6 +27,8 @@ EVERYWHERE = 0.2
 """The share of asks that look at points from the whole space."""
 CHANGED = 3
 """In the other asks, a candidate differs from a good trial in one to about this many columns."""
+STARTS = 6
+"""How many candidates are climbed from."""
 REACH = 0.4
 """How far the optimiser moves such a candidate at most along each column; the unit cube has side 1."""
 
@@ -100,7 +102,7 @@ class Acquisition:
         return float(value) + new, slope + towards_new
 
 
-def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds: int = 2) -> Floats:
+def climb(acquisition: Acquisition, start: Floats, reach: float) -> Floats:
     """Return a local maximum at most `reach` from `start` along each column.
 
     Columns with listed levels are tried level by level. The others are optimised together.
@@ -109,14 +111,13 @@ def climb(acquisition: Acquisition, start: Floats, *, reach: float = 1.0, rounds
         acquisition: The function to maximise.
         start: The point (columns,) to start from.
         reach: How far to move at most; the unit cube has side 1.
-        rounds: How often all columns are visited at most.
     """
     space, point = acquisition.space, start.copy()
     free = np.flatnonzero(space.searched)
     limits = np.array([column.bounds for column in space.columns.values()])[free].T
     limit = {"maxiter": 30, "maxfun": 60}  # the slope jumps where the nearest trial changes: line searches stall
     bounds = np.clip(start[free] + [[-reach], [reach]], *limits).T
-    for _ in range(rounds):
+    for _ in range(2):  # visits of all columns
         before = point.copy()
         if len(free):
 
@@ -142,9 +143,7 @@ def maximise(
     acquisition: Acquisition,
     good: Floats,
     rng: np.random.Generator,
-    survival: Callable[[Floats], Floats] = lambda points: np.zeros(len(points)),
-    *,
-    starts: int = 6,
+    survival: Callable[[Floats], Floats],
 ) -> Floats:
     """Return candidates (n, columns), best first.
 
@@ -156,7 +155,6 @@ def maximise(
         good: The good trials (n, columns), best first.
         rng: The source of all random numbers.
         survival: The log of the probability that a trial at points (n, columns) is not stopped early.
-        starts: How many points to start from.
     """
     space = acquisition.space
     # If values often repeat, there is less to gain near the good trials.
@@ -164,9 +162,9 @@ def maximise(
     drawn = space.draw(500, rng) if everywhere else cross(space, np.repeat(good, 100, axis=0), rng)
     pool = np.concatenate([drawn, *(step(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
     order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
-    chosen = _pick_apart(pool[order], starts)
+    chosen = _pick_apart(pool[order], STARTS)
     reach = 1.0 if everywhere else REACH
-    climbed = np.stack([climb(acquisition, point, reach=reach) for point in chosen])
+    climbed = np.stack([climb(acquisition, point, reach) for point in chosen])
     every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
     value = acquisition(every) + survival(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
