@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import JobResult, RunJob, Trial
 
 TaskFunction = Callable[[Any], Any]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,18 @@ class SealingJob:
 
     def __call__(self, trial: Trial) -> JobResult:
         result = self.run_job(trial)
-        return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
+        return result if result.payload is None else replace(result, payload=_seal_payload(*result.payload))
+
+
+def _seal_payload(number: int, job: Any) -> bytes:
+    """Pickle a trial's JobReturn as launchers do, classes of the application's ``__main__`` by value."""
+    try:
+        sealed: bytes = cloudpickle.dumps((number, job))
+    except Exception as error:  # values of the configuration are the application's; the result itself is picklable
+        log.warning("Trial %d: its configuration cannot be pickled, and is not returned: %s", number, error)
+        job.cfg = job.hydra_cfg = None
+        sealed = cloudpickle.dumps((number, job))
+    return sealed
 
 
 def unseal_payloads(results: Iterable[JobResult]) -> list[tuple[int, Any]]:
