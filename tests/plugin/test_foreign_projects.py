@@ -138,3 +138,125 @@ def test_classes_of_the_script_in_configuration_and_result(write_app: WriteApp, 
     app = write_app(f"return {returned}", top=CLASSES, options='config_path=None, config_name="schema"')
     app.multirun("x=1,2", "hydra/launcher=joblib")
     assert app.states() == ["finished", "finished"]
+
+
+def write_group(app: App, name: str, **choices: str) -> None:
+    (app.directory / "conf" / name).mkdir()
+    for choice, text in choices.items():
+        (app.directory / "conf" / name / f"{choice}.yaml").write_text(text)
+
+
+class TestGroups:
+    TYPED = """
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from hydra.core.config_store import ConfigStore
+@dataclass
+class Model:
+    width: int = 1
+@dataclass
+class Schema:
+    x: int = 0
+    sweep: Any = None
+    model: Model = field(default_factory=Model)
+    second: Optional[Model] = None
+ConfigStore.instance().store(name="schema", node=Schema)
+"""
+
+    @pytest.mark.parametrize("parameter", ["model", "model@second"])
+    def test_one_whose_key_has_a_type(self, write_app: WriteApp, parameter: str) -> None:
+        config = "defaults: [schema, {model: mlp}, {model@second: mlp}, _self_]"
+        app = write_app("return cfg.model.width + cfg.second.width", config, top=self.TYPED)
+        write_group(app, "model", mlp="width: 3", conv="width: 30")
+        space = f"+hydra.sweeper.sweep.parameters={{{parameter}:{{values:[mlp,conv]}}}}"
+        app.multirun("+hydra.sweeper.sweep.method=grid", "+hydra.sweeper.sweep.metric.name=value", space)
+        assert [trial.value for trial in app.sweep().trials] == [6, 33]
+        space = f"+hydra.sweeper.sweep.parameters={{{parameter}:{{values:[mlp]}},model.width:{{values:[wide]}}}}"
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "+hydra.sweeper.sweep.method=grid", space)
+        assert "model.width=wide" in ended.refused()
+
+    @pytest.mark.parametrize("default", ["null", "cosine"])
+    @pytest.mark.parametrize(
+        "space",
+        [
+            ["scheduler=null,cosine"],
+            ["+hydra.sweeper.sweep={method:grid,parameters:{scheduler:{values:[null,cosine]}}}"],
+            [
+                "+hydra.sweeper.sweep={method:bayes,run_cap:2,metric:{name:v},parameters:{scheduler:{values:[null,cosine]}}}"
+            ],
+        ],
+    )
+    def test_null_among_the_choices(self, write_app: WriteApp, default: str, space: list[str]) -> None:
+        app = write_app(
+            "assert str(cfg.get('scheduler', {}).get('kind')) == "
+            "str(hydra.core.hydra_config.HydraConfig.get().runtime.choices.get('scheduler')); return 1.0",
+            f"defaults: [{{scheduler: {default}}}, _self_]",
+            top="import hydra.core.hydra_config",
+        )
+        write_group(app, "scheduler", cosine="kind: cosine")
+        app.multirun(*space)
+        assert app.states() == ["finished", "finished"]
+        if "bayes" not in space[0]:
+            assert [trial.params["scheduler"] for trial in app.sweep().trials] == [None, "cosine"]
+
+    def test_null_among_the_choices_of_one_that_is_added(self, write_app: WriteApp) -> None:
+        app = write_app("return float('scheduler' in cfg)")
+        write_group(app, "scheduler", cosine="kind: cosine")
+        app.multirun("+scheduler=null,cosine")
+        assert [trial.value for trial in app.sweep().trials] == [0, 1]
+
+    def test_a_range_is_refused(self, write_app: WriteApp) -> None:
+        app = write_app("return 1", "defaults: [{scheduler: null}, _self_]")
+        write_group(app, "scheduler", cosine="kind: cosine")
+        space = "+hydra.sweeper.sweep={method:random,run_cap:2,parameters:{scheduler:{min:0,max:3}}}"
+        message = app.run("-m", "hydra/sweeper=wandbsweep", space).refused()
+        assert "parameters.scheduler: has a range, but 'scheduler' is a config group" in message
+
+
+class TestSweeperParams:
+    """The space of projects that were made for Hydra's basic sweeper or for the Optuna sweeper."""
+
+    def test_a_space_of_lists(self, write_app: WriteApp) -> None:
+        app = write_app(
+            "print('RAN', cfg.x, cfg.y, cfg.z); return cfg.x",
+            "{x: 0, y: 0, z: 0, low: 3, hydra: {sweeper: {params: "
+            "{x: '1,2', y: 'choice(5,6)', +w: 'range(1,3)', z: '${low}'}}}}",
+        )
+        stock = app.run("-m", "hydra/sweeper=basic", "hydra.sweep.dir=stock", "y=7")
+        ours = app.multirun("y=7")
+        ran = [[line for line in ended.out.splitlines() if line.startswith("RAN")] for ended in (stock, ours)]
+        assert ran[0] == ran[1] != []
+        assert list(app.params().values()) == [{"x": x, "w": w} for x in (1, 2) for w in (1, 2)]
+        assert app.multirun("y=7")  # the same sweep again
+
+    def test_a_project_of_the_optuna_sweeper(self, write_app: WriteApp) -> None:
+        app = write_app(
+            "return cfg.x",
+            """
+            x: 0
+            y: 0
+            kind: a
+            hydra:
+              sweeper:
+                sampler: {_target_: optuna.samplers.TPESampler, seed: 1}
+                direction: maximize
+                study_name: mine
+                storage: null
+                n_trials: 20
+                n_jobs: 2
+                params: {x: 'interval(0.5, 1.5)', y: 'tag(log, int(interval(1, 100)))', kind: 'choice(a, b)'}
+            """,
+        )
+        space = ["+hydra.sweeper.sweep.method=random", "+hydra.sweeper.sweep.run_cap=3"]
+        ended = app.multirun(*space)
+        assert app.states() == ["finished"] * 3
+        assert all(0.5 <= p["x"] <= 1.5 and 1 <= p["y"] <= 100 and p["kind"] in "ab" for p in app.params().values())
+        said = ended.out + ended.err
+        assert said.count("These keys of other sweepers have no effect") == 1
+        assert "hydra.sweeper.n_trials (use hydra.sweeper.sweep.run_cap)" in said
+        sweep_id = app.sweep().sweep_id
+        app.multirun(f"hydra.sweeper.sweep_id={sweep_id}")
+
+    def test_a_mapping_is_refused(self, write_app: WriteApp) -> None:
+        app = write_app("return cfg.x", "{x: 0, hydra: {sweeper: {params: {x: {type: float}}}}}")
+        assert "hydra.sweeper.params.x: is a mapping" in app.run("-m", "hydra/sweeper=wandbsweep").refused()
