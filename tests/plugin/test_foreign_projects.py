@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,3 +261,37 @@ class TestSweeperParams:
     def test_a_mapping_is_refused(self, write_app: WriteApp) -> None:
         app = write_app("return cfg.x", "{x: 0, hydra: {sweeper: {params: {x: {type: float}}}}}")
         assert "hydra.sweeper.params.x: is a mapping" in app.run("-m", "hydra/sweeper=wandbsweep").refused()
+
+
+@pytest.mark.parametrize("how", ["spawn", "pool"])
+def test_a_module_that_spawns_processes(write_app: WriteApp, how: str) -> None:
+    """`python -m pkg.app`, whose relative imports need its name."""
+    app = write_app(
+        "context = multiprocessing.get_context('spawn')\n"
+        "if cfg.how == 'pool':\n    with context.Pool(1) as pool: assert pool.apply(square, (3,)) == 9\n"
+        "else:\n    worker = context.Process(target=square, args=(3,))\n    worker.start()\n    worker.join()\n"
+        "    assert worker.exitcode == 0",
+        "how: spawn",
+        top="import multiprocessing\nfrom .work import square",
+        options='config_path="../conf", config_name="config"',
+    )
+    package = app.directory / "pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "work.py").write_text("def square(x):\n    return x * x\n")
+    (app.directory / "app.py").rename(package / "app.py")
+    start = [sys.executable, "-m", "pkg.app", "-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep"]
+    assert app.shell([*start, f"how={how},{how}"]).status == 0
+    assert app.states() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize(
+    "how", ["import environments", "try:\n    import environments as e\nexcept OSError:\n    pass"]
+)
+def test_a_script_that_imports_for_the_effect(write_app: WriteApp, launcher: str, how: str) -> None:
+    app = write_app("return len(registry.KNOWN)", top=f"import registry\n{how}")
+    (app.directory / "registry.py").write_text("KNOWN = []\n")
+    (app.directory / "environments.py").write_text("import registry\nregistry.KNOWN.append('silly')\n")
+    app.multirun("x=1,2", f"hydra/launcher={launcher}", PROCESS)
+    assert [trial.value for trial in app.sweep().trials] == [1, 1]
