@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.wandbsweep.config import WandbSweeperConf
 from wandbsweep.errors import SweepError
-from wandbsweep.settings import Settings
+from wandbsweep.settings import FOREIGN_KEYS, Settings
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_every_invalid_value_is_named() -> None:
 def test_the_schema_has_the_settings_and_their_defaults() -> None:
     schema = OmegaConf.structured(WandbSweeperConf)
     defaults = Settings()
-    assert list(schema) == ["_target_", *(key.name for key in fields(Settings))]
+    assert list(schema) == ["_target_", "_recursive_", *(key.name for key in fields(Settings)), *FOREIGN_KEYS]
     assert all(schema[key.name] == getattr(defaults, key.name) for key in fields(Settings))
     schema.agents = 4  # not read-only

@@ -1,11 +1,11 @@
 """Hydra's schema of ``hydra.sweeper.*``, made from ``wandbsweep.settings``, which documents each key."""
 
 from dataclasses import MISSING, field, fields, make_dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 
-from wandbsweep.settings import Settings
+from wandbsweep.settings import FOREIGN_KEYS, Settings
 
 _TYPES = get_type_hints(Settings)
 
@@ -14,6 +14,7 @@ WandbSweeperConf = make_dataclass(
     "WandbSweeperConf",
     [
         ("_target_", str, field(default="hydra_plugins.wandbsweep.sweeper.WandbSweeper")),
+        ("_recursive_", bool, field(default=False)),  # projects may have the Optuna sweeper's sampler there
         *(
             (
                 key.name,
@@ -24,6 +25,7 @@ WandbSweeperConf = make_dataclass(
             )
             for key in fields(Settings)
         ),
+        *((key, Any, field(default=None)) for key in FOREIGN_KEYS),  # a project of another sweeper has them
     ],
 )
 WandbSweeperConf.__module__ = __name__  # configurations are pickled with the class that they name

@@ -3,7 +3,7 @@
 # Hydra imports this module whenever any application starts, since the plugin's schema is made of it: it must stay cheap
 # to import. There is no `from __future__ import annotations`, because the schema needs the annotations as types.
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
@@ -29,6 +29,9 @@ class Settings:
     where the sweep is made."""
     sweep: dict[str, Any] = field(default_factory=dict)
     """A W&B sweep configuration that is merged into the application's own key ``sweep``."""
+    params: dict[str, Any] | None = None
+    """Overrides that are read as if they came first on the command line, as by Hydra's own sweeper:
+    ``params: {lr: "0.1,0.2", model: "choice(mlp,convnet)"}``."""
     sweep_id: str | None = None
     """The sweep to join or resume, as it was started. null: a new sweep."""
     agents: int | None = None
@@ -68,6 +71,26 @@ class Settings:
             return None
         is_valid, requirement = _RULES[key.name]
         return None if is_valid(value) else f"{key.name}: the value is {value!r}{requirement}"
+
+
+FOREIGN_KEYS = {
+    "n_trials": "hydra.sweeper.sweep.run_cap",
+    "direction": "hydra.sweeper.sweep.metric.goal",
+    "sampler": "hydra.sweeper.sweep.method",
+    "n_jobs": "hydra.sweeper.agents",
+    "max_batch_size": "hydra.sweeper.agents",
+    "study_name": "hydra.sweeper.sweep_id",
+    "max_failure_rate": "hydra.sweeper.max_failures",
+    "search_space": "hydra.sweeper.params",
+    "custom_search_space": "`when` in the sweep configuration",
+}
+"""Keys of Hydra's basic sweeper and of its Optuna sweeper that have no effect here, and what to use instead."""
+
+
+def describe_foreign_keys(given: Collection[str]) -> str:
+    """Return what to say of the keys of other sweepers among ``given``; empty if there are none."""
+    hints = [f"hydra.sweeper.{key} (use {ours})" for key, ours in FOREIGN_KEYS.items() if key in given]
+    return f"These keys of other sweepers have no effect: {', '.join(hints)}" if hints else ""
 
 
 _POSITIVE = (lambda value: value >= 1, ", but must be an integer >= 1")

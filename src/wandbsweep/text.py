@@ -1,7 +1,8 @@
-"""Words in messages: plurals, lists, and suggestions for misspelt names."""
+"""Words in messages: plurals, lists, exceptions, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -27,3 +28,26 @@ def suggest_matches(word: str, known: Iterable[str], *, most: int = 3, cutoff: f
     """Return ``; did you mean a or b?``, to end a message about an unknown ``word``; empty if nothing is similar."""
     close = get_close_matches(word, list(known), most, cutoff)
     return f"; did you mean {join_words(close, 'or')}?" if close else ""
+
+
+def escape_surrogates(text: str) -> str:
+    r"""Return ``text`` with what UTF-8 cannot encode written as escapes.
+
+    Python decodes the bytes of a file's name that are not UTF-8 to surrogates, and messages may quote such names.
+
+    >>> escape_surrogates("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and message in one line, which can be written anywhere, without its notes.
+
+    >>> describe_error(ValueError("two\nlines"))
+    'ValueError: two lines'
+    """
+    described = traceback.TracebackException(type(error), error, None)
+    described.__notes__ = None  # else they come last
+    *_, last = described.format_exception_only()
+    return escape_surrogates(" ".join(last.split()))

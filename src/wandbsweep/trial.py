@@ -140,7 +140,7 @@ def as_number(value: object) -> float | None:
         return float(value)
     except OverflowError:  # an integer beyond all floats
         return math.inf if value > 0 else -math.inf  # type: ignore[operator]
-    except (TypeError, ValueError, RuntimeError):  # an array of several elements
+    except Exception:  # an array of several elements, or an application's own __float__
         return None
 
 

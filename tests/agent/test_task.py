@@ -7,6 +7,7 @@ import sys
 import cloudpickle
 import pytest
 
+from wandbsweep.agent.job_factory import unpack_application
 from wandbsweep.agent.task import AgentTask
 
 TASK = """
@@ -49,5 +50,5 @@ def test_a_requeued_agent_is_pickled_again_as_it_is(task, tmp_path):
     twice = pickle.loads(cloudpickle.dumps(once))
     assert once == twice
     assert (twice.task_function, twice.count) == (None, 3)
-    function, callbacks = pickle.loads(twice.packed)
+    function, callbacks = unpack_application(twice.packed)
     assert (function(None), callbacks) == ("heavy", "ours")

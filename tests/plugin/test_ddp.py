@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.applications import App, MakeApp
@@ -25,6 +27,13 @@ def test_lightning_starts_the_other_rank(ddp: App) -> None:
     """For each trial again, in the agent's own process: what Lightning runs again is the trial, and not the sweep."""
     ddp.multirun("sweep=grid", "++sweep.run_cap=2", "hydra/launcher=basic")
     check_both_ranks_trained(ddp, ["finished", "stopped"])
+
+
+def test_lightning_starts_the_other_rank_of_a_module(ddp: App) -> None:
+    """Lightning starts ranks by ``python -m`` if the application was started so."""
+    command = [sys.executable, "-m", "app", "-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid"]
+    assert ddp.shell([*command, "++sweep.run_cap=1", "hydra/launcher=basic"]).status == 0
+    check_both_ranks_trained(ddp, ["finished"])
 
 
 def test_lightning_starts_the_other_rank_of_a_forked_trial(ddp: App) -> None:

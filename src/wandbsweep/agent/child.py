@@ -31,6 +31,7 @@ from wandbsweep.agent.loop import run_catching
 from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import running
+from wandbsweep.text import describe_error
 from wandbsweep.trial import CONTINUE, Decision, JobResult, RunJob, Trial
 
 _PR_SET_PDEATHSIG = 1
@@ -94,7 +95,7 @@ def _load(task: bytes) -> tuple[RunJob | None, str]:
         run_job = make()
     except (Exception, SystemExit) as error:  # the application's own imports, whatever they raise
         traceback.print_exc()
-        return None, " ".join(traceback.format_exception_only(error)[-1].split())
+        return None, describe_error(error)
     fault = _find_fork_obstacle()
     return (None, fault) if fault else (run_job, "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import cloudpickle
 
 from wandbsweep.agent.lightning_ranks import offer_trial
+from wandbsweep.agent.script_imports import list_script_imports, repeat_imports
 from wandbsweep.bridge.trial_job import TrialJob, preload, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
@@ -19,6 +21,8 @@ from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import JobResult, RunJob, Trial
 
 TaskFunction = Callable[[Any], Any]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,7 @@ class JobFactory:
     def _load_application(self) -> tuple[TaskFunction, Any]:
         restore_hydra_state(self.hydra_state)  # first: the application's imports may use Hydra's registries
         assert self.packed is not None
-        loaded: tuple[TaskFunction, Any] = pickle.loads(self.packed)
-        return loaded
+        return unpack_application(self.packed)
 
     def _pack_rank_task(self, task_function: TaskFunction, callbacks: Any) -> bytes:
         try:
@@ -94,9 +97,16 @@ def _refuse_rank(reason: str, rank: int) -> RunJob:
 
 
 def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
-    """Pickle the application's objects, those of its ``__main__`` by value."""
-    packed: bytes = cloudpickle.dumps((task_function, callbacks))
-    return packed
+    """Pickle the application's objects, those of its ``__main__`` by value, with the names of what that imports."""
+    return pickle.dumps((list_script_imports(), cloudpickle.dumps((task_function, callbacks))))
+
+
+def unpack_application(packed: bytes) -> tuple[TaskFunction, Any]:
+    """Repeat the imports of the application's script, and return its task function and callbacks."""
+    imports, application = pickle.loads(packed)
+    repeat_imports(imports)
+    loaded: tuple[TaskFunction, Any] = pickle.loads(application)
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,18 @@ class SealingJob:
 
     def __call__(self, trial: Trial) -> JobResult:
         result = self.run_job(trial)
-        return result if result.payload is None else replace(result, payload=pickle.dumps(result.payload))
+        return result if result.payload is None else replace(result, payload=_seal_payload(*result.payload))
+
+
+def _seal_payload(number: int, job: Any) -> bytes:
+    """Pickle a trial's JobReturn as launchers do, classes of the application's ``__main__`` by value."""
+    try:
+        sealed: bytes = cloudpickle.dumps((number, job))
+    except Exception as error:  # values of the configuration are the application's; the result itself is picklable
+        log.warning("Trial %d: its configuration cannot be pickled, and is not returned: %s", number, error)
+        job.cfg = job.hydra_cfg = None
+        sealed = cloudpickle.dumps((number, job))
+    return sealed
 
 
 def unseal_payloads(results: Iterable[JobResult]) -> list[tuple[int, Any]]:

@@ -18,7 +18,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 from wandbsweep.agent.loop import run_catching
 from wandbsweep.agent.signals import SignalWatch
@@ -29,6 +31,8 @@ from wandbsweep.trial import RunJob, Trial
 OFFER = "WANDBSWEEP_TRIAL"
 _ENDING_S = 10.0  # how long another rank may live after rank 0 is done with the trial
 _SCRIPT = str(Path(__file__).with_name("rank_main.py"))
+_MODULE = "wandbsweep.agent.rank_main"
+_LIGHTNING_LAUNCHER = ".launchers.subprocess_script"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,26 @@ class TrialOffer:
     current: CurrentTrial
     separate: bool
     """Whether the trial has a process of its own, which Lightning may kill."""
+
+
+class _SpecForRanks:
+    """The spec of an application that was started by ``python -m``; Lightning's launcher alone finds ours instead.
+
+    ``multiprocessing`` and joblib read it as well, and their processes need the application's module.
+    """
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        self._spec = spec
+
+    @property
+    def name(self) -> str:
+        reader = sys._getframe(1).f_globals.get("__name__", "")
+        return _MODULE if reader.endswith(_LIGHTNING_LAUNCHER) else self._spec.name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_spec":  # while it is copied
+            raise AttributeError(name)
+        return getattr(self._spec, name)
 
 
 @contextmanager
@@ -56,7 +80,8 @@ def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate
     import __main__
 
     offer = TrialOffer(task, trial, current_trial().copy_for_process(), separate)
-    argv, spec = list(sys.argv), getattr(__main__, "__spec__", None)
+    argv = list(sys.argv)
+    spec: Any = getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
         # The path is separate and comes first, because the offer can only be unpickled with it.
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
@@ -64,7 +89,8 @@ def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate
         fcntl.lockf(file, fcntl.LOCK_EX)  # the lock belongs to this process, so its forks do not hold it
         with set_variables({OFFER: f"/proc/{os.getpid()}/fd/{file.fileno()}"}):
             sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
-            __main__.__spec__ = None  # otherwise Lightning runs `python -m` with this module's name
+            if spec is not None:  # the application was started by `python -m`, and so Lightning starts ranks
+                setattr(__main__, "__spec__", _SpecForRanks(spec))  # noqa: B010  its type is another
             try:
                 yield
             finally:

@@ -14,6 +14,7 @@ from functools import partial
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.text import describe_error, escape_surrogates
 from wandbsweep.trial import CONTINUE, Decision, JobResult, Outcome, RunJob, Trial
 
 POLL_S = 0.2
@@ -100,7 +101,8 @@ def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
         status = int(bool(result.error))
     except SystemExit as error:  # Lightning turns Ctrl-C into an exit, too
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        result = JobResult() if not error.code else JobResult(error=f"the task exited with status {error.code}")
+        reason = escape_surrogates(f"the task exited with status {error.code}") if error.code else ""
+        result = JobResult(error=reason)
     finally:
         if os.getpid() != pid:
             for stream in (sys.stdout, sys.stderr):
@@ -115,8 +117,8 @@ def _run_catching(run_job: RunJob, trial: Trial) -> JobResult:
         return run_job(trial)
     except Preempted:
         return JobResult(preempted=True)
-    except Exception as error:  # the task may raise anything
-        return JobResult(error=" ".join(f"{type(error).__name__}: {error}".split()))
+    except Exception as error:  # the task's, whatever it is
+        return JobResult(error=describe_error(error))
 
 
 def _await_turn(controller: Controller, name: str, watch: SignalWatch, poll_s: float) -> None:

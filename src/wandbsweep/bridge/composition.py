@@ -41,7 +41,7 @@ def check_composition(multirun: Multirun, spec: SweepSpec) -> None:
     _check_formats(spec)
     loader = open_search_path(multirun.loader.get_search_path(), multirun.searchpath)
     groups = {name: _list_choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
-    composer = _Composer(loader, multirun.config, multirun.line.slots, spec)
+    composer = _Composer(loader, multirun.config, multirun.list_slots(spec), spec)
     faults: dict[str, None] = {}  # an ordered set
     for choice in _iterate_combinations({**_list_conditions(spec), **groups}):
         point = make_sample_point(spec, choice)
@@ -70,7 +70,10 @@ class _Composer:
             for name in unknown:
                 yield self._describe_unknown(name, composed, under)
             if not unknown:
-                parameters = {name: self.spec.parameters[name] for name in point if name in self.spec.parameters}
+                # Those of groups are names of files, whatever the type of the key that the files fill.
+                parameters = {
+                    name: p for name, p in self.spec.parameters.items() if name in point.keys() - chosen.keys()
+                }
                 yield from find_misfits(self._compose(point), parameters)
         except (HydraException, OmegaConfBaseException) as error:
             cause = f" ({error.__cause__})" if error.__cause__ else ""
@@ -139,7 +142,12 @@ def _iterate_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict
 def _list_choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:
     """Return the values of a parameter that chooses from a config group. Raises SpaceError if one does not exist."""
     group = name.partition("@")[0]
-    values = _list_values(spec.parameters[name]) or []
+    values = _list_values(spec.parameters[name])
+    if values is None:
+        raise SpaceError(
+            f"parameters.{name}: has a range, but {group!r} is a config group; list values, of its choices "
+            f"{', '.join(loader.get_group_options(group))}"
+        )
     # Hydra takes a list of choices as well.
     unknown = [
         value

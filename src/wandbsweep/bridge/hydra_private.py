@@ -18,6 +18,7 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
 
@@ -84,6 +85,11 @@ def get_returned(job: JobReturn) -> Any:
     return job._return_value
 
 
+def has_failed(job: JobReturn) -> bool:
+    """Return whether a job failed: then its public ``return_value`` raises."""
+    return job.status == JobStatus.FAILED
+
+
 def set_returned(job: JobReturn, value: Any) -> None:
     """Replace what a job returned or raised."""
     job._return_value = value
@@ -92,3 +98,18 @@ def set_returned(job: JobReturn, value: Any) -> None:
 def make_failed_job(error: BaseException, config: Any = None) -> JobReturn:
     """Return the JobReturn of a job that raised ``error``."""
     return JobReturn(cfg=config, status=JobStatus.FAILED, _return_value=error)
+
+
+def make_finished_job(returned: Any, config: Any = None) -> JobReturn:
+    """Return the JobReturn of a job whose task returned ``returned``."""
+    return JobReturn(cfg=config, status=JobStatus.COMPLETED, _return_value=returned)
+
+
+def get_whole_config() -> Any:
+    """Return the configuration of this process's job, the application's part included. None: there is no job.
+
+    HydraConfig shows ``hydra.*`` alone, as a node whose parent is the whole. Hydra's own state loses that parent, since
+    copies of a node have none.
+    """
+    own: Any = HydraConfig.instance().cfg
+    return None if own is None else own.hydra._get_parent()

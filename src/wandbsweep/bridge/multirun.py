@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -16,12 +17,13 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from wandbsweep.bridge.hydra_private import make_args_parser
+from wandbsweep.bridge.hydra_private import group_exists, make_args_parser
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import read_sweep_key
-from wandbsweep.bridge.snapshot import Snapshot, copy_config, read_hydra_overrides, set_key
-from wandbsweep.errors import SweepError
-from wandbsweep.settings import Settings
+from wandbsweep.bridge.snapshot import Snapshot, copy_config, open_search_path, read_hydra_overrides, set_key
+from wandbsweep.errors import SpaceError, SweepError
+from wandbsweep.settings import FOREIGN_KEYS, Settings, describe_foreign_keys
+from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import (
     OUTPUTS,
     Application,
@@ -30,8 +32,10 @@ from wandbsweep.sweep.launch_record import (
     LaunchRecord,
     TrialOverrides,
 )
-from wandbsweep.sweep.override_strings import SWEEP_KEY
+from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot
 from wandbsweep.wandb_runs.page import KEYS, read_page_settings
+
+log = logging.getLogger(__name__)
 
 # The value of hydra.sweep.dir if a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _DEFAULT_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
@@ -59,8 +63,28 @@ class Multirun:
 
     @cached_property
     def line(self) -> CommandLine:
-        """The task overrides, sorted."""
-        return read_command_line(self.arguments, self.loader, own_key=self.has_own_key)
+        """The task overrides, sorted: those of ``hydra.sweeper.params`` first, unless the command joins a sweep."""
+        params = [] if self.settings.sweep_id is not None else _read_params(self.config)
+        return read_command_line([*params, *self.arguments], self.loader, own_key=self.has_own_key)
+
+    def list_slots(self, spec: SweepSpec) -> list[OverrideSlot]:
+        """Return where each trial's overrides stand: the command line's, and those of null choices of config groups.
+
+        Hydra takes no ``group=null``. It takes the group out of the defaults list instead, with ``~group``.
+        """
+        slots = list(self.line.slots)
+        for name, parameter in spec.parameters.items():
+            listed = [parameter.value] if parameter.distribution == "constant" else parameter.values or []
+            if None not in listed or not self._is_group(name):
+                continue
+            placed = next((k for k, slot in enumerate(slots) if slot.get("parameter") == name), len(slots))
+            slot = slots[placed] if placed < len(slots) else OverrideSlot(parameter=name, key=name)
+            is_added = slot["key"].startswith("+")  # then the defaults list has no such group
+            slots[placed : placed + 1] = [OverrideSlot(**slot, null="" if is_added else f"~{name}")]
+        return slots
+
+    def _is_group(self, name: str) -> bool:
+        return group_exists(open_search_path(self.loader.get_search_path(), self.searchpath), name.partition("@")[0])
 
     @property
     def searchpath(self) -> list[str]:
@@ -84,6 +108,7 @@ class Multirun:
         self,
         sweep_id: str,
         snapshot: Snapshot,
+        spec: SweepSpec,
         *,
         plain_grid: Mapping[str, Sequence[Any]] | None = None,
         hosted: HostedPlace | None = None,
@@ -93,6 +118,7 @@ class Multirun:
         Args:
             sweep_id: The sweep's id.
             snapshot: The snapshot that it takes.
+            spec: What it searches.
             plain_grid: The values of a comma-list grid that has no sweep configuration.
             hosted: Where W&B keeps it. None: its controller is embedded.
 
@@ -107,7 +133,7 @@ class Multirun:
                 cwd=os.getcwd(), config_name=job.config_name, job_name=job.name, command=_find_start_command()
             ),
             overrides=TrialOverrides(
-                slots=self.line.slots,
+                slots=self.list_slots(spec),
                 hydra=read_hydra_overrides(self.config),
                 stripped_keys=[SWEEP_KEY] if read_sweep_key(self.config) else [],
             ),
@@ -139,8 +165,24 @@ def read_settings(config: DictConfig, given: Mapping[str, Any]) -> Settings:
     Raises:
         SweepError: A setting is not valid, or ``storage`` holds a password.
     """
-    values = {**given, "storage": _read_storage_url(config)}
+    if note := describe_foreign_keys([key for key in FOREIGN_KEYS if given.get(key) is not None]):
+        log.warning("%s", note)
+    values = {key: value for key, value in given.items() if key not in FOREIGN_KEYS}
+    values["storage"] = _read_storage_url(config)
     return Settings(**{key: _convert_value(value, resolve=False) for key, value in values.items()})
+
+
+def _read_params(config: DictConfig) -> list[str]:
+    """Return ``hydra.sweeper.params`` as overrides, as Hydra's basic sweeper and its Optuna sweeper read them."""
+    lines = []
+    for key, value in (config.hydra.sweeper.params or {}).items():
+        if isinstance(value, DictConfig):
+            raise SpaceError(
+                f"hydra.sweeper.params.{key}: is a mapping, but must be what follows {key}= on the command line, "
+                'such as "choice(a,b)" or "interval(0.0,1.0)"'
+            )
+        lines.append(f"{key}={value}")
+    return lines
 
 
 def _convert_value(value: Any, *, resolve: bool) -> Any:

@@ -83,8 +83,8 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
     point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
     if plain_grid is None:
         check_composition(multirun, spec)
-    else:  # Hydra reports what is wrong
-        multirun.loader.load_sweep_config(config, format_overrides(multirun.line.slots, point))
+    else:  # Hydra says itself what is wrong
+        multirun.loader.load_sweep_config(config, format_overrides(multirun.list_slots(spec), point))
 
     hosted = None
     if settings.controller == "wandb":  # last, since nothing removes a sweep from W&B again
@@ -109,7 +109,7 @@ def _start_sweep(
 ) -> PreparedSweep | None:
     """Write a sweep that is new here, and return it. None: another process has created one there meanwhile."""
     snapshot = find_sources(multirun.loader.get_search_path(), multirun.searchpath)
-    record = multirun.describe_launch(sweep_id, snapshot, plain_grid=plain_grid, hosted=hosted)
+    record = multirun.describe_launch(sweep_id, snapshot, spec, plain_grid=plain_grid, hosted=hosted)
     if not write_sweep(directory, multirun.config, snapshot, record, spec):
         return None
     return _make_prepared_sweep(multirun, directory, record, spec, joined=joined)

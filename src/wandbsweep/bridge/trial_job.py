@@ -10,25 +10,36 @@ import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from wandbsweep.bridge.hydra_private import get_returned, make_failed_job, set_returned
+from wandbsweep.bridge.hydra_private import (
+    get_returned,
+    get_whole_config,
+    make_failed_job,
+    make_finished_job,
+    set_returned,
+)
 from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
+from wandbsweep.text import describe_error, escape_surrogates
 from wandbsweep.trial import JobResult, Trial, as_number
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.page import prepare_environment
 
 TRACEBACK = "traceback.txt"
+
+log = logging.getLogger(__name__)
 
 Around = Callable[[Trial, Sequence[str]], AbstractContextManager[None]]
 """Returns the context in which a trial's task runs, given the trial and its overrides."""
@@ -80,14 +91,18 @@ class TrialJob:
             config = self.compose(trial)
         except Exception as error:  # resolvers and config sources are the application's, and may raise anything
             return self._fail(trial, error, make_failed_job(error))
-        around = self._around(trial, list(config.hydra.overrides.task))
+        overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # they may be relative
+        assert isinstance(overrides, list)
         environment = trial.environment or prepare_environment(self._record, self._directory, trial)
-        with _restore_logging(), apply_environment(environment), around:
-            job = self._run(config)
-            self._link(trial, Path(config.hydra.runtime.output_dir))
-            if job.status == JobStatus.FAILED:
-                return self._fail(trial, get_returned(job), job)
-        return JobResult(returned=as_number(get_returned(job)), payload=self._make_payload(trial, job))
+        result: JobResult | None = None
+        try:
+            with _restore_logging(), apply_environment(environment), self._around(trial, overrides):
+                result = self._conclude(trial, config, self._run(trial, config))
+        except Exception as error:
+            if result is None:
+                return self._fail(trial, error, make_failed_job(error, config))
+            _log_late_error(trial, error)
+        return result
 
     def compose(self, trial: Trial) -> DictConfig:
         """Return the configuration of ``trial``'s job."""
@@ -104,11 +119,12 @@ class TrialJob:
             set_key(config, "hydra.output_subdir", None)
         return config
 
-    def _run(self, config: DictConfig) -> JobReturn:
+    def _run(self, trial: Trial, config: DictConfig) -> JobReturn:
+        task, own = _RecordedTask(self._task), HydraConfig.instance().cfg
         pid = os.getpid()
         try:
             return run_job(
-                task_function=self._task,
+                task_function=task,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
@@ -119,9 +135,26 @@ class TrialJob:
                 raise
             if not error.code:
                 return JobReturn(cfg=config, status=JobStatus.COMPLETED)
-            reason = RuntimeError(f"the task exited with status {error.code}")
+            reason = RuntimeError(escape_surrogates(f"the task exited with status {error.code}"))
             reason.__cause__ = error
             return make_failed_job(reason, config)
+        except Exception as error:  # of what Hydra does before the task and after it
+            if task.ended is None:
+                return make_failed_job(error, config)
+            _log_late_error(trial, error)
+            return task.ended
+        finally:
+            HydraConfig.instance().cfg = own  # Hydra leaves the trial's if it cannot resolve the job's directory
+
+    def _conclude(self, trial: Trial, config: DictConfig, job: JobReturn) -> JobResult:
+        """Return the result of the ``trial`` whose job has ended."""
+        try:
+            self._link(trial, OmegaConf.select(config, "hydra.runtime.output_dir"))
+        except OSError as error:
+            _log_late_error(trial, error)
+        if job.status == JobStatus.FAILED:
+            return self._fail(trial, get_returned(job), job)
+        return JobResult(returned=as_number(get_returned(job)), payload=self._make_payload(trial, job))
 
     def _traceback_file(self, trial: Trial) -> Path:
         return self._directory / str(trial.number) / add_rank(TRACEBACK, self._rank)
@@ -129,12 +162,16 @@ class TrialJob:
     def _fail(self, trial: Trial, error: BaseException, job: JobReturn) -> JobResult:
         """Write and log why ``trial`` failed, and return its result."""
         file = self._traceback_file(trial)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        line = " ".join(traceback.format_exception_only(error)[-1].split())
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            text = "".join(traceback.format_exception(error))
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")  # it may quote names that are not UTF-8
+        except OSError as unwritten:  # a full disk must not hide why the trial failed
+            log.warning("Cannot write %s: %s", file, unwritten)
+        line = describe_error(error)
         if isinstance(error, HydraException) and error.__cause__ is not None:
-            line += f" ({' '.join(str(error.__cause__).split())})"  # Hydra puts the reason there
-        logging.getLogger(__name__).error("Trial %d failed: %s", trial.number, line)
+            line += f" ({escape_surrogates(' '.join(str(error.__cause__).split()))})"  # Hydra puts the reason there
+        log.error("Trial %d failed: %s", trial.number, line)
         return JobResult(error=line, payload=self._make_payload(trial, job))
 
     def _make_payload(self, trial: Trial, job: JobReturn) -> tuple[int, JobReturn]:
@@ -143,27 +180,53 @@ class TrialJob:
             job.cfg = job.hydra_cfg = None  # hundreds of kilobytes a trial, for as long as the agent lives
         returned = get_returned(job)
         try:
-            pickle.loads(pickle.dumps(returned))
+            pickle.loads(cloudpickle.dumps(returned))  # as joblib and submitit do; it takes a script's own classes
         except Exception:  # the returned object's own __reduce__ may raise anything
-            set_returned(job, RuntimeError(repr(returned)) if job.status == JobStatus.FAILED else None)
+            set_returned(job, RuntimeError(describe_error(returned)) if job.status == JobStatus.FAILED else None)
         return trial.number, job
 
-    def _link(self, trial: Trial, output_dir: Path) -> None:
-        """Make ``<number>/`` a link to the job's directory if the application gives that another name."""
+    def _link(self, trial: Trial, output_dir: str | None) -> None:
+        """Make ``<number>/`` a link to the job's directory if the application names that otherwise."""
         numbered = self._directory / str(trial.number)
-        if output_dir != numbered and not numbered.exists() and not self._rank:
-            numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
+        if output_dir is None or not os.path.isdir(output_dir) or numbered.exists() or self._rank:
+            return
+        numbered.symlink_to(os.path.relpath(output_dir, self._directory), target_is_directory=True)
+
+
+class _RecordedTask:
+    """A task function that keeps its result, which counts whatever Hydra raises afterwards."""
+
+    def __init__(self, task_function: TaskFunction) -> None:
+        update_wrapper(self, task_function)  # callbacks are given it
+        self._task = task_function
+        self.ended: JobReturn | None = None
+
+    def __call__(self, config: Any) -> Any:
+        try:
+            returned = self._task(config)
+        except Exception as error:
+            self.ended = make_failed_job(error, config)
+            raise
+        self.ended = make_finished_job(returned, config)
+        return returned
+
+
+def _log_late_error(trial: Trial, error: Exception) -> None:
+    log.warning("Trial %d is done, and its result counts, but then: %s", trial.number, describe_error(error))
 
 
 def get_hydra_state() -> Any:
     """Return this process's state of Hydra: its singletons, registered configurations and resolvers."""
-    return Singleton.get_state()
+    return Singleton.get_state(), get_whole_config()
 
 
 def restore_hydra_state(state: Any) -> None:
     """Give this process the state of Hydra that another one had."""
+    singletons, config = state
     setup_globals()
-    Singleton.set_state(state)
+    Singleton.set_state(singletons)
+    if config is not None:  # Hydra's state lacks the application's part, which its own part may refer to
+        HydraConfig.instance().set_config(config)
 
 
 def preload(task_function: Callable[..., Any]) -> None:
@@ -215,5 +278,8 @@ def _restore_logging() -> Iterator[None]:
     try:
         yield
     finally:
-        if own is not None:
-            configure_log(own.hydra.job_logging, own.hydra.verbose)
+        try:
+            if own is not None:
+                configure_log(own.hydra.job_logging, own.hydra.verbose)
+        except Exception as error:  # handlers are the application's own, and the trial's result counts
+            log.warning("The agent's own logging cannot be configured: %s", describe_error(error))

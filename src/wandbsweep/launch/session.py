@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from wandbsweep.bridge.hydra_private import has_failed
 from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
@@ -125,7 +126,7 @@ class Session:
         if prepared.is_plain:
             if failure is not None and has_unfinished:
                 raise failure
-            self._exit_if_crashed()
+            self._exit_if_failed(trials)
             return trials
         self._exit_if_unsuccessful()
         if has_unfinished and failure is not None:
@@ -253,13 +254,14 @@ class Session:
         """Return whether this machine joined a sweep at W&B, where it sees its own trials alone, and has none."""
         return self.prepared.joined and self.prepared.record.hosted is not None and not self._controller.trials()
 
-    def _exit_if_crashed(self) -> None:
-        """Exit if a trial of a plain grid crashed: it has no JobReturn that would raise, as failed trials have."""
-        trials = self._controller.trials()
-        crashed = [trial for trial in trials if trial.state == "crashed"]
-        for trial in crashed:
-            print(f"Trial {trial.number} crashed: {trial.reason}", file=sys.stderr)
-        if crashed and not any(trial.state == "failed" for trial in trials):
+    def _exit_if_failed(self, jobs: Sequence[Any]) -> None:
+        """Exit if a trial of a plain grid crashed or failed, unless one of its JobReturns raises the failure."""
+        raises = any(has_failed(job) for job in jobs)
+        unraised = ("crashed",) if raises else ("crashed", "failed")
+        trials = [trial for trial in self._controller.trials() if trial.state in unraised]
+        for trial in trials:
+            print(f"Trial {trial.number} {trial.state}: {trial.reason}", file=sys.stderr)
+        if trials and not raises:
             raise SystemExit(1)
 
     def _exit_if_unsuccessful(self) -> None:

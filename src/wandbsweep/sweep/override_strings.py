@@ -42,6 +42,8 @@ class OverrideSlot(TypedDict, total=False):
     """The parameter's key as it was written, with Hydra's ``+`` and the like."""
     raw: dict[str, str]
     """How the values were written on the command line, by ``canonicalize(value)``."""
+    null: str
+    """The override for null, if the parameter chooses from a config group: ``~model``. Empty: no override."""
 
 
 def format_overrides(slots: Sequence[OverrideSlot], params: Mapping[str, Any]) -> list[str]:
@@ -60,6 +62,7 @@ def format_overrides(slots: Sequence[OverrideSlot], params: Mapping[str, Any]) -
         for slot in slots
         if "line" in slot or slot["parameter"] in params
     ]
+    lines = [line for line in lines if line]
     for name, value in params.items():
         if name not in placed:
             # Hydra merges a mapping into the existing one. Null removes that one first.
@@ -98,6 +101,8 @@ def is_sweep_key(line: str) -> bool:
 
 
 def _format_assignment(slot: OverrideSlot, value: Any) -> str:
+    if value is None and "null" in slot:
+        return slot["null"]
     text = slot.get("raw", {}).get(canonicalize(value))
     return f"{slot['key']}={format_value(value) if text is None else text}"
 

@@ -1,0 +1,297 @@
+"""Applications of other projects: what works under Hydra's own sweeper works the same here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.applications import App
+
+WriteApp = Callable[..., App]
+
+PROCESS = "hydra.sweeper.isolation=process"
+ISOLATIONS = ["none", "process"]
+
+
+@pytest.fixture
+def write_app(tmp_path: Path) -> WriteApp:
+    """Writes an application: the body of its task, its configuration, and what its script begins with."""
+
+    def write(body: str, config: str = "{x: 0}", *, top: str = "", options: str = "") -> App:
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf" / "config.yaml").write_text(config)
+        options = options or 'config_path="conf", config_name="config"'
+        task = "".join(f"    {line}\n" for line in body.splitlines())
+        (tmp_path / "app.py").write_text(
+            f"import os\nimport hydra\n{top}\n@hydra.main(version_base=None, {options})\ndef main(cfg):\n{task}\n"
+            "if __name__ == '__main__':\n    main()\n"
+        )
+        return App(tmp_path)
+
+    return write
+
+
+def run_as_hydra(app: App, *arguments: str) -> int:
+    """Run the same multirun with Hydra's own sweeper, and return its exit status."""
+    return app.run("-m", "hydra/sweeper=basic", "hydra.sweep.dir=stock", *arguments).status
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+class TestAfterTheTask:
+    def test_job_logging_that_refers_to_the_application(self, write_app: WriteApp, isolation: str) -> None:
+        app = write_app(
+            "import logging; logging.getLogger().warning('heard'); return cfg.x",
+            "{x: 0, task: hello, hydra: {job_logging: {handlers: {file: "
+            "{filename: '${hydra.runtime.output_dir}/${task}.log'}}}}}",
+        )
+        app.multirun("x=1,2", f"hydra.sweeper.isolation={isolation}")
+        assert app.states() == ["finished", "finished"]
+        for number in range(2):
+            assert "heard" in (app.directory / "sweep" / str(number) / "hello.log").read_text()
+
+    def test_logging_that_cannot_be_flushed(self, write_app: WriteApp, isolation: str) -> None:
+        app = write_app(
+            "import logging\nclass Full(logging.NullHandler):\n    def flush(self): raise OSError('disk full')\n"
+            "logging.getLogger().addHandler(Full())\n"
+            "if cfg.x == 2: raise ValueError('the own error')\nreturn cfg.x"
+        )
+        app.multirun("x=1,2", f"hydra.sweeper.isolation={isolation}", status=1)
+        assert app.states() == ["finished", "failed"]
+        assert app.sweep().trials[0].value == 1
+        assert app.sweep().trials[1].reason == "ValueError: the own error"
+
+    def test_a_result_that_cannot_be_a_number(self, write_app: WriteApp, isolation: str) -> None:
+        app = write_app("return Odd()", top="class Odd:\n    def __float__(self): raise KeyError('odd')\n")
+        app.multirun("x=1,2", f"hydra.sweeper.isolation={isolation}")
+        assert app.states() == ["finished", "finished"]
+
+    @pytest.mark.parametrize("error", ["ValueError('caf\\udce9.png')", "SystemExit('caf\\udce9.png')"])
+    def test_an_error_that_is_not_utf8(self, write_app: WriteApp, isolation: str, error: str) -> None:
+        app = write_app(f"if cfg.x == 1: raise {error}")
+        ended = app.multirun("x=1,2", f"hydra.sweeper.isolation={isolation}", status=1)
+        assert app.states() == ["failed", "finished"]
+        assert "caf\\udce9.png" in app.sweep().trials[0].reason
+        assert "caf\\udce9.png" in (app.directory / "sweep/0/traceback.txt").read_text()
+        assert "trial 0 failed" in ended.err
+        assert "UnicodeEncodeError" not in ended.err
+
+    def test_an_error_without_words(self, write_app: WriteApp, isolation: str) -> None:
+        app = write_app("raise Mute", top="class Mute(Exception):\n    def __str__(self): raise KeyError('no words')\n")
+        app.run(
+            "-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "x=1,2", f"hydra.sweeper.isolation={isolation}"
+        )
+        assert [trial.reason for trial in app.sweep().trials] == ["Mute: <exception str() failed>"] * 2
+
+
+@pytest.mark.parametrize("override", ["decoder.hidden=${.dim}", "+decoder.other=${..lr}", "+label='${.decoder.dim}'"])
+def test_a_relative_interpolation_as_an_override(write_app: WriteApp, override: str) -> None:
+    app = write_app("print(cfg); return cfg.lr", "{lr: 1, decoder: {dim: 4, hidden: 2}}")
+    arguments = ["lr=1,2", override]
+    assert run_as_hydra(app, *arguments) == 0
+    app.multirun(*arguments)
+    assert app.states() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+class TestSetUp:
+    def test_one_without_a_directory_does_not_fail_those_after_it(self, write_app: WriteApp, isolation: str) -> None:
+        app = write_app(
+            "return cfg.x", "{x: 0, names: {b: two}, key: b, hydra: {sweep: {subdir: 'x${names[${key}]}${x}'}}}"
+        )
+        app.multirun("key=a,b", "x=1,2", f"hydra.sweeper.isolation={isolation}", status=1)
+        assert app.states() == ["failed", "failed", "finished", "finished"]
+        assert "names" in app.sweep().trials[0].reason
+        assert (app.directory / "sweep/2").resolve().name == "xtwo1"
+        assert (app.directory / "sweep/0/traceback.txt").exists()
+
+    @pytest.mark.parametrize("subdir", ["long" * 100, "file/below"])
+    def test_a_grid_whose_trials_have_none_fails(self, write_app: WriteApp, isolation: str, subdir: str) -> None:
+        app = write_app("return cfg.x")
+        (app.directory / "sweep").mkdir()
+        (app.directory / "sweep/file").touch()
+        arguments = ["x=1,2", f"hydra.sweep.subdir={subdir}"]
+        assert app.run("-m", "hydra/sweeper=basic", "hydra.sweep.dir=sweep", *arguments).status == 1
+        app.multirun(*arguments, f"hydra.sweeper.isolation={isolation}", status=1)
+        assert app.states() == ["failed", "failed"]
+
+
+CLASSES = """
+from dataclasses import dataclass
+from enum import Enum
+from hydra.core.config_store import ConfigStore
+class Act(Enum):
+    A = 1
+@dataclass
+class Config:
+    x: float = 1.0
+    act: Act = Act.A
+class Returned:
+    pass
+ConfigStore.instance().store(name="schema", node=Config)
+"""
+
+
+@pytest.mark.parametrize("returned", ["cfg.x", "Returned()", "cfg", "lambda: cfg", "cfg.act", "open(os.devnull)"])
+def test_classes_of_the_script_in_configuration_and_result(write_app: WriteApp, returned: str) -> None:
+    app = write_app(f"return {returned}", top=CLASSES, options='config_path=None, config_name="schema"')
+    app.multirun("x=1,2", "hydra/launcher=joblib")
+    assert app.states() == ["finished", "finished"]
+
+
+def write_group(app: App, name: str, **choices: str) -> None:
+    (app.directory / "conf" / name).mkdir()
+    for choice, text in choices.items():
+        (app.directory / "conf" / name / f"{choice}.yaml").write_text(text)
+
+
+class TestGroups:
+    TYPED = """
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from hydra.core.config_store import ConfigStore
+@dataclass
+class Model:
+    width: int = 1
+@dataclass
+class Schema:
+    x: int = 0
+    sweep: Any = None
+    model: Model = field(default_factory=Model)
+    second: Optional[Model] = None
+ConfigStore.instance().store(name="schema", node=Schema)
+"""
+
+    @pytest.mark.parametrize("parameter", ["model", "model@second"])
+    def test_one_whose_key_has_a_type(self, write_app: WriteApp, parameter: str) -> None:
+        config = "defaults: [schema, {model: mlp}, {model@second: mlp}, _self_]"
+        app = write_app("return cfg.model.width + cfg.second.width", config, top=self.TYPED)
+        write_group(app, "model", mlp="width: 3", conv="width: 30")
+        space = f"+hydra.sweeper.sweep.parameters={{{parameter}:{{values:[mlp,conv]}}}}"
+        app.multirun("+hydra.sweeper.sweep.method=grid", "+hydra.sweeper.sweep.metric.name=value", space)
+        assert [trial.value for trial in app.sweep().trials] == [6, 33]
+        space = f"+hydra.sweeper.sweep.parameters={{{parameter}:{{values:[mlp]}},model.width:{{values:[wide]}}}}"
+        ended = app.run("-m", "hydra/sweeper=wandbsweep", "+hydra.sweeper.sweep.method=grid", space)
+        assert "model.width=wide" in ended.refused()
+
+    @pytest.mark.parametrize("default", ["null", "cosine"])
+    @pytest.mark.parametrize(
+        "space",
+        [
+            ["scheduler=null,cosine"],
+            ["+hydra.sweeper.sweep={method:grid,parameters:{scheduler:{values:[null,cosine]}}}"],
+            [
+                "+hydra.sweeper.sweep={method:bayes,run_cap:2,metric:{name:v},parameters:{scheduler:{values:[null,cosine]}}}"
+            ],
+        ],
+    )
+    def test_null_among_the_choices(self, write_app: WriteApp, default: str, space: list[str]) -> None:
+        app = write_app(
+            "assert str(cfg.get('scheduler', {}).get('kind')) == "
+            "str(hydra.core.hydra_config.HydraConfig.get().runtime.choices.get('scheduler')); return 1.0",
+            f"defaults: [{{scheduler: {default}}}, _self_]",
+            top="import hydra.core.hydra_config",
+        )
+        write_group(app, "scheduler", cosine="kind: cosine")
+        app.multirun(*space)
+        assert app.states() == ["finished", "finished"]
+        if "bayes" not in space[0]:
+            assert [trial.params["scheduler"] for trial in app.sweep().trials] == [None, "cosine"]
+
+    def test_null_among_the_choices_of_one_that_is_added(self, write_app: WriteApp) -> None:
+        app = write_app("return float('scheduler' in cfg)")
+        write_group(app, "scheduler", cosine="kind: cosine")
+        app.multirun("+scheduler=null,cosine")
+        assert [trial.value for trial in app.sweep().trials] == [0, 1]
+
+    def test_a_range_is_refused(self, write_app: WriteApp) -> None:
+        app = write_app("return 1", "defaults: [{scheduler: null}, _self_]")
+        write_group(app, "scheduler", cosine="kind: cosine")
+        space = "+hydra.sweeper.sweep={method:random,run_cap:2,parameters:{scheduler:{min:0,max:3}}}"
+        message = app.run("-m", "hydra/sweeper=wandbsweep", space).refused()
+        assert "parameters.scheduler: has a range, but 'scheduler' is a config group" in message
+
+
+class TestSweeperParams:
+    """The space of projects that were made for Hydra's basic sweeper or for the Optuna sweeper."""
+
+    def test_a_space_of_lists(self, write_app: WriteApp) -> None:
+        app = write_app(
+            "print('RAN', cfg.x, cfg.y, cfg.z); return cfg.x",
+            "{x: 0, y: 0, z: 0, low: 3, hydra: {sweeper: {params: "
+            "{x: '1,2', y: 'choice(5,6)', +w: 'range(1,3)', z: '${low}'}}}}",
+        )
+        stock = app.run("-m", "hydra/sweeper=basic", "hydra.sweep.dir=stock", "y=7")
+        ours = app.multirun("y=7")
+        ran = [[line for line in ended.out.splitlines() if line.startswith("RAN")] for ended in (stock, ours)]
+        assert ran[0] == ran[1] != []
+        assert list(app.params().values()) == [{"x": x, "w": w} for x in (1, 2) for w in (1, 2)]
+        assert app.multirun("y=7")  # the same sweep again
+
+    def test_a_project_of_the_optuna_sweeper(self, write_app: WriteApp) -> None:
+        app = write_app(
+            "return cfg.x",
+            """
+            x: 0
+            y: 0
+            kind: a
+            hydra:
+              sweeper:
+                sampler: {_target_: optuna.samplers.TPESampler, seed: 1}
+                direction: maximize
+                study_name: mine
+                storage: null
+                n_trials: 20
+                n_jobs: 2
+                params: {x: 'interval(0.5, 1.5)', y: 'tag(log, int(interval(1, 100)))', kind: 'choice(a, b)'}
+            """,
+        )
+        space = ["+hydra.sweeper.sweep.method=random", "+hydra.sweeper.sweep.run_cap=3"]
+        ended = app.multirun(*space)
+        assert app.states() == ["finished"] * 3
+        assert all(0.5 <= p["x"] <= 1.5 and 1 <= p["y"] <= 100 and p["kind"] in "ab" for p in app.params().values())
+        said = ended.out + ended.err
+        assert said.count("These keys of other sweepers have no effect") == 1
+        assert "hydra.sweeper.n_trials (use hydra.sweeper.sweep.run_cap)" in said
+        sweep_id = app.sweep().sweep_id
+        app.multirun(f"hydra.sweeper.sweep_id={sweep_id}")
+
+    def test_a_mapping_is_refused(self, write_app: WriteApp) -> None:
+        app = write_app("return cfg.x", "{x: 0, hydra: {sweeper: {params: {x: {type: float}}}}}")
+        assert "hydra.sweeper.params.x: is a mapping" in app.run("-m", "hydra/sweeper=wandbsweep").refused()
+
+
+@pytest.mark.parametrize("how", ["spawn", "pool"])
+def test_a_module_that_spawns_processes(write_app: WriteApp, how: str) -> None:
+    """`python -m pkg.app`, whose relative imports need its name."""
+    app = write_app(
+        "context = multiprocessing.get_context('spawn')\n"
+        "if cfg.how == 'pool':\n    with context.Pool(1) as pool: assert pool.apply(square, (3,)) == 9\n"
+        "else:\n    worker = context.Process(target=square, args=(3,))\n    worker.start()\n    worker.join()\n"
+        "    assert worker.exitcode == 0",
+        "how: spawn",
+        top="import multiprocessing\nfrom .work import square",
+        options='config_path="../conf", config_name="config"',
+    )
+    package = app.directory / "pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "work.py").write_text("def square(x):\n    return x * x\n")
+    (app.directory / "app.py").rename(package / "app.py")
+    start = [sys.executable, "-m", "pkg.app", "-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep"]
+    assert app.shell([*start, f"how={how},{how}"]).status == 0
+    assert app.states() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize(
+    "how", ["import environments", "try:\n    import environments as e\nexcept OSError:\n    pass"]
+)
+def test_a_script_that_imports_for_the_effect(write_app: WriteApp, launcher: str, how: str) -> None:
+    app = write_app("return len(registry.KNOWN)", top=f"import registry\n{how}")
+    (app.directory / "registry.py").write_text("KNOWN = []\n")
+    (app.directory / "environments.py").write_text("import registry\nregistry.KNOWN.append('silly')\n")
+    app.multirun("x=1,2", f"hydra/launcher={launcher}", PROCESS)
+    assert [trial.value for trial in app.sweep().trials] == [1, 1]
