@@ -78,6 +78,8 @@ class JobResult:
     """What the agent passes on to its caller unread: Hydra's JobReturn."""
     crashed: str = ""
     """How the trial's process died; empty: it did not. The task did not decide this, so the trial is run again."""
+    killed: bool = False
+    """Whether something outside ended the trial's process."""
     preempted: bool = False
     """Whether the task ended early and saved what it needs to be resumed."""
     lost: bool = False

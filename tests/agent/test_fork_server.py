@@ -32,7 +32,7 @@ class Agent:
         self.controller.crash = self.crash
         self.server = ForkServer(task, watch=self.watch, **{"poll_s": 0.05, **options})
 
-    def crash(self, trial, reason):
+    def crash(self, trial, reason, *, killed=False):
         self.crashes.append((trial.number, reason))
         self.controller.release(trial, reason)
 

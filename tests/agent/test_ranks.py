@@ -78,7 +78,7 @@ class Three:
     def release(self, trial: Trial, reason: str) -> None:
         self.ended.append((trial.number, "released", reason))
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         self.ended.append((trial.number, "crashed", reason))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:

@@ -110,11 +110,38 @@ class ControllerTestCase:
         assert 5 <= given < 5 + agents
         assert controller.completion().aborted
 
-    def test_failures_do_not_abort_a_sweep_that_worked_once(self):
-        controller = self.make(RANDOM, options=ControllerOptions(max_failures=2))
-        for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 5]:
+    def test_failures_among_successes_do_not_abort_a_sweep(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=3))
+        for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 2] * 3:
             controller.complete(controller.ask("a"), outcome)
         assert controller.ask("a") is not None
+
+    def test_failures_in_a_row_abort_a_sweep_that_worked(self):
+        options = ControllerOptions(max_failures=3)
+        controller = self.make(RANDOM, options=options)
+        for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 3]:
+            controller.complete(controller.ask("a"), outcome)
+        assert controller.ask("a") is None
+        assert controller.completion().aborted
+        assert controller.completion().reason == "the last 3 trials all failed (max_failures=3)"
+        controller.forgive_failures()
+        assert self.again(options=options).completion() is None
+
+    @pytest.mark.parametrize("killed", [True, False])
+    def test_trials_that_are_killed_from_outside_abort_no_sweep(self, killed):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=3, max_attempts=1))
+        controller.complete(controller.ask("a"), Outcome.finished(0.5))
+        for _ in range(3):
+            controller.crash(controller.ask("a"), "SIGKILL", killed=killed)
+        assert (controller.completion() is None) == killed
+
+    def test_failures_of_one_agent_do_not_abort_a_sweep_while_another_does_well(self):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=2))
+        controller.complete(controller.ask("good"), Outcome.finished(0.5))
+        controller.ask("good")
+        for _ in range(2):
+            controller.complete(controller.ask("bad"), Outcome.failed(""))
+        assert controller.completion() is None
 
     @pytest.mark.parametrize("fatal", [True, False])
     def test_failures_do_not_abort_a_sweep_while_a_trial_reports_values(self, fatal):
@@ -122,7 +149,8 @@ class ControllerTestCase:
         controller.report(controller.ask("a"), 0, {"loss": 0.5})
         for _ in range(3):
             controller.complete(controller.ask("b"), Outcome.finished() if fatal else Outcome.failed(""))
-        assert controller.ask("b") is not None
+        assert controller.completion() is None
+        assert controller.ask("c") is not None
 
     def test_a_metric_that_is_never_given_aborts_the_sweep_at_once(self):
         controller = self.make(RANDOM, options=ControllerOptions(max_failures=5))

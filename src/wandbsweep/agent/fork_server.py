@@ -42,6 +42,9 @@ POLL_S = 2.0
 _EXIT_S = 30.0  # how long a process may live after its trial's result
 _STARTER = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.child import main; main()"
 
+_OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
+"""The signals that end a process for what it did itself."""
+
 log = logging.getLogger(__name__)
 
 
@@ -139,7 +142,8 @@ class ForkServer:
                 )
                 socket.send_fds(self._socket, [b"\0"], [theirs.fileno()])
             except OSError:
-                return JobResult(crashed=self._describe_server_death())
+                crashed = self._describe_server_death()
+                return JobResult(crashed=crashed, killed=_is_from_outside(self._server.returncode))
             # Only the trial may hold its end of the channel, so that its death closes the channel.
             theirs.close()
             current.listening = True  # so that a first Ctrl-C is passed on, and not raised here
@@ -293,10 +297,16 @@ class ForkServer:
         reason = process.death or f"its process {_describe_status(process.status or 0)}"
         lines = _read_last_lines(self._find_log(process.trial))
         log.error("Trial %d: %s%s", number, reason, "".join(f"\n  {line}" for line in lines))
-        return JobResult(crashed="; its log ends: ".join([reason, *lines[-1:]]))
+        killed = not process.death and _is_from_outside(process.status or 0)
+        return JobResult(crashed="; its log ends: ".join([reason, *lines[-1:]]), killed=killed)
 
     def _describe_server_death(self) -> str:
         return f"the fork server, which starts the trials, {_describe_status(self._server.wait())}"
+
+
+def _is_from_outside(status: int) -> bool:
+    """Whether a process with this exit status was ended by a signal that it did not cause itself."""
+    return status < 0 and -status not in _OWN_FAULTS
 
 
 def _describe_status(status: int) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
@@ -149,7 +150,8 @@ def _run_and_close(
         # its result counts, and the signal is raised after the trial is closed.
         if current.interrupt_requested or result.preempted or result.error or result.crashed:
             watch.check()
-        _close(controller, trial, result, current.decision)
+        if not _close(controller, trial, result, current.decision):
+            result = replace(result, payload=None)
     except BaseException as error:
         watch.hold()
         name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
@@ -158,20 +160,23 @@ def _run_and_close(
     return result
 
 
-def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> None:
+def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> bool:
+    """Close ``trial`` as it ended, and return whether its result counts: not if another agent is to try it."""
     if result.lost:  # another agent has it, so nothing is recorded here
-        return
+        return False
     if (decision.stop or result.stopped) and not result.error:
         controller.complete(trial, Outcome.stopped(decision.reason or result.stopped))
     elif result.crashed:
-        controller.crash(trial, result.crashed)
+        controller.crash(trial, result.crashed, killed=result.killed)
     elif result.preempted:
         controller.release(trial, "its process was asked to end")
     elif result.error:
-        if not controller.reassign_suspect(trial, result.error):
-            controller.complete(trial, Outcome.failed(result.error))
+        if controller.reassign_suspect(trial, result.error):
+            return False
+        controller.complete(trial, Outcome.failed(result.error))
     else:
         controller.complete(trial, Outcome.finished(result.returned))
+    return True
 
 
 def _poll_decision(controller: Controller, trial: Trial) -> Decision:

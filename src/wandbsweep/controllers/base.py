@@ -50,7 +50,7 @@ class Controller(Protocol):
     def release(self, trial: Trial, reason: str) -> None:
         """Give ``trial`` back unfinished. The next agent to ask gets it, with its number and its reports."""
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         """Give back a trial whose process died. After ``max_attempts`` such deaths it stays ``crashed``."""
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:

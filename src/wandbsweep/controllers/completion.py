@@ -37,7 +37,8 @@ def find_completion(
         table: The sweep's trials.
         spec: The sweep configuration, which may name a target.
         called_off: The completion if a user ended the sweep.
-        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail. None: it is never aborted.
+        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail, or later this many in a row
+            that no other agent completes. None: it is never aborted.
         forgiven: The key of the newest attempt when the sweep was last resumed after it was aborted. Failures of
             attempts up to it do not abort the sweep again.
         cap: How many trials there can be in all. None: no limit.
@@ -60,9 +61,14 @@ def describe_command(command: str) -> Completion | None:
 
 
 def _find_abort(table: TrialTable, max_failures: int | None, forgiven: int) -> Completion | None:
-    """Find out whether the script is broken: its first trials all failed, or no trial can ever have a value."""
-    if max_failures is None or table.ended["finished"] or table.ended["stopped"]:
+    """Find out whether the script is broken: its trials all fail, or no trial can ever have a value."""
+    if max_failures is None:
         return None
+    if table.healthy:
+        failures = table.count_failed_in_a_row(after=forgiven)
+        if failures < max_failures or _is_any_doing_well(table):
+            return None
+        return Completion(f"the last {failures} trials all failed (max_failures={max_failures})", aborted=True)
     failures, is_fatal = table.count_failed(after=forgiven), table.fatal > forgiven
     if not is_fatal and failures < max_failures:
         return None
@@ -74,6 +80,12 @@ def _find_abort(table: TrialTable, max_failures: int | None, forgiven: int) -> C
         return Completion("the script ran, but gave no value of the metric", aborted=True)
     which = f"the first {failures} trials" if forgiven < 0 else f"{failures} trials since the sweep was resumed"
     return Completion(f"{which} all failed (max_failures={max_failures})", aborted=True)
+
+
+def _is_any_doing_well(table: TrialTable) -> bool:
+    """Whether a trial runs that may well succeed: it has a value, or its agent completed the one before."""
+    running = (entry for entry in table.running if not table.streaks.get(entry.agent))
+    return any(entry.agent in table.healthy or table.record(entry).value is not None for entry in running)
 
 
 def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | None:

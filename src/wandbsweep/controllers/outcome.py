@@ -24,6 +24,8 @@ class StoredOutcome:
     """Whether every other trial will fail in the same way: the script never gives the metric's value."""
     lost: bool = False
     """Whether the attempt's process vanished. ``max_attempts`` counts these attempts."""
+    killed: bool = False
+    """Whether something outside ended the process, so that neither the script nor the agent's node is to blame."""
     suspect: bool = False
     """Whether the attempt failed, and another agent tries the trial again, because this agent's node may be bad."""
 
@@ -36,7 +38,8 @@ class StoredOutcome:
             "metrics": self.metrics,
             "hopeless": self.fatal,
         }
-        return {**stored, **({"lost": True} if self.lost else {}), **({"doubted": True} if self.suspect else {})}
+        flags = {"lost": self.lost, "killed": self.killed, "doubted": self.suspect}
+        return {**stored, **{name: True for name, value in flags.items() if value}}
 
     @classmethod
     def decode(cls, stored: Mapping[str, Any]) -> Self:
@@ -47,6 +50,7 @@ class StoredOutcome:
             stored["metrics"],
             fatal=stored.get("hopeless", False),
             lost=stored.get("lost", False),
+            killed=stored.get("killed", False),
             suspect=stored.get("doubted", False),
         )
 
@@ -84,6 +88,7 @@ def compute_loss(
     max_attempts: int,
     reports: Collection[float] = (),
     metrics: Mapping[str, float] | None = None,
+    killed: bool = False,
     final: bool = False,
 ) -> StoredOutcome:
     """Compute the outcome of an attempt whose process vanished: its trial is queued again, or has crashed.
@@ -95,12 +100,13 @@ def compute_loss(
         max_attempts: The number of lost attempts after which the trial stays crashed.
         reports: Every value of the metric that the trial reported, if they are known.
         metrics: The last value of each metric that it reported, if they are known.
+        killed: Whether something outside ended the process.
         final: Whether the trial is never queued again.
     """
     if lost >= max_attempts:
         reason, final = f"{reason}; attempt {lost} of {max_attempts}", True
     value = find_best_value(reports, spec.goal) if final else None
-    return StoredOutcome("crashed" if final else "queued", reason, value, metrics or {}, lost=True)
+    return StoredOutcome("crashed" if final else "queued", reason, value, metrics or {}, lost=True, killed=killed)
 
 
 def find_best_value(values: Iterable[float | None], goal: str) -> float | None:

@@ -122,6 +122,13 @@ class TrialTable:
     """By agent: the trials that failed there, and that another agent is to try."""
     healthy: set[str] = field(default_factory=set)
     """The agents that completed a trial."""
+    streaks: dict[str, dict[int, int]] = field(default_factory=dict)
+    """By agent: the attempts that failed there since it last completed a trial, with their trials' numbers. A trial
+    that failed on another agent too is not among them, and neither is an attempt that something outside killed."""
+    _completed: dict[str, int] = field(default_factory=dict)
+    """By agent: the key of the newest attempt that it completed."""
+    _failed: dict[int, int] = field(default_factory=dict)
+    """By key, the attempts in which trials failed or crashed for good, but for those that something outside killed."""
     _by_key: dict[int, TrialEntry | None] = field(default_factory=dict)
     """By the key of every attempt seen; None: the attempt is void."""
     _open: dict[int, TrialEntry] = field(default_factory=dict)
@@ -169,6 +176,11 @@ class TrialTable:
         if after < 0:
             return self.ended["failed"] + self.ended["crashed"]
         return sum(entry.newest.key > after and entry.state in ("failed", "crashed") for entry in self.entries)
+
+    def count_failed_in_a_row(self, *, after: int = -1) -> int:
+        """Return how many trials failed in attempts newer than ``after``, and than all that were completed."""
+        newest = max(self._completed.values(), default=-1)
+        return sum(key > max(newest, after) for key in self._failed)
 
     @property
     def open(self) -> list[TrialEntry]:
@@ -256,14 +268,33 @@ class TrialTable:
             entry.lost.add(entry.attempts)
         if outcome.suspect:
             self.suspects.setdefault(entry.agent, set()).add(entry.number)
-        if outcome.state in ("finished", "stopped"):
-            self.healthy.add(entry.agent)
+        self._judge_agent(entry, outcome)
         if outcome.state == "queued":
             self._queued.add(entry.number)
         elif self._open.pop(entry.number, None) is not None:
             self._count(outcome)
             if outcome.fatal:
                 self.fatal = max(self.fatal, newest.key)
+
+    def _judge_agent(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
+        """Note what the end of a trial's newest attempt says about the agent that ran it."""
+        agent, key = entry.agent, entry.newest.key
+        if outcome.state in ("finished", "stopped"):
+            self.healthy.add(agent)
+            completed = self._completed[agent] = max(key, self._completed.get(agent, -1))
+            self.streaks[agent] = {k: n for k, n in self.streaks.get(agent, {}).items() if k > completed}
+            self._failed = {k: n for k, n in self._failed.items() if k > completed}
+        if outcome.killed:
+            return
+        if outcome.state in ("failed", "crashed"):
+            self._failed[key] = entry.number
+        if outcome.state == "failed" and any(entry.number in numbers for numbers in self.suspects.values()):
+            # It failed on two agents, so the trial is to blame.
+            for streak in self.streaks.values():
+                for k in [k for k, number in streak.items() if number == entry.number]:
+                    del streak[k]
+        elif (outcome.state == "failed" or outcome.suspect or outcome.lost) and key > self._completed.get(agent, -1):
+            self.streaks.setdefault(agent, {})[key] = entry.number
 
     def _count(self, outcome: StoredOutcome) -> None:
         self.ended[outcome.state] += 1

@@ -119,7 +119,7 @@ class Follower:
     def release(self, trial: Trial, reason: str) -> None:
         self._acknowledge_end()
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         self._acknowledge_end(reason, crashed=True)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:

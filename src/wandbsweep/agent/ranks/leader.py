@@ -85,9 +85,9 @@ class Leader:
         self._channel.close_trial()
         self._controller.release(trial, reason)
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         self._channel.close_trial()
-        self._controller.crash(trial, self._channel.add_cause(reason))
+        self._controller.crash(trial, self._channel.add_cause(reason), killed=killed)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         self._channel.close_trial()

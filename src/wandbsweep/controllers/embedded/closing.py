@@ -55,11 +55,13 @@ class Closer:
         """Close an attempt of this process whose trial is to be continued by another one."""
         self._close(key, StoredOutcome("queued", reason, metrics=self.metrics.get(key, {}), suspect=suspect))
 
-    def crash(self, key: int, reason: str, *, lost: int) -> None:
+    def crash(self, key: int, reason: str, *, lost: int, killed: bool) -> None:
         """Close an attempt whose process died. ``lost``: how many of its trial's attempts were lost, with this one."""
         reports, metrics = self._storage.read_reports(key), self.metrics.get(key)
         limit = self._options.max_attempts
-        outcome = compute_loss(self._spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics)
+        outcome = compute_loss(
+            self._spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics, killed=killed
+        )
         self._close(key, outcome)
 
     def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
@@ -74,7 +76,9 @@ class Closer:
         """
         key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self._options.lease_s:g} s"
         lost = len(entry.lost) + 1
-        outcome = compute_loss(self._spec, reason, lost=lost, max_attempts=self._options.max_attempts, final=final)
+        outcome = compute_loss(
+            self._spec, reason, lost=lost, max_attempts=self._options.max_attempts, killed=True, final=final
+        )
         with suppress(AttemptClosedError):
             if OUTCOME not in self._storage.read_attempt(key).attributes:
                 self._storage.set_attribute(key, OUTCOME, outcome.encode())

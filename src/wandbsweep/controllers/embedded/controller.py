@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -30,6 +31,8 @@ from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as
 
 _WAIT_S = 0.25
 """How long an agent that has to wait sleeps before it checks again."""
+
+log = logging.getLogger(__name__)
 
 
 class EmbeddedController:
@@ -110,6 +113,7 @@ class EmbeddedController:
             unfinished, completion = self._find_unfinished(agent)
             if completion is not None:
                 if is_final:
+                    self._say_if_bad_node(agent)
                     return None
                 is_final = self.ready(agent)  # and check once more, because this call may have found a lost trial
                 if not is_final:
@@ -150,6 +154,12 @@ class EmbeddedController:
             return completion
         bad_node = find_bad_node(table, agent) if agent is not None else None
         return bad_node or (None if unfinished else completion)
+
+    def _say_if_bad_node(self, agent: str) -> None:
+        with self._study.refresh() as table:
+            bad_node = find_bad_node(table, agent)
+        if bad_node is not None:
+            log.warning("No more trials are asked for: %s.", bad_node.reason)
 
     def _wait(self) -> None:
         self._storage.release_connection()
@@ -225,10 +235,10 @@ class EmbeddedController:
     def release(self, trial: Trial, reason: str) -> None:
         self._closer.release(trial.key, reason)
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         with self._study.refresh() as table:
             lost = table.entries[trial.number].lost | {trial.attempt}
-        self._closer.crash(trial.key, reason, lost=len(lost))
+        self._closer.crash(trial.key, reason, lost=len(lost), killed=killed)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         with self._study.refresh() as table:

@@ -290,17 +290,21 @@ class HostedController:
         elif entry is not None:
             self._close(entry, StoredOutcome("queued", reason))
 
-    def crash(self, trial: Trial, reason: str) -> None:
+    def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         if entry := self.log.find_open(trial.key):
-            self._close(entry, self._compute_loss(entry, reason))
+            self._close(entry, self._compute_loss(entry, reason, killed=killed))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         return False
 
-    def _compute_loss(self, entry: TrialEntry, reason: str, *, final: bool = False) -> StoredOutcome:
+    def _compute_loss(
+        self, entry: TrialEntry, reason: str, *, killed: bool = True, final: bool = False
+    ) -> StoredOutcome:
         lost = len(entry.lost | {entry.attempts})
         reports, limit = entry.newest.reports.values(), self._options.max_attempts
-        return compute_loss(self.spec, reason, lost=lost, max_attempts=limit, reports=reports, final=final)
+        return compute_loss(
+            self.spec, reason, lost=lost, max_attempts=limit, reports=reports, killed=killed, final=final
+        )
 
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Close the newest attempt of ``entry``, and end its run unless the next attempt continues it.
