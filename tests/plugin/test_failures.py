@@ -75,11 +75,12 @@ class TestTrials:
         assert app.states("lists") == ["failed", "finished"]
 
     def test_nan_is_no_value(self, app: App) -> None:
-        ended = app.multirun("sweep=macros", "act=diverge")
+        ended = app.multirun("sweep=macros", "act=diverge", status=1)
         assert [trial.value for trial in app.sweep().trials] == [None, None]
         assert app.sweep().best is None
         assert "Best:" not in ended.out
         assert "No trial has a value yet." in ended.out
+        assert "No trial has a finite value of the metric." in ended.err
         assert "trial 0 finished: no finite value of loss, 1 step, " in ended.err
 
     def test_none_that_finished(self, app: App) -> None:

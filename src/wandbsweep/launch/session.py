@@ -270,6 +270,8 @@ class Session:
             print(f"The sweep was aborted: {completion.reason}. {self._resume_hint()}", file=sys.stderr)
         elif not any(trial.state == "finished" for trial in data.trials):
             print("No trial finished.", file=sys.stderr)
+        elif data.spec.objectives and data.best is None:
+            print("No trial has a finite value of the metric.", file=sys.stderr)
         else:
             return
         print_first_failure(data, [trial for trial in data.trials if _identify(trial) not in self._known_failures])
