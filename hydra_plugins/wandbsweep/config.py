@@ -30,4 +30,19 @@ WandbSweeperConf = make_dataclass(
 )
 WandbSweeperConf.__module__ = __name__  # configurations are pickled with the class that they name
 
-ConfigStore.instance().store(group="hydra/sweeper", name="wandbsweep", node=WandbSweeperConf, provider="wandbsweep")
+# The application's hydra/sweeper/wandbsweep/settings.yaml is merged into it. A file hydra/sweeper/wandbsweep.yaml
+# would not do: Hydra warns of a file that has the name of a stored node.
+ExtensibleConf = make_dataclass(
+    "ExtensibleConf",
+    [
+        (
+            "defaults",
+            list[Any],
+            field(default_factory=lambda: ["_self_", {"optional wandbsweep@_here_": "settings"}]),
+        )
+    ],
+    bases=(WandbSweeperConf,),
+)
+ExtensibleConf.__module__ = __name__
+
+ConfigStore.instance().store(group="hydra/sweeper", name="wandbsweep", node=ExtensibleConf, provider="wandbsweep")

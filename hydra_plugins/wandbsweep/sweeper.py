@@ -64,6 +64,7 @@ class WandbSweeper(Sweeper):
             count=session.settings.count,
             keep=prepared.is_plain,
             isolation=session.isolation,
+            preload=session.settings.preload,
             devices=session.devices,
             detached=session.settings.detach,
         )

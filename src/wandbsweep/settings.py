@@ -3,6 +3,7 @@
 # Hydra imports this module whenever any application starts, since the plugin's schema is made of it: it must stay cheap
 # to import. There is no `from __future__ import annotations`, because the schema needs the annotations as types.
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -59,6 +60,10 @@ class Settings:
     isolation: str | None = None
     """``process``: each trial in its own process, forked from one that has imported the task, so that a crash ends no
     agent. ``none``: in the agent, where a debugger works. null: ``none`` under the basic launcher, else ``process``."""
+    preload: list[str] = field(default_factory=list)
+    """Modules that each agent imports once for all its trials, under ``isolation=process``: ``[torch, lightning]``.
+    What else a trial imports stays in that trial. Name no module that reads at import what
+    trials set, such as an environment variable, and none that starts threads."""
 
     def __post_init__(self) -> None:
         faults = [fault for fault in map(self._find_fault, fields(self)) if fault]
@@ -93,6 +98,7 @@ def describe_foreign_keys(given: Collection[str]) -> str:
     return f"These keys of other sweepers have no effect: {', '.join(hints)}" if hints else ""
 
 
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _POSITIVE = (lambda value: value >= 1, ", but must be an integer >= 1")
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -104,6 +110,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lease_s": (lambda value: value >= _SHORTEST_LEASE_S, f", but must be at least {_SHORTEST_LEASE_S:g} seconds"),
     "max_attempts": _POSITIVE,
     "max_failures": _POSITIVE,
+    "preload": (
+        lambda value: all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value),
+        ", but must be a list of modules, such as [torch, lightning]",
+    ),
     "isolation": (lambda value: value in ISOLATIONS, f"; the choices are {', '.join(ISOLATIONS)}, or null"),
 }
 """By key, whether a value is valid, and what the message says of one that is not."""

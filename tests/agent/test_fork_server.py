@@ -126,12 +126,12 @@ def test_a_task_that_cannot_be_loaded_fails_its_trials(make_agent, capfd):
     assert reasons == ["ImportError: no module named nonesuch"] * 3
 
 
-def test_a_task_whose_import_uses_the_gpu_is_refused(make_agent):
+def test_trials_of_a_task_whose_import_uses_the_gpu_are_not_forked_from_it(make_agent, caplog):
     agent = make_agent(UsesGpu())
-    agent.run()
-    (trial,) = agent.controller.trials()
-    assert trial.state == "failed"
-    assert "hydra.sweeper.isolation=none" in trial.reason
+    first, second = (result.payload for result in agent.run(2))
+    assert first["pid"] != second["pid"]
+    assert agent.states == ["finished"] * 2
+    assert caplog.text.count("because importing the task uses the GPU") == 1
 
 
 def test_a_fork_server_that_dies_is_started_again(make_agent):
@@ -213,8 +213,8 @@ def test_threads_of_a_trial_may_report(make_agent):
     assert len(agent.controller.trials()[0].reports) == 80
 
 
-def test_the_fork_server_learns_what_to_import(make_agent):
-    assert [result.payload for result in make_agent("import_a_module").run(3)] == [False, True, True]
+def test_what_a_trial_imports_stays_in_it(make_agent):
+    assert [result.payload for result in make_agent("import_a_module").run(3)] == [False] * 3
 
 
 def test_an_agent_may_run_in_a_thread(make_agent):

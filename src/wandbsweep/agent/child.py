@@ -1,7 +1,9 @@
 """The fork server, and the processes of trials that it forks. ``fork_server`` is the agent's side.
 
-The fork server does the task's imports, then forks a process for each trial. It touches no GPU and starts no thread, so
-that what it forks can do both. The standard library's fork server is not suitable: it keeps the environment it was
+The fork server imports what the application's main module imports, and what ``hydra.sweeper.preload`` names, then forks
+a process for each trial. What else a trial imports stays in that trial, since a module may read at import what a trial
+has set. The fork server touches no GPU and starts no thread, so that what it forks can do both; if the imports do, it
+says so. The standard library's fork server is not suitable: it keeps the environment it was
 started with, runs ``__main__`` again in every child, and lets children outlive their agent.
 """
 
@@ -11,7 +13,6 @@ import atexit
 import ctypes
 import faulthandler
 import gc
-import importlib
 import multiprocessing.util
 import os
 import pickle
@@ -19,28 +20,29 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, cast
 
+from wandbsweep.agent.import_times import time_imports
 from wandbsweep.agent.loop import run_catching
-from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
+from wandbsweep.agent.messages import Broken, Ended, Ready, Report, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import running
 from wandbsweep.text import describe_error
 from wandbsweep.trial import CONTINUE, Decision, JobResult, RunJob, Trial
 
 _PR_SET_PDEATHSIG = 1
-_LESSONS = 2  # trials whose imports the fork server repeats; the second may be of another kind than the first
 
 
 def main() -> NoReturn:
     """Serve the agent at the other end of the socket whose descriptor the command line names."""
-    descriptor, agent = map(int, sys.argv[2:4])
+    descriptor, agent, forks_early = map(int, sys.argv[2:5])
     # First ignore the signals, then unblock them, which the agent had blocked: one that is pending is dropped.
     handlers: dict[int, Any] = {s: signal.signal(s, signal.SIG_IGN) for s in (*WATCHED, signal.SIGHUP)}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
@@ -51,23 +53,30 @@ def main() -> NoReturn:
     # Otherwise torch initializes the driver to see whether there is a GPU, and the children could not use the GPU.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with suppress(EOFError, OSError):  # the agent has closed its end
-        _serve(socket.socket(fileno=descriptor), handlers)
+        _serve(socket.socket(fileno=descriptor), handlers, forks_early=bool(forks_early))
     os._exit(0)
 
 
-def _serve(agent: socket.socket, handlers: Mapping[int, Any]) -> None:
-    """Fork a process for each trial that ``agent`` requests; ``handlers`` is what signals do in a new process."""
+def _serve(agent: socket.socket, handlers: Mapping[int, Any], *, forks_early: bool) -> None:
+    """Fork a process for each trial that ``agent`` requests.
+
+    Args:
+        agent: The socket on which it does so.
+        handlers: What signals do in a new process.
+        forks_early: Whether to leave it to these processes to load the task.
+    """
     control = Connection(os.dup(agent.fileno()))
-    run_job, fault = _load(control.recv_bytes())
-    lessons = 0
+    task = control.recv_bytes()
+    loaded = None if forks_early else _load(task)
+    rehearsed = False
     while True:
         gc.collect()
         gc.freeze()  # otherwise each child's first collection writes to nearly every page, and so copies it
         request: Request = control.recv()
         _, descriptors, _, _ = socket.recv_fds(agent, 1, 1)
-        if run_job is None:
+        if refusal := loaded and _find_refusal(loaded):
             os.close(descriptors[0])
-            control.send(Broken(fault))
+            control.send(refusal)
             control.recv()
             continue
         for stream in (sys.stdout, sys.stderr):
@@ -77,42 +86,54 @@ def _serve(agent: socket.socket, handlers: Mapping[int, Any]) -> None:
             # Only the fork server may hold the agent's socket: what the agent reads from it must be the server's.
             agent.close()
             control.close()
-            _be_a_trial(request, run_job, descriptors[0], handlers, parent=me)
+            _be_a_trial(request, loaded or task, descriptors[0], handlers, parent=me)
         os.close(descriptors[0])  # the trial alone holds its channel, which ends with it
         control.send(Started(pid))
         control.send(Ended(_await_end(pid)))
         # Until the agent answers, it may signal the process, so the process number must not be reused.
-        reaped: Reaped = control.recv()
+        control.recv()
         os.waitpid(pid, 0)
-        if lessons < _LESSONS:
-            lessons += 1
-            _learn(run_job, request.trial, reaped.modules)
+        if loaded and loaded.run_job and not rehearsed:
+            rehearsed = True
+            _rehearse(loaded.run_job, request.trial)
 
 
-def _load(task: bytes) -> tuple[RunJob | None, str]:
+@dataclass(frozen=True)
+class _Loaded:
+    """What came of loading the task."""
+
+    run_job: RunJob | None
+    fault: str
+    """Why it could not be loaded."""
+    import_s: float
+
+
+def _load(task: bytes) -> _Loaded:
+    began = time.monotonic()
     try:
         make: Callable[[], RunJob] = pickle.loads(task)
-        run_job = make()
+        return _Loaded(make(), "", time.monotonic() - began)
     except (Exception, SystemExit) as error:  # the application's own imports, whatever they raise
         traceback.print_exc()
-        return None, describe_error(error)
-    fault = _find_fork_obstacle()
-    return (None, fault) if fault else (run_job, "")
+        fault = describe_error(error)
+        return _Loaded(None, fault, time.monotonic() - began)
+
+
+def _find_refusal(loaded: _Loaded) -> Broken | Unforkable | None:
+    if loaded.run_job is None:
+        return Broken(loaded.fault)
+    obstacle = _find_fork_obstacle()
+    return Unforkable(obstacle, loaded.import_s) if obstacle else None
 
 
 def _find_fork_obstacle() -> str:
-    """Return why trials cannot be forked after the task's imports; empty: they can. Warn if threads will be missing."""
+    """Return why this process cannot be forked after the task's imports; empty: it can."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is not None and cuda.is_initialized():
-        return (
-            "importing the task uses the GPU, and then no forked process can use it: "
-            "let the task function do it, or set hydra.sweeper.isolation=none"
-        )
+        return "importing the task uses the GPU, and then no process that is forked can"
     if threading.active_count() > 1:
-        names = ", ".join(thread.name for thread in threading.enumerate()[1:])
-        print(
-            f"wandbsweep: importing the task started threads, which its trials will not have: {names}", file=sys.stderr
-        )
+        names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+        return f"importing the task, or what hydra.sweeper.preload names, starts threads, which forks lack ({names})"
     return ""
 
 
@@ -123,12 +144,10 @@ def _await_end(pid: int) -> int:
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
-def _learn(run_job: RunJob, trial: Trial, modules: Sequence[str]) -> None:
-    """Do what every child would do again: import what ``trial`` has imported, and compose its configuration."""
-    for name in modules:
-        with suppress(Exception):  # the trial that needs it fails as well, with the reason
-            importlib.import_module(name)
-    if rehearse := getattr(run_job, "rehearse", None):
+def _rehearse(run_job: RunJob, trial: Trial) -> None:
+    """Do what can be done of ``trial`` without running it: this fills caches that every child would fill again."""
+    rehearse: Callable[[Trial], object] | None = getattr(run_job, "rehearse", None)
+    if rehearse:
         with suppress(Exception):  # the trial itself has failed in the same way
             rehearse(trial)
 
@@ -145,19 +164,23 @@ def _die_with(parent: int) -> None:
 
 
 def _be_a_trial(
-    request: Request, run_job: RunJob, descriptor: int, handlers: Mapping[int, Any], *, parent: int
+    request: Request, task: _Loaded | bytes, descriptor: int, handlers: Mapping[int, Any], *, parent: int
 ) -> NoReturn:
     status = 1
     try:
         _die_with(parent)
         _take_on(request)
-        before = set(sys.modules)
         channel = Connection(descriptor)
         # Processes that the trial forks (DataLoader workers) must neither hold the channel open nor write to it.
         os.register_at_fork(after_in_child=channel.close)
         signal.signal(signal.SIGHUP, handlers[signal.SIGHUP])
-        job = _run(request, run_job, channel, {signum: handlers[signum] for signum in WATCHED})
-        channel.send(Result(job, [name for name in sys.modules if name not in before]))
+        loaded = _load(task) if isinstance(task, bytes) else task
+        if loaded.run_job is None:
+            channel.send(Result(JobResult(error=loaded.fault)))
+        else:
+            with time_imports() as import_s:
+                job = _run(request, loaded.run_job, channel, {signum: handlers[signum] for signum in WATCHED})
+            channel.send(Result(job, import_s))
         status = 0
     except BaseException:
         traceback.print_exc()

@@ -1,6 +1,7 @@
 """The agent's side of trials in processes of their own, so that what kills a trial does not kill its agent.
 
-A fork server (``child``) does the task's imports once and forks a process for each trial. Only the agent touches the
+A fork server (``child``) does the task's imports once and forks a process for each trial. If it cannot be forked after
+these imports, another one forks before them: each trial imports the task itself then. Only the agent touches the
 storage: a trial's reports reach it through a socket pair. ``messages`` shows who sends which message.
 
 The consequences of a SIGKILL:
@@ -24,14 +25,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started
+from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import GRACE_S, WATCHED, SignalWatch
 from wandbsweep.current import CurrentTrial, current_trial
 from wandbsweep.trial import JobResult, Trial
@@ -39,6 +40,8 @@ from wandbsweep.trial import JobResult, Trial
 POLL_S = 2.0
 """How often the agent asks whether a silent trial was cancelled or taken over."""
 
+_SLOW_IMPORT_S = 0.2  # what importing a module takes at least, to be worth a remark
+_ADVISED = 4  # how many modules are named
 _EXIT_S = 30.0  # how long a process may live after its trial's result
 _STARTER = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.child import main; main()"
 
@@ -85,6 +88,8 @@ class TrialProcess:
     deadline: float = math.inf
     """When to kill it if it has not ended (monotonic clock)."""
     next_poll: float = 0.0
+    unforkable: Unforkable | None = None
+    """Why it cannot be forked, in which case it is not."""
 
     def advance(self, state: ProcessState) -> None:
         self.state = max(self.state, state)
@@ -126,10 +131,26 @@ class ForkServer:
         self._watch = watch
         self._find_log = find_log
         self._grace_s, self._poll_s = grace_s, poll_s
+        self._forks_early = False
+        self._advised = False
         self._start()
 
     def __call__(self, trial: Trial) -> JobResult:
         """Run ``trial``, which is also this process's current trial; end it if the agent is asked to end."""
+        result = self._run(trial)
+        if isinstance(result, Unforkable):
+            log.warning(
+                "Each trial starts from a fresh interpreter, which costs it %.1f s, because %s.",
+                result.import_s,
+                result.reason,
+            )
+            self._forks_early = True
+            self.close()
+            result = self._run(trial)
+            assert isinstance(result, JobResult)
+        return result
+
+    def _run(self, trial: Trial) -> JobResult | Unforkable:
         if self._server.poll() is not None:
             self.close()
             self._start()
@@ -160,13 +181,12 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         warnings = [f"-W{option}" for option in sys.warnoptions]
         command = [sys.executable, *warnings, "-c", _STARTER, json.dumps(sys.path), str(theirs.fileno())]
+        command += [str(os.getpid()), str(int(self._forks_early))]
         # A signal must not kill the new process before it ignores signals. So they are blocked here. The process
         # inherits that, and unblocks them when its handlers are set. In this process they only arrive late.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         try:
-            self._server = subprocess.Popen(
-                [*command, str(os.getpid())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-            )
+            self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
@@ -178,7 +198,7 @@ class ForkServer:
 
     # -- one trial ------------------------------------------------------------------------------------------------
 
-    def _attend(self, process: TrialProcess) -> JobResult:
+    def _attend(self, process: TrialProcess) -> JobResult | Unforkable:
         """Serve ``process`` until it has ended."""
         try:
             while process.status is None:
@@ -190,8 +210,26 @@ class ForkServer:
         while not process.channel_closed and process.channel.poll():
             self._receive(process)
         with suppress(OSError):  # the fork server is dead; the next trial starts another
-            self._control.send(Reaped(process.result.modules if process.result else ()))
+            self._control.send(Reaped())
+        if process.unforkable is not None:
+            return process.unforkable
+        if process.result is not None and not self._forks_early:
+            self._advise(process.result.import_s)
         return self._judge(process)
+
+    def _advise(self, import_s: Mapping[str, float]) -> None:
+        """Log once what importing modules ahead would save."""
+        slow = [name for name in sorted(import_s, key=lambda name: -import_s[name]) if import_s[name] >= _SLOW_IMPORT_S]
+        if self._advised or not slow:
+            return
+        self._advised = True
+        times = ", ".join(f"{name} {import_s[name]:.1f} s" for name in slow[:_ADVISED])
+        log.info(
+            "Each trial imports %s. hydra.sweeper.preload=[%s] does that once per agent; use it if what they read at "
+            "import, such as environment variables, is the same for all trials.",
+            times,
+            ",".join(slow[:_ADVISED]),
+        )
 
     def _step(self, process: TrialProcess) -> None:
         """Wait for the next event of ``process``, and handle it."""
@@ -218,6 +256,8 @@ class ForkServer:
             process.status = message.status
         elif isinstance(message, Broken):
             process.status, process.result = 0, Result(JobResult(error=message.reason))
+        elif isinstance(message, Unforkable):
+            process.status, process.unforkable = 0, message
 
     def _receive(self, process: TrialProcess) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pickle
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import cloudpickle
 
 from wandbsweep.agent.lightning_ranks import offer_trial
 from wandbsweep.agent.script_imports import list_script_imports, repeat_imports
-from wandbsweep.bridge.trial_job import TrialJob, preload, restore_hydra_state
+from wandbsweep.bridge.trial_job import TrialJob, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -43,12 +45,22 @@ class JobFactory:
     rank: Rank
     packed: bytes | None = None
     """``pack_application``'s bytes; None: the application does not leave this process."""
+    preload: Sequence[str] = ()
+    """Modules to import with the application: ``hydra.sweeper.preload``."""
 
     def __call__(self) -> SealingJob:
         """Import the application in the fork server, and return the callable that runs a trial in a forked process."""
         task_function, callbacks = self._load_application()
-        preload(task_function)
+        self._import_preload()
         return SealingJob(self.make(task_function, callbacks))
+
+    def _import_preload(self) -> None:
+        for name in self.preload:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # a trial that needs the module fails by itself
+                reason = f"{type(error).__name__}: {error}"
+                print(f"hydra.sweeper.preload: {name} cannot be imported: {reason}", file=sys.stderr)
 
     def make(self, task_function: TaskFunction, callbacks: Any) -> TrialJob:
         """Return the callable that runs trials in this process or its forks.

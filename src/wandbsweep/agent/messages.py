@@ -15,13 +15,14 @@
       | -- Reaped ----------------> | reaps it
 
 The fork server serves one trial at a time. Each trial has its own socket pair with the agent, so that a trial that is
-killed while it writes does not disturb the next one. Instead of Started and Ended the fork server may answer Broken.
+killed while it writes does not disturb the next one. Instead of Started and Ended the fork server may
+answer Broken or Unforkable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wandbsweep.current import CurrentTrial
 from wandbsweep.trial import JobResult, Trial
@@ -55,17 +56,23 @@ class Ended:
 
 @dataclass(frozen=True)
 class Broken:
-    """Fork server → agent: the task cannot be loaded, or cannot be forked."""
+    """Fork server → agent: the task cannot be loaded."""
 
     reason: str
 
 
 @dataclass(frozen=True)
+class Unforkable:
+    """Fork server → agent: now that the task is imported, this process cannot be forked."""
+
+    reason: str
+    import_s: float
+    """How long the imports took: what each trial takes longer if it does them itself."""
+
+
+@dataclass(frozen=True)
 class Reaped:
     """Agent → fork server: the process will not be signalled any more, and its number may be reused."""
-
-    modules: Sequence[str] = ()
-    """The modules that it had to import, so that the fork server can import them before the next trial."""
 
 
 @dataclass(frozen=True)
@@ -86,5 +93,5 @@ class Result:
     """Trial → agent: its task is done, and the process is about to exit."""
 
     job: JobResult
-    modules: Sequence[str] = ()
-    """The modules that it had to import."""
+    import_s: Mapping[str, float] = field(default_factory=dict)
+    """How many seconds it spent importing each module, with what that imports in turn."""

@@ -49,6 +49,8 @@ class AgentTask:
     """Whether to return Hydra's JobReturns whole."""
     isolation: Isolation = "none"
     """``process``: each trial in a process forked from a fork server; ``none``: in the agent itself."""
+    preload: Sequence[str] = ()
+    """Modules that the fork server imports for all trials."""
     devices: Sequence[str] = ()
     """The values of CUDA_VISIBLE_DEVICES, one for each agent in turn; empty: the launcher's."""
     detached: bool = False
@@ -128,7 +130,7 @@ class AgentTask:
         if self.isolation == "none":
             return partial(run_resetting, factory.make(self.task_function, self.callbacks))
         server = ForkServer(
-            cloudpickle.dumps(replace(factory, packed=self._pack())),
+            cloudpickle.dumps(replace(factory, packed=self._pack(), preload=tuple(self.preload))),
             watch=watch,
             find_log=lambda trial: find_trial_log(record, self.directory, trial, rank.number),
         )

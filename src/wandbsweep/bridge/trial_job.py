@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dis
-import importlib
 import logging
 import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any
@@ -227,15 +225,6 @@ def restore_hydra_state(state: Any) -> None:
     Singleton.set_state(singletons)
     if config is not None:  # Hydra's state lacks the application's part, which its own part may refer to
         HydraConfig.instance().set_config(config)
-
-
-def preload(task_function: Callable[..., Any]) -> None:
-    """Import the modules that ``task_function`` imports when it is called, so that forked processes need not."""
-    code = getattr(task_function, "__code__", None)
-    instructions = dis.get_instructions(code) if code else ()
-    for name in (instruction.argval for instruction in instructions if instruction.opname == "IMPORT_NAME"):
-        with suppress(Exception):  # the task fails at it again, and then its trial fails with the reason
-            importlib.import_module(name)
 
 
 def find_trial_log(record: LaunchRecord, directory: Path, trial: Trial, rank: int = 0) -> Path:
