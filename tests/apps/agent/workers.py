@@ -14,7 +14,8 @@ from wandbsweep import current_trial
 
 
 def wait_for_ever() -> None:
-    time.sleep(1000)
+    while True:  # Python may note a signal just before a long sleep begins, and would run its handler only after it
+        time.sleep(0.1)
 
 
 def terminate(method: str) -> str:
