@@ -28,9 +28,10 @@ class Agent:
     def __init__(self, sweep: Path, **options: object) -> None:
         self.sweep = sweep
         command = [sys.executable, "-m", "tests.apps.agent.agent", json.dumps({"sweep": str(sweep), **options})]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT)
+        # Unbuffered: what readline() had read ahead would be missing from what communicate() returns.
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, start_new_session=True, cwd=ROOT)
         assert self.process.stdout is not None
-        self.trial_pid = int(self.process.stdout.readline().removeprefix("running "))
+        self.trial_pid = int(self.process.stdout.readline().decode().removeprefix("running "))
 
     def send(self, signum: int, *, to_all: bool = False) -> None:
         """``to_all``: as SLURM does, every process of the step at once."""
@@ -41,7 +42,7 @@ class Agent:
     def await_end(self) -> tuple[int, list[str]]:
         """Return its exit status, and what it and its trials have printed since."""
         out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        return self.process.returncode, out.split()
+        return self.process.returncode, out.decode().split()
 
     def read_states(self) -> list[tuple[str, str]]:
         with closing(create_sweep(SPEC, self.sweep)) as controller:

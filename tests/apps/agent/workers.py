@@ -14,8 +14,8 @@ from wandbsweep import current_trial
 
 
 def wait_for_ever() -> None:
-    while True:  # Python may note a signal just before a long sleep begins, and would run its handler only after it
-        time.sleep(0.1)
+    while True:  # Python runs a handler of its own late if the signal comes just before a long sleep
+        time.sleep(0.01)
 
 
 def terminate(method: str) -> str:
