@@ -90,3 +90,14 @@ def test_a_trial_that_was_stopped_is_not_preempted(trial):
     trial.interrupt("interrupted (SIGTERM)")
     assert not trial.preempted
     assert trial.decision.reason == "enough"
+
+
+def test_the_options_of_its_wandb_run(monkeypatch):
+    assert current_trial().wandb == {}
+    trial = CurrentTrial(number=3, sweep_id="abc")
+    named = {"group": "abc", "name": "abc-3", "tags": ["wandbsweep", "abc"]}
+    assert trial.wandb == {**named, "id": "abc-3", "resume": None}
+    assert CurrentTrial(number=3, sweep_id="abc", resumed=True).wandb["resume"] == "allow"
+    assert CurrentTrial(number=3).wandb == {"group": None, "name": "trial-3", "tags": ["wandbsweep"]}
+    monkeypatch.setenv("WANDB_SWEEP_ID", "theirs")  # W&B has chosen the run
+    assert trial.wandb == named

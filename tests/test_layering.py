@@ -190,6 +190,7 @@ def test_training_sees_only_its_trial(file: Path) -> None:
         ),
         ("wandbsweep.controllers.embedded.controller", HEAVY),
         ("train", HEAVY),
+        ("wandbsweep; wandbsweep.current; wandbsweep.stopping", HEAVY),
     ],
 )
 def test_nothing_heavy_is_imported(imported: str, absent: tuple[str, ...]) -> None:
@@ -218,5 +219,6 @@ def test_public_names() -> None:
         home = getattr(value, "__module__", name)
         assert home == name or hasattr(importlib.import_module(home), name)
     assert dir(wandbsweep) == names
+    assert wandbsweep.lightning.SweepCallback.__module__ == "wandbsweep.lightning"
     with pytest.raises(AttributeError, match="nonesuch"):
         _ = wandbsweep.nonesuch

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from wandbsweep.current import CurrentTrial, Preempted, current_trial
+from wandbsweep.current import Preempted, current_trial
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
@@ -91,8 +91,7 @@ def _start_run(cfg: DictConfig, **init: Any) -> Any:
         # Under one key: a parameter that chooses a config group (`model`) has the name of that group.
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
-    resume = "allow" if current_trial().resumed else None
-    ours = {"mode": wandb_mode(), "settings": _make_settings(), "resume": resume, **_identify(current_trial())}
+    ours = {"mode": wandb_mode(), "settings": _make_settings(), **current_trial().wandb}
     options = {**ours, **init}
     if os.environ.get("WANDB_SWEEP_ID"):  # W&B's agent has chosen the run's project and id
         options = {name: value for name, value in options.items() if name not in ("project", "entity", "id", "resume")}
@@ -100,15 +99,6 @@ def _start_run(cfg: DictConfig, **init: Any) -> Any:
     run.define_metric("trainer/global_step")  # the x-axis, as WandbLogger would have it
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return run
-
-
-def _identify(trial: CurrentTrial) -> dict[str, Any]:
-    if not trial:
-        return {}
-    name = f"{trial.sweep_id}-{trial.number}" if trial.sweep_id else f"trial-{trial.number}"
-    # With the trial's own id a later attempt continues the W&B run. WANDB_RUN_ID is set by W&B's own agents.
-    own_id = name if trial.sweep_id else None
-    return {"group": trial.sweep_id, "name": name, "id": os.environ.get("WANDB_RUN_ID", own_id)}
 
 
 def wandb_mode() -> str | None:

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wandbsweep import current as current
+    from wandbsweep import lightning as lightning
     from wandbsweep import stopping
     from wandbsweep.controllers.open import create_sweep
     from wandbsweep.current import CurrentTrial, current_trial
@@ -34,8 +36,9 @@ _HOMES = {
     "current_trial": "current",
     "load_sweep": "spec.load",
     "open_sweep": "results.sweep_results",
-    "stopping": "",
 }
+# Modules that are attributes of the package as soon as they are used. ``lightning`` needs Lightning.
+_MODULES = ("current", "lightning", "stopping")
 
 __all__ = [
     "CurrentTrial",
@@ -59,10 +62,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    return getattr(import_module(f"{__name__}.{home}"), name) if home else import_module(f"{__name__}.{name}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

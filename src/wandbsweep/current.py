@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
+
+WANDB_OPTIONS = ("group", "name", "id", "resume", "tags")
+"""The options of ``wandb.init`` that ``CurrentTrial.wandb`` may have."""
 
 Send = Callable[[int, Mapping[str, float]], Decision]
 
@@ -64,6 +68,20 @@ class CurrentTrial:
 
     def __bool__(self) -> bool:
         return self.number is not None
+
+    @property
+    def wandb(self) -> dict[str, Any]:
+        """Options of ``wandb.init`` that group the trial's run by its sweep and let a later attempt continue it.
+
+        Empty outside a sweep. W&B has chosen the id of a run in a sweep of its own.
+        """
+        if not self:
+            return {}
+        name = f"{self.sweep_id}-{self.number}" if self.sweep_id else f"trial-{self.number}"
+        options = {"group": self.sweep_id, "name": name, "tags": [tag for tag in ("wandbsweep", self.sweep_id) if tag]}
+        if self.sweep_id and not os.environ.get("WANDB_SWEEP_ID"):
+            options |= {"id": name, "resume": "allow" if self.resumed else None}
+        return options
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """Report ``metrics`` to the sweep, and return whether the training is to stop.

@@ -1,0 +1,1 @@
+"""Configurations that every project finds, such as ``hydra/launcher=slurm_gpu``."""
