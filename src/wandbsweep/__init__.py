@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wandbsweep.controllers.open import create_sweep
     from wandbsweep.current import CurrentTrial, current_trial
     from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError, SweepError
+    from wandbsweep.launch.optimize import optimize
     from wandbsweep.results.sweep_results import SweepResults, open_sweep
     from wandbsweep.spec.distributions import Parameter
     from wandbsweep.spec.load import load_sweep
@@ -36,6 +37,7 @@ _HOMES = {
     "current_trial": "current",
     "load_sweep": "spec.load",
     "open_sweep": "results.sweep_results",
+    "optimize": "launch.optimize",
 }
 # Modules that are attributes of the package as soon as they are used. ``lightning`` needs Lightning.
 _MODULES = ("current", "lightning", "stopping")
@@ -57,6 +59,7 @@ __all__ = [
     "current_trial",
     "load_sweep",
     "open_sweep",
+    "optimize",
     "stopping",
 ]
 

@@ -28,14 +28,13 @@ from wandbsweep.bridge.hydra_private import (
     set_returned,
 )
 from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
+from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
 from wandbsweep.text import describe_error, escape_surrogates
 from wandbsweep.trial import JobResult, Trial, as_number
 from wandbsweep.wandb_runs.environment import apply_environment
 from wandbsweep.wandb_runs.page import prepare_environment
-
-TRACEBACK = "traceback.txt"
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
+from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import STUDY, ControllerOptions, LaunchRecord
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def create_sweep(
-    spec: SweepSpec,
+    spec: SweepSpec | Mapping[str, Any] | str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
     *,
     storage: str | None = None,
@@ -31,7 +33,7 @@ def create_sweep(
     """Create a sweep and return its embedded controller; an equal sweep in ``path`` is resumed.
 
     Args:
-        spec: The sweep configuration.
+        spec: The sweep configuration: what ``load_sweep`` returns, or what it takes.
         path: Directory that keeps ``sweep.yaml`` and ``journal.log``, created if it is missing. None keeps everything
             in memory.
         storage: Optuna storage URL, used instead of the journal.
@@ -45,8 +47,10 @@ def create_sweep(
 
     Raises:
         SweepDirectoryError: ``path`` or ``storage`` holds another sweep, or ``path`` cannot be written.
-        SweepConfigError: The method needs W&B's controller.
+        SweepConfigError: The configuration breaks its rules, or the method needs W&B's controller.
     """
+    if not isinstance(spec, SweepSpec):
+        spec = load_sweep(spec)
     options = ControllerOptions(seed=seed, storage=storage, lease_s=lease_s, max_attempts=max_attempts)
     if path is None:
         return _open_matching(None, spec, options)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
+from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
 
@@ -69,7 +70,7 @@ def print_first_failure(data: SweepData, trials: Sequence[TrialRecord]) -> None:
     if failed is None:
         return
     print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)
-    traceback = data.trial_directory(failed) / "traceback.txt"
+    traceback = data.trial_directory(failed) / TRACEBACK
     if traceback.exists():
         print(f"\n{traceback.read_text(encoding='utf-8')}\n({traceback})", file=sys.stderr)
 

@@ -25,6 +25,8 @@ from wandbsweep.text import suggest_matches
 SWEEP_FILE = "sweep.yaml"
 """A directory holds a sweep if it holds this file, so it is written last and removed first."""
 AGENTS = "agents"
+TRACEBACK = "traceback.txt"
+"""In the directory of a trial that failed."""
 LOCK = ".lock"
 """Lies in the directory itself, not in ``.sweep/``: a process may wait for it while ``remove_sweep`` runs."""
 

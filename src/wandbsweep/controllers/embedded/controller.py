@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -91,7 +93,13 @@ class EmbeddedController:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def ask(self, agent: str) -> Trial | None:
+    def ask(self, agent: str | None = None) -> Trial | None:
+        """Return the next trial for ``agent`` to run; None: there are no more for it.
+
+        Args:
+            agent: Who runs the trial: a trial that fails is given to another one if others do well. None: this process.
+        """
+        agent = agent if agent is not None else f"{socket.gethostname()}-{os.getpid()}"
         with self._storage.connected():
             asked_at = time.monotonic()
             with self._asking:  # one thread at a time, since two would only compete for the same numbers

@@ -1,0 +1,129 @@
+"""Agents that run the trials of a Python function, for ``wandbsweep.optimize``: no Hydra, one call per trial."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from wandbsweep.agent.fork_server import ForkServer
+from wandbsweep.agent.loop import run_agent
+from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.controllers.base import Controller
+from wandbsweep.controllers.open import open_embedded
+from wandbsweep.files import write_atomically
+from wandbsweep.sweep.directory import TRACEBACK, read_spec
+from wandbsweep.sweep.launch_record import ControllerOptions
+from wandbsweep.text import describe_error, escape_surrogates
+from wandbsweep.trial import JobResult, RunJob, Trial, as_number
+
+_PR_SET_PDEATHSIG = 1
+
+Function = Callable[[dict[str, Any]], Any]
+"""Takes a trial's parameters, flat: dotted name -> value."""
+
+STARTER = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.function_agent import main; main()"
+)
+"""What a fresh interpreter runs to become an agent. Its argument is ``sys.path``; standard input has the agent."""
+
+
+@dataclass(frozen=True)
+class FunctionJob:
+    """Runs a trial by a call of ``function``. The number that it returns is the trial's, if it reported none."""
+
+    function: Function
+    directory: Path
+    """The sweep's directory, where a failed trial leaves its traceback."""
+
+    def __call__(self, trial: Trial) -> JobResult:
+        try:
+            return JobResult(returned=as_number(self.function(dict(trial.params))))
+        except Exception as error:  # the function's own, whatever it is
+            place = self.directory / str(trial.number)
+            place.mkdir(exist_ok=True)
+            write_atomically(place / TRACEBACK, escape_surrogates(traceback.format_exc()))
+            return JobResult(error=describe_error(error))
+
+
+@dataclass(frozen=True)
+class FunctionAgent:
+    """An agent in a process of its own; each of its trials runs in a process that is forked for it."""
+
+    name: str
+    directory: Path
+    options: ControllerOptions
+    job: bytes
+    """A pickled callable without arguments that returns a ``FunctionJob``."""
+    parent: int
+    """The process that starts the agent, and without which it ends."""
+
+    def run(self) -> None:
+        """Run trials until the sweep is over."""
+        spec, watch = read_spec(self.directory), SignalWatch()
+        with closing(ForkServer(self.job, watch=watch)) as server:
+            controller = open_embedded(self.directory, spec, self.options, study_name=self.directory.name)
+            with closing(controller):
+                run_function_trials(controller, server, self.directory, name=self.name, watch=watch, separate=True)
+
+
+def pack_function(function: Function, directory: Path) -> bytes:
+    """Pickle the job of ``function`` for ``FunctionAgent``; functions of ``__main__`` (a notebook's) are allowed."""
+    packed: bytes = cloudpickle.dumps(partial(FunctionJob, function, directory))
+    return packed
+
+
+def run_function_trials(
+    controller: Controller, run_job: RunJob, directory: Path, *, name: str, watch: SignalWatch, separate: bool
+) -> None:
+    """Run the trials of a function until the controller has no more.
+
+    Args:
+        controller: The sweep's controller.
+        run_job: Runs a trial.
+        directory: The sweep's directory.
+        name: The agent's name.
+        watch: The signals to obey.
+        separate: Whether ``run_job`` runs each trial in a process of its own.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    spec = read_spec(directory)
+    results = run_agent(
+        controller,
+        run_job,
+        name=name,
+        sweep_id=directory.name,
+        metric=spec.metric.name if spec.metric else None,
+        goal=spec.goal,
+        watch=watch,
+        separate=separate,
+    )
+    for _ in results:
+        pass
+
+
+def main() -> None:
+    """Be the agent that standard input holds."""
+    agent: FunctionAgent = pickle.load(sys.stdin.buffer)
+    if sys.platform == "linux":  # so that the trials are given back when the process that waits for them is killed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != agent.parent:
+        return
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        agent.run()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,201 @@
+"""``optimize``: a sweep over a Python function, without Hydra."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from wandbsweep.agent.function_agent import (
+    STARTER,
+    Function,
+    FunctionAgent,
+    FunctionJob,
+    pack_function,
+    run_function_trials,
+)
+from wandbsweep.agent.signals import GRACE_S, SignalWatch
+from wandbsweep.controllers.base import SweepController
+from wandbsweep.controllers.open import create_sweep, open_embedded
+from wandbsweep.errors import SweepConfigError, SweepError
+from wandbsweep.launch.monitor import Monitor
+from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.sweep_results import SweepResults, open_sweep
+from wandbsweep.settings import MAX_FAILURES
+from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.sweep.directory import TRACEBACK
+from wandbsweep.sweep.launch_record import ControllerOptions
+from wandbsweep.trial import ENDED
+
+_END_S = GRACE_S + 5.0  # how long agents may take to end when they are asked to
+
+
+def optimize(
+    function: Function,
+    sweep: str | os.PathLike[str] | Mapping[str, Any] | SweepSpec,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    agents: int = 1,
+    run_cap: int | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    max_failures: int = MAX_FAILURES,
+    progress: bool = True,
+) -> SweepResults:
+    """Run a sweep over a Python function, and return its results.
+
+    The function may call ``wandbsweep.current_trial().report(step, {name: value})`` while it trains, and should return
+    when the answer says stop. If it reports nothing, the number that it returns is the trial's value. If it raises, the
+    trial has failed, and the sweep continues.
+
+    Args:
+        function: Called once for each trial with its parameters, a dictionary of dotted names and values.
+        sweep: A sweep file, the mapping that one holds, or what ``load_sweep`` returns.
+        path: Directory that keeps the sweep. An equal sweep in it is resumed. None keeps nothing on disk after the end.
+        agents: How many trials run at once. With one, trials run in this process. With more, each agent is a process,
+            and each trial is a process that the agent forks.
+        run_cap: The largest number of trials, in place of the sweep's ``run_cap``.
+        storage: Optuna storage URL, used instead of a journal in ``path``.
+        seed: Seed of the search. None draws a random one, or takes the stored one.
+        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail, or later this many in a row.
+        progress: Whether to show the progress on standard error.
+
+    Returns:
+        The results, which print as a table.
+
+    Raises:
+        SweepConfigError: The sweep breaks its rules, or nothing would end it.
+        SweepDirectoryError: ``path`` or ``storage`` holds another sweep, or ``path`` cannot be written.
+        SweepError: No trial succeeded, the sweep was aborted, or the agents ended before it was over.
+        KeyboardInterrupt: Ctrl-C was pressed. Trials that were running are queued again, to be resumed from ``path``.
+    """
+    if isinstance(agents, bool) or not isinstance(agents, int) or agents < 1:
+        raise SweepError(f"The value of agents is {agents!r}, but must be a whole number of at least 1.")
+    spec = _read_spec(sweep, run_cap)
+    with _find_directory(path) as directory:
+        create_sweep(spec, directory, storage=storage, seed=seed).close()
+        options = ControllerOptions(storage=storage, max_failures=max_failures)
+        with closing(open_embedded(directory, spec, options, study_name=directory.name)) as controller:
+            _resume(controller)
+            monitor = Monitor(lambda: SweepData(directory, spec, controller.trials()), controller.cap)
+            with monitor.show() if progress else nullcontext():
+                if agents == 1:
+                    job, watch = FunctionJob(function, directory), SignalWatch()
+                    run_function_trials(controller, job, directory, name="0", watch=watch, separate=False)
+                else:
+                    _run_processes(function, agents, directory, options, controller)
+                    controller.close_orphans()
+            results = open_sweep(directory)
+            _refuse_failure(results, controller)
+    return results
+
+
+def _read_spec(sweep: str | os.PathLike[str] | Mapping[str, Any] | SweepSpec, run_cap: int | None) -> SweepSpec:
+    spec = sweep if isinstance(sweep, SweepSpec) else load_sweep(sweep)
+    if run_cap is not None:
+        spec = load_sweep({**spec.dump(), "run_cap": run_cap})
+    has_target = spec.metric is not None and spec.metric.target is not None
+    if not (spec.method_info.finite or spec.run_cap or has_target):
+        raise SweepConfigError(
+            [
+                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add run_cap to it, or "
+                "pass run_cap=50"
+            ]
+        )
+    return spec
+
+
+@contextmanager
+def _find_directory(path: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield the sweep's directory. A temporary one is removed at the end, unless the sweep is interrupted."""
+    if path is not None:
+        yield Path(path).absolute()
+        return
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="wandbsweep-")
+        stack.callback(temporary.cleanup)
+        try:
+            yield Path(temporary.name)
+        except KeyboardInterrupt:
+            stack.pop_all()
+            temporary._finalizer.detach()  # type: ignore[attr-defined]
+            print(f"Interrupted. The trials so far are in {temporary.name}; path= resumes them.", file=sys.stderr)
+            raise
+
+
+def _resume(controller: SweepController) -> None:
+    """Let a sweep that was stopped, cancelled or aborted continue."""
+    if controller.command in ("stopped", "cancelled"):
+        controller.command = "running"
+    completion = controller.completion()
+    if completion is not None and completion.aborted:
+        controller.forgive_failures()
+
+
+def _run_processes(
+    function: Function, agents: int, directory: Path, options: ControllerOptions, controller: SweepController
+) -> None:
+    """Run agents until the sweep is over; others in place of those that died, as long as there is progress."""
+    job, before = pack_function(function, directory), -1
+    first = 0
+    while controller.completion() is None and (progress := _measure_progress(controller)) != before:
+        before = progress
+        names = range(first, first + agents)
+        _run_once([FunctionAgent(str(name), directory, options, job, os.getpid()) for name in names])
+        first += agents
+
+
+def _run_once(agents: Sequence[FunctionAgent]) -> None:
+    """Start a process for each agent, and wait until all have ended. Whatever interrupts this ends them."""
+    command = [sys.executable, "-c", STARTER, json.dumps(sys.path)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in agents]
+    try:
+        for process, agent in zip(processes, agents, strict=True):
+            assert process.stdin is not None
+            process.stdin.write(pickle.dumps(agent))
+            process.stdin.close()
+        for process in processes:
+            process.wait()
+    except BaseException:
+        for process in processes:
+            process.terminate()  # it gives its trial back; after a terminal's Ctrl-C it does so already
+        for process in processes:
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        raise
+
+
+def _measure_progress(controller: SweepController) -> int:
+    """Return a number that rises with everything that agents do."""
+    return sum(trial.attempts + (trial.state in ENDED) for trial in controller.trials())
+
+
+def _refuse_failure(results: SweepResults, controller: SweepController) -> None:
+    """Raise SweepError if the sweep has no result, or is not over."""
+    completion = controller.completion()
+    if completion is not None and completion.aborted:
+        reason = f"The sweep was aborted: {completion.reason}."
+    elif completion is None:
+        reason = "The agents ended before the sweep was over."
+    elif not any(trial.state in ("finished", "stopped") for trial in results.trials):
+        reason = "No trial succeeded."
+    else:
+        return
+    failed = next((trial for trial in results.trials if trial.state in ("failed", "crashed")), None)
+    if failed is not None:
+        reason += f" Trial {failed.number}: {failed.reason}"
+        traceback = results.trial_directory(failed) / TRACEBACK
+        if traceback.exists():
+            reason += f"\n\n{traceback.read_text(encoding='utf-8')}"
+    raise SweepError(reason)
