@@ -4,7 +4,7 @@
 # to import. There is no `from __future__ import annotations`, because the schema needs the annotations as types.
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
@@ -78,25 +78,12 @@ class Settings:
         return None if is_valid(value) else f"{key.name}: the value is {value!r}{requirement}"
 
 
-FOREIGN_KEYS = {
-    "n_trials": "hydra.sweeper.sweep.run_cap",
-    "direction": "hydra.sweeper.sweep.metric.goal",
-    "sampler": "hydra.sweeper.sweep.method",
-    "n_jobs": "hydra.sweeper.agents",
-    "max_batch_size": "hydra.sweeper.agents",
-    "study_name": "hydra.sweeper.sweep_id",
-    "max_failure_rate": "hydra.sweeper.max_failures",
-    "search_space": "hydra.sweeper.params",
-    "custom_search_space": "`when` in the sweep configuration",
-}
-"""Keys of Hydra's basic sweeper and of its Optuna sweeper that have no effect here, and what to use instead."""
-
-
-def describe_foreign_keys(given: Collection[str]) -> str:
-    """Return what to say of the keys of other sweepers among ``given``; empty if there are none."""
-    hints = [f"hydra.sweeper.{key} (use {ours})" for key, ours in FOREIGN_KEYS.items() if key in given]
-    return f"These keys of other sweepers have no effect: {', '.join(hints)}" if hints else ""
-
+FOREIGN_KEYS = (
+    *("n_trials", "direction", "directions", "sampler", "n_jobs", "max_batch_size", "study_name", "max_failure_rate"),
+    *("search_space", "custom_search_space", "ax_config", "optim", "parametrization"),
+)
+"""Keys of Hydra's basic, Optuna, Ax and Nevergrad sweepers. Their spaces are taken; what the others are called here is
+in ``bridge.foreign_sweepers``."""
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _POSITIVE = (lambda value: value >= 1, ", but must be an integer >= 1")

@@ -230,37 +230,91 @@ class TestSweeperParams:
         assert list(app.params().values()) == [{"x": x, "w": w} for x in (1, 2) for w in (1, 2)]
         assert app.multirun("y=7")  # the same sweep again
 
-    def test_a_project_of_the_optuna_sweeper(self, write_app: WriteApp) -> None:
+    def test_every_spelling_of_a_list(self, write_app: WriteApp) -> None:
         app = write_app(
-            "return cfg.x",
+            "print('RAN', cfg)",
             """
-            x: 0
-            y: 0
-            kind: a
+            defaults: [{model: mlp}, _self_]
+            sizes: [1]
+            low: 3
+            a: 0
+            b: 0
+            c: 0
+            d: 0
+            e: 0
             hydra:
               sweeper:
-                sampler: {_target_: optuna.samplers.TPESampler, seed: 1}
-                direction: maximize
-                study_name: mine
-                storage: null
-                n_trials: 20
-                n_jobs: 2
-                params: {x: 'interval(0.5, 1.5)', y: 'tag(log, int(interval(1, 100)))', kind: 'choice(a, b)'}
+                max_batch_size: 2
+                params:
+                  model: glob(*)
+                  sizes: [1, 2]
+                  a: sort(2, 1)
+                  b: int(choice(5.0, ${low}))
+                  c: 'tag(t, range(1, 2, 0.5))'
+                  d: "'x y', null"
+                  e: shuffle(7)
             """,
         )
-        space = ["+hydra.sweeper.sweep.method=random", "+hydra.sweeper.sweep.run_cap=3"]
-        ended = app.multirun(*space)
-        assert app.states() == ["finished"] * 3
-        assert all(0.5 <= p["x"] <= 1.5 and 1 <= p["y"] <= 100 and p["kind"] in "ab" for p in app.params().values())
-        said = ended.out + ended.err
-        assert said.count("These keys of other sweepers have no effect") == 1
-        assert "hydra.sweeper.n_trials (use hydra.sweeper.sweep.run_cap)" in said
-        sweep_id = app.sweep().sweep_id
-        app.multirun(f"hydra.sweeper.sweep_id={sweep_id}")
+        write_group(app, "model", mlp="width: 3", conv="width: 30")
+        stock = app.run("-m", "hydra/sweeper=basic", "hydra.sweep.dir=stock")
+        ours = app.multirun()
+        ran = [[line for line in ended.out.splitlines() if line.startswith("RAN")] for ended in (stock, ours)]
+        assert ran[0] == ran[1]
+        assert len(ran[0]) == 32
+        assert "max_batch_size: 2  ++hydra.sweeper.agents=2" in ours.out
 
-    def test_a_mapping_is_refused(self, write_app: WriteApp) -> None:
-        app = write_app("return cfg.x", "{x: 0, hydra: {sweeper: {params: {x: {type: float}}}}}")
-        assert "hydra.sweeper.params.x: is a mapping" in app.run("-m", "hydra/sweeper=wandbsweep").refused()
+    OPTUNA = """
+        defaults: [{override hydra/sweeper: optuna}, {override hydra/sweeper/sampler: tpe}, _self_]
+        x: 0
+        y: 0
+        z: 0
+        kind: a
+        hydra:
+          sweeper:
+            _target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper
+            direction: maximize
+            study_name: mine
+            storage: null
+            n_trials: 20
+            n_jobs: 2
+            max_failure_rate: 0.1
+            params:
+              x: interval(0.5, 1.5)
+              y: tag(log, int(interval(1, 100)))
+              z: tag(log, interval(1e-5, 1))
+              kind: choice(a, b)
+    """
+
+    def test_a_project_of_the_optuna_sweeper(self, write_app: WriteApp) -> None:
+        """Its sweeper need not be installed. One message says everything that is missing."""
+        app = write_app("return cfg.x", self.OPTUNA)
+        refused = app.run("-m", "hydra/sweeper=wandbsweep").refused()
+        assert "method: is required" in refused
+        replaced = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+        expected = {
+            f"_target_: {replaced}": "(hydra/sweeper=wandbsweep runs instead)",
+            "n_trials: 20": "++hydra.sweeper.sweep.run_cap=20",
+            "direction: maximize": "++hydra.sweeper.sweep.metric.name=objective "
+            "++hydra.sweeper.sweep.metric.goal=maximize",
+            "sampler._target_: tpe": "++hydra.sweeper.sweep.method=bayes",
+            "n_jobs: 2": "++hydra.sweeper.agents=2",
+            "study_name: mine": "++hydra.sweep.dir=outputs/mine",
+            "max_failure_rate: 0.1": "++hydra.sweeper.max_failures=3",
+        }
+        assert refused.splitlines()[-8:-1] == [f"  {theirs:<73}  {ours}" for theirs, ours in expected.items()]
+        assert not (app.directory / "outputs").exists()
+        ours = [word for word in refused.split() if word.startswith("++")]
+        ended = app.multirun(*ours, "++hydra.sweeper.sweep.run_cap=3", into=None)
+        assert app.states("outputs/mine") == ["finished"] * 3
+        assert all(
+            0.5 <= p["x"] <= 1.5 and 1 <= p["y"] <= 100 and p["kind"] in "ab"
+            for p in app.params("outputs/mine").values()
+        )
+        assert "_target_: hydra_plugins.hydra_optuna" in ended.out
+        assert "n_trials" not in ended.out
+        sweep_id = app.sweep("outputs/mine").sweep_id
+        again = app.multirun(f"hydra.sweeper.sweep_id={sweep_id}", into="outputs/mine")
+        assert "settings of another sweeper" not in again.out + again.err
 
 
 @pytest.mark.parametrize("how", ["spawn", "pool"])

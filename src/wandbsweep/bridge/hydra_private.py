@@ -21,6 +21,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
 
 
 def make_search_path(sources: Iterable[tuple[str, str]]) -> ConfigSearchPath:
@@ -68,6 +69,12 @@ def group_exists(loader: ConfigLoader, group: str) -> bool:
 
 def _get_repository(loader: ConfigLoader) -> Any:
     return getattr(loader, "repository")  # noqa: B009  an attribute of Hydra's only loader, not of its abstract class
+
+
+def get_replaced_sweeper(config: DictConfig) -> str | None:
+    """Return the class of another sweeper that the project's ``hydra.sweeper._target_`` names, instead of which ours
+    runs: an attribute of the plugin's own node."""
+    return getattr(config.hydra.sweeper._get_node("_target_"), "replaced", None)
 
 
 def make_callbacks() -> Callbacks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -17,12 +16,13 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
+from wandbsweep.bridge.foreign_sweepers import read_foreign_space
 from wandbsweep.bridge.hydra_private import group_exists, make_args_parser
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import read_sweep_key
 from wandbsweep.bridge.snapshot import Snapshot, copy_config, open_search_path, read_hydra_overrides, set_key
-from wandbsweep.errors import SpaceError, SweepError
-from wandbsweep.settings import FOREIGN_KEYS, Settings, describe_foreign_keys
+from wandbsweep.errors import SweepError
+from wandbsweep.settings import FOREIGN_KEYS, Settings
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import (
     OUTPUTS,
@@ -34,8 +34,6 @@ from wandbsweep.sweep.launch_record import (
 )
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot
 from wandbsweep.wandb_runs.page import KEYS, read_page_settings
-
-log = logging.getLogger(__name__)
 
 # The value of hydra.sweep.dir if a project has none of its own (hydra/conf/hydra/output/default.yaml).
 _DEFAULT_SWEEP_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
@@ -63,8 +61,8 @@ class Multirun:
 
     @cached_property
     def line(self) -> CommandLine:
-        """The task overrides, sorted: those of ``hydra.sweeper.params`` first, unless the command joins a sweep."""
-        params = [] if self.settings.sweep_id is not None else _read_params(self.config)
+        """The task overrides, sorted: those of ``hydra.sweeper`` first, unless the command joins a sweep."""
+        params = [] if self.settings.sweep_id is not None else read_foreign_space(self.config)
         return read_command_line([*params, *self.arguments], self.loader, own_key=self.has_own_key)
 
     def list_slots(self, spec: SweepSpec) -> list[OverrideSlot]:
@@ -165,24 +163,9 @@ def read_settings(config: DictConfig, given: Mapping[str, Any]) -> Settings:
     Raises:
         SweepError: A setting is not valid, or ``storage`` holds a password.
     """
-    if note := describe_foreign_keys([key for key in FOREIGN_KEYS if given.get(key) is not None]):
-        log.warning("%s", note)
     values = {key: value for key, value in given.items() if key not in FOREIGN_KEYS}
     values["storage"] = _read_storage_url(config)
     return Settings(**{key: _convert_value(value, resolve=False) for key, value in values.items()})
-
-
-def _read_params(config: DictConfig) -> list[str]:
-    """Return ``hydra.sweeper.params`` as overrides, as Hydra's basic sweeper and its Optuna sweeper read them."""
-    lines = []
-    for key, value in (config.hydra.sweeper.params or {}).items():
-        if isinstance(value, DictConfig):
-            raise SpaceError(
-                f"hydra.sweeper.params.{key}: is a mapping, but must be what follows {key}= on the command line, "
-                'such as "choice(a,b)" or "interval(0.0,1.0)"'
-            )
-        lines.append(f"{key}={value}")
-    return lines
 
 
 def _convert_value(value: Any, *, resolve: bool) -> Any:

@@ -5,6 +5,7 @@ An existing sweep is joined or resumed. It runs what it was started with, whatev
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep.bridge.composition import check_composition
 from wandbsweep.bridge.create import is_free, write_sweep
+from wandbsweep.bridge.foreign_sweepers import describe_foreign_settings
 from wandbsweep.bridge.multirun import Multirun
 from wandbsweep.bridge.search_space import make_sample_point, read_space, refuse_endless
 from wandbsweep.bridge.snapshot import find_sources, open_snapshot
@@ -26,6 +28,8 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, format_overrides, is_sweep_key
+
+log = logging.getLogger(__name__)
 
 _FIXED_SETTINGS = ("seed", "storage", "lease_s", "max_attempts")
 """Settings that only the command that starts a sweep can set."""
@@ -74,8 +78,7 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
     sweep_id = sweepdir.make_sweep_id()
     directory = multirun.find_directory(sweep_id)
 
-    spec, plain_grid = read_space(config, settings, multirun.line)
-    refuse_endless(spec, settings)
+    spec, plain_grid = _read_space(multirun)
     if not is_free(directory, plain_grid):
         return _resume_sweep(multirun, directory, spec)
     if settings.controller == "embedded":
@@ -95,6 +98,21 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
         directory = multirun.find_directory(sweep_id)
     started = _start_sweep(multirun, sweep_id, directory, spec, plain_grid=plain_grid, hosted=hosted)
     return started or _resume_sweep(multirun, directory, spec)
+
+
+def _read_space(multirun: Multirun) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:
+    """Return what the command searches. One message says what the settings of another sweeper are called here."""
+    config, settings = multirun.config, multirun.settings
+    try:
+        spec, plain_grid = read_space(config, settings, multirun.line)
+        refuse_endless(spec, settings)
+    except SweepError as error:
+        if note := describe_foreign_settings(config, settings, None):
+            raise SweepError(f"{error}\n{note}") from None
+        raise
+    if note := describe_foreign_settings(config, settings, spec):
+        log.warning("%s", note)
+    return spec, plain_grid
 
 
 def _start_sweep(
