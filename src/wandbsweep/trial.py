@@ -11,6 +11,8 @@ from typing import Any, Literal, Self, SupportsFloat
 
 State = Literal["queued", "running", "finished", "stopped", "failed", "crashed"]
 STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed")
+ValueRule = Literal["best", "last"]
+"""Which of the values that a trial reports of the metric is its own."""
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "crashed"})
 
 
@@ -103,7 +105,8 @@ class TrialRecord:
     reports: Mapping[int, float] = field(default_factory=dict)
     """step -> value of the sweep's metric, as reported; NaN and infinities included."""
     value: float | None = None
-    """The best finite value of the metric, stored when the trial ends, and until then of its reports; None: none."""
+    """The value of the metric by the sweep's rule, the best finite one unless ``metric.value`` says the last, stored
+    when the trial ends, and until then that of its reports; None: none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last value of every metric reported; filled in when the trial ends."""
     reason: str = ""
@@ -119,6 +122,11 @@ class TrialRecord:
     def history(self) -> list[float]:
         """The reported values, in the order of their steps."""
         return [self.reports[step] for step in sorted(self.reports)]
+
+    @property
+    def last(self) -> float | None:
+        """The metric's value at the newest step, NaN and infinities included, or else ``value``: it was returned."""
+        return self.reports[max(self.reports)] if self.reports else self.value
 
     @property
     def duration_s(self) -> float | None:

@@ -104,7 +104,7 @@ def test_the_best_of_a_plain_sweep(controller, run_command):
     assert best["metrics"] == {"val/loss": 0.25, "size": 1.0}
     assert best["overrides"] == [f"x={best['params']['x']!r}"]
     assert best["directory"].endswith("outputs/abcd1234/1")
-    assert json.loads(run_command("status", "--json"))["best"] == {"number": 1, "metric": 0.25}
+    assert json.loads(run_command("status", "--json"))["best"] == {"number": 1, "metric": 0.25, "step": 0, "last": 0.25}
     assert run_command("status").splitlines()[0] == "abcd1234: random over 1 parameter, minimize val/loss"
     assert run_command("status").splitlines()[2] == "2/9 trials · 2 finished · best val/loss 0.25 (trial 1)"
 
@@ -117,11 +117,11 @@ def test_the_best_configuration_of_repeats(controller, run_command):
     best = json.loads(run_command("best", "--json"))
     assert (best["metric"], best["mean"], best["runs"]) == (0.5, 0.625, [0, 1])
     assert best["params"]["seed"] == 7
-    assert json.loads(run_command("status", "--json"))["best"] == {"number": 0, "metric": 0.625}
+    assert json.loads(run_command("status", "--json"))["best"] == {"number": 0, "metric": 0.625, "step": 0, "last": 0.5}
     assert "best val/loss 0.625 ± 0.17678, the mean of 2 runs" in run_command("status")
     header, *rows = run_command("table").splitlines()
-    assert header.split() == ["trial", "state", "val/loss", "mean", "steps", "time", "x", "seed"]
-    assert [row.split()[3] for row in rows] == ["0.625", "0.625"]
+    assert header.split() == ["trial", "state", "val/loss", "step", "last", "mean", "steps", "time", "x", "seed"]
+    assert [row.split()[5] for row in rows] == ["0.625", "0.625"]
 
 
 def test_the_front_of_several_metrics(controller, run_command):

@@ -35,7 +35,7 @@ def test_rare_facts_are_stored_only_if_they_are_so(field, key):
     ],
 )
 def test_a_lost_trial_is_queued_until_its_attempts_are_spent(lost, final, expected):
-    reports = [0.5, 0.25, math.nan]
+    reports = {0: 0.5, 1: 0.25, 2: math.nan}
     outcome = compute_loss(SPEC, "SIGKILL", lost=lost, max_attempts=2, reports=reports, final=final)
     assert outcome.lost
     assert (outcome.state, outcome.reason, outcome.value) == expected

@@ -113,7 +113,7 @@ class StorageTestCase:
             1: "nan",
             2: "-inf",
         }
-        assert sorted(map(repr, other.read_reports(key))) == ["-1e-09", "-inf", "0.75", "nan"]
+        assert sorted(map(repr, other.read_reports(key).values())) == ["-1e-09", "-inf", "0.75", "nan"]
 
     def test_params_are_replaced_with_their_attributes(self, open: Open, storage: Storage, study: int) -> None:
         key = create(storage, study, NewAttempt({"params": 1, "claim": 2}, params={"x": PARAM}))

@@ -34,7 +34,16 @@ def read_sweep(options: argparse.Namespace) -> SweepData:
     """Read the sweep that the command names."""
     from wandbsweep.results.reader import SweepReader
 
-    return SweepReader(locate_sweep(options)).read()
+    return SweepReader(locate_sweep(options)).read().rank_by(getattr(options, "by", None))
+
+
+def add_by_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that ``read_sweep`` obeys."""
+    parser.add_argument(
+        "--by",
+        choices=("best", "last"),
+        help="take a trial's best or last value of the metric for its own (default: what the sweep says, else best)",
+    )
 
 
 def locate_sweep(options: argparse.Namespace) -> str | Path:
@@ -68,7 +77,8 @@ def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
         **pick(trial, "number", "state"),
         "metric": trial.value,
         "metric_name": data.spec.metric.name if data.spec.metric else None,
-        **pick(trial, "params", "metrics"),
+        "step": data.find_step(trial),
+        **pick(trial, "last", "params", "metrics"),
         "overrides": data.overrides(trial),
         "directory": str(data.trial_directory(trial)),
         "steps": len(trial.reports),

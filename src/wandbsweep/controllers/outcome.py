@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.trial import Outcome, State, as_number, is_number
+from wandbsweep.trial import Outcome, State, ValueRule, as_number, is_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,23 @@ class StoredOutcome:
 
 
 def compute_outcome(
-    spec: SweepSpec, outcome: Outcome, *, reports: Collection[float], metrics: Mapping[str, float]
+    spec: SweepSpec, outcome: Outcome, *, reports: Mapping[int, float], metrics: Mapping[str, float]
 ) -> StoredOutcome:
     """Compute a trial's state and value from how its task ended.
 
-    The value is the best one that the trial reported, or else the number that its task returned. A trial that
-    finished without a value of the metric has failed, and every other trial of the same script will fail as well.
+    The value is the best one that the trial reported (or the last, if the sweep says so), or else the number that its
+    task returned. A trial that finished without a value of the metric has failed, and every other trial of the same
+    script will fail as well.
 
     Args:
         spec: The sweep configuration, which names the metric.
         outcome: How the task ended.
-        reports: Every value of the metric that the trial reported, of earlier attempts too.
+        reports: Every value of the metric that the trial reported, by step, of earlier attempts too.
         metrics: The last value of each metric that it reported.
     """
     returned = as_number(outcome.returned)
-    value = find_best_value(reports, spec.goal)
-    if value is None and is_number(returned):
+    value = choose_value(reports, spec.goal, spec.value_rule)
+    if find_best_value(reports.values(), spec.goal) is None and is_number(returned):
         value = returned
     state, reason, fatal = outcome.state, outcome.reason, False
     missing = _find_missing_metrics(spec, metrics, reported=bool(reports), returned=returned)
@@ -86,7 +87,7 @@ def compute_loss(
     *,
     lost: int,
     max_attempts: int,
-    reports: Collection[float] = (),
+    reports: Mapping[int, float] | None = None,
     metrics: Mapping[str, float] | None = None,
     killed: bool = False,
     final: bool = False,
@@ -98,15 +99,28 @@ def compute_loss(
         reason: How the process vanished.
         lost: How many attempts of the trial were lost, this one included.
         max_attempts: The number of lost attempts after which the trial stays crashed.
-        reports: Every value of the metric that the trial reported, if they are known.
+        reports: Every value of the metric that the trial reported, by step, if they are known.
         metrics: The last value of each metric that it reported, if they are known.
         killed: Whether something outside ended the process.
         final: Whether the trial is never queued again.
     """
     if lost >= max_attempts:
         reason, final = f"{reason}; attempt {lost} of {max_attempts}", True
-    value = find_best_value(reports, spec.goal) if final else None
+    value = choose_value(reports or {}, spec.goal, spec.value_rule) if final else None
     return StoredOutcome("crashed" if final else "queued", reason, value, metrics or {}, lost=True, killed=killed)
+
+
+def choose_value(reports: Mapping[int, float], goal: str, rule: ValueRule) -> float | None:
+    """Return the value of a trial with these ``reports``; None: none is finite, or by ``last`` the newest is not.
+
+    Args:
+        reports: The values of the metric that it reported, by step.
+        goal: The metric's goal.
+        rule: Which of the values counts.
+    """
+    if rule == "last":
+        return find_best_value([reports[max(reports)]] if reports else [], goal)
+    return find_best_value(reports.values(), goal)
 
 
 def find_best_value(values: Iterable[float | None], goal: str) -> float | None:

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
-from wandbsweep.controllers.outcome import StoredOutcome, find_best_value
+from wandbsweep.controllers.outcome import StoredOutcome, choose_value, find_best_value
 from wandbsweep.stopping.history import History, as_history
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.storage.json_codec import decode_json
-from wandbsweep.trial import State, TrialRecord
+from wandbsweep.trial import State, TrialRecord, ValueRule
 
 # The attributes of an attempt.
 CLAIM = "wandbsweep:claim"
@@ -111,6 +111,8 @@ class TrialTable:
     """The trials of one sweep, brought up to date by ``update``."""
 
     goal: str = "minimize"
+    rule: ValueRule = "best"
+    """Which of the values that a trial reports is its own."""
     entries: list[TrialEntry] = field(default_factory=list)
     ended: Counter[State] = field(default_factory=Counter)
     """How many trials ended in which state."""
@@ -196,7 +198,7 @@ class TrialTable:
 
     def record(self, entry: TrialEntry) -> TrialRecord:
         if entry.record is None:
-            entry.record = _make_record(entry, self.goal)
+            entry.record = _make_record(entry, self.goal, self.rule)
         return entry.record
 
     def histories(self) -> Mapping[int, History]:
@@ -317,7 +319,7 @@ def _find_next_claim(entry: TrialEntry) -> StoredAttempt | None:
     return next(following, None)
 
 
-def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
+def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
     attempt, outcome = entry.newest, entry.outcome
     ended = outcome if outcome and outcome.state != "queued" else None
     return TrialRecord(
@@ -325,7 +327,7 @@ def _make_record(entry: TrialEntry, goal: str) -> TrialRecord:
         state=entry.state,
         params=entry.params,
         reports=attempt.reports,
-        value=ended.value if ended else find_best_value(attempt.reports.values(), goal),
+        value=ended.value if ended else choose_value(attempt.reports, goal, rule),
         metrics=outcome.metrics if outcome else attempt.attributes.get(METRICS, {}),
         reason=outcome.reason if outcome else "",
         attempts=entry.attempts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ def build_trial_frame(data: SweepData) -> pd.DataFrame:
         "steps": [len(t.reports) for t in trials],
         "duration_s": pd.array([t.duration_s for t in trials], dtype="float64"),
         "attempts": [t.attempts for t in trials],
+        "step": pd.array([math.nan if (step := data.find_step(t)) is None else step for t in trials], dtype="float64"),
+        "last": pd.array([t.last for t in trials], dtype="float64"),
         **{f"params.{name}": [t.params.get(name) for t in trials] for name in names},
         **{f"metrics.{name}": [t.metrics.get(name) for t in trials] for name in metrics},
     }

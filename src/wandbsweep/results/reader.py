@@ -65,7 +65,7 @@ class SweepReader:
             if (directory / HOSTED_LOG).exists():  # W&B's servers control it; our agents ran these trials of it
                 return SweepData(directory, spec, HostedLog(directory / HOSTED_LOG, spec).records(), record)
             source = self._refresh_source(directory, *locate_storage(directory, record))
-        stored = source.build_stored_sweep(spec.goal)
+        stored = source.build_stored_sweep(spec)
         return SweepData(directory, spec, stored.table.records(), record, stored)
 
     def _refresh_source(self, directory: Path | None, url: str | None, study: str) -> _Source:
@@ -96,9 +96,9 @@ class _Source:
     def refresh(self) -> None:
         self._unapplied += self.reader.changes()
 
-    def build_stored_sweep(self, goal: str) -> StoredSweep:
-        if self._table is None or self._table.goal != goal:
-            self._table = TrialTable(goal)
+    def build_stored_sweep(self, spec: SweepSpec) -> StoredSweep:
+        if self._table is None or (self._table.goal, self._table.rule) != (spec.goal, spec.value_rule):
+            self._table = TrialTable(spec.goal, spec.value_rule)
             self._unapplied = [*self._attempts.values(), *self._unapplied]
         self._table.update(self._unapplied)
         self._attempts |= {attempt.key: attempt for attempt in self._unapplied}

@@ -6,19 +6,23 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import yaml
+
+from wandbsweep.controllers.outcome import choose_value
 from wandbsweep.controllers.trial_table import TrialTable
+from wandbsweep.errors import SweepError
 from wandbsweep.search.pareto import find_front
 from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
-from wandbsweep.sweep.override_strings import format_overrides, is_sweep_key
-from wandbsweep.trial import STATES, State, TrialRecord
+from wandbsweep.sweep.override_strings import format_overrides, format_value, is_sweep_key
+from wandbsweep.trial import STATES, State, TrialRecord, ValueRule
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,43 @@ class SweepData:
     """How Hydra runs the trials; None if ``create_sweep`` made the sweep."""
     stored: StoredSweep | None = field(default=None, repr=False, compare=False)
     """None if the trials were not read from a storage."""
+    ranked_by: ValueRule | None = None
+    """Set by ``rank_by``; None: the sweep's own rule, which is also the rule of the stored values."""
+
+    def rank_by(self, rule: ValueRule | None) -> Self:
+        """Return the same sweep with the best or the last value of each trial as its value; None: the sweep's own.
+
+        Raises:
+            SweepError: The best value is asked for in a sweep with several metrics, whose last values are compared.
+        """
+        if rule is None or rule == self.value_rule:
+            return self
+        if self.spec.metrics:
+            raise SweepError("With several metrics the last values count: the best ones may be of different epochs.")
+        values = (choose_value(t.reports, self.spec.goal, rule) if t.reports else t.value for t in self.trials)
+        trials = [replace(trial, value=value) for trial, value in zip(self.trials, values, strict=True)]
+        return replace(self, trials=trials, ranked_by=rule)
+
+    @property
+    def value_rule(self) -> ValueRule:
+        """Which of the values that a trial reported is its ``value``."""
+        return self.ranked_by or ("last" if self.spec.metrics else self.spec.value_rule)
+
+    def find_step(self, trial: TrialRecord) -> int | None:
+        """Return the step at which ``trial`` reached its value; None: it has none, or its task returned it."""
+        if self.value_rule == "last":
+            return max(trial.reports) if trial.reports and trial.value is not None else None
+        return min((step for step, value in trial.reports.items() if value == trial.value), default=None)
+
+    def find_checkpoint(self, trial: TrialRecord) -> Path | None:
+        """Return the checkpoint file of the step at which ``trial`` reached its value; None: there is none.
+
+        It reads the files in the trial's directory, so call it for few trials only.
+        """
+        from wandbsweep.results.checkpoints import find_checkpoint  # imports numpy
+
+        step = self.find_step(trial)
+        return None if step is None else find_checkpoint(self.trial_directory(trial), step, trial.reports)
 
     @property
     def sweep_id(self) -> str:
@@ -151,4 +192,28 @@ class SweepData:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
         start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
         own = self.launch_record.run_overrides() if self.launch_record else []
-        return shlex.join([*start, *self.overrides(trial), *own])
+        metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
+        return shlex.join([*start, *self.overrides(trial), *metric, *own])
+
+    def name_metric(self, name: str) -> list[str]:
+        """Return the overrides by which a run outside of the sweep has its metric and goal; often there are none.
+
+        They are for applications whose configuration has a text ``metric``, which is the name of a metric, and a text
+        ``goal``.
+        """
+        known = {own.name for own in self.spec.objectives}.union(*(trial.metrics for trial in self.trials))
+        if self.configuration.get("metric") not in known:
+            return []
+        wanted = {"metric": name}
+        if self.configuration.get("goal") in ("minimize", "maximize"):
+            wanted["goal"] = self.spec.goal
+        return [f"{key}={format_value(v)}" for key, v in wanted.items() if self.configuration[key] != v]
+
+    @cached_property
+    def configuration(self) -> Mapping[str, Any]:
+        """The configuration that the sweep was started with, of which trials change some keys; empty if unknown."""
+        try:
+            found = yaml.safe_load((self.directory / "multirun.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return found if isinstance(found, dict) else {}

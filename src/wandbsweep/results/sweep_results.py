@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.trial import ValueRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +35,8 @@ class SweepResults(SweepData):
     def frame(self) -> pd.DataFrame:
         """One row per trial ever asked for; needs pandas (``pip install 'wandbsweep[analysis]'``).
 
-        Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, ``params.*``,
-        ``metrics.*`` (last values).
+        Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, step (of its value),
+        last (its last value), ``params.*``, ``metrics.*`` (last values).
         """
         from wandbsweep.results.frames import build_trial_frame
 
@@ -87,16 +88,18 @@ class SweepResults(SweepData):
         return narrow(self, top=top).spec
 
 
-def open_sweep(ref: str | os.PathLike[str]) -> SweepResults:
+def open_sweep(ref: str | os.PathLike[str], *, by: ValueRule | None = None) -> SweepResults:
     """Read a sweep, during or after it.
 
     Args:
         ref: A sweep's directory; its id, if it is below ``outputs/`` of the working directory; ``URL#id`` for a sweep
             in a database, where ``${oc.env:NAME}`` in the URL may name an environment variable; or
             ``wandb:entity/project/id`` for a sweep at W&B.
+        by: Whether the ``best`` or the ``last`` value that a trial reported is its value, as in ``rank_by``; None: what
+            the sweep says, which is the best one by default.
 
     Raises:
         SweepDirectoryError: If there is no such sweep (the message names some that exist), or it is damaged.
     """
     data = SweepReader(ref).read()
-    return SweepResults(**{field.name: getattr(data, field.name) for field in fields(SweepData)})
+    return SweepResults(**{field.name: getattr(data, field.name) for field in fields(SweepData)}).rank_by(by)

@@ -28,6 +28,7 @@ from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.text import join_words
 
 GOALS = ("minimize", "maximize")
+VALUE_RULES = ("best", "last")
 IMPUTE = ("worst", "best", "latest")
 # The keys that only W&B's own tools read; they are checked and kept.
 _TEXT_KEYS = ("program", "name", "description", "project", "entity", "job", "image_uri", "apiVersion")
@@ -128,7 +129,8 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     impute = findings.read_choice(f"{path}.impute", raw.get("impute", "worst"), IMPUTE)
     running = raw.get("impute_while_running", "false")
     running = findings.read_choice(f"{path}.impute_while_running", running, ("false", *IMPUTE))
-    return Metric(str(name), goal, target, impute, False if running == "false" else running)
+    value = findings.read_choice(f"{path}.value", raw.get("value", "best"), VALUE_RULES)
+    return Metric(str(name), goal, target, impute, False if running == "false" else running, value)
 
 
 def read_metrics(findings: Findings, raw: Any) -> tuple[Metric, ...]:
@@ -136,6 +138,11 @@ def read_metrics(findings: Findings, raw: Any) -> tuple[Metric, ...]:
         findings.refuse("metrics", f"{show(raw)} must be a list of two or more metrics; a single one is `metric`")
         return ()
     metrics = [read_metric(findings, f"metrics[{i}]", item) for i, item in enumerate(raw)]
+    for i, item in enumerate(raw):
+        if isinstance(item, dict) and item.get("value") == "best":
+            findings.refuse(
+                f"metrics[{i}].value", "best is known of a single `metric` only; of several, the last count"
+            )
     names = [metric.name for metric in metrics if metric]
     for i, name in enumerate(names):
         if name in names[:i]:

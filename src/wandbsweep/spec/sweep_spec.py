@@ -14,6 +14,7 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.methods import METHODS, MethodInfo
 from wandbsweep.spec.sweep_file import dump_yaml
+from wandbsweep.trial import ValueRule
 
 Goal = Literal["minimize", "maximize"]
 
@@ -32,6 +33,8 @@ class Metric:
     """The value that bayes assumes for a failed trial."""
     impute_while_running: Literal[False, "worst", "best", "latest"] = False
     """The value that bayes assumes for a running trial; False: it uses the reports so far."""
+    value: ValueRule = "best"
+    """Extension: which of the values that a trial reports is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ class SweepSpec:
         return self.metric.goal if self.metric else "minimize"
 
     @property
+    def value_rule(self) -> ValueRule:
+        """Which of the values that a trial reports of ``metric`` is its own."""
+        return self.metric.value if self.metric else "best"
+
+    @property
     def objectives(self) -> tuple[Metric, ...]:
         """What says which trials are better: ``metric``, or ``metrics``; empty if nothing does."""
         return (self.metric,) if self.metric else self.metrics
@@ -110,6 +118,7 @@ class SweepSpec:
         The values are text, because 1 and true would be equal otherwise; long text is cut and ends in a hash.
         """
         metric = ", ".join(f"{metric.goal} {metric.name}" for metric in self.objectives) or "none"
+        metric += ", its last value" if self.value_rule == "last" else ""
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
         # The parameters of a trial's number depend on these two as well.
         extensions = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}

@@ -190,8 +190,8 @@ class Storage(Protocol):
 
     def read_attempt(self, attempt: int) -> StoredAttempt: ...
 
-    def read_reports(self, attempt: int) -> Sequence[float]:
-        """Return the values that an attempt reported, in any order."""
+    def read_reports(self, attempt: int) -> Mapping[int, float]:
+        """Return the values that an attempt reported, by step, in any order."""
 
     def open_change_feed(self, study: int) -> ChangeFeed:
         """Return a new feed, whose first call returns all attempts."""

@@ -137,7 +137,7 @@ class DatabaseStorage:
     def read_attempt(self, attempt: int) -> StoredAttempt:
         return self.read(partial(queries.read_attempt, attempt=attempt))
 
-    def read_reports(self, attempt: int) -> list[float]:
+    def read_reports(self, attempt: int) -> dict[int, float]:
         return self.read(partial(queries.read_reports, attempt=attempt))
 
     def open_change_feed(self, study: int) -> Callable[..., list[StoredAttempt]]:

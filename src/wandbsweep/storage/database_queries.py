@@ -42,11 +42,11 @@ def read_study_attributes(connection: sa.Connection, study: int, prefix: str = "
     return {key: json.loads(value) for key, value in connection.execute(statement)}
 
 
-def read_reports(connection: sa.Connection, attempt: int) -> list[float]:
+def read_reports(connection: sa.Connection, attempt: int) -> dict[int, float]:
     table = _TABLES["trial_intermediate_values"]
-    statement = sa.select(table.c.intermediate_value, table.c.intermediate_value_type)
+    statement = sa.select(table.c.step, table.c.intermediate_value, table.c.intermediate_value_type)
     rows = connection.execute(statement.where(table.c.trial_id == attempt))
-    return [_NOT_FINITE.get(kind.name, value) for value, kind in rows]
+    return {step: _NOT_FINITE.get(kind.name, value) for step, value, kind in rows}
 
 
 def read_attempt(connection: sa.Connection, attempt: int) -> StoredAttempt:

@@ -113,8 +113,8 @@ class JournalStorage(Storage):
             self._catch_up()
             return self._replay.attempts[attempt]
 
-    def read_reports(self, attempt: int) -> list[float]:
-        return list(self.read_attempt(attempt).reports.values())
+    def read_reports(self, attempt: int) -> dict[int, float]:
+        return dict(self.read_attempt(attempt).reports)
 
     def open_change_feed(self, study: int) -> Callable[..., list[StoredAttempt]]:
         with self._lock:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wandbsweep.cli.command import Command, format_trial_json, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, format_trial_json, print_json, read_sweep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument("--overrides", action="store_true", help="print only its Hydra overrides, on one line")
 
 
@@ -21,8 +22,13 @@ def run(options: argparse.Namespace) -> int:
         print(f"No trial of {data.sweep_id} has a value yet.", file=sys.stderr)
         return 1
     if options.json:
-        found = [format_trial_json(data, trial) for trial in data.winners]
-        print_json(found if data.spec.metrics else found[0])
+        from wandbsweep.results.doubts import describe_doubt
+
+        found = []
+        for trial in data.winners:
+            checkpoint = data.find_checkpoint(trial)
+            found.append({**format_trial_json(data, trial), "checkpoint": str(checkpoint) if checkpoint else None})
+        print_json(found if data.spec.metrics else {**found[0], "doubt": describe_doubt(data) or None})
     elif options.overrides:
         import shlex
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.command import Command, pick, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, pick, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.cli.evaluation.evaluation import Candidate, EvaluationPlan
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="runs per configuration (default: 5)")
     parser.add_argument(
         "--seed-key", metavar="KEY", help="the configuration's key of the seed (default: that of `repeats`, else seed)"

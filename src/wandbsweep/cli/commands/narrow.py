@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandbsweep.cli.command import Command, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.results.narrowing.narrow import Narrowing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write it to FILE (default: print it)")
     parser.add_argument(
         "--top", type=float, default=0.2, metavar="SHARE", help="the share of trials that count as best (default: 0.2)"

@@ -7,10 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-from wandbsweep.cli.command import Command, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, read_sweep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write to FILE (default: report.html in the sweep's directory)"
     )
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.watch:
         from wandbsweep.results.report.serve import serve
 
-        return serve(options.sweep or str(data.directory), options.host, options.port, options.token)
+        return serve(options.sweep or str(data.directory), options.host, options.port, options.token, options.by)
     from wandbsweep.results.report.page import write_report
 
     # A sweep of W&B's servers may have no directory here.

@@ -81,7 +81,8 @@ def _format_best(data: SweepData, best: TrialRecord) -> dict[str, Any]:
     if data.spec.metrics:
         return {"front": [trial.number for trial in data.front]}
     configuration = data.find_configuration(best)
-    return {"number": best.number, "metric": configuration.mean if configuration else best.value}
+    value = configuration.mean if configuration else best.value
+    return {"number": best.number, "metric": value, "step": data.find_step(best), "last": best.last}
 
 
 COMMAND = Command("status", "Show how many trials are in each state, and the best one so far.", run, add_arguments)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wandbsweep.cli.command import Command, format_trial_json, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, format_trial_json, print_json, read_sweep
 
 _TERMINAL_TOP = 50
 """How many trials a terminal shows by default."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument(
         "--top",
         type=_parse_count,

@@ -47,7 +47,7 @@ class Closer:
         """Close an attempt whose task has ended."""
         metrics = self.metrics.get(trial.key, {})
         reports = self._storage.read_reports(trial.key)
-        if find_best_value(reports, self._spec.goal) is None and is_number(as_number(outcome.returned)):
+        if find_best_value(reports.values(), self._spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, reported=bool(reports))
         self._close(trial.key, compute_outcome(self._spec, outcome, reports=reports, metrics=metrics))
 

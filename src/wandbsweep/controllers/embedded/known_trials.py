@@ -79,7 +79,7 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
     directory = find_sweep(ref)
     spec = read_spec(directory)
     url, study = locate_storage(directory, LaunchRecord.load_if_exists(directory))
-    table = TrialTable(spec.goal)
+    table = TrialTable(spec.goal, spec.value_rule)
     table.update(open_reader(directory, study, url).changes())
     return spec, table.records()
 

@@ -70,7 +70,7 @@ class Study:
         self.known = decode_known_trials(stored.get(KNOWN, []))
         """The trials of other sweeps that the search learns from."""
         self._feed = storage.open_change_feed(self.key)
-        self._table = TrialTable(spec.goal)
+        self._table = TrialTable(spec.goal, spec.value_rule)
         self._lock = threading.RLock()
         self.command = "running"
         """The command when it was last read."""

@@ -277,7 +277,7 @@ class HostedController:
         if entry is None:
             return
         reports, metrics = entry.newest.reports, entry.newest.attributes[METRICS]
-        stored = compute_outcome(self.spec, outcome, reports=reports.values(), metrics=metrics)
+        stored = compute_outcome(self.spec, outcome, reports=reports, metrics=metrics)
         metric, returned = self.spec.metric, as_number(outcome.returned)
         if metric and not reports and returned is not None and (live := self._live.get(trial.key)):
             live.report(0, {metric.name: returned})
@@ -301,7 +301,7 @@ class HostedController:
         self, entry: TrialEntry, reason: str, *, killed: bool = True, final: bool = False
     ) -> StoredOutcome:
         lost = len(entry.lost | {entry.attempts})
-        reports, limit = entry.newest.reports.values(), self._options.max_attempts
+        reports, limit = entry.newest.reports, self._options.max_attempts
         return compute_loss(
             self.spec, reason, lost=lost, max_attempts=limit, reports=reports, killed=killed, final=final
         )

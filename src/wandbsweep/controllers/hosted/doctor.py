@@ -203,6 +203,8 @@ def check_supported(spec: SweepSpec) -> None:
     faults += [
         f"parameters.{p.name}.when: an extension that W&B does not know" for p in spec.parameters.values() if p.when
     ]
+    if spec.value_rule != "best":
+        faults.append("metric.value: an extension that W&B does not know")
     if spec.early_terminate and spec.early_terminate.type != "hyperband":
         faults.append(f"early_terminate.type: W&B knows only hyperband, not {spec.early_terminate.type}")
     if spec.metrics and not spec.method_info.external:

@@ -83,7 +83,7 @@ class HostedLog:
         self._file = AppendLog(path) if path else MemoryLog()
         self._tail = Tail(self._file)
         self._metric = spec.metric.name if spec.metric else None
-        self._table = TrialTable(spec.goal)
+        self._table = TrialTable(spec.goal, spec.value_rule)
         self._attempts: list[StoredAttempt] = []
         """By key. Only this log holds these; the table gets copies."""
         self._runs: dict[str, Run] = {}

@@ -19,6 +19,7 @@ from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.report.data import build_page_data
 from wandbsweep.results.report.page import render_page
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.trial import ValueRule
 
 _MAX_AGE_S = 2.0
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -29,7 +30,7 @@ class ReportServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, ref: str, host: str, port: int, token: str | None) -> None:
+    def __init__(self, ref: str, host: str, port: int, token: str | None, by: ValueRule | None = None) -> None:
         """Read the sweep, and listen on an address.
 
         Args:
@@ -37,6 +38,7 @@ class ReportServer(ThreadingHTTPServer):
             host: The address to listen on.
             port: The port; 0 takes a free one.
             token: What the query of every request must hold. None: nothing, but requests must name this machine.
+            by: As in ``open_sweep``.
 
         Raises:
             SweepError: If the sweep cannot be read.
@@ -44,6 +46,7 @@ class ReportServer(ThreadingHTTPServer):
         """
         self.token = token
         self._reader = SweepReader(ref)
+        self._by = by
         self._sweep: SweepData | None = None
         self._lock = threading.Lock()
         """If several browsers ask at once, one request reads, and the others wait for it."""
@@ -56,7 +59,7 @@ class ReportServer(ThreadingHTTPServer):
         """Return the page's data, read again if it is older than ``_MAX_AGE_S``."""
         with self._lock:
             if time.monotonic() - self._read_at > _MAX_AGE_S:
-                sweep = self._reader.read()
+                sweep = self._reader.read().rank_by(self._by)
                 if sweep != self._sweep:  # an unchanged sweep needs no new analysis, which takes the longest
                     self._page_data = build_page_data(sweep)
                     self._sweep = sweep
@@ -135,7 +138,7 @@ def needs_token(host: str) -> bool:
         return True
 
 
-def serve(ref: str, host: str, port: int, token: str | None) -> int:
+def serve(ref: str, host: str, port: int, token: str | None, by: ValueRule | None = None) -> int:
     """Serve the report until Ctrl-C, and return the exit status.
 
     Args:
@@ -143,6 +146,7 @@ def serve(ref: str, host: str, port: int, token: str | None) -> int:
         host: The address to listen on.
         port: The port; 0 takes a free one.
         token: What requests must hold. None: a random one if other machines can reach ``host``, else nothing.
+        by: As in ``open_sweep``.
 
     Raises:
         SweepError: If the sweep cannot be read, or the address cannot be used.
@@ -150,7 +154,7 @@ def serve(ref: str, host: str, port: int, token: str | None) -> int:
     if token is None and needs_token(host):
         token = secrets.token_urlsafe(16)
     try:
-        server = ReportServer(ref, host, port, token)
+        server = ReportServer(ref, host, port, token, by)
     except (OSError, OverflowError) as error:
         raise SweepError(
             f"Cannot serve on {host}:{port}: {error}. Choose another address with --host and --port."

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from wandbsweep.results.doubts import describe_doubt, find_finished_best
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.text import pluralize
 from wandbsweep.trial import TrialRecord
@@ -55,8 +56,7 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
         out.print(Text(f"{len(ranked)} of {len(data.trials)} trials{hint}", "italic"), soft_wrap=True)
     names = shorten_names(list_varied_parameters(data))
     values = [{name: format_short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
-    metrics = [metric.name for metric in data.spec.objectives] or ["value"]
-    headings = ["trial", "state", *metrics, *(["mean"] if data.spec.repeats else []), "steps", "time"]
+    headings = ["trial", "state", *_list_value_headings(data), "steps", "time"]
     head = [_Cell(heading, "bold", right=heading != "state") for heading in headings]
     rows = [_build_cells(trial, data) for trial in ranked]
     table = [
@@ -75,11 +75,27 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
     out.print(Text("\n").join(line for row in table for line in _lay_out(row, widths)), soft_wrap=True)
 
 
-def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
-    values = data.list_values(trial)
+def _list_value_headings(data: SweepData) -> list[str]:
+    """Return the headings of the columns that ``_list_values`` fills: a value, its step, and the last value."""
+    spec = data.spec
+    if spec.metric is None:
+        return [metric.name for metric in spec.metrics] or ["value"]
+    own = [spec.metric.name, "step", "last"] if data.value_rule == "best" else [f"last {spec.metric.name}", "step"]
+    return [*own, *(["mean"] if spec.repeats else [])]
+
+
+def _list_values(trial: TrialRecord, data: SweepData) -> list[float | None]:
+    values: list[float | None] = [*data.list_values(trial)]
+    if data.spec.metric:
+        values += [data.find_step(trial), *([trial.last] if data.value_rule == "best" else [])]
     if data.spec.repeats:
         configuration = data.find_configuration(trial)
         values.append(configuration.mean if configuration else None)
+    return values
+
+
+def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
+    values = _list_values(trial, data)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
     numbers = [*map(format_short, values), str(len(trial.reports)), time]
     return [
@@ -150,14 +166,55 @@ def format_achieved(data: SweepData, trial: TrialRecord) -> str:
     return f"{name} {format_short(configuration.mean)}{spread}, the mean of {pluralize(runs, 'run')}"
 
 
+def describe_achieved(data: SweepData, trial: TrialRecord) -> str:
+    """Return a trial's value with its step and the last one: ``val/loss 0.1 at step 11 of 19, last 0.2``."""
+    achieved, step = format_achieved(data, trial), data.find_step(trial)
+    if step is None or data.spec.metric is None:
+        return achieved
+    if data.find_configuration(trial) is not None:  # a mean has no step
+        return f"{achieved}, each with its {data.value_rule} value"
+    if step == max(trial.reports):
+        return f"{achieved} at step {step}, its last"
+    return f"{achieved} at step {step} of {max(trial.reports)}, last {format_short(trial.last)}"
+
+
 def print_best(data: SweepData, out: Console) -> None:
     """Print the best trial, or each on the Pareto front: its parameters, and the command that trains it again."""
     if not data.winners:
         out.print("No trial has a value yet.")
     for trial in data.winners:
-        out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(format_achieved(data, trial))}")
+        out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(describe_achieved(data, trial))}", soft_wrap=True)
+        if checkpoint := data.find_checkpoint(trial):
+            out.print(f"Checkpoint of step {data.find_step(trial)}: {escape(str(checkpoint))}", soft_wrap=True)
         for parameter, value in trial.params.items():
             shown = repr(value) if isinstance(value, str) else str(value)
             out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
         out.print("Train it again:")
         out.print(f"  {escape(data.command(trial))}", soft_wrap=True)
+        for line in describe_retraining(data, trial):
+            out.print(escape(line), soft_wrap=True)
+    if doubt := describe_doubt(data):
+        out.print(escape(doubt), soft_wrap=True)
+
+
+def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
+    """Return lines on what training ``trial`` again gives; none if nothing can be promised.
+
+    Nothing is promised of a trial with several attempts: an interrupted training need not equal one in a single piece.
+    """
+    if data.spec.metric is None or trial.value is None or trial.attempts > 1:
+        return []
+    value, step = f"{data.spec.metric.name} {format_short(trial.value)}", data.find_step(trial)
+    if trial.state != "stopped" or step is None:
+        when = "at its end" if step is None else f"at step {step}"
+        return [f"If the training is seeded, it has {value} {when} again."]
+    lines = [
+        f"If the training is seeded, it has {value} at step {step} again. It does not end there: it trains as long as "
+        f"the trials that finished, but the sweep stopped this one at step {max(trial.reports)}."
+    ]
+    if finished := find_finished_best(data):
+        lines += [
+            f"The best that finished is trial {finished.number}, {describe_achieved(data, finished)}. Train it again:",
+            f"  {data.command(finished)}",
+        ]
+    return lines

@@ -152,13 +152,14 @@ def _build_agent_table(data: SweepData, now: float, width: int, most: int) -> Ta
 def _build_best_table(data: SweepData, width: int) -> Table:
     has_curves = width >= _CURVE_WIDTH
     name = data.spec.metric.name if data.spec.metric else "value"
-    table = _make_table("best", "state", _cut(name, 16), "steps", *(["curve"] if has_curves else []))
+    table = _make_table("best", "state", _cut(name, 16), "step", "last", "steps", *(["curve"] if has_curves else []))
     if not data.spec.objectives:
         return table
     ended = [t for t in data.ranked if t.state in ("finished", "stopped")]
     for trial in ended[:_BEST_SHOWN]:
         values = ", ".join(map(format_short, data.list_values(trial)))
-        cells = [str(trial.number), trial.state, values, str(len(trial.reports))]
+        reached = [format_short(data.find_step(trial)), format_short(trial.last)] if data.spec.metric else ["-", "-"]
+        cells = [str(trial.number), trial.state, values, *reached, str(len(trial.reports))]
         table.add_row(*cells, *([draw_sparkline(trial.history)] if has_curves else []))
     return table
 

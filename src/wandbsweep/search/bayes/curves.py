@@ -1,7 +1,7 @@
 """The training set of the model: trials' best values so far, over the logarithm of the iterations, on a warped scale.
 
 A trial's value is the best of its reports, so the model sees the best value so far. Everything here is to be minimised,
-so this curve never rises, and it ends at the trial's value.
+so this curve never rises, and it ends at the trial's value. (With ``metric.value: last`` it is the reports' own curve.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wandbsweep.search.bayes.gp import Observations
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.sweep_spec import Metric
-from wandbsweep.trial import ENDED, TrialRecord, is_number
+from wandbsweep.trial import ENDED, TrialRecord, ValueRule, is_number
 
 Indices = NDArray[np.int64]
 
@@ -29,10 +29,10 @@ GRID_RATIO = 2.5
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial's running best."""
+    """One trial's value after each of its reports."""
 
     best: Floats
-    """(reports,): the best value so far; inf before the first finite one."""
+    """(reports,): the best value so far, or by ``metric.value: last`` the newest; inf if it is not finite."""
     whole: bool
     """Whether it finished by itself, so that its last value is its final one."""
     ended: bool
@@ -42,13 +42,14 @@ class Curve:
         return float(self.best[-1]) if len(self.best) else float("inf")
 
 
-def read_curve(trial: TrialRecord, sign: float) -> Curve:
+def read_curve(trial: TrialRecord, sign: float, rule: ValueRule = "best") -> Curve:
     numbers = [sign * float(v) if is_number(v) else np.inf for v in trial.history]
     ended = trial.state in ENDED
     if ended and trial.value is not None and is_number(trial.value):
         numbers = numbers or [np.inf]
         numbers[-1] = min(numbers[-1], sign * trial.value)
-    return Curve(np.minimum.accumulate(np.array(numbers, dtype=np.float64)), trial.state == "finished", ended)
+    curve = np.array(numbers, dtype=np.float64)
+    return Curve(np.minimum.accumulate(curve) if rule == "best" else curve, trial.state == "finished", ended)
 
 
 def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
@@ -130,7 +131,7 @@ class TrainingSet:
 def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> TrainingSet | None:
     """Make the training set of trials that have parameters; None: none of them has ended with a value yet."""
     sign = -1.0 if metric.goal == "maximize" else 1.0
-    curves = [read_curve(trial, sign) for trial in trials]
+    curves = [read_curve(trial, sign, metric.value) for trial in trials]
     failed = impute(trials, sign, metric)
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
     ended = [i for i in values if curves[i].ended]
