@@ -1,5 +1,6 @@
 """A sweep's directory: finding it, making it, keeping others out of it."""
 
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pytest
 from tests.configurations import GRID
 from wandbsweep import SweepDirectoryError, create_sweep, load_sweep
 from wandbsweep.sweep import directory as sweepdir
+from wandbsweep.sweep.launch_record import Application, LaunchRecord, TrialOverrides
 
 
 @pytest.fixture
@@ -36,6 +38,21 @@ def test_a_sweep_that_is_not_there_is_refused_with_those_that_are(here):
     create_sweep(load_sweep(GRID), "outputs/abcd1234")
     with pytest.raises(SweepDirectoryError, match=r"'nothing'.*are abcd1234"):
         sweepdir.find_sweep("nothing")
+
+
+def test_sweeps_of_a_project_with_a_place_of_its_own_are_found(here):
+    for name in ("logs/train/multiruns/old", "logs/train/multiruns/new", ".hidden/third"):
+        create_sweep(load_sweep(GRID), name)
+        record = LaunchRecord(f"id-{name[-3:]}", Application(str(here), "config", "app", []), TrialOverrides([], []))
+        record.save(here / name)
+    create_sweep(load_sweep(GRID), "conf")  # such as a W&B sweep file of the name sweep.yaml: Hydra has not started it
+    os.utime("logs/train/multiruns/old/sweep.yaml", (0, 0))
+    assert [path.name for path in sweepdir.list_sweeps()] == ["new", "old"]
+    assert sweepdir.find_sweep("id-old") == here / "logs/train/multiruns/old"
+    with pytest.raises(SweepDirectoryError, match=r"'id-ird'.*sweeps in this project are logs/train/multiruns/new, "):
+        sweepdir.find_sweep("id-ird")
+    create_sweep(load_sweep(GRID), "outputs/abcd1234")
+    assert [path.name for path in sweepdir.list_sweeps()] == ["abcd1234"]
 
 
 def test_what_was_created_can_be_read_again(tmp_path):

@@ -47,16 +47,15 @@ def add_by_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def locate_sweep(options: argparse.Namespace) -> str | Path:
-    """Return the sweep that the command names, by default the newest one in ``outputs/``."""
+    """Return the sweep that the command names, by default the newest one that ``list_sweeps`` finds."""
     from wandbsweep.errors import SweepDirectoryError
     from wandbsweep.sweep.directory import list_sweeps
-    from wandbsweep.sweep.launch_record import OUTPUTS
 
     if options.sweep is not None:
         return str(options.sweep)
     newest = next(iter(list_sweeps()), None)
     if newest is None:
-        raise SweepDirectoryError(f"There is no sweep in {OUTPUTS.absolute()}; name a sweep's directory.")
+        raise SweepDirectoryError(f"There is no sweep in {Path().absolute()}; name a sweep's directory.")
     return newest
 
 

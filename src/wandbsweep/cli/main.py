@@ -88,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
                 nargs="?",
                 metavar="SWEEP",
                 help="a sweep: its directory, its id below outputs/, URL#ID in a database, or wandb:ENTITY/PROJECT/ID "
-                "(default: the newest one in outputs/)",
+                "(default: the newest one in outputs/, or below the working directory)",
             )
         added.add_argument("--json", action="store_true", help="print JSON")
         added.set_defaults(run=command.run)

@@ -9,7 +9,8 @@ import secrets
 import shutil
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ LOCK = ".lock"
 
 _STORAGE = f"{HIDDEN}/storage.json"
 _MAX_LISTED = 5
+_SEARCH_DEPTH = 5  # logs/TASK/multiruns/EXPERIMENT/DATE
+_SEARCH_WIDTH = 1000
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -52,31 +55,61 @@ def holds_sweep(directory: Path) -> bool:
 
 
 def find_sweep(ref: str | os.PathLike[str]) -> Path:
-    """Return the directory of the sweep ``ref``: a directory, or an id below ``outputs/``."""
-    candidates = [Path(ref), OUTPUTS / Path(ref).name]
-    for directory in candidates:
+    """Return the directory of the sweep ``ref``: a directory, or the id of a sweep that ``list_sweeps`` finds."""
+    outputs = OUTPUTS / Path(ref).name
+    for directory in (Path(ref), outputs):
         if holds_sweep(directory):
             return directory.absolute()
+    for directory in _search_sweeps():
+        with suppress(SweepDirectoryError):  # another sweep's record may be damaged
+            if LaunchRecord.load(directory).sweep_id == os.fspath(ref):
+                return directory.absolute()
     raise SweepDirectoryError(
-        f"No sweep {os.fspath(ref)!r}: neither it nor {candidates[1]} holds a {SWEEP_FILE}; "
-        f"{_describe_known_sweeps(candidates[1].name)}."
+        f"No sweep {os.fspath(ref)!r}: neither it nor {outputs} holds a {SWEEP_FILE}; "
+        f"{_describe_known_sweeps(outputs.name)}."
     )
 
 
 def list_sweeps() -> list[Path]:
-    """Return the directories of the sweeps in ``outputs/``, the newest first."""
-    files = sorted(OUTPUTS.glob(f"*/{SWEEP_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    return [file.parent for file in files]
+    """Return the directories of the sweeps in ``outputs/``, the newest first.
+
+    If there are none, return those below the working directory: a project may have a ``hydra.sweep.dir`` of its own.
+    """
+    files = list(OUTPUTS.glob(f"*/{SWEEP_FILE}")) or [directory / SWEEP_FILE for directory in _search_sweeps()]
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
+
+
+def _search_sweeps() -> Iterator[Path]:
+    """Yield the directories of sweeps that Hydra has started, at most ``_SEARCH_DEPTH`` levels below this one.
+
+    Of each level it reads a bounded number of directories, and of each directory a bounded number of entries, since
+    projects have large data sets.
+    """
+    level = [Path()]
+    for _ in range(_SEARCH_DEPTH):
+        found: list[Path] = []
+        for directory in level:
+            with suppress(OSError), os.scandir(directory) as entries:
+                names = [entry.name for entry in islice(entries, _SEARCH_WIDTH) if entry.is_dir(follow_symlinks=False)]
+                found += [directory / name for name in names if not name.startswith(".")]
+        level = []
+        for directory in found[:_SEARCH_WIDTH]:
+            if holds_sweep(directory) and (directory / HIDDEN).is_dir():
+                yield directory
+            else:
+                level.append(directory)
 
 
 def _describe_known_sweeps(wanted: str) -> str:
-    known = [directory.name for directory in list_sweeps()]
-    if not known:
-        return f"there is no sweep in {OUTPUTS}/"
+    sweeps = list_sweeps()
+    if not sweeps:
+        return f"there is no sweep in {OUTPUTS}/ or below this directory"
+    place = f"{OUTPUTS}/" if sweeps[0].parent == OUTPUTS else "this project"
+    known = [directory.name if directory.parent == OUTPUTS else str(directory) for directory in sweeps]
     meant = suggest_matches(wanted, known)
     if len(known) <= _MAX_LISTED:
-        return f"the sweeps in {OUTPUTS}/ are {', '.join(known)}{meant}"
-    return f"the newest of the {len(known)} sweeps in {OUTPUTS}/ are {', '.join(known[:_MAX_LISTED])}{meant}"
+        return f"the sweeps in {place} are {', '.join(known)}{meant}"
+    return f"the newest of the {len(known)} sweeps in {place} are {', '.join(known[:_MAX_LISTED])}{meant}"
 
 
 # -- The sweep configuration --------------------------------------------------------------------------------------
