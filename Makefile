@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test slurm-up slurm-down lint format lock bench bench-search build clean
+.PHONY: help setup packages demo test test-slow slurm-up slurm-down lint format lock bench bench-search build clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -22,6 +22,9 @@ packages: setup  ## as root: install Debian's packages that tests need (SLURM, M
 
 test: setup packages  ## run all tests
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-slow: setup packages  ## run the tests that take long and rarely break
+	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS)
 
 slurm-up:  ## start a SLURM cluster with fake GPUs on this machine (SLURM_DIR=... for another directory)
 	@$(PYTHON) -m scripts.slurm up $(SLURM_DIR)

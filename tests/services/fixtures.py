@@ -96,15 +96,17 @@ class Database:
         self.server.start()
 
 
-@pytest.fixture
-def postgres(postgres_server: PostgreSQL) -> Iterator[Database]:
-    database = Database(postgres_server)
+def use_database(server: Server) -> Iterator[Database]:
+    database = Database(server)
     yield database
     database.close()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgreSQL) -> Iterator[Database]:
+    yield from use_database(postgres_server)
 
 
 @pytest.fixture
 def mariadb(mariadb_server: MariaDB) -> Iterator[Database]:
-    database = Database(mariadb_server)
-    yield database
-    database.close()
+    yield from use_database(mariadb_server)

@@ -7,10 +7,11 @@ import secrets
 import pytest
 
 from tests.controllers.test_embedded import EmbeddedTestCase
+from tests.services.fixtures import use_database
 
 
 class OnDatabase(EmbeddedTestCase):
-    """Each ``make`` is a new study in one database."""
+    """All tests share one database, in which each ``make`` is a new study: creating the tables takes a second."""
 
     @pytest.fixture(autouse=True)
     def named(self):
@@ -21,12 +22,21 @@ class OnDatabase(EmbeddedTestCase):
 
 
 class TestPostgreSQL(OnDatabase):
+    @pytest.fixture(scope="class")
+    def shared(self, postgres_server):
+        yield from use_database(postgres_server)
+
     @pytest.fixture(autouse=True)
-    def on(self, postgres):
-        self.database = postgres
+    def on(self, shared):
+        self.database = shared
 
 
+@pytest.mark.slow  # and rarely another result than PostgreSQL's; test_backends.py tests each storage's own code
 class TestMariaDB(OnDatabase):
+    @pytest.fixture(scope="class")
+    def shared(self, mariadb_server):
+        yield from use_database(mariadb_server)
+
     @pytest.fixture(autouse=True)
-    def on(self, mariadb):
-        self.database = mariadb
+    def on(self, shared):
+        self.database = shared
