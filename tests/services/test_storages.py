@@ -10,6 +10,16 @@ from tests.controllers.test_embedded import EmbeddedTestCase
 from tests.services.fixtures import use_database
 
 
+@pytest.fixture(scope="module")
+def shared_postgres(postgres_server):
+    yield from use_database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def shared_mariadb(mariadb_server):
+    yield from use_database(mariadb_server)
+
+
 class OnDatabase(EmbeddedTestCase):
     """All tests share one database, in which each ``make`` is a new study: creating the tables takes a second."""
 
@@ -22,21 +32,13 @@ class OnDatabase(EmbeddedTestCase):
 
 
 class TestPostgreSQL(OnDatabase):
-    @pytest.fixture(scope="class")
-    def shared(self, postgres_server):
-        yield from use_database(postgres_server)
-
     @pytest.fixture(autouse=True)
-    def on(self, shared):
-        self.database = shared
+    def on(self, shared_postgres):
+        self.database = shared_postgres
 
 
 @pytest.mark.slow  # and rarely another result than PostgreSQL's; test_backends.py tests each storage's own code
 class TestMariaDB(OnDatabase):
-    @pytest.fixture(scope="class")
-    def shared(self, mariadb_server):
-        yield from use_database(mariadb_server)
-
     @pytest.fixture(autouse=True)
-    def on(self, shared):
-        self.database = shared
+    def on(self, shared_mariadb):
+        self.database = shared_mariadb
