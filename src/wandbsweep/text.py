@@ -24,6 +24,20 @@ def join_words(words: Sequence[object], last: str = "and") -> str:
     return f"{', '.join(others)} {last} {final}" if others else final
 
 
+def show_name(name: str) -> str:
+    r"""Return a name as lines of output show it: in quotes if it begins or ends with a blank, or cannot be printed.
+
+    >>> show_name("val/loss"), show_name("test_acc_avg "), show_name("caf\udce9")
+    ('val/loss', "'test_acc_avg '", "'caf\\udce9'")
+    """
+    return name if name == name.strip() and name.isprintable() else repr(name)
+
+
+def quote_names(names: Iterable[str], *, empty: str = "nothing") -> str:
+    """Return names as messages list them: sorted and in quotes, so that their blanks are seen."""
+    return ", ".join(map(repr, sorted(names))) or empty
+
+
 def suggest_matches(word: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> str:
     """Return ``; did you mean a or b?``, to end a message about an unknown ``word``; empty if nothing is similar."""
     close = get_close_matches(word, list(known), most, cutoff)

@@ -366,7 +366,8 @@ def test_a_returned_number_that_stands_in_for_a_metric_is_told_once(caplog):
         controller.complete(trial, Outcome.finished(value))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "'val_loss' was never reported (reported: loss); the number that the task returned is taken for it."
+        "'val_loss' was never reported (reported: 'loss'; did you mean 'loss'?); "
+        "the number that the task returned is taken for it."
     )
     assert [trial.value for trial in controller.trials()] == [0.5, 0.25]
 

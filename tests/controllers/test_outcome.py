@@ -6,7 +6,7 @@ import pytest
 
 from tests.configurations import RANDOM
 from wandbsweep import load_sweep
-from wandbsweep.controllers.outcome import StoredOutcome, compute_loss
+from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, describe_reported
 
 SPEC = load_sweep(RANDOM)
 
@@ -39,3 +39,17 @@ def test_a_lost_trial_is_queued_until_its_attempts_are_spent(lost, final, expect
     outcome = compute_loss(SPEC, "SIGKILL", lost=lost, max_attempts=2, reports=reports, final=final)
     assert outcome.lost
     assert (outcome.state, outcome.reason, outcome.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "expected"),
+    [
+        ("loss", [], "reported: nothing"),
+        ("test_acc_avg", ["lr", "test_acc_avg "], "reported: 'lr', 'test_acc_avg '; did you mean 'test_acc_avg '?"),
+        ("auroc.max", ["auroc", "x"], "reported: 'auroc', 'x'; did you mean 'auroc', whose best value counts?"),
+        ("m_min", ["m"], "reported: 'm'; did you mean 'm', whose best value counts?"),
+        ("loss", ["caf\udce9"], "reported: 'caf\\udce9'"),
+    ],
+)
+def test_metrics_that_were_reported_instead(wanted, seen, expected):
+    assert describe_reported([wanted], seen) == expected

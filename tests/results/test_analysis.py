@@ -126,7 +126,7 @@ class TestImportance:
         results = train_sweep(tmp_path, TRAINING, 30)
         assert results.importance("val/accuracy").metric == "val/accuracy"
         with pytest.raises(
-            SweepError, match=r"No trial has a value of 'nonesuch'. Reported were: val/accuracy, val/loss"
+            SweepError, match=r"No trial has a value of 'nonesuch'. Reported were: 'val/accuracy', 'val/loss'"
         ):
             results.importance("nonesuch")
 

@@ -100,7 +100,7 @@ def test_a_missing_metric_fails_the_trial_and_is_named():
     (trial,) = controller.trials()
     assert trial.state == "failed"
     assert trial.reason.startswith("the metric 'accuracy' was never reported")
-    assert "reported: loss" in trial.reason
+    assert "reported: 'loss'" in trial.reason
 
 
 def test_metrics_may_come_in_separate_reports():

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Self
 
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.text import join_words, quote_names
 from wandbsweep.trial import Outcome, State, ValueRule, as_number, is_number
+
+# W&B's clients name what `define_metric(name, summary=...)` computes after its metric.
+_SUMMARY = re.compile(r"[./_](max|min|best|mean|first|last)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,20 @@ def _find_missing_metrics(
 
 
 def _describe_missing(names: Sequence[str], seen: Mapping[str, float]) -> str:
-    logged = ", ".join(sorted(seen)) if seen else "nothing"
     wanted = " and ".join(map(repr, names))
-    return f"the metric {wanted} was never reported and the task returned no number; reported: {logged}"
+    found = describe_reported(names, seen)
+    return f"the metric {wanted} was never reported and the task returned no number; {found}"
+
+
+def describe_reported(wanted: Iterable[str], seen: Collection[str]) -> str:
+    """Return which metrics were reported instead of the ``wanted`` ones, and which of them may be meant."""
+    meant: dict[str, None] = {}
+    of_summary = False
+    for name in wanted:
+        stem = _SUMMARY.sub("", name)
+        is_summary = stem != name and stem in seen
+        of_summary |= is_summary
+        meant.update(dict.fromkeys([stem] if is_summary else get_close_matches(name, seen, 1)))
+    hint = f"; did you mean {join_words(list(map(repr, meant)), 'or')}" if meant else ""
+    counts = ", whose best value counts" if of_summary else ""
+    return f"reported: {quote_names(seen)}{hint}{counts}{'?' if meant else ''}"

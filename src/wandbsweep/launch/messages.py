@@ -9,7 +9,7 @@ from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.directory import TRACEBACK
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import TrialRecord
 
 _LEADERBOARD_ROWS = 10
@@ -77,6 +77,6 @@ def print_first_failure(data: SweepData, trials: Sequence[TrialRecord]) -> None:
 
 def _describe_sweep(prepared: PreparedSweep) -> str:
     spec = prepared.spec
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in spec.objectives)
+    goal = "".join(f", {metric.goal} {show_name(metric.name)}" for metric in spec.objectives)
     cap = f", at most {pluralize(spec.run_cap, 'trial')}" if spec.run_cap else ""
     return f"{spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}{cap}"

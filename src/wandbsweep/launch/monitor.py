@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.sweep_data import SweepData
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import ENDED, TrialRecord
 
 if TYPE_CHECKING:
@@ -143,9 +143,10 @@ def describe_end(trial: TrialRecord, data: SweepData) -> str:
     if data.spec.metrics:
         parts.insert(0, format_achieved(data, trial))
     elif trial.value is None and data.spec.metric and (trial.state == "finished" or trial.reports):
-        parts.insert(0, f"no finite value of {data.spec.metric.name}")
+        parts.insert(0, f"no finite value of {show_name(data.spec.metric.name)}")
     elif trial.value is not None:
-        parts.insert(0, f"{data.spec.metric.name if data.spec.metric else 'value'} {format_short(trial.value)}")
+        name = show_name(data.spec.metric.name) if data.spec.metric else "value"
+        parts.insert(0, f"{name} {format_short(trial.value)}")
     if trial.duration_s is not None:
         parts.append(f"{trial.duration_s:.1f}s")
     if trial.reason:

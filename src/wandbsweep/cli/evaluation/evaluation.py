@@ -28,6 +28,7 @@ from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
+from wandbsweep.text import quote_names
 from wandbsweep.trial import TrialRecord
 
 _CALLBACK = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.evaluation.callback.EvaluationCallback"
@@ -299,7 +300,7 @@ def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns, first: Mapping[in
         if trial.state == "finished" and value is not None:
             values[seed] = float(value)
         else:
-            seen = ", ".join(measured.get("reported", {})) or "nothing"
+            seen = quote_names(measured.get("reported", {}))
             explanation = f"it returned no number and did not report {plan.metric!r} (reported: {seen})"
             failed[seed] = trial.reason or explanation
     summary = summarise(list(values.values())) if values else None

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome, find_best_value
+from wandbsweep.controllers.outcome import (
+    StoredOutcome,
+    compute_loss,
+    compute_outcome,
+    describe_reported,
+    find_best_value,
+)
 from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, AttemptState
@@ -110,9 +116,9 @@ class Closer:
             return
         self._warned = True
         log.warning(
-            "%r was never reported (reported: %s); the number that the task returned is taken for it.",
+            "%r was never reported (%s); the number that the task returned is taken for it.",
             self._spec.metric.name,
-            ", ".join(sorted(metrics)),
+            describe_reported([self._spec.metric.name], metrics),
         )
 
 

@@ -19,7 +19,7 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.history import as_history
 from wandbsweep.stopping.successive_halving import bands
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import TrialRecord
 
 _TRIALS_PER_PARAMETER = 5
@@ -84,7 +84,8 @@ def _check_reports(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[t
     if spec.early_terminate and spec.metric and len(finished) >= 2 and all(len(t.reports) <= 1 for t in finished):
         yield (
             "reports",
-            f"{spec.metric.name} is reported once a trial, so early_terminate can stop nothing: report it every epoch.",
+            f"{show_name(spec.metric.name)} is reported once a trial, so early_terminate can stop nothing: "
+            "report it every epoch.",
         )
 
 

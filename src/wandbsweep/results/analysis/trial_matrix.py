@@ -16,7 +16,7 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.search.repeats import merge_runs
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, quote_names
 from wandbsweep.trial import TrialRecord, is_number
 
 Floats = NDArray[np.float64]
@@ -128,13 +128,13 @@ def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatri
     if name is None:
         raise SweepError(
             f"The sweep {data.sweep_id} has no metric, so it has no order of trials. Name one that was reported: "
-            f"{', '.join(reported) or 'there is none'}."
+            f"{quote_names(reported, empty='there is none')}."
         )
     # The sweep's own metric has a best value, any other only the last one.
     values = [(trial, trial.value if name == own else trial.metrics.get(name)) for trial in _list_units(data)]
     found = [(trial, float(value)) for trial, value in values if value is not None and is_number(value)]
     if not found and metric is not None and metric != own:
-        raise SweepError(f"No trial has a value of {metric!r}. Reported were: {', '.join(reported) or 'none'}.")
+        raise SweepError(f"No trial has a value of {metric!r}. Reported were: {quote_names(reported, empty='none')}.")
     return TrialMatrix(
         metric=name,
         goal=find_goal(spec, name),

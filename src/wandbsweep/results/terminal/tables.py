@@ -16,7 +16,7 @@ from rich.text import Text
 
 from wandbsweep.results.doubts import describe_doubt, find_finished_best
 from wandbsweep.results.sweep_data import SweepData
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200
@@ -79,8 +79,9 @@ def _list_value_headings(data: SweepData) -> list[str]:
     """Return the headings of the columns that ``_list_values`` fills: a value, its step, and the last value."""
     spec = data.spec
     if spec.metric is None:
-        return [metric.name for metric in spec.metrics] or ["value"]
-    own = [spec.metric.name, "step", "last"] if data.value_rule == "best" else [f"last {spec.metric.name}", "step"]
+        return [show_name(metric.name) for metric in spec.metrics] or ["value"]
+    name = show_name(spec.metric.name)
+    own = [name, "step", "last"] if data.value_rule == "best" else [f"last {name}", "step"]
     return [*own, *(["mean"] if spec.repeats else [])]
 
 
@@ -156,8 +157,10 @@ def format_achieved(data: SweepData, trial: TrialRecord) -> str:
     """Return the values of a trial with the names of their metrics: ``val/loss 0.1``."""
     spec = data.spec
     if spec.metrics:
-        return ", ".join(f"{metric.name} {format_short(trial.metrics.get(metric.name))}" for metric in spec.metrics)
-    name = spec.metric.name if spec.metric else "value"
+        return ", ".join(
+            f"{show_name(metric.name)} {format_short(trial.metrics.get(metric.name))}" for metric in spec.metrics
+        )
+    name = show_name(spec.metric.name) if spec.metric else "value"
     configuration = data.find_configuration(trial)
     if configuration is None or configuration.mean is None:
         return f"{name} {format_short(trial.value)}"
@@ -204,7 +207,7 @@ def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
     """
     if data.spec.metric is None or trial.value is None or trial.attempts > 1:
         return []
-    value, step = f"{data.spec.metric.name} {format_short(trial.value)}", data.find_step(trial)
+    value, step = f"{show_name(data.spec.metric.name)} {format_short(trial.value)}", data.find_step(trial)
     if trial.state != "stopped" or step is None:
         when = "at its end" if step is None else f"at step {step}"
         return [f"If the training is seeded, it has {value} {when} again."]

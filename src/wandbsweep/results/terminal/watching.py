@@ -15,7 +15,7 @@ from rich.text import Text
 from wandbsweep.results.liveness import Liveness, describe_liveness, find_liveness
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, format_short
-from wandbsweep.text import pluralize
+from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import ENDED, is_number
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -73,7 +73,7 @@ class SweepPanel:
 def format_headline(data: SweepData) -> str:
     """Return which sweep it is, and what it optimizes."""
     spec = data.spec
-    goal = "".join(f", {metric.goal} {metric.name}" for metric in spec.objectives)
+    goal = "".join(f", {metric.goal} {show_name(metric.name)}" for metric in spec.objectives)
     return f"{data.sweep_id}: {spec.method} over {pluralize(len(spec.parameters), 'parameter')}{goal}"
 
 
@@ -151,7 +151,7 @@ def _build_agent_table(data: SweepData, now: float, width: int, most: int) -> Ta
 
 def _build_best_table(data: SweepData, width: int) -> Table:
     has_curves = width >= _CURVE_WIDTH
-    name = data.spec.metric.name if data.spec.metric else "value"
+    name = show_name(data.spec.metric.name) if data.spec.metric else "value"
     table = _make_table("best", "state", _cut(name, 16), "step", "last", "steps", *(["curve"] if has_curves else []))
     if not data.spec.objectives:
         return table
