@@ -77,6 +77,9 @@ class _StandIn:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
+    def __call__(self, *_: object, **__: object) -> _StandIn:
+        return self
+
     def __setstate__(self, state: object) -> None:
         pass
 
