@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from tests.configurations import RANDOM
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.distributions import DISTRIBUTIONS
 from wandbsweep.spec.early_termination import EarlyTerminate
@@ -64,10 +65,10 @@ def test_a_distribution_is_inferred_and_filled_as_wandbs_engine_does(config, res
         assert all(path.startswith("parameters.p") for path in map(path_of, violations(source)))
 
 
-EXTENSIONS = [{"early_terminate": {"type": "median"}}]  # accepted here, and documented as such
+EXTENSIONS = [{"early_terminate": {"type": "median"}}, {"extra": 1}]  # accepted here, and documented as such
 
 
-@pytest.mark.filterwarnings("ignore:.*(base-e exponents|is ignored)")
+@pytest.mark.filterwarnings("ignore:.*(base-e exponents|is ignored|no effect)")
 @pytest.mark.parametrize(("keys", "messages"), VECTORS["violations"])
 def test_what_wandbs_schema_refuses_is_refused(keys, messages):
     # Base-e exponents are but a warning. The schema takes early_terminate without a metric, and W&B's engine
@@ -656,3 +657,21 @@ def test_importing_the_spec_loads_no_hydra_omegaconf_optuna_or_numpy():
     code = "import sys, wandbsweep.spec.sweep_spec\n"
     code += "assert not {'hydra', 'omegaconf', 'optuna', 'numpy', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_keys_of_which_the_client_only_warns():
+    given = RANDOM | {"count": 20, "group": "a", "WANDB_DIR": "/scratch"}
+    with pytest.warns(UserWarning, match="unknown key, which has no effect") as warned:
+        spec = load_sweep(given)
+    assert [str(warning.message).partition(":")[0] for warning in warned] == ["count", "group", "WANDB_DIR"]
+    assert spec == load_sweep(RANDOM)
+    assert spec.dump() == load_sweep(RANDOM).dump()
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("runcap", "run_cap"), ("Method", "method"), ("params", "parameters"), ("early_termination", "early_terminate")],
+)
+def test_a_key_that_looks_like_a_typo(key, meant):
+    with pytest.raises(SweepConfigError, match=f"{key}: unknown key; did you mean {meant}\\?"):
+        load_sweep(RANDOM | {key: 1, "count": 2})

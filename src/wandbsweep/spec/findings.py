@@ -38,7 +38,7 @@ class Findings:
         known = tuple(known)
         for key in config:
             if key not in known:
-                close = get_close_matches(str(key), known, 1)
+                close = get_close_matches(str(key), known, 1) or get_close_matches(str(key).lower(), known, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 self.refuse(join_path(path, key), f"unknown key; {hint}{owner} has {join_words(known)}")
 

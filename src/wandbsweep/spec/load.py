@@ -2,9 +2,9 @@
 
 Some things are accepted that W&B's schema refuses: names of Hydra's config groups (``model/encoder``, ``db@pkg``),
 ``metrics`` with any method, numbers that YAML reads as text (with a warning), and null for an optional key, which means
-that it is absent. Some things are refused that W&B's schema accepts but its engine fails on: bayes or early termination
-without a metric, a ``sigma``, ``a`` or ``b`` of 0, exponents whose power of e is infinite, Hyperband settings that give
-no band.
+that it is absent. Unknown keys at the top are dropped with a warning, as by W&B's client, unless one looks like a typo.
+Some things are refused that W&B's schema accepts but its engine fails on: bayes or early termination without metric, a
+``sigma``, ``a`` or ``b`` of 0, exponents whose power of e is infinite, Hyperband settings that give no band.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 from wandbsweep.errors import SweepConfigError
@@ -77,7 +78,7 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
     config = normalize(raw, findings, quotes_seen=quotes_seen)
     if config is None:
         return None
-    findings.check_keys("", config, TOP_KEYS, "a sweep configuration")
+    config = _drop_unknown_keys(findings, config)
     method = findings.read_choice("method", config.get("method"), tuple(METHODS))
     entries = [] if _has_own_space(findings, config) else list(read_parameters(findings, config["parameters"]))
     parameters = {name: parameter for _, name, parameter in entries}
@@ -112,6 +113,19 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
         program=config.get("program"),
         config=config,
     )
+
+
+def _drop_unknown_keys(findings: Findings, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``config`` without unknown keys, of which W&B's client only warns. What looks like a typo is refused."""
+    kept = {key: value for key, value in config.items() if key in TOP_KEYS}
+    for key in [key for key in config if key not in kept]:
+        if get_close_matches(str(key).lower(), TOP_KEYS, 1):
+            findings.check_keys("", [key], TOP_KEYS, "a sweep configuration")
+        else:
+            findings.note(
+                str(key), f"unknown key, which has no effect; a sweep configuration has {join_words(TOP_KEYS)}"
+            )
+    return kept
 
 
 def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
