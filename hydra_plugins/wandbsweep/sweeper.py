@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 class WandbSweeper(Sweeper):
     """Creates or joins a sweep, launches its agents, and shows the result.
 
-    The exit status is 0 if the sweep has a finished trial, 1 if it has none or was aborted, and 2 for bad input.
+    The exit status is 0 if the sweep has a finished trial, 1 if it has none or ``max_failures`` ended it, and 2 for bad
+    input. A plain grid exits with 1 if any trial failed.
     """
 
     def __init__(self, **settings: Any) -> None:

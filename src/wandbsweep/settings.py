@@ -52,7 +52,7 @@ class Settings:
     max_attempts: int = MAX_ATTEMPTS
     """How often the process or the agent of a trial may die before it stays crashed. Preemption does not count."""
     max_failures: int = MAX_FAILURES
-    """Abort the sweep if its first ``max_failures`` trials all fail."""
+    """Abort the sweep if its first ``max_failures`` trials all fail; pause it if later this many in a row do."""
     detach: bool = False
     """Submit the agents and return, for submitit's launchers. The agents then need no launching process."""
     endless: bool = False

@@ -116,24 +116,48 @@ class ControllerTestCase:
             controller.complete(controller.ask("a"), outcome)
         assert controller.ask("a") is not None
 
-    def test_failures_in_a_row_abort_a_sweep_that_worked(self):
+    def test_failures_in_a_row_pause_a_sweep_that_worked(self):
         options = ControllerOptions(max_failures=3)
         controller = self.make(RANDOM, options=options)
         for outcome in [Outcome.finished(0.5), *[Outcome.failed("")] * 3]:
             controller.complete(controller.ask("a"), outcome)
         assert controller.ask("a") is None
-        assert controller.completion().aborted
+        assert (controller.completion().aborted, controller.completion().paused) == (False, True)
         assert controller.completion().reason == "the last 3 trials all failed (max_failures=3)"
         controller.forgive_failures()
         assert self.again(options=options).completion() is None
 
+    @pytest.mark.parametrize("worked", [True, False])
     @pytest.mark.parametrize("killed", [True, False])
-    def test_trials_that_are_killed_from_outside_abort_no_sweep(self, killed):
+    def test_trials_that_are_killed_from_outside_end_no_sweep(self, killed, worked):
         controller = self.make(RANDOM, options=ControllerOptions(max_failures=3, max_attempts=1))
-        controller.complete(controller.ask("a"), Outcome.finished(0.5))
+        if worked:
+            controller.complete(controller.ask("a"), Outcome.finished(0.5))
         for _ in range(3):
             controller.crash(controller.ask("a"), "SIGKILL", killed=killed)
         assert (controller.completion() is None) == killed
+
+    @pytest.mark.parametrize("broken", ["task", "process"])
+    def test_an_agent_that_breaks_after_a_success_stops_asking(self, broken, caplog):
+        options = ControllerOptions(max_attempts=9)
+        good, bad = self.make(RANDOM | {"run_cap": 8}, options=options), self.again(options=options)
+        good.complete(good.ask("good"), Outcome.finished(0.5))
+        bad.complete(bad.ask("bad"), Outcome.finished(0.5))
+        held, failed = good.ask("good"), []
+        while trial := bad.ask("bad"):
+            failed.append(trial.number)
+            if broken == "process":
+                bad.crash(trial, "SIGSEGV")
+                held, before = good.ask("good"), held  # which gets it
+                good.complete(before, Outcome.finished(0.5))
+            else:
+                assert bad.reassign_suspect(trial, "CUDA error")
+        assert failed == [3, 4, 5]
+        assert "agent bad failed 3 trials in a row while others do well" in caplog.text
+        good.complete(held, Outcome.finished(0.5))
+        while trial := good.ask("good"):
+            good.complete(trial, Outcome.finished(0.5))
+        assert [trial.state for trial in good.trials()] == ["finished"] * 8
 
     def test_failures_of_one_agent_do_not_abort_a_sweep_while_another_does_well(self):
         controller = self.make(RANDOM, options=ControllerOptions(max_failures=2))

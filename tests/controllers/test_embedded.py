@@ -20,6 +20,7 @@ from wandbsweep.controllers.trial_table import CLAIM, TrialTable
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec
+from wandbsweep.sweep.launch_record import ControllerOptions
 
 
 class EmbeddedTestCase(ControllerTestCase):
@@ -80,6 +81,51 @@ class EmbeddedTestCase(ControllerTestCase):
         assert (trial.number, trial.params) == (1, wanted[1])
         for one in (watcher, self.again()):
             assert [trial.params for trial in one.trials()] == wanted
+
+    # -- retried trials
+
+    def test_a_failed_trial_that_is_retried_runs_again_with_its_number_parameters_and_reports(self):
+        first = self.make(RANDOM | {"run_cap": 2})
+        second = self.again()
+        failed = first.ask("a")
+        first.report(failed, 0, {"loss": 0.5})
+        first.complete(failed, Outcome.failed("no space"))
+        first.complete(first.ask("a"), Outcome.finished(0.25))
+        assert second.completion().exhausted
+        second.retry([0, 1])  # what has not failed stays as it is
+        first.retry([0])
+        assert [trial.state for trial in first.trials()] == ["queued", "finished"]
+        assert first.completion() is None
+        again = first.ask("a")
+        assert (again.number, again.params, first.ask("a")) == (0, failed.params, None)
+        assert again.attempt > 1
+        first.report(again, 1, {"loss": 0.75})
+        first.complete(again, Outcome.finished())
+        for controller in (first, second, self.again()):
+            (trial, other) = controller.trials()
+            assert (trial.state, trial.value, trial.reports, trial.attempts) == ("finished", 0.5, {0: 0.5, 1: 0.75}, 2)
+            assert other.state == "finished"
+
+    def test_a_retry_counts_attempts_anew_and_resumes_a_sweep_that_ended_because_trials_failed(self):
+        options = ControllerOptions(max_attempts=2, max_failures=2)
+        controller, other = self.make(RANDOM | {"run_cap": 9}, options=options), self.again(options=options)
+        for _ in range(2):
+            controller.crash(controller.ask("a"), "SIGSEGV")
+        assert record(controller).state == "crashed"
+        controller.complete(controller.ask("a"), Outcome.failed("CUDA"))
+        assert controller.completion().aborted
+        other.retry([0])
+        assert controller.ready("b")
+        for lost in (True, False):
+            trial = controller.ask("b")
+            assert trial.number == 0
+            assert record(controller).attempts == 3 + (not lost)
+            if lost:
+                controller.crash(trial, "SIGSEGV")
+        controller.crash(trial, "SIGSEGV")
+        assert (record(other).state, record(other).reason) == ("crashed", "SIGSEGV; attempt 2 of 2")
+        other.retry([0])
+        assert controller.ask("b").number == 0
 
 
 class TestJournal(EmbeddedTestCase):

@@ -77,6 +77,31 @@ def test_a_late_continuation_does_not_touch_a_trial_that_ended():
     assert (states(table), table.ended) == (["finished"], {"finished": 1})
 
 
+@pytest.mark.parametrize("place", ["journal", "sqlite"])
+def test_a_retry_that_is_not_closed_counts_and_all_readers_agree(tmp_path, place):
+    url = None if place == "journal" else f"sqlite:///{tmp_path}/sweep.db"
+    study = Study(open_storage(tmp_path, url))
+    first = study.claim()
+    retry = {"agent": "a", "number": 0, "attempt": 2, "cap": None, "retry": True}
+    marked = {CLAIM: retry, OUTCOME: StoredOutcome("queued").encode()}
+    early = study.create({CLAIM: retry | {"attempt": 3}, OUTCOME: marked[OUTCOME]})  # it foresees too much
+    study.read()
+    keys = [study.create(marked) for _ in range(2)]
+    study.read()
+    study.close(first, "failed")
+    assert states(study.read()) == ["queued"]
+    assert study.table.ended["failed"] == 0
+    study.close(study.claim(number=0, attempt=3), "finished", value=1.0)
+    late = Study.__new__(Study)
+    late.storage, late.table = open_storage(tmp_path, url), TrialTable()
+    late.feed = late.storage.open_change_feed(study.key)
+    for table in (study.read(), late.read()):
+        assert (states(table), table.ended["finished"], table.records()[0].attempts) == (["finished"], 1, 2)
+        assert [table.find_number(key) for key in (*keys, early)] == [0, None, None]
+    for each in (study, late):
+        each.storage.close()
+
+
 def test_trials_that_somebody_else_made_in_the_study_are_not_ours():
     study = Study()
     study.create({})

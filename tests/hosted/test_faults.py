@@ -305,3 +305,12 @@ def test_live_agents_and_orphans(server, endless, monkeypatch):
     endless.close_orphans()
     assert [record.state for record in endless.trials()] == ["crashed"]
     assert not endless.owns(trial)
+
+
+def test_a_controller_without_a_directory_leaves_no_files(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    controller = make_controller(server, RANDOM)
+    controller.complete(controller.ask("a"), Outcome.finished(0.5))
+    assert list(tmp_path.iterdir())
+    controller.close()
+    assert list(tmp_path.iterdir()) == []

@@ -66,6 +66,51 @@ class TestTrials:
         assert app.states()[5:] == ["finished"] * (len(app.states()) - 5) != []
         assert "Traceback" not in last.err
 
+    def test_a_sweep_whose_later_trials_fail_is_paused_and_resumed(self, app: App) -> None:
+        """A lone agent that breaks does not use up the sweep. The default of a limit may be named on joining."""
+        source = app.directory / "app.py"
+        text = source.read_text()
+        source.write_text(text.replace("trial.number in cfg.fail", "trial.number > 0 and not Path('mended').exists()"))
+        limit = "hydra.sweeper.max_failures=2"
+        first = app.multirun("sweep=random", "++sweep.run_cap=12", limit, status=1)
+        assert app.states() == ["finished", "failed", "failed"]
+        said = "The sweep is paused: the last 2 trials all failed (max_failures=2)."
+        join = first.out.split("Join it from another terminal or machine: ")[1].split("\n")[0]
+        assert f"{said} Resume with:\n  {join}\nTrial 2: ValueError: no luck" in first.err
+        again = app.shell(f"{join} hydra.sweeper.max_failures=5")
+        assert again.status == 1
+        assert app.states()[1:] == ["failed"] * 7
+        said = "The sweep is paused: the last 5 trials all failed (max_failures=5)."
+        assert said in again.err
+        (app.directory / "mended").touch()
+        last = app.shell(join)
+        assert last.status == 0, last.err
+        assert f"{said} It is resumed now." in last.out + last.err
+        assert app.states()[8:] == ["finished"] * 4
+        retried = app.shell(["wandbsweep", "retry", "sweep", "--failed"])
+        assert "7 trials are given out again: 1, 2, 3, 4, 5, 6, 7.\nAgents at work take them." in retried.out
+        assert f"If none is, start some with:\n  {join}" in retried.out
+        assert app.shell(join).status == 0
+        assert app.states() == ["finished"] * 12
+        assert {trial.attempts for trial in app.sweep().trials[1:8]} == {2}
+
+    def test_a_plain_grid_says_what_it_is_and_obeys_a_limit_that_is_named(self, app: App) -> None:
+        ended = app.multirun("lr=1,2,3,4,5,6", "act=raise", "hydra.sweeper.max_failures=5", status=1)
+        assert app.states() == ["failed"] * 5
+        created, directory, join = ended.out.splitlines()[:3]
+        assert created.startswith("Created sweep ")
+        assert created.endswith(": grid over 1 parameter")
+        assert directory == f"Directory: {app.directory / 'sweep'}"
+        assert ended.out.rstrip().endswith("5/6 trials · 5 failed")
+        join = join.removeprefix("Join it from another terminal or machine: ")
+        said = "The sweep was aborted: the first 5 trials all failed (max_failures=5)."
+        assert f"{said} Resume with:\n  {join}" in ended.err
+        (app.directory / "app.py").write_text((app.directory / "app.py").read_text().replace("raise Value", "Value"))
+        again = app.shell(join)
+        assert app.states() == [*["failed"] * 5, "finished"]
+        assert again.status == 1  # those that failed before count
+        assert "6/6 trials · 1 finished · 5 failed" in again.out
+
     def test_a_task_that_exits(self, app: App) -> None:
         source = app.directory / "app.py"
         source.write_text(source.read_text().replace("raise ValueError(", "raise SystemExit("))

@@ -102,6 +102,11 @@ class Multirun:
         set_key(config, "hydra.sweeper.sweep_id", sweep_id)
         return Path(str(config.hydra.sweep.dir)).absolute()
 
+    def names_setting(self, key: str) -> bool:
+        """Return whether the command line sets ``hydra.sweeper.<key>``, be it to its default."""
+        named = {line.lstrip("+").partition("=")[0] for line in read_hydra_overrides(self.config)}
+        return f"hydra.sweeper.{key}" in named
+
     def describe_launch(
         self,
         sweep_id: str,
@@ -140,8 +145,10 @@ class Multirun:
                 plain_grid=plain_grid,
                 seed=settings.seed,
                 storage=settings.storage,
-                # A plain grid runs all its trials, as Hydra's own sweeper does.
-                max_failures=None if plain_grid is not None else settings.max_failures,
+                # A plain grid runs all its trials, as Hydra's own sweeper does, unless the command says otherwise.
+                max_failures=settings.max_failures
+                if plain_grid is None or self.names_setting("max_failures")
+                else None,
                 lease_s=settings.lease_s,
                 max_attempts=settings.max_attempts,
             ),

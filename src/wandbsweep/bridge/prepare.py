@@ -243,10 +243,7 @@ def _reopen(
 ) -> PreparedSweep:
     """Return the stored sweep, with another ``run_cap`` or ``max_failures`` if one is given."""
     max_failures = multirun.settings.max_failures
-    if record.controller.max_failures is not None and max_failures not in (
-        Settings().max_failures,
-        record.controller.max_failures,
-    ):
+    if multirun.names_setting("max_failures") and max_failures != record.controller.max_failures:
         record = replace(record, controller=replace(record.controller, max_failures=max_failures))
         with sweepdir.lock_directory(directory):
             record.save(directory)

@@ -25,6 +25,7 @@ MODULES = (
     "narrow",
     "evaluate",
     "control",
+    "retry",
     "init",
     "doctor",
     "completion",

@@ -77,7 +77,7 @@ class SweepController(Controller, Protocol):
         """Return why no more trials are given out; None: there are more."""
 
     def forgive_failures(self) -> None:
-        """Let the failures so far not abort the sweep again: whoever resumes it says that their cause is gone."""
+        """Let the failures so far not end the sweep again: whoever resumes it says that their cause is gone."""
 
     def has_live_agents(self) -> bool | None:
         """Whether other processes run trials of this sweep; None: not known yet, ask again."""

@@ -16,9 +16,20 @@ class Completion:
 
     reason: str
     aborted: bool = False
-    """Whether the sweep ended because its trials fail. It is resumed when it is joined."""
+    """Whether the sweep ended because all its trials failed. It is resumed by joining it or by a command."""
+    paused: bool = False
+    """Whether the sweep is paused because its last trials failed, after others had not. It is resumed alike."""
     exhausted: bool = False
     """Whether the only reason is that all trials are given out. If one is lost or released, there is one more."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the reason is that trials fail, so that the sweep can be resumed once the cause is gone."""
+        return self.aborted or self.paused
+
+    def describe_failing(self) -> str:
+        """Return a sentence for a sweep whose trials fail: how it ended, and why."""
+        return f"The sweep {'is paused' if self.paused else 'was aborted'}: {self.reason}."
 
 
 def find_completion(
@@ -37,10 +48,10 @@ def find_completion(
         table: The sweep's trials.
         spec: The sweep configuration, which may name a target.
         called_off: The completion if a user ended the sweep.
-        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail, or later this many in a row
-            that no other agent completes. None: it is never aborted.
-        forgiven: The key of the newest attempt when the sweep was last resumed after it was aborted. Failures of
-            attempts up to it do not abort the sweep again.
+        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail, and paused if later this many
+            in a row fail while no other agent does well. None: neither.
+        forgiven: The key of the newest attempt when the sweep was last resumed after that. Failures of attempts up to
+            it do not count again.
         cap: How many trials there can be in all. None: no limit.
         agent: The agent that asks. It gets no trial that has failed on it. None: any agent.
 
@@ -64,12 +75,11 @@ def _find_abort(table: TrialTable, max_failures: int | None, forgiven: int) -> C
     """Find out whether the script is broken: its trials all fail, or no trial can ever have a value."""
     if max_failures is None:
         return None
+    failures, is_fatal = table.count_failed_in_a_row(after=forgiven), table.fatal > forgiven
     if table.healthy:
-        failures = table.count_failed_in_a_row(after=forgiven)
         if failures < max_failures or _is_any_doing_well(table):
             return None
-        return Completion(f"the last {failures} trials all failed (max_failures={max_failures})", aborted=True)
-    failures, is_fatal = table.count_failed(after=forgiven), table.fatal > forgiven
+        return Completion(f"the last {failures} trials all failed (max_failures={max_failures})", paused=True)
     if not is_fatal and failures < max_failures:
         return None
     # Trials that run and have no value yet say nothing: with several agents there always are some. A trial that

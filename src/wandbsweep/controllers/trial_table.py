@@ -11,12 +11,14 @@ claim, and all agents derive from the order who has won.
   others are void. Nothing is decided while the attempt before is open: the agent that takes over a lost trial first
   claims it, and then closes the lost attempt. So a trial always has an owner. If the first owner closes its attempt
   after all, the trial has ended, and the claims of later attempts are void.
+- An attempt with a number and ``retry`` gives a trial out again that has failed or crashed. No agent runs it: whether
+  it is closed or not, the trial is queued from then on, and the next attempt continues it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
@@ -34,6 +36,10 @@ METRICS = "wandbsweep:metrics"
 """The last value of each metric of an open attempt, if the storage keeps them; an ``OUTCOME`` has the final ones."""
 
 
+RETRIABLE: tuple[State, ...] = ("failed", "crashed")
+"""The states in which a trial can be given out again."""
+
+
 class Claim(TypedDict):
     """The attribute that an attempt is created with."""
 
@@ -43,6 +49,8 @@ class Claim(TypedDict):
     attempt: int
     cap: int | None
     """How many trials there may be in all, as far as the claimant knew."""
+    retry: NotRequired[bool]
+    """Whether a user gives the trial out again, which failed or crashed."""
     owner: NotRequired[str | None]
     """The owner of the lease that holds the attempt. None: in memory, where there are no leases."""
 
@@ -72,7 +80,9 @@ class TrialEntry:
     record: TrialRecord | None = None
     """Made on demand, and dropped when the newest attempt changes."""
     lost: set[int] = field(default_factory=set)
-    """Which of its attempts, counted from 1, ended with their process."""
+    """Which of its attempts, counted from 1, ended with their process since the trial was last retried."""
+    retries: int = 0
+    """How many of its attempts only gave it out again."""
     claims: dict[int, StoredAttempt] = field(default_factory=dict)
     """By key, in the storage's order: claims of later attempts, undecided while the newest attempt is open."""
 
@@ -122,8 +132,6 @@ class TrialTable:
     """The key of the newest attempt that failed in a way in which every other trial will; -1: none did."""
     suspects: dict[str, set[int]] = field(default_factory=dict)
     """By agent: the trials that failed there, and that another agent is to try."""
-    healthy: set[str] = field(default_factory=set)
-    """The agents that completed a trial."""
     streaks: dict[str, dict[int, int]] = field(default_factory=dict)
     """By agent: the attempts that failed there since it last completed a trial, with their trials' numbers. A trial
     that failed on another agent too is not among them, and neither is an attempt that something outside killed."""
@@ -173,16 +181,22 @@ class TrialTable:
         """The key of the newest attempt that was seen; -1: there is none."""
         return max(self._by_key, default=-1)
 
-    def count_failed(self, *, after: int = -1) -> int:
-        """Return how many trials failed or crashed in an attempt whose key is higher than ``after``."""
-        if after < 0:
-            return self.ended["failed"] + self.ended["crashed"]
-        return sum(entry.newest.key > after and entry.state in ("failed", "crashed") for entry in self.entries)
-
     def count_failed_in_a_row(self, *, after: int = -1) -> int:
-        """Return how many trials failed in attempts newer than ``after``, and than all that were completed."""
-        newest = max(self._completed.values(), default=-1)
-        return sum(key > max(newest, after) for key in self._failed)
+        """Return how many trials failed or crashed in attempts newer than ``after``, and than all completed ones.
+
+        Those that something outside killed do not count.
+        """
+        newest = max([after, *self._completed.values()])
+        return len({number for key, number in self._failed.items() if key > newest})
+
+    @property
+    def healthy(self) -> Collection[str]:
+        """The agents that completed a trial."""
+        return self._completed.keys()
+
+    def find_healthy(self, *, after: int = -1) -> set[str]:
+        """Return the agents that completed a trial in an attempt newer than ``after``."""
+        return {agent for agent, key in self._completed.items() if key > after}
 
     @property
     def open(self) -> list[TrialEntry]:
@@ -237,26 +251,28 @@ class TrialTable:
             self._open[entry.number] = entry
             return entry
         entry = self.entries[number]
-        if number not in self._open or claim["attempt"] <= entry.attempts:
+        if (number not in self._open and not claim.get("retry")) or claim["attempt"] <= entry.attempts:
             return None
         entry.claims[attempt.key] = attempt
         return entry
 
     def _decide_claims(self, entry: TrialEntry) -> None:
         """Decide the claims of ``entry``, unless its newest attempt is open."""
-        while entry.number in self._queued and (successor := _find_next_claim(entry)):
+        while successor := _find_next_claim(entry):
             entry.attempts += 1
             del entry.claims[successor.key]
+            if _is_retry(successor):
+                self._note_retry(entry)
             self._refresh(entry, successor)
         for key, claim in list(entry.claims.items()):
-            if entry.number not in self._open or _claim(claim)["attempt"] <= entry.attempts:
+            if entry.state not in ("running", "queued") or _claim(claim)["attempt"] <= entry.attempts:
                 del entry.claims[key]
                 self._by_key[key] = None
 
     def _refresh(self, entry: TrialEntry, newest: StoredAttempt) -> None:
-        outcome = read_outcome(newest) if newest.closed else None
+        outcome = read_outcome(newest) if newest.closed or _is_retry(newest) else None
         if outcome and outcome.state == "queued" and entry.number not in self._open:
-            # W&B resumes trials that had ended. The embedded controller never does.
+            # W&B resumes trials that had ended, and users retry those that failed.
             self.ended[entry.state] -= 1
             self._open[entry.number] = entry
         entry.outcome = outcome
@@ -278,11 +294,20 @@ class TrialTable:
             if outcome.fatal:
                 self.fatal = max(self.fatal, newest.key)
 
+    def _note_retry(self, entry: TrialEntry) -> None:
+        """Forget the failures of a trial that is given out again, because their cause may be gone."""
+        entry.retries += 1
+        entry.lost.clear()
+        for numbers in self.suspects.values():
+            numbers.discard(entry.number)
+        for agent, streak in self.streaks.items():
+            self.streaks[agent] = {key: number for key, number in streak.items() if number != entry.number}
+        self._failed = {key: number for key, number in self._failed.items() if number != entry.number}
+
     def _judge_agent(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Note what the end of a trial's newest attempt says about the agent that ran it."""
         agent, key = entry.agent, entry.newest.key
         if outcome.state in ("finished", "stopped"):
-            self.healthy.add(agent)
             completed = self._completed[agent] = max(key, self._completed.get(agent, -1))
             self.streaks[agent] = {k: n for k, n in self.streaks.get(agent, {}).items() if k > completed}
             self._failed = {k: n for k, n in self._failed.items() if k > completed}
@@ -314,9 +339,22 @@ def _claim(attempt: StoredAttempt) -> Claim:
     return claim
 
 
+def _is_retry(attempt: StoredAttempt) -> bool:
+    return bool(_claim(attempt).get("retry"))
+
+
 def _find_next_claim(entry: TrialEntry) -> StoredAttempt | None:
-    following = (claim for claim in entry.claims.values() if _claim(claim)["attempt"] == entry.attempts + 1)
-    return next(following, None)
+    """Return the claim that follows the newest attempt of ``entry``, now that it is closed; None: there is none yet.
+
+    A trial that is queued is continued, and one that failed or crashed is retried.
+    """
+    retried = entry.state in RETRIABLE
+    following = (
+        claim
+        for claim in entry.claims.values()
+        if _claim(claim)["attempt"] == entry.attempts + 1 and _is_retry(claim) == retried
+    )
+    return next(following, None) if retried or entry.state == "queued" else None
 
 
 def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
@@ -330,7 +368,7 @@ def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
         value=ended.value if ended else choose_value(attempt.reports, goal, rule),
         metrics=outcome.metrics if outcome else attempt.attributes.get(METRICS, {}),
         reason=outcome.reason if outcome else "",
-        attempts=entry.attempts,
+        attempts=entry.attempts - entry.retries,
         agent=entry.agent,
         started=entry.started,
         ended=attempt.ended if ended else None,

@@ -17,9 +17,6 @@ _LEADERBOARD_ROWS = 10
 
 def print_announcement(prepared: PreparedSweep) -> None:
     """Print what is launched, where, and how to join it."""
-    if prepared.is_plain:
-        print(f"Directory: {prepared.directory}", flush=True)
-        return
     created = "Joined" if prepared.joined else "Created"
     print(f"{created} sweep {prepared.record.sweep_id}: {_describe_sweep(prepared)}")
     print(f"Directory: {prepared.directory}")

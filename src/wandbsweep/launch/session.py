@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from wandbsweep.bridge.hydra_private import has_failed
 from wandbsweep.bridge.prepare import PreparedSweep
+from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
@@ -70,7 +71,7 @@ class Session:
             self._controller.command = "running"
         self._known_failures = {_identify(trial) for trial in self._controller.trials() if trial.state in _FAILED}
         if prepared.joined and self._known_failures:
-            self._resume_aborted()
+            self._resume_failing()
         profile = find_profile(launcher)
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = assign_devices(launcher, settings, self._count_agents())
@@ -126,6 +127,7 @@ class Session:
         if prepared.is_plain:
             if failure is not None and has_unfinished:
                 raise failure
+            self._say_if_failing()
             self._exit_if_failed(trials)
             return trials
         self._exit_if_unsuccessful()
@@ -133,13 +135,13 @@ class Session:
             raise SystemExit(1)
         return trials
 
-    def _resume_aborted(self) -> None:
-        """Let the failures of earlier agents not abort the sweep again, which may have another ``max_failures`` now."""
+    def _resume_failing(self) -> None:
+        """Let the failures of earlier agents not end the sweep again, which may have another ``max_failures`` now."""
         completion = self._controller.completion()
-        is_aborted = completion is not None and completion.aborted
-        if completion is not None and is_aborted:
-            log.warning("The sweep was aborted: %s; it is resumed now.", completion.reason)
-        if is_aborted or self._controller.has_live_agents() is False:
+        is_failing = completion is not None and completion.failing
+        if completion is not None and is_failing:
+            log.warning("%s It is resumed now.", completion.describe_failing())
+        if is_failing or self._controller.has_live_agents() is False:
             self._controller.forgive_failures()
 
     # -- Agents -------------------------------------------------------------------------------------------------------
@@ -234,8 +236,7 @@ class Session:
         return []
 
     def _print_result(self) -> None:
-        if not self.prepared.is_plain:
-            print_result(self._read_data(), self._controller.cap)
+        print_result(self._read_data(), self._controller.cap)
 
     def _print_unfinished(self) -> bool:
         """Print which trials are not done although the agents have ended, and return whether there are any."""
@@ -265,17 +266,27 @@ class Session:
             raise SystemExit(1)
 
     def _exit_if_unsuccessful(self) -> None:
-        completion, data = self._controller.completion(), self._read_data()
-        if completion is not None and completion.aborted:
-            print(f"The sweep was aborted: {completion.reason}. {self._resume_hint()}", file=sys.stderr)
+        data = self._read_data()
+        failed = [trial for trial in data.trials if _identify(trial) not in self._known_failures]
+        if completion := self._say_if_failing():
+            # The newest failure shows why it is paused: there may have been others, of other causes, in between.
+            failed.sort(key=lambda trial: trial.ended or 0.0, reverse=completion.paused)
         elif not any(trial.state == "finished" for trial in data.trials):
             print("No trial finished.", file=sys.stderr)
         elif data.spec.objectives and data.best is None:
             print("No trial has a finite value of the metric.", file=sys.stderr)
         else:
             return
-        print_first_failure(data, [trial for trial in data.trials if _identify(trial) not in self._known_failures])
+        print_first_failure(data, failed)
         raise SystemExit(1)
+
+    def _say_if_failing(self) -> Completion | None:
+        """Print and return why the sweep was aborted or is paused, if its trials failed; None: they did not."""
+        completion = self._controller.completion()
+        if completion is None or not completion.failing:
+            return None
+        print(f"{completion.describe_failing()} {self._resume_hint()}", file=sys.stderr)
+        return completion
 
 
 def _identify(trial: TrialRecord) -> tuple[int, int]:

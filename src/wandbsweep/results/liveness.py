@@ -17,6 +17,8 @@ class Liveness:
     """The last command: ``running``, ``paused``, ``stopped`` or ``cancelled``."""
     completion: str
     """Why no more trials are given out; empty if there are more."""
+    failing: str
+    """How the sweep ended because its trials fail, in a sentence; empty if it did not."""
     heartbeat_age_s: float | None
     """Seconds since the last heartbeat of any agent; None if there was none, or the last agent released its lease."""
     lease_s: float
@@ -49,13 +51,21 @@ def find_liveness(data: SweepData) -> Liveness | None:
         cap=data.cap,
     )
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
-    return Liveness(command, over.reason if over else "", age_s, record.controller.lease_s if record else LEASE_S)
+    failing = over.describe_failing() if over and over.failing else ""
+    if over and over.paused and command == "running":
+        command = "paused"
+    lease_s = record.controller.lease_s if record else LEASE_S
+    return Liveness(command, over.reason if over else "", failing, age_s, lease_s)
 
 
 def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
     """Return lines for the user; none while agents are at work, or if everything is done."""
     if liveness is None:
         return []
+    record = data.launch_record
+    resume = f" Resume with:\n  {record.join_command(data.directory)}" if record else ""
+    if liveness.failing:
+        return [f"{liveness.failing}{resume}"]
     if liveness.command == "paused":
         return [f"Paused; resume with: wandbsweep resume {data.sweep_id}"]
     is_open = bool({"running", "queued"} & data.counts.keys())
@@ -64,9 +74,7 @@ def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
         return [f"Over: {liveness.completion}."] if is_early else []
     age_s = liveness.heartbeat_age_s
     heartbeat = "" if age_s is None else f" (the last heartbeat was {_format_age(age_s)} ago)"
-    record = data.launch_record
-    command = f" Resume with:\n  {record.join_command(data.directory)}" if record else ""
-    return [f"No agent is running{heartbeat}.{command}"]
+    return [f"No agent is running{heartbeat}.{resume}"]
 
 
 def _format_age(seconds: float) -> str:

@@ -18,14 +18,16 @@ process has to.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_table import CLAIM, Claim, TrialEntry, TrialTable
+from wandbsweep.controllers.outcome import StoredOutcome
+from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, Claim, TrialEntry, TrialTable
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.trial import Trial
 
@@ -68,11 +70,7 @@ class Claims:
         ``entry`` is the trial as it was when the decision to continue it was made.
         """
         attempt = entry.attempts + 1
-        stored, shown = self.proposals.encode(entry.number, entry.params) if entry.has_params else ({}, {})
-        # What Optuna's pruners stored with the previous attempt.
-        notes = {name: v for name, v in entry.newest.attributes.items() if not name.startswith("wandbsweep:")}
-        claim = self._sign(agent, number=entry.number, attempt=attempt)
-        new = NewAttempt({**notes, CLAIM: claim, **stored}, entry.newest.reports, shown)
+        new = self._make_next(entry, self._sign(agent, number=entry.number, attempt=attempt))
         key = self._create(lambda _: new)
         if entry.state == "running":
             # The claim comes first, so that the trial always has an owner. It is decided when the attempt is closed.
@@ -80,6 +78,24 @@ class Claims:
         if trial := self._await_trial(key, attempt):
             self.closer.metrics[key] = dict(entry.outcome.metrics) if entry.outcome else {}
         return trial
+
+    def retry(self, entry: TrialEntry) -> None:
+        """Give a trial out again that failed or crashed; nothing happens if another process does so first.
+
+        An attempt that no agent runs says so. It counts as soon as it is created.
+        """
+        number, attempt = entry.number, entry.attempts + 1
+        claim = Claim(agent=entry.agent, number=number, attempt=attempt, cap=self.cap, retry=True, owner=None)
+        metrics = entry.outcome.metrics if entry.outcome else {}
+        new = self._make_next(entry, claim, {OUTCOME: StoredOutcome("queued", "retried", metrics=metrics).encode()})
+        self.closer.close_void(self.study.storage.create_attempt(self.study.key, lambda _: new))
+
+    def _make_next(self, entry: TrialEntry, claim: Claim, attributes: Mapping[str, Any] | None = None) -> NewAttempt:
+        """Return the next attempt of a trial, with the parameters and the reports of the one before."""
+        stored, shown = self.proposals.encode(entry.number, entry.params) if entry.has_params else ({}, {})
+        # What Optuna's pruners stored with the previous attempt.
+        notes = {name: v for name, v in entry.newest.attributes.items() if not name.startswith("wandbsweep:")}
+        return NewAttempt({**notes, CLAIM: claim, **stored, **(attributes or {})}, entry.newest.reports, shown)
 
     def find_uncommitted(self, table: TrialTable) -> TrialEntry | None:
         """Return a trial that this process has claimed without knowing it."""

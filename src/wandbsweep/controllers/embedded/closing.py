@@ -91,7 +91,7 @@ class Closer:
             self._storage.close_attempt(key, AttemptState.FAIL)
 
     def close_void(self, key: int) -> None:
-        """Close an attempt of this process that won no trial. It needs no outcome, because no agent reads it."""
+        """Close an attempt of this process that no agent runs."""
         with suppress(AttemptClosedError):
             self._storage.close_attempt(key, AttemptState.FAIL)
         self.open.discard(key)

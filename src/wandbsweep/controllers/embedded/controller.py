@@ -8,20 +8,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from wandbsweep.controllers.bad_nodes import compute_wait_s, find_bad_node, is_suspect
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion, describe_command, find_completion
-from wandbsweep.controllers.embedded.bad_nodes import compute_wait_s, find_bad_node, is_suspect
 from wandbsweep.controllers.embedded.claims import Claims
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
+from wandbsweep.controllers.trial_table import RETRIABLE, TrialEntry, TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.make import make_search
 from wandbsweep.spec.methods import METHODS
@@ -160,12 +160,12 @@ class EmbeddedController:
         )
         if completion is not None and not completion.exhausted:
             return completion
-        bad_node = find_bad_node(table, agent) if agent is not None else None
+        bad_node = find_bad_node(table, agent, forgiven=self._study.forgiven) if agent is not None else None
         return bad_node or (None if unfinished else completion)
 
     def _say_if_bad_node(self, agent: str) -> None:
         with self._study.refresh() as table:
-            bad_node = find_bad_node(table, agent)
+            bad_node = find_bad_node(table, agent, forgiven=self._study.forgiven)
         if bad_node is not None:
             log.warning("No more trials are asked for: %s.", bad_node.reason)
 
@@ -199,7 +199,7 @@ class EmbeddedController:
 
     def wait_s(self, agent: str) -> float:
         with self._study.refresh() as table:
-            return compute_wait_s(table, agent)
+            return compute_wait_s(table, agent, forgiven=self._study.forgiven)
 
     # -- while a trial runs -------------------------------------------------------------------------------------
 
@@ -251,8 +251,7 @@ class EmbeddedController:
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         with self._study.refresh() as table:
             entry = table.entries[trial.number]
-            lasted_s = time.time() - entry.newest.started if entry.newest.started else 0.0
-            if entry.newest.key != trial.key or not is_suspect(table, entry, lasted_s=lasted_s):
+            if entry.newest.key != trial.key or not is_suspect(table, entry, forgiven=self._study.forgiven):
                 return False
         self._closer.release(trial.key, reason, suspect=True)
         return True
@@ -272,6 +271,15 @@ class EmbeddedController:
         self._study.read_command()
         with self._study.refresh() as table:
             return self._find_completion(table, None, self._leases.find_expired(table))
+
+    def retry(self, numbers: Iterable[int]) -> None:
+        """Give trials that failed or crashed out again. Failures so far do not end the sweep again."""
+        for number in numbers:
+            with self._study.refresh() as table:
+                entry = table.entries[number].freeze()
+            if entry.state in RETRIABLE:
+                self._claims.retry(entry)
+        self.forgive_failures()
 
     def forgive_failures(self) -> None:
         with self._study.refresh() as table:

@@ -13,11 +13,13 @@ How it implements ``Controller``:
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from wandbsweep.controllers.bad_nodes import compute_wait_s, find_bad_node, is_suspect
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion, find_completion
 from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
@@ -88,6 +90,7 @@ class HostedController:
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
         self.log = HostedLog(directory / HOSTED_LOG if directory else None, spec)
         self._files = directory / HIDDEN / "wandb" if directory else Path(tempfile.mkdtemp(prefix="wandbsweep-"))
+        self._is_temporary = directory is None
         self._options = options or ControllerOptions()
         self._make_writer, self._elsewhere = make_writer, elsewhere
         self.cap = None if elsewhere else find_cap(spec)
@@ -152,7 +155,8 @@ class HostedController:
         return not self._client.is_paused()
 
     def wait_s(self, agent: str) -> float:
-        return 0.0
+        with self.log.reading() as table:
+            return compute_wait_s(table, agent, forgiven=self.log.forgiven)
 
     def ask(self, agent: str) -> Trial | None:
         """Return the next trial. The call waits while the sweep is paused, or while W&B cannot be reached.
@@ -160,7 +164,7 @@ class HostedController:
         Raises WandbError if W&B refuses the request, or cannot be reached for as long as ``backoff`` allows.
         """
         # W&B checks its own state and cap, and tells the agent. Only failures, which it does not count, are for us.
-        if (completion := self._find_completion()) is not None:
+        if (completion := self._find_completion() or self._find_bad_node(agent)) is not None:
             log.warning("No more trials are asked for: %s.", completion.reason)
             return None
         session = self._agents.acquire(agent)
@@ -172,6 +176,10 @@ class HostedController:
         if trial is None:
             self._agents.release(session)
         return trial
+
+    def _find_bad_node(self, agent: str) -> Completion | None:
+        with self.log.reading() as table:
+            return find_bad_node(table, agent, forgiven=self.log.forgiven)
 
     def _take_given(self, session: AgentSession) -> Trial | None:
         """Return what W&B gives out; if nothing, a released trial that W&B did not give out again."""
@@ -208,6 +216,8 @@ class HostedController:
             everywhere: Whether to take over trials of other machines too, and trials that were released and that W&B
                 did not give out again.
         """
+        with self.log.reading() as table:
+            failed_here = set(table.suspects.get(session.name, ()))
         for entry in self.log.entries():
             newest = entry.newest  # read before the checks: another process may take over in the meantime
             if entry.state == "running" and newest.key not in self._live:
@@ -217,7 +227,9 @@ class HostedController:
                 if loss.state == "crashed":
                     self._close(entry, loss)
                     continue
-            elif not (is_requeued_by_us(entry) or (everywhere and entry.state == "queued")):
+            elif entry.number in failed_here or not (
+                is_requeued_by_us(entry) or (everywhere and entry.state == "queued")
+            ):
                 continue
             if claimed := self.log.take_over(newest, session.name):
                 return self._start(session, claimed)
@@ -295,7 +307,12 @@ class HostedController:
             self._close(entry, self._compute_loss(entry, reason, killed=killed))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
-        return False
+        with self.log.reading() as table:
+            entry = self.log.find_open(trial.key)
+            if entry is None or not is_suspect(table, entry, forgiven=self.log.forgiven):
+                return False
+        self._close(entry, StoredOutcome("queued", reason, suspect=True))
+        return True
 
     def _compute_loss(
         self, entry: TrialEntry, reason: str, *, killed: bool = True, final: bool = False
@@ -309,10 +326,10 @@ class HostedController:
     def _close(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Close the newest attempt of ``entry``, and end its run unless the next attempt continues it.
 
-        W&B knows of runs that were given back, but not of lost ones.
+        W&B knows of runs that were given back, but not of lost ones, nor of those that another agent is to try.
         """
         key = entry.newest.key
-        ours = outcome.state == "queued" and outcome.lost
+        ours = outcome.state == "queued" and (outcome.lost or outcome.suspect)
         if not ours and (live := self._live.get(key)):
             live.finish(outcome)
         self.log.close(key, outcome, ours=ours)
@@ -327,3 +344,5 @@ class HostedController:
             if entry := self._claim(command, ""):
                 outcome = StoredOutcome("queued", "its agent ended before it began")
                 self.log.close(entry.newest.key, outcome, ours=True)
+        if self._is_temporary:
+            shutil.rmtree(self._files, ignore_errors=True)

@@ -43,6 +43,8 @@ HOSTED_LOG = "wandb.jsonl"
 _RUN = "run"
 """The attribute that holds an attempt's ``Run``."""
 _OURS = "ours"
+_FLAGS = ("lost", "killed", "fatal", "suspect")
+"""The fields of an outcome that are stored with the end of an attempt."""
 
 
 @dataclass
@@ -189,9 +191,7 @@ class HostedLog:
             ours: Whether a queued trial is to be given out by us, because W&B does not know that it has to run again.
         """
         end = {"key": key, "state": outcome.state, "reason": outcome.reason, "value": outcome.value, "ours": ours}
-        return self._write_if_open(
-            key, {**end, "lost": outcome.lost, "killed": outcome.killed, "fatal": outcome.fatal, "at": time.time()}
-        )
+        return self._write_if_open(key, {**end, **{flag: getattr(outcome, flag) for flag in _FLAGS}, "at": time.time()})
 
     def _write_if_open(self, key: int, line: Mapping[str, Any]) -> bool:
         return self._write_if(lambda: self._find_open(key) is not None, line)
@@ -281,6 +281,7 @@ class HostedLog:
             # Earlier versions did not write it. They queued a trial without W&B's knowledge only if its process died.
             lost=line.get("lost", line["ours"]),
             killed=line.get("killed", False),
+            suspect=line.get("suspect", False),
         )
         attempt.attributes[_OURS] = line["ours"]
         attempt.ended = line["at"]

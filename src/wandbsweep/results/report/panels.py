@@ -164,6 +164,8 @@ def _list_stored_attempts(data: SweepData, stored: StoredSweep) -> Iterator[list
         if number is None:
             continue
         claim = attempt.attributes[CLAIM]
+        if claim.get("retry"):  # no agent runs it
+            continue
         state, reason = states.get(number, "running"), ""
         if attempt.closed:  # queued: it was released, and another attempt follows
             outcome = read_outcome(attempt)

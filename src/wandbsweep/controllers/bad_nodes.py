@@ -8,6 +8,8 @@ completed no trial asks less and less often.
 
 from __future__ import annotations
 
+import time
+
 from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
 
@@ -17,35 +19,39 @@ _QUICK_S = 30.0
 _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 
 
-def is_suspect(table: TrialTable, entry: TrialEntry, *, lasted_s: float) -> bool:
-    """Whether the failure of the newest attempt, after ``lasted_s`` seconds, may be the fault of its agent's node."""
+def is_suspect(table: TrialTable, entry: TrialEntry, *, forgiven: int = -1) -> bool:
+    """Whether the failure of the newest attempt, which ends now, may be the fault of its agent's node.
+
+    ``forgiven`` is the newest attempt when the sweep was last resumed: what other agents completed before says nothing.
+    """
+    lasted_s = time.time() - entry.newest.started if entry.newest.started else 0.0
     if lasted_s > _QUICK_S and not table.streaks.get(entry.agent):
         return False
     if any(entry.number in failed for failed in table.suspects.values()):
         return False
     if entry.agent in table.healthy:
-        return _do_others_succeed(table, entry.agent)
-    return bool(table.healthy) or any(other.agent != entry.agent for other in table.running)
+        return _do_others_succeed(table, entry.agent, forgiven)
+    return bool(table.find_healthy(after=forgiven)) or any(other.agent != entry.agent for other in table.running)
 
 
-def find_bad_node(table: TrialTable, agent: str) -> Completion | None:
+def find_bad_node(table: TrialTable, agent: str, *, forgiven: int = -1) -> Completion | None:
     """Return why ``agent`` gets no more trials: trials fail there that other agents can run. None: it gets more."""
-    if len(table.streaks.get(agent, ())) < MAX_IN_A_ROW or not _do_others_succeed(table, agent):
+    if len(table.streaks.get(agent, ())) < MAX_IN_A_ROW or not _do_others_succeed(table, agent, forgiven):
         return None
     return Completion(f"agent {agent} failed {MAX_IN_A_ROW} trials in a row while others do well")
 
 
-def compute_wait_s(table: TrialTable, agent: str) -> float:
+def compute_wait_s(table: TrialTable, agent: str, *, forgiven: int = -1) -> float:
     """Return how many seconds ``agent`` should wait before it asks again."""
     suspects = len(table.suspects.get(agent, ()))
-    if not suspects or agent in table.healthy or _do_others_succeed(table, agent):
+    if not suspects or agent in table.healthy or _do_others_succeed(table, agent, forgiven):
         return 0.0
     return float(min(_FIRST_WAIT_S * 2 ** (suspects - 1), _MAX_WAIT_S))
 
 
-def _do_others_succeed(table: TrialTable, agent: str) -> bool:
+def _do_others_succeed(table: TrialTable, agent: str, forgiven: int) -> bool:
     others = [entry for entry in table.running if entry.agent != agent and not table.streaks.get(entry.agent)]
     if any(entry.agent in table.healthy or table.record(entry).value is not None for entry in others):
         return True
     # If it has completed trials itself, so may have others that left since.
-    return agent not in table.healthy and bool(table.healthy - {agent})
+    return agent not in table.healthy and bool(table.find_healthy(after=forgiven))
