@@ -65,7 +65,7 @@ def optimize(
         run_cap: The largest number of trials, in place of the sweep's ``run_cap``.
         storage: Optuna storage URL, used instead of a journal in ``path``.
         seed: Seed of the search. None draws a random one, or takes the stored one.
-        max_failures: The sweep is aborted if its first ``max_failures`` trials all fail, or later this many in a row.
+        max_failures: The sweep ends if its first ``max_failures`` trials all fail, or later this many in a row.
         progress: Whether to show the progress on standard error.
 
     Returns:
@@ -136,7 +136,7 @@ def _resume(controller: SweepController) -> None:
     if controller.command in ("stopped", "cancelled"):
         controller.command = "running"
     completion = controller.completion()
-    if completion is not None and completion.aborted:
+    if completion is not None and completion.failing:
         controller.forgive_failures()
 
 
@@ -184,8 +184,8 @@ def _measure_progress(controller: SweepController) -> int:
 def _refuse_failure(results: SweepResults, controller: SweepController) -> None:
     """Raise SweepError if the sweep has no result, or is not over."""
     completion = controller.completion()
-    if completion is not None and completion.aborted:
-        reason = f"The sweep was aborted: {completion.reason}."
+    if completion is not None and completion.failing:
+        reason = completion.describe_failing()
     elif completion is None:
         reason = "The agents ended before the sweep was over."
     elif not any(trial.state in ("finished", "stopped") for trial in results.trials):
