@@ -1,6 +1,6 @@
-"""Registers ``hydra/sweeper=wandbsweep`` and the resolver ``${wandbsweep:KEY}``.
+"""Registers ``hydra/sweeper=wandbsweep``, the resolver ``${wandbsweep:KEY}``, and one that the schema uses.
 
-The resolver is registered here, since a process of joblib's or submitit's imports this package only because it
+They are registered here, since a process of joblib's or submitit's imports this package only because it
 unpickles Hydra's plugins.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 
@@ -34,4 +35,18 @@ def read_run_option(key: str, otherwise: Any = None) -> Any:
     return options.get(key, None if options else otherwise)
 
 
+def show_config(*, _root_: Any) -> bool:
+    """Let ``${hydra:KEY}`` resolve in ``hydra.sweeper``, which Hydra resolves when it makes the sweeper.
+
+    At that time there is no HydraConfig, which the resolver reads. ``WandbSweeper.setup`` removes this one.
+
+    Returns:
+        False, the value of ``hydra.sweeper._recursive_``, which is resolved before the settings.
+    """
+    if HydraConfig.instance().cfg is None:
+        HydraConfig.instance().cfg = _root_
+    return False
+
+
 OmegaConf.register_new_resolver("wandbsweep", read_run_option, replace=True)
+OmegaConf.register_new_resolver("wandbsweep_show_config", show_config, replace=True)

@@ -41,7 +41,8 @@ WandbSweeperConf = make_dataclass(
     "WandbSweeperConf",
     [
         ("_target_", str, field(default_factory=lambda: TargetNode(_SWEEPER))),
-        ("_recursive_", bool, field(default=False)),  # projects may have the Optuna sweeper's sampler there
+        # False: projects may have the Optuna sweeper's sampler there.
+        ("_recursive_", bool, field(default="${wandbsweep_show_config:}")),
         *(
             (
                 key.name,

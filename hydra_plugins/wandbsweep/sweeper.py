@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -25,25 +26,30 @@ class WandbSweeper(Sweeper):
         self._context = hydra_context
         self._task = task_function
         self._config = config
+        shown: Any = HydraConfig.instance().cfg
+        if shown is config:  # by `show_config`
+            HydraConfig.instance().cfg = None
 
     def sweep(self, arguments: list[str]) -> Any:
+        from wandbsweep.bridge.hydra_private import set_hydra_config
         from wandbsweep.bridge.multirun import Multirun, read_settings
         from wandbsweep.bridge.prepare import prepare_sweep
         from wandbsweep.errors import SweepError
         from wandbsweep.launch.session import Session, refuse_unsuitable_launcher
 
         try:
-            settings = read_settings(self._config, self._settings)
-            launcher_class = str(self._config.hydra.launcher._target_)
-            refuse_unsuitable_launcher(launcher_class, settings)
-            prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
-            session = Session(prepared, settings, launcher=launcher_class)
+            with set_hydra_config(self._config):
+                settings = read_settings(self._config, self._settings)
+                launcher_class = str(self._config.hydra.launcher._target_)
+                refuse_unsuitable_launcher(launcher_class, settings)
+                prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
+                session = Session(prepared, settings, launcher=launcher_class)
+                launcher = self._make_launcher(session)
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
-        launcher = self._make_launcher(session)
         jobs = session.run(lambda overrides, first: launcher.launch(overrides, initial_job_idx=first))
         if prepared.is_plain:
             for job in jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -349,3 +350,34 @@ def test_a_script_that_imports_for_the_effect(write_app: WriteApp, launcher: str
     (app.directory / "environments.py").write_text("import registry\nregistry.KNOWN.append('silly')\n")
     app.multirun("x=1,2", f"hydra/launcher={launcher}", PROCESS)
     assert [trial.value for trial in app.sweep().trials] == [1, 1]
+
+
+def test_resolvers_in_the_sweepers_settings(write_app: WriteApp) -> None:
+    """``${hydra:KEY}`` reads a HydraConfig, of which there is none in Hydra's own multiruns."""
+    app = write_app(
+        "from hydra.core.hydra_config import HydraConfig\n"
+        "assert OmegaConf.to_container(HydraConfig.get().sweeper, resolve=True)['_recursive_'] is False\n"
+        "return cfg.x",
+        """
+        x: 0
+        name: my project
+        hydra:
+          sweep:
+            dir: ${hydra:runtime.cwd}/${hydra:job.name} ${name}/${now:%Y}=${oc.env:UNSET_HERE,none}${own:7}
+          sweeper:
+            storage: sqlite:///${hydra:runtime.cwd}/${hydra:job.name}.db
+            seed: ${own:3}
+            sweep: {name: '${hydra:job.name}', method: random, run_cap: 2, parameters: {x: {min: 0, max: 3}}}
+        """,
+        top="from omegaconf import OmegaConf\nOmegaConf.register_new_resolver('own', lambda x: x)",
+    )
+    app.multirun(into=None)
+    (directory,) = (app.directory / "app my project").iterdir()
+    assert re.fullmatch(r"20\d\d=none7", directory.name)
+    assert app.states(str(directory)) == ["finished"] * 2
+    assert (app.directory / "app.db").exists()
+    assert "name: app\n" in (directory / "sweep.yaml").read_text()
+    for file in (directory / "multirun.yaml", directory / "0/.hydra/hydra.yaml"):
+        assert "_recursive_: false" in file.read_text()
+    message = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=${oc.env:UNSET_HERE}/x").refused()
+    assert message.startswith("hydra.sweep.dir: '${oc.env:UNSET_HERE}/x' cannot be resolved: ")

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from wandbsweep.bridge.snapshot import Snapshot
+from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, Snapshot, copy_config, set_key
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -44,7 +44,9 @@ def write_sweep(directory: Path, config: DictConfig, snapshot: Snapshot, record:
         snapshot.copy_into(directory / SNAPSHOT)
         record.save(directory)
         write_provenance(directory, Path(record.application.cwd))
-        OmegaConf.save(config, directory / _MULTIRUN_FILE)
+        saved = copy_config(config)
+        set_key(saved, *PLAIN_RECURSIVE)
+        OmegaConf.save(saved, directory / _MULTIRUN_FILE)
         _create_study(directory, record, spec)
         sweepdir.write_spec(directory, spec)
     return True

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -110,6 +111,17 @@ def make_failed_job(error: BaseException, config: Any = None) -> JobReturn:
 def make_finished_job(returned: Any, config: Any = None) -> JobReturn:
     """Return the JobReturn of a job whose task returned ``returned``."""
     return JobReturn(cfg=config, status=JobStatus.COMPLETED, _return_value=returned)
+
+
+@contextmanager
+def set_hydra_config(config: Any) -> Iterator[None]:
+    """Make ``config``, a whole one, what ``${hydra:KEY}`` reads. Outside of jobs Hydra sets none."""
+    own = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = config
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = own
 
 
 def get_whole_config() -> Any:

@@ -17,7 +17,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.foreign_sweepers import read_foreign_space
-from wandbsweep.bridge.hydra_private import group_exists, make_args_parser
+from wandbsweep.bridge.hydra_private import group_exists, make_args_parser, set_hydra_config
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import read_sweep_key
 from wandbsweep.bridge.snapshot import Snapshot, copy_config, open_search_path, read_hydra_overrides, set_key
@@ -100,7 +100,8 @@ class Multirun:
             return (OUTPUTS / sweep_id).absolute()
         config = copy_config(self.config)
         set_key(config, "hydra.sweeper.sweep_id", sweep_id)
-        return Path(str(config.hydra.sweep.dir)).absolute()
+        with set_hydra_config(config):
+            return Path(resolve_text(config, "hydra.sweep.dir")).absolute()
 
     def names_setting(self, key: str) -> bool:
         """Return whether the command line sets ``hydra.sweeper.<key>``, be it to its default."""
@@ -175,6 +176,18 @@ def read_settings(config: DictConfig, given: Mapping[str, Any]) -> Settings:
     return Settings(**{key: _convert_value(value, resolve=False) for key, value in values.items()})
 
 
+def resolve_text(config: DictConfig, key: str) -> str:
+    """Return the text at ``key``, resolved. Raises SweepError if it cannot be resolved."""
+    try:
+        return str(OmegaConf.select(config, key, throw_on_missing=True))
+    except Exception as error:  # a project's own resolvers may raise anything
+        given: Any = OmegaConf.to_container(config, resolve=False)
+        for part in key.split("."):
+            given = given[part]
+        reason = str(error).partition("\n")[0]
+        raise SweepError(f"{key}: {given!r} cannot be resolved: {reason}") from None
+
+
 def _convert_value(value: Any, *, resolve: bool) -> Any:
     """Return ``value`` as plain Python objects."""
     return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
@@ -192,7 +205,8 @@ def _read_storage_url(config: DictConfig) -> str | None:
     names = [match.group() for match in ENVIRONMENT_VARIABLE.finditer(str(given))]
     masked = copy_config(config)
     set_key(masked, "hydra.sweeper.storage", ENVIRONMENT_VARIABLE.sub("\0", str(given)))
-    first, *rest = str(masked.hydra.sweeper.storage).split("\0")
+    with set_hydra_config(masked):
+        first, *rest = resolve_text(masked, "hydra.sweeper.storage").split("\0")
     storage = first + "".join(name + text for name, text in zip(names, rest, strict=True))
     if holds_password(storage):
         raise SweepError(

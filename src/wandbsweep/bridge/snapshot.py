@@ -29,6 +29,9 @@ _SUFFIXES = (".yaml", ".yml")
 _SCHEME = "snapshot://"
 """Marks paths that are relative to the snapshot, which moves with the sweep's directory."""
 
+PLAIN_RECURSIVE = ("hydra.sweeper._recursive_", False)
+"""What the plugin's own resolver gives, for configurations that are read where it does not exist."""
+
 _PLUGINS = re.compile(r"[+~]*hydra[./](sweeper|launcher)\b")
 
 

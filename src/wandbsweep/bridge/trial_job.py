@@ -27,7 +27,7 @@ from wandbsweep.bridge.hydra_private import (
     make_finished_job,
     set_returned,
 )
-from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
+from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
@@ -108,6 +108,7 @@ class TrialJob:
         with read_write(config), open_dict(config):
             for key in self._record.overrides.stripped_keys:
                 config.pop(key, None)
+        set_key(config, *PLAIN_RECURSIVE)
         set_key(config, "hydra.sweep.dir", str(self._directory))
         set_key(config, "hydra.job.num", trial.number)
         set_key(config, "hydra.job.id", f"{self._record.sweep_id}-{trial.number}")
