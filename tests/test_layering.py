@@ -21,6 +21,7 @@ LIBRARY = SOURCE / "wandbsweep"
 # functions and under TYPE_CHECKING count.
 ROWS = (
     ("errors", "trial", "files", "settings", "launchers", "environment", "retry", "text"),
+    ("process_state",),
     ("spec",),
     ("stopping",),
     ("search",),

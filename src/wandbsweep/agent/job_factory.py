@@ -14,9 +14,10 @@ from typing import Any
 
 import cloudpickle
 
+from wandbsweep.agent.in_process import Separator
 from wandbsweep.agent.lightning_ranks import offer_trial
 from wandbsweep.agent.script_imports import list_script_imports, repeat_imports
-from wandbsweep.bridge.trial_job import TrialJob, restore_hydra_state
+from wandbsweep.bridge.trial_job import Around, TrialJob, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -68,12 +69,13 @@ class JobFactory:
         Their training may start further ranks, which run the same trial. If the launcher has started the ranks, the
         training starts none.
         """
+        around: list[Around] = [Separator().separate] if self.isolation == "none" else []
         if self.rank.size > 1:
-            return self._make(task_function, callbacks, rank=self.rank.number)
+            return self._make(task_function, callbacks, rank=self.rank.number, around=around)
         # Pickled here once, and not in each trial's process.
         task = self._pack_rank_task(task_function, callbacks)
-        offer = partial(offer_trial, task, separate=self.isolation == "process")
-        return self._make(task_function, callbacks, around=offer)
+        around.append(partial(offer_trial, task, separate=self.isolation == "process"))
+        return self._make(task_function, callbacks, around=around)
 
     def make_for_rank(self, rank: int) -> TrialJob:
         """Return the callable that runs trials as ``rank``, in a process that a trial's training has started."""

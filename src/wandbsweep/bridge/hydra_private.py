@@ -22,7 +22,9 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
+from hydra.version import VersionBase
 from omegaconf import DictConfig
+from omegaconf.basecontainer import BaseContainer
 
 
 def make_search_path(sources: Iterable[tuple[str, str]]) -> ConfigSearchPath:
@@ -132,3 +134,18 @@ def get_whole_config() -> Any:
     """
     own: Any = HydraConfig.instance().cfg
     return None if own is None else own.hydra._get_parent()
+
+
+def get_resolvers() -> dict[str, Any]:
+    """Return OmegaConf's resolvers by name. The public interface does not list them."""
+    return BaseContainer._resolvers
+
+
+def get_version_base() -> Any:
+    """Return the version of Hydra whose behaviour this process has."""
+    return VersionBase.instance().getbase()
+
+
+def set_version_base(version: Any) -> None:
+    """Have the behaviour of this version of Hydra."""
+    VersionBase.instance().setbase(version)

@@ -7,7 +7,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from wandbsweep.bridge.hydra_private import (
     set_returned,
 )
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
+from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
+from wandbsweep.current import current_trial
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
 from wandbsweep.text import describe_error, escape_surrogates
 from wandbsweep.trial import JobResult, Trial, as_number
-from wandbsweep.wandb_runs.environment import apply_environment
+from wandbsweep.wandb_runs.environment import TrialRuns, apply_environment
 from wandbsweep.wandb_runs.page import prepare_environment
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class TrialJob:
         callbacks: Any,
         keep: bool = True,
         rank: int = 0,
-        around: Around = lambda trial, overrides: nullcontext(),
+        around: Sequence[Around] = (),
     ) -> None:
         """Prepare to run trials.
 
@@ -68,7 +70,7 @@ class TrialJob:
             keep: Whether results carry Hydra's JobReturn with its configurations.
             rank: Which of the processes that run each trial this is. Those above 0 leave nothing in the trial's
                 directory but a log of their own, and a traceback if they fail.
-            around: The context in which each trial's task runs.
+            around: The contexts in which each trial's task runs.
         """
         self._record = record
         self._rank = rank
@@ -93,8 +95,14 @@ class TrialJob:
         environment = trial.environment or prepare_environment(self._record, self._directory, trial)
         result: JobResult | None = None
         try:
-            with _restore_logging(), apply_environment(environment), self._around(trial, overrides):
-                result = self._conclude(trial, config, self._run(trial, config))
+            with _restore_logging(), apply_environment(environment), ExitStack() as stack:
+                for around in self._around:
+                    stack.enter_context(around(trial, overrides))
+                runs = TrialRuns()
+                try:
+                    result = self._conclude(trial, config, self._run(trial, config))
+                finally:
+                    _finish_runs(runs, result)
         except Exception as error:
             if result is None:
                 return self._fail(trial, error, make_failed_job(error, config))
@@ -163,6 +171,8 @@ class TrialJob:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(traceback.format_exception(error))
+            if not self._keep:
+                _clear_frames(error)
             file.write_text(text, encoding="utf-8", errors="backslashreplace")  # it may quote names that are not UTF-8
         except OSError as unwritten:  # a full disk must not hide why the trial failed
             log.warning("Cannot write %s: %s", file, unwritten)
@@ -207,6 +217,24 @@ class _RecordedTask:
             raise
         self.ended = make_finished_job(returned, config)
         return returned
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Let go of the task's local variables, its model among them, which an error keeps for as long as it exists."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _finish_runs(runs: TrialRuns, result: JobResult | None) -> None:
+    """Finish the W&B runs that the current trial has left open; without a result it was interrupted."""
+    current = current_trial()
+    preempted = result is None or current.interrupt_requested
+    failed = preempted or (result is not None and bool(result.error))
+    stopped = current.decision.reason if current.decision.stop and not failed else ""
+    runs.finish(int(failed), stopped=stopped, preempted=preempted)
 
 
 def _log_late_error(trial: Trial, error: Exception) -> None:

@@ -6,13 +6,18 @@ several trials applies ``apply_environment`` around each of them.
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from wandbsweep.current import current_trial
 from wandbsweep.environment import set_variables
-from wandbsweep.wandb_runs.writer import RunWriter
+from wandbsweep.wandb_runs.writer import STOP_REASON_KEY, RunWriter
+
+log = logging.getLogger(__name__)
 
 STOPPED_BY_WANDB = "W&B stopped the run"
 """The reason of a stop that W&B decided, since W&B gives none."""
@@ -48,6 +53,59 @@ def drop_wandb_state() -> None:
     wandb = sys.modules.get("wandb")
     if wandb is not None and not RunWriter.open:
         wandb.teardown()
+
+
+@contextmanager
+def forget_wandb() -> Iterator[None]:
+    """Drop the state that wandb gets in a ``with`` block: it reads its settings from the environment only once.
+
+    What wandb already had, from the application's script, stays.
+    """
+    was_used = _find_setup() is not None
+    try:
+        yield
+    finally:
+        if not was_used and _find_setup() is not None:
+            drop_wandb_state()
+
+
+class TrialRuns:
+    """The W&B runs that a trial opens in this process."""
+
+    def __init__(self) -> None:
+        """Note which runs are open before the trial."""
+        self._others = _list_open_runs()
+
+    def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
+        """End the trial's runs that are still open, as its process would if it had one of its own.
+
+        Args:
+            exit_code: The trial's; 0 is a success.
+            stopped: Why the sweep stopped the trial early; empty: it did not.
+            preempted: Whether the trial is to be resumed.
+        """
+        for run in _list_open_runs():
+            if run in self._others or any(writer.writes(run) for writer in RunWriter.open):
+                continue
+            try:
+                if stopped:
+                    run.summary[STOP_REASON_KEY] = stopped
+                if preempted:
+                    run.mark_preempting()
+                run.finish(exit_code=exit_code)
+            except Exception as error:  # SLURM's TERM may have ended wandb's helper process, too
+                log.warning("The W&B run %s could not be finished: %s", run.id, error)
+
+
+def _find_setup() -> Any:
+    """Return wandb's state in this process; None: wandb has none, or only that of the process that forked this one."""
+    setup = getattr(sys.modules.get("wandb.sdk.wandb_setup"), "_singleton", None)
+    return setup if getattr(setup, "_pid", None) == os.getpid() else None
+
+
+def _list_open_runs() -> list[Any]:
+    """Return this process's unfinished runs. wandb's public interface shows only one of them."""
+    return list(getattr(_find_setup(), "_active_runs", []))
 
 
 def find_active_run() -> str | None:

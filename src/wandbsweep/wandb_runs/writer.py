@@ -40,6 +40,9 @@ class RunWriter:
         )
         self.open.add(self)
 
+    def writes(self, run: Any) -> bool:
+        return run is self._run
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append ``metrics`` to the history.
 

@@ -1,0 +1,81 @@
+"""Several trials in one process: what one of them leaves open must not reach the next."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from wandbsweep.bridge import hydra_state
+from wandbsweep.process_state import interpreter, libraries, system
+from wandbsweep.process_state.guard import Guard
+from wandbsweep.process_state.random_numbers import RandomNumbers
+from wandbsweep.trial import Trial
+from wandbsweep.wandb_runs.environment import forget_wandb
+
+_ENDING_S = 1.0  # how long a trial's threads and processes may take to end after it
+_SERVICES = ("resource_tracker", "wandb-core", "gpu_stats")
+"""Parts of the command lines of processes that serve libraries, and not a trial."""
+_NUMBER = re.compile(r"-\d+")
+
+
+class Separator:
+    """Keeps the trials of one process apart. An agent has one for all its trials."""
+
+    def __init__(self) -> None:
+        self._guard = Guard([*interpreter.PARTS, *libraries.PARTS, *hydra_state.PARTS, *system.PARTS])
+        self._random_numbers = RandomNumbers()
+
+    @contextmanager
+    def separate(self, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
+        """Run ``trial`` in a ``with`` block, then put back what it has changed in this process, and log the rest."""
+        threads, processes, pid = set(threading.enumerate()), _list_children(), os.getpid()
+        with self._guard.restore(), forget_wandb(), system.restore_streams():
+            try:
+                yield
+            finally:
+                if os.getpid() == pid:
+                    libraries.release_memory()
+        self._random_numbers.restart(trial.number)
+        self._guard.warn(self._await_ending(threads, processes))
+
+    def _await_ending(self, threads: set[threading.Thread], processes: dict[int, str]) -> list[str]:
+        """Wait for the threads and processes that are new, and return the names of those that do not end.
+
+        A process of a trial's own would wait for such threads. There is no waiting for what was named before.
+        """
+        end = time.monotonic() + _ENDING_S
+        while True:
+            names = [f"the thread {_NUMBER.sub('', t.name)!r}" for t in threading.enumerate() if _is_left(t, threads)]
+            children = _list_children()
+            names += [f"the process {children[pid]!r}" for pid in children.keys() - processes.keys()]
+            if self._guard.has_named(names) or time.monotonic() >= end:
+                return names
+            gc.collect()  # pools end when nothing refers to them any more
+            time.sleep(0.02)
+
+
+def _is_left(thread: threading.Thread, before: set[threading.Thread]) -> bool:
+    return thread not in before and not thread.daemon and thread.is_alive()
+
+
+def _list_children() -> dict[int, str]:
+    """Return the command lines of the processes that this process has started, by their numbers."""
+    multiprocessing.active_children()  # reaps those that have ended
+    found = {}
+    for listed in Path("/proc/self/task").glob("*/children") if sys.platform == "linux" else ():
+        try:
+            for pid in listed.read_text().split():
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if command and not any(service in command for service in _SERVICES):  # a zombie has no command
+                    found[int(pid)] = command.strip()[:80]
+        except OSError:  # a thread or a process that has just ended
+            continue
+    return found

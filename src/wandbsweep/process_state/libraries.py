@@ -1,0 +1,111 @@
+"""The settings of libraries that belong to the whole process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Hashable
+from typing import Any, Final
+
+from wandbsweep.process_state.parts import ABSENT, Part, Settings, make_attributes, make_functions
+
+
+class MatplotlibStyle:
+    """What figures look like by default."""
+
+    name = "matplotlib.rcParams"
+
+    def read(self) -> dict[Hashable, Any]:
+        params = getattr(sys.modules.get("matplotlib"), "rcParams", None)
+        # Reading the backend chooses one.
+        return {} if params is None else {name: value for name, value in dict.items(params) if name != "backend"}
+
+    def write(self, item: Hashable, value: Any) -> None:
+        if value is not ABSENT:
+            sys.modules["matplotlib"].rcParams[item] = value
+
+
+class Figures:
+    """The open figures of pyplot."""
+
+    name = "figure"
+
+    def read(self) -> dict[Hashable, Any]:
+        pyplot: Any = sys.modules.get("matplotlib.pyplot")
+        return dict.fromkeys(pyplot.get_fignums(), True) if hasattr(pyplot, "get_fignums") else {}
+
+    def write(self, item: Hashable, value: Any) -> None:
+        if value is ABSENT:
+            sys.modules["matplotlib.pyplot"].close(item)
+
+
+class Jax:
+    """JAX's configuration."""
+
+    name = "jax.config"
+
+    def read(self) -> dict[Hashable, Any]:
+        return dict(getattr(getattr(sys.modules.get("jax"), "config", None), "values", {}))
+
+    def write(self, item: Hashable, value: Any) -> None:
+        if value is not ABSENT:
+            sys.modules["jax"].config.update(item, value)
+
+
+PARTS: Final[tuple[Part, ...]] = (
+    Settings(
+        "numpy",
+        {
+            "errors": (lambda numpy: numpy.geterr(), lambda numpy, value: numpy.seterr(**value)),
+            "print options": (
+                lambda numpy: numpy.get_printoptions(),
+                lambda numpy, value: numpy.set_printoptions(**value),
+            ),
+        },
+    ),
+    Settings(
+        "torch",
+        {
+            **make_attributes("backends.fp32_precision", "backends.cuda.matmul.fp32_precision"),
+            **make_attributes("backends.cudnn.conv.fp32_precision", "backends.cudnn.rnn.fp32_precision"),
+            **make_attributes("backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32"),
+            **make_attributes("backends.cudnn.benchmark", "backends.cudnn.deterministic", "backends.cudnn.enabled"),
+            **make_attributes("backends.cuda.matmul.allow_fp16_reduced_precision_reduction"),
+            **make_attributes("backends.cuda.matmul.allow_bf16_reduced_precision_reduction"),
+            **make_functions(get_float32_matmul_precision="set_float32_matmul_precision"),
+            **make_functions(get_default_dtype="set_default_dtype", is_grad_enabled="set_grad_enabled"),
+            **make_functions(get_deterministic_debug_mode="set_deterministic_debug_mode"),
+            **make_functions(get_num_threads="set_num_threads", get_num_interop_threads="set_num_interop_threads"),
+            "default device": (
+                lambda torch: str(torch.get_default_device()),
+                lambda torch, value: torch.set_default_device(None if value == "cpu" else value),
+            ),
+            "anomaly detection": (
+                lambda torch: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+                lambda torch, value: torch.autograd.set_detect_anomaly(*value),
+            ),
+            "sharing strategy": (
+                lambda torch: torch.multiprocessing.get_sharing_strategy(),
+                lambda torch, value: torch.multiprocessing.set_sharing_strategy(value),
+            ),
+        },
+    ),
+    Settings(
+        "sklearn", {"config": (lambda module: module.get_config(), lambda module, value: module.set_config(**value))}
+    ),
+    Settings("keras.config", make_functions(floatx="set_floatx", dtype_policy="set_dtype_policy")),
+    MatplotlibStyle(),
+    Figures(),
+    Jax(),
+)
+
+
+def release_memory() -> None:
+    """Give back the GPU memory that a trial no longer uses, and let torch compile the next trial's model anew."""
+    if dynamo := sys.modules.get("torch._dynamo"):
+        dynamo.reset()
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        gc.collect()
+        cuda.empty_cache()
+        cuda.reset_peak_memory_stats()
