@@ -28,7 +28,6 @@ from wandbsweep.bridge.hydra_private import (
     set_returned,
 )
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
-from wandbsweep.bridge.snapshot import make_trial_master, open_snapshot, set_key
 from wandbsweep.current import current_trial
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
