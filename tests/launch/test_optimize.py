@@ -39,6 +39,9 @@ def test_the_returned_number_is_the_value_and_nothing_stays(tmp_path, monkeypatc
     results = wandbsweep.optimize(lambda params: params["opt.lr"] ** 2, GRID, progress=False)
     assert {trial.params["opt.lr"]: trial.value for trial in results.trials} == {1: 1.0, 2: 4.0, 3: 9.0}
     assert results.best.number == 0
+    assert repr(results).splitlines()[1].split() == ["0", "finished", "1", "-", "1", "0", "0.0s", "1"]
+    assert repr(results).endswith("3/3 trials · 3 finished · best loss 1 (trial 0)")
+    assert "<td>finished</td>" in results._repr_html_()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -188,11 +188,15 @@ class SweepData:
         lines = format_overrides(self.launch_record.overrides.slots, trial.params)
         return [line for line in lines if not (self.launch_record.overrides.stripped_keys and is_sweep_key(line))]
 
-    def command(self, trial: TrialRecord) -> str:
-        """Return the shell command that trains ``trial``'s configuration again, outside the sweep."""
-        start = self.launch_record.application.command if self.launch_record else ["python", "train.py"]
-        own = self.launch_record.run_overrides() if self.launch_record else []
+    def command(self, trial: TrialRecord) -> str | None:
+        """Return the shell command that trains ``trial``'s configuration again, outside the sweep.
+
+        None if Hydra did not start the sweep: then it is unknown which program runs a trial.
+        """
+        if self.launch_record is None:
+            return None
         metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
+        start, own = self.launch_record.application.command, self.launch_record.run_overrides()
         return shlex.join([*start, *self.overrides(trial), *metric, *own])
 
     def name_metric(self, name: str) -> list[str]:

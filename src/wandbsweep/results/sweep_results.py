@@ -6,6 +6,7 @@ The methods import the analyses when they are called, so that ``open_sweep`` alo
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,24 @@ if TYPE_CHECKING:
     from wandbsweep.results.analysis.importance import Importance
     from wandbsweep.results.analysis.savings import Savings
 
+_ROWS = 20  # of the table that is shown in place of the object
+
 
 class SweepResults(SweepData):
-    """What ``open_sweep`` returns: the data, and the analyses as methods.
+    """What ``open_sweep`` returns: the data, and the analyses as methods. It prints as a table of its best trials.
 
     Every method calls one function that takes a ``SweepData``; code of this package calls those functions itself.
     """
+
+    def __repr__(self) -> str:
+        from wandbsweep.results.terminal.tables import format_sweep
+
+        return format_sweep(self, width=shutil.get_terminal_size((120, 0)).columns, top=_ROWS)
+
+    def _repr_html_(self) -> str:
+        from wandbsweep.results.notebook import render_table
+
+        return render_table(self, top=_ROWS)
 
     @cached_property
     def frame(self) -> pd.DataFrame:

@@ -60,6 +60,7 @@ def list_best(data: SweepData) -> list[dict[str, Any]]:
     """Return the best trial, or the Pareto front: what each achieved, its parameters and its command."""
     found = []
     for trial in data.winners[:_MAX_WINNERS]:
+        command: str | None
         try:
             command = data.command(trial)
         except SweepError as error:  # a value that cannot be written on a command line

@@ -64,8 +64,7 @@ function makeBestBlock(best) {
     "div",
     { class: "best" },
     el("div", {}, el("b", {}, `Trial ${best.n}`), ` · ${best.achieved}`, el("div", { class: "chips" }, best.params.map(([name, value]) => el("span", { class: "chip" }, el("span", {}, `${name} `), el("b", {}, value))))),
-    copy,
-    el("pre", { class: "wrap" }, best.command),
+    ...(best.command ? [copy, el("pre", { class: "wrap" }, best.command)] : []),
   );
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
@@ -32,7 +33,9 @@ def make_console() -> Console:
     return Console(width=None if has_width else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-class _Cell(NamedTuple):
+class Cell(NamedTuple):
+    """A cell of the leaderboard."""
+
     text: str
     style: str = ""
     right: bool = False
@@ -51,28 +54,52 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
         top: How many trials to print; None prints all.
         hint: Text for the title, which appears if trials are left out.
     """
-    ranked = data.ranked[:top]
-    if len(ranked) < len(data.trials):
-        out.print(Text(f"{len(ranked)} of {len(data.trials)} trials{hint}", "italic"), soft_wrap=True)
-    names = shorten_names(list_varied_parameters(data))
-    values = [{name: format_short(trial.params[name]) for name in names if name in trial.params} for trial in ranked]
-    headings = ["trial", "state", *_list_value_headings(data), "steps", "time"]
-    head = [_Cell(heading, "bold", right=heading != "state") for heading in headings]
-    rows = [_build_cells(trial, data) for trial in ranked]
-    table = [
-        [*head, *(_Cell(heading, "bold") for heading in names.values())],
-        *([*row, *(_Cell(own.get(name, "")) for name in names)] for row, own in zip(rows, values, strict=True)),
-    ]
+    table = build_leaderboard(data, top=top)
+    if len(table) - 1 < len(data.trials):
+        out.print(Text(f"{len(table) - 1} of {len(data.trials)} trials{hint}", "italic"), soft_wrap=True)
     widths = [max(cell_len(cell.text) for cell in column) for column in zip(*table, strict=True)]
     if sum(widths) + _GAP * (len(widths) - 1) > out.width:
-        texts = [" ".join(f"{names[name]}={value}" for name, value in own.items()) for own in values]
-        table = [
-            [*head, _Cell("parameters", "bold")],
-            *([*row, _Cell(text)] for row, text in zip(rows, texts, strict=True)),
+        fixed = len(widths) - len(list_varied_parameters(data))
+        head, *rows = table
+        joined = [
+            " ".join(
+                f"{name.text}={cell.text}" for name, cell in zip(head[fixed:], row[fixed:], strict=True) if cell.text
+            )
+            for row in rows
         ]
-        room = max(_MIN_WIDTH, out.width - sum(widths[: len(head)]) - _GAP * len(head))
-        widths = [*widths[: len(head)], room]
+        texts = ["parameters", *joined]
+        table = [[*row[:fixed], Cell(text, row[-1].style)] for row, text in zip(table, texts, strict=True)]
+        room = max(_MIN_WIDTH, out.width - sum(widths[:fixed]) - _GAP * fixed)
+        widths = [*widths[:fixed], room]
     out.print(Text("\n").join(line for row in table for line in _lay_out(row, widths)), soft_wrap=True)
+
+
+def build_leaderboard(data: SweepData, *, top: int | None = None) -> list[list[Cell]]:
+    """Return the headings, and a row for each of the ``top`` trials (None: of all), the best first.
+
+    The last columns are the parameters that vary.
+    """
+    names = shorten_names(list_varied_parameters(data))
+    headings = ["trial", "state", *_list_value_headings(data), "steps", "time"]
+    head = [Cell(heading, "bold", right=heading != "state") for heading in headings]
+    rows = [
+        [*_build_cells(trial, data), *(Cell(_format_parameter(trial, name)) for name in names)]
+        for trial in data.ranked[:top]
+    ]
+    return [[*head, *(Cell(name, "bold") for name in names.values())], *rows]
+
+
+def _format_parameter(trial: TrialRecord, name: str) -> str:
+    return format_short(trial.params[name]) if name in trial.params else ""
+
+
+def format_sweep(data: SweepData, *, width: int, top: int) -> str:
+    """Return a sweep as text: the ``top`` trials in lines of at most ``width`` characters, and the counts."""
+    out = Console(file=io.StringIO(), width=width, highlight=False, soft_wrap=False)
+    print_leaderboard(data, out, top=top)
+    out.print(format_progress(data, data.cap), markup=False, soft_wrap=True)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().rstrip()
 
 
 def _list_value_headings(data: SweepData) -> list[str]:
@@ -95,18 +122,18 @@ def _list_values(trial: TrialRecord, data: SweepData) -> list[float | None]:
     return values
 
 
-def _build_cells(trial: TrialRecord, data: SweepData) -> list[_Cell]:
+def _build_cells(trial: TrialRecord, data: SweepData) -> list[Cell]:
     values = _list_values(trial, data)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
     numbers = [*map(format_short, values), str(len(trial.reports)), time]
     return [
-        _Cell(str(trial.number), right=True),
-        _Cell(trial.state, _STYLES.get(trial.state, "dim")),
-        *(_Cell(number, right=True) for number in numbers),
+        Cell(str(trial.number), right=True),
+        Cell(trial.state, _STYLES.get(trial.state, "dim")),
+        *(Cell(number, right=True) for number in numbers),
     ]
 
 
-def _lay_out(row: Sequence[_Cell], widths: Sequence[int]) -> Iterator[Text]:
+def _lay_out(row: Sequence[Cell], widths: Sequence[int]) -> Iterator[Text]:
     """Yield a row's lines: more than one if the last cell is wider than its column. No line ends in blanks."""
     *cells, last = row
     line = Text()
@@ -192,10 +219,11 @@ def print_best(data: SweepData, out: Console) -> None:
         for parameter, value in trial.params.items():
             shown = repr(value) if isinstance(value, str) else str(value)
             out.print(f"  {escape(parameter)} = {escape(shown)}", soft_wrap=True)
-        out.print("Train it again:")
-        out.print(f"  {escape(data.command(trial))}", soft_wrap=True)
-        for line in describe_retraining(data, trial):
-            out.print(escape(line), soft_wrap=True)
+        if command := data.command(trial):
+            out.print("Train it again:")
+            out.print(f"  {escape(command)}", soft_wrap=True)
+            for line in describe_retraining(data, trial):
+                out.print(escape(line), soft_wrap=True)
     if doubt := describe_doubt(data):
         out.print(escape(doubt), soft_wrap=True)
 
