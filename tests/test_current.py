@@ -69,7 +69,7 @@ def test_a_stop_is_final(trial, sent):
 
 def test_another_process_of_the_trial_gets_its_values_and_none_of_its_callbacks(trial, sent):
     trial.report(9, {"loss": 1.0})
-    copy = pickle.loads(pickle.dumps(trial.copy_for_process()))
+    copy = pickle.loads(pickle.dumps(trial))
     assert (copy.number, copy.params, copy.sweep_id, copy.metric, copy.goal) == (3, {"x": 1}, None, None, "minimize")
     assert not copy.report(10, {"loss": 0.5}).stop
     assert len(sent) == 1

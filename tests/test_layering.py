@@ -20,7 +20,7 @@ LIBRARY = SOURCE / "wandbsweep"
 # Each package or module may import those of the rows above its own, and its own. No import is exempt: those in
 # functions and under TYPE_CHECKING count.
 ROWS = (
-    ("errors", "trial", "files", "settings", "launchers", "environment", "retry", "text"),
+    ("errors", "trial", "checkpoints", "files", "settings", "launchers", "environment", "retry", "text"),
     ("process_state",),
     ("spec",),
     ("stopping",),
@@ -28,7 +28,7 @@ ROWS = (
     ("storage",),
     ("optuna_tools",),
     ("sweep",),
-    ("current", "lightning"),
+    ("trial_link", "current", "lightning"),
     ("wandb_runs",),
     ("controllers",),
     ("controllers.embedded",),

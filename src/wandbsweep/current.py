@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from wandbsweep.checkpoints import find_checkpoint
 from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
+from wandbsweep.trial_link import ADDRESS, TrialLink
+
+DIRECTORY = "WANDBSWEEP_DIRECTORY"
+"""The environment variable with the trial's directory, for the processes that its training starts."""
+
+log = logging.getLogger(__name__)
 
 WANDB_OPTIONS = ("group", "name", "id", "resume", "tags")
 """The options of ``wandb.init`` that ``CurrentTrial.wandb`` may have."""
@@ -16,7 +25,6 @@ WANDB_OPTIONS = ("group", "name", "id", "resume", "tags")
 Send = Callable[[int, Mapping[str, float]], Decision]
 
 
-# Module-level functions, not lambdas: a current trial is pickled for the processes that run it.
 def _continue(*_: object) -> Decision:
     return CONTINUE
 
@@ -25,8 +33,16 @@ def _own() -> bool:
     return True
 
 
-def _install_nothing() -> None:
+def _do_nothing() -> None:
     pass
+
+
+def _return_step(step: int) -> int:
+    return step
+
+
+def _find_no_interruption() -> str:
+    return ""
 
 
 @dataclass(eq=False)
@@ -43,28 +59,52 @@ class CurrentTrial:
     """The name of the metric that the sweep optimises."""
     goal: str = "minimize"
     """Whether to ``minimize`` or ``maximize`` that metric."""
+    address: str = field(default="", repr=False)
+    """Where other processes of the trial report; empty: there can be none."""
     send: Send = field(default=_continue, repr=False)
     """Passes a report to the controller and returns its decision."""
     poll: Callable[[], Decision] = field(default=_continue, repr=False)
     """Returns what was decided since the last report: a stop if the trial was cancelled or taken over."""
     is_owner: Callable[[], bool] = field(default=_own, repr=False)
     """Returns whether the trial is still this agent's."""
-    reinstall_handlers: Callable[[], None] = field(default=_install_nothing, repr=False)
+    reinstall_handlers: Callable[[], None] = field(default=_do_nothing, repr=False)
     """Puts the agent's signal handlers back after the training has installed its own."""
+    reach: Callable[[int], int] = field(default=_return_step, repr=False)
+    """Tells the agent which step the training has reached, and returns the highest that any of its processes has."""
+    tell_clear: Callable[[], None] = field(default=_do_nothing, repr=False)
+    """Tells the agent that the interruption came after the training's own end."""
+    poll_interrupt: Callable[[], str] = field(default=_find_no_interruption, repr=False)
+    """Returns why the training must end, if this process gets no signal that says so; empty: it need not."""
     decision: Decision = CONTINUE
     """The last answer; a stop is final."""
-    last_step: int = field(default=-1, repr=False)
-    """The highest step that this process has reported or trained to; -1: none."""
     listening: bool = field(default=False, repr=False)
     """Whether the training checks ``preempted`` regularly. Then even Ctrl-C waits for it."""
     interrupt_requested: bool = field(default=False, repr=False)
     """Whether the training knows that it must end. What it then returns is not the trial's result."""
     _interrupt_reason: str = field(default="", repr=False)
     """Set by a signal's handler, before the training knows of it."""
+    _last_step: int = field(default=-1, repr=False)
+    """The highest step that this process has reported or trained to; -1: none."""
+    _link: TrialLink | None = field(default=None, repr=False)
 
-    def copy_for_process(self) -> CurrentTrial:
-        """Return a copy without callbacks and decisions: what another process that runs this trial starts from."""
-        return CurrentTrial(self.number, self.params, self.resumed, self.sweep_id, self.metric, self.goal)
+    def __reduce__(self) -> Any:
+        """Leave callbacks and decisions behind: in another process, the copy is that process's current trial."""
+        identity = (self.number, self.params, self.resumed, self.sweep_id, self.metric, self.goal, self.address)
+        return _restore, identity
+
+    def attach(self, link: TrialLink) -> None:
+        """Report through ``link`` from now on."""
+
+        def send(step: int, metrics: Mapping[str, float]) -> Decision:
+            answer = link.report(step, metrics)
+            if answer.interrupted:  # the agent received the signal first; this is not a decision of the controller
+                self.interrupt(answer.decision.reason)
+                return CONTINUE
+            return answer.decision
+
+        self._link, self.address = link, link.address
+        self.send, self.poll, self.is_owner = send, link.poll, link.owns
+        self.reach, self.tell_clear, self.poll_interrupt = link.reach, link.clear, link.poll_interrupt
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -83,6 +123,20 @@ class CurrentTrial:
             options |= {"id": name, "resume": "allow" if self.resumed else None}
         return options
 
+    @property
+    def directory(self) -> Path:
+        """The trial's own directory, the same for all its attempts; outside a sweep the working directory."""
+        return Path(os.environ.get(DIRECTORY, "")) if self else Path()
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest checkpoint in ``directory`` if an earlier attempt of the trial was interrupted; None: start anew.
+
+        Checkpoints are files whose names end with ``.ckpt``, ``.pt`` or ``.pth``. One that was not written to its end
+        does not count.
+        """
+        return find_checkpoint(self.directory) if self.resumed else None
+
     def report(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """Report ``metrics`` to the sweep, and return whether the training is to stop.
 
@@ -96,7 +150,7 @@ class CurrentTrial:
             ValueError: ``step`` is not a whole number, or a value is not a number.
         """
         sent = as_step(step), {name: _as_float(name, value) for name, value in metrics.items()}
-        self.note_step(sent[0])
+        self._last_step = max(self._last_step, sent[0])
         if not self.decision.stop:
             self.decision = self.send(*sent)
             if self._interrupt_reason and not self.decision.stop:
@@ -105,7 +159,13 @@ class CurrentTrial:
 
     def note_step(self, step: int) -> None:
         """Note that the training has reached ``step``: what is measured after it needs a later one."""
-        self.last_step = max(self.last_step, step)
+        self._last_step = self.reach(max(self._last_step, step))
+
+    @property
+    def last_step(self) -> int:
+        """The highest step that the trial's processes have reported or trained to; -1: none."""
+        self._last_step = self.reach(self._last_step)
+        return self._last_step
 
     @property
     def preempted(self) -> bool:
@@ -113,6 +173,7 @@ class CurrentTrial:
 
         ``report`` then answers with a stop as well.
         """
+        self._interrupt_reason = self._interrupt_reason or self.poll_interrupt()
         if self._interrupt_reason and not self.decision.stop:
             self.decision = self.acknowledge()
         return self.interrupt_requested
@@ -135,6 +196,7 @@ class CurrentTrial:
         """Forget the interruption: the training had already reached its own end."""
         if self.interrupt_requested:
             self.interrupt_requested, self.decision = False, CONTINUE
+            self.tell_clear()
 
 
 class Preempted(BaseException):
@@ -151,12 +213,55 @@ def _as_float(name: str, value: object) -> float:
     return number
 
 
-_current = CurrentTrial()
+_NO_TRIAL = CurrentTrial()
+_current = _NO_TRIAL
 
 
 def current_trial() -> CurrentTrial:
-    """Return the trial that this process is running; it is false in a boolean context outside a sweep."""
+    """Return the trial that this process is part of; it is false in a boolean context outside a sweep.
+
+    The trial is known in its own process, and in all that the training starts from there, however it starts them.
+    """
+    global _current
+    if _current is _NO_TRIAL and (address := os.environ.get(ADDRESS)):
+        _current = _find_trial(address)
     return _current
+
+
+def _find_trial(address: str) -> CurrentTrial:
+    """Return the trial that has started this process."""
+    link = TrialLink(address)
+    trial = link.connect() or CurrentTrial(address=address)
+    if trial:
+        trial.attach(link)
+    else:
+        log.warning("The trial that this process was started in is over, or on another machine: nothing is reported.")
+    return trial
+
+
+def _restore(*identity: Any) -> CurrentTrial:
+    """Return the trial that was pickled: this process's own object, if it is part of the trial."""
+    global _current
+    trial = CurrentTrial(*identity)
+    if not trial.address:
+        return trial
+    if trial.address == _current.address:
+        return _current
+    trial.attach(TrialLink(trial.address))
+    if _current is _NO_TRIAL and trial.address == os.environ.get(ADDRESS):
+        _current = trial
+    return trial
+
+
+def _attach_fork() -> None:
+    """Give a process that was forked from a trial its own connection: the callbacks are those of the other process."""
+    if _current._link is not None:
+        _current._link.close_in_fork()
+    if _current.address:
+        _current.attach(TrialLink(_current.address))
+
+
+os.register_at_fork(after_in_child=_attach_fork)
 
 
 @contextmanager

@@ -275,7 +275,7 @@ def test_the_fork_server_imports_nothing_heavy_before_the_task():
 
 
 def test_a_process_never_returns_to_an_earlier_state():
-    process = TrialProcess(trial=None, current=None, channel=None)
+    process = TrialProcess(trial=None, server=None, channel=None)
     process.advance(ProcessState.LOST)
     process.advance(ProcessState.RUNNING)  # its Ready was still on the way
     assert process.state == ProcessState.LOST

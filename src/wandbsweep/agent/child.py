@@ -27,15 +27,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from wandbsweep.agent.import_times import time_imports
 from wandbsweep.agent.loop import run_catching
-from wandbsweep.agent.messages import Broken, Ended, Ready, Report, Request, Result, Started, Unforkable
+from wandbsweep.agent.messages import Broken, Ended, Ready, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import running
 from wandbsweep.text import describe_error
-from wandbsweep.trial import CONTINUE, Decision, JobResult, RunJob, Trial
+from wandbsweep.trial import JobResult, RunJob, Trial
+from wandbsweep.trial_link import TrialLink
 
 _PR_SET_PDEATHSIG = 1
 
@@ -205,18 +206,8 @@ def _take_on(request: Request) -> None:
 
 
 def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mapping[int, Any]) -> JobResult:
-    current, lock = request.current, threading.Lock()
-
-    def send(step: int, metrics: Mapping[str, float]) -> Decision:
-        with lock:  # several threads may report, and each must read the answer to its own report
-            channel.send(Report(step, metrics))
-            decision, interrupted = cast(tuple[Decision, bool], channel.recv())
-        if interrupted:  # the agent received the signal first; this is not a decision of the controller
-            current.interrupt(decision.reason)
-            return CONTINUE
-        return decision
-
-    current.send = send
+    current = request.current
+    current.attach(TrialLink(current.address, descendant=False))
     watch = SignalWatch(patient=True)
     watch.watch_until_exit(handlers)
     with running(current), watch.notifying(current):

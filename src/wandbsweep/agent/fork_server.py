@@ -26,19 +26,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Report, Request, Result, Started, Unforkable
+from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import GRACE_S, WATCHED, SignalWatch
+from wandbsweep.agent.trial_server import POLL_S, TrialServer
 from wandbsweep.current import CurrentTrial, current_trial
 from wandbsweep.trial import JobResult, Trial
-
-POLL_S = 2.0
-"""How often the agent asks whether a silent trial was cancelled or taken over."""
+from wandbsweep.trial_link import ADDRESS
 
 _SLOW_IMPORT_S = 0.2  # what importing a module takes at least, to be worth a remark
 _ADVISED = 4  # how many modules are named
@@ -73,7 +72,7 @@ class TrialProcess:
     """A trial's process, as its agent knows it."""
 
     trial: Trial
-    current: CurrentTrial
+    server: TrialServer
     channel: Connection
     pid: int | None = None
     """None: as far as the agent knows, it is not forked yet."""
@@ -90,6 +89,10 @@ class TrialProcess:
     next_poll: float = 0.0
     unforkable: Unforkable | None = None
     """Why it cannot be forked, in which case it is not."""
+
+    @property
+    def current(self) -> CurrentTrial:
+        return self.server.current
 
     def advance(self, state: ProcessState) -> None:
         self.state = max(self.state, state)
@@ -156,11 +159,14 @@ class ForkServer:
             self._start()
         current = current_trial()
         ours, theirs = socket.socketpair()
-        with Connection(ours.detach()) as channel, theirs:
+        with (
+            closing(TrialServer(current, polls=False)) as server,
+            Connection(ours.detach()) as channel,
+            theirs,
+        ):
             try:
-                self._control.send(
-                    Request(trial, current.copy_for_process(), dict(os.environ), os.getcwd(), list(sys.argv))
-                )
+                environment = {**os.environ, ADDRESS: current.address}
+                self._control.send(Request(trial, current, environment, os.getcwd(), list(sys.argv)))
                 socket.send_fds(self._socket, [b"\0"], [theirs.fileno()])
             except OSError:
                 crashed = self._describe_server_death()
@@ -168,7 +174,7 @@ class ForkServer:
             # Only the trial may hold its end of the channel, so that its death closes the channel.
             theirs.close()
             current.listening = True  # so that a first Ctrl-C is passed on, and not raised here
-            return self._attend(TrialProcess(trial, current, channel))
+            return self._attend(TrialProcess(trial, server, channel))
 
     def close(self) -> None:
         """End the fork server, and with it the process of a trial, if there is one."""
@@ -233,13 +239,16 @@ class ForkServer:
 
     def _step(self, process: TrialProcess) -> None:
         """Wait for the next event of ``process``, and handle it."""
-        sources: list[Any] = [self._control, self._watch.wake_fd]
+        sources: list[Any] = [self._control, self._watch.wake_fd, *process.server.sources]
         if not process.channel_closed:
             sources.append(process.channel)
         ready = wait(sources, max(0.0, min(process.deadline - time.monotonic(), self._poll_s)))
         self._watch.drain()
         if process.channel in ready:
             self._receive(process)
+        process.server.handle(ready)
+        if process.server.lost:
+            process.advance(ProcessState.LOST)
         if self._control in ready:
             self._receive_from_server(process)
         self._enforce(process)
@@ -267,21 +276,9 @@ class ForkServer:
             return
         if isinstance(message, Ready):
             process.advance(ProcessState.RUNNING)
-        elif isinstance(message, Report):
-            self._answer(process, message)
         elif isinstance(message, Result):
             process.result, process.deadline = message, time.monotonic() + _EXIT_S
             process.advance(ProcessState.RETURNED)
-
-    def _answer(self, process: TrialProcess, report: Report) -> None:
-        current = process.current
-        decision = current.report(report.step, report.metrics)
-        if decision.stop and not current.interrupt_requested and not current.is_owner():
-            # No answer: a stopped training saves a checkpoint, which would overwrite that of the new owner.
-            process.advance(ProcessState.LOST)
-            return
-        with suppress(OSError):  # the trial has died meanwhile
-            process.channel.send((decision, current.interrupt_requested))
 
     def _enforce(self, process: TrialProcess) -> None:
         """Ask ``process`` to end if it must, and kill it if it does not end in time."""
@@ -329,9 +326,9 @@ class ForkServer:
             )
             return JobResult(lost=True)
         if process.result is not None:
-            if not process.result.job.preempted:
-                current.clear()
-            return process.result.job
+            # It may be another of the trial's processes that was told to end.
+            job = process.result.job
+            return replace(job, preempted=job.preempted or current.interrupt_requested)
         if process.state == ProcessState.KILLED:  # without a result, only a stop has a deadline
             return JobResult(preempted=True)
         reason = process.death or f"its process {_describe_status(process.status or 0)}"

@@ -79,7 +79,7 @@ def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate
     """
     import __main__
 
-    offer = TrialOffer(task, trial, current_trial().copy_for_process(), separate)
+    offer = TrialOffer(task, trial, current_trial(), separate)
     argv = list(sys.argv)
     spec: Any = getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:

@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
+from wandbsweep.agent.trial_server import serve_from_thread
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
 from wandbsweep.text import describe_error, escape_surrogates
@@ -81,8 +82,8 @@ def run_agent(
                 # If trials run in processes of their own, what run_job raises comes from the controller, not the task.
                 run = run_job if separate else partial(run_catching, run_job)
                 abandon = partial(_abandon, controller, trial, watch)
-                deadline = nullcontext() if separate else enforce_grace(watch, grace_s, abandon)
-                result = _run_and_close(controller, run, trial, current, watch, deadline)
+                around = nullcontext() if separate else _serve_and_enforce_grace(current, watch, grace_s, abandon)
+                result = _run_and_close(controller, run, trial, current, watch, around)
                 durations.append(time.monotonic() - began)
                 watch.release_hold()
                 yield result
@@ -132,18 +133,27 @@ def _await_turn(controller: Controller, name: str, watch: SignalWatch, poll_s: f
         time.sleep(poll_s)
 
 
+@contextmanager
+def _serve_and_enforce_grace(
+    current: CurrentTrial, watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]
+) -> Iterator[None]:
+    """Do for a trial in this process, from threads, what the agent otherwise does while it waits for the trial's."""
+    with enforce_grace(watch, grace_s, abandon), serve_from_thread(current):
+        yield
+
+
 def _run_and_close(
     controller: Controller,
     run_job: RunJob,
     trial: Trial,
     current: CurrentTrial,
     watch: SignalWatch,
-    deadline: AbstractContextManager[None],
+    around: AbstractContextManager[None],
 ) -> JobResult:
     """Run ``trial``, and in any case close it or give it back."""
     try:
         watch.release_hold()
-        with deadline, running(current), watch.notifying(current):
+        with around, running(current), watch.notifying(current):
             result = run_job(trial)
             watch.hold()
         # If the signal ended the trial, raise it now, so that the trial is given back. If the task was done anyway,

@@ -8,14 +8,13 @@
       | -- Request, descriptor ---> | -- fork ------------------> |     for each trial
       | <------------- Started ---- |                             | resets signals, environment, directory
       | <------------------------------------------------- Ready -|
-      | <------------------------------------------------ Report -|     any number of times
-      | -- (decision, interrupt) -------------------------------> |
       | <------------------------------------------------ Result -|
       | <--------------- Ended ---- | the process is a zombie, so that its number is not reused
       | -- Reaped ----------------> | reaps it
 
 The fork server serves one trial at a time. Each trial has its own socket pair with the agent, so that a trial that is
-killed while it writes does not disturb the next one. Instead of Started and Ended the fork server may
+killed while it writes does not disturb the next one. Reports take another way, since not only this process may report:
+``wandbsweep.trial_link``. Instead of Started and Ended the fork server may
 answer Broken or Unforkable.
 """
 
@@ -78,14 +77,6 @@ class Reaped:
 @dataclass(frozen=True)
 class Ready:
     """Trial → agent: from now on it obeys signals."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Trial → agent, which answers with a Decision, and with whether only a signal is the reason for it."""
-
-    step: int
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)

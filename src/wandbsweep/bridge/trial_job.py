@@ -28,7 +28,8 @@ from wandbsweep.bridge.hydra_private import (
     set_returned,
 )
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
-from wandbsweep.current import current_trial
+from wandbsweep.current import DIRECTORY, current_trial
+from wandbsweep.environment import set_variables
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
@@ -210,7 +211,9 @@ class _RecordedTask:
 
     def __call__(self, config: Any) -> Any:
         try:
-            returned = self._task(config)
+            # Not the agent's to tell: only the job's own process knows where Hydra has put it.
+            with set_variables({DIRECTORY: HydraConfig.get().runtime.output_dir}):
+                returned = self._task(config)
         except Exception as error:
             self.ended = make_failed_job(error, config)
             raise

@@ -1,0 +1,28 @@
+"""Finds the checkpoint from which an interrupted training can go on, in anybody's code."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+_SUFFIXES = (("*.ckpt",), ("*.pt", "*.pth"))  # the first kind that is there: the others may be data, or weights alone
+
+
+def find_checkpoint(directory: Path) -> Path | None:
+    """Return the newest checkpoint in ``directory`` and below that was written to its end; None: there is none."""
+    for patterns in _SUFFIXES:
+        found = [path for pattern in patterns for path in directory.rglob(pattern)]
+        # Of those that are equally old, Lightning's last.ckpt.
+        found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name.startswith("last")), reverse=True)
+        if newest := next(filter(_is_whole, found), None):
+            return newest
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file was written to its end, as far as its format tells: torch writes zip archives."""
+    if path.is_dir():  # a checkpoint in several files
+        return any(path.iterdir())
+    with path.open("rb") as file:
+        start = file.read(2)
+    return zipfile.is_zipfile(path) if start == b"PK" else bool(start)

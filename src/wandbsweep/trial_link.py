@@ -1,0 +1,219 @@
+"""What the processes of a trial say to the agent that runs it, and their end of the connection.
+
+A training may start further processes, by any means: a fork, ``spawn``, a process pool, another program. Each of them
+finds the trial by the environment variable ``WANDBSWEEP_REPORTS``. It names a socket in Linux's abstract namespace,
+which has no file that could be left behind, no path that could be too long, and ends with the process that serves it
+(``agent.trial_server``). The name is random and used for one trial only, so a process that outlives its trial reaches
+nobody, least of all the next trial.
+
+Each message is answered, in order. Each process has a connection of its own, made when it first needs one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wandbsweep.errors import SweepError
+from wandbsweep.trial import CONTINUE, Decision
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+ADDRESS = "WANDBSWEEP_REPORTS"
+"""The environment variable with the address of the trial's socket."""
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+
+_FOLLOW_S = 10.0  # how long a rank waits for rank 0's report of the same step, before it stops waiting for good
+_FOLLOW_POLL_S = 0.01
+_POLL_S = 1.0  # how often a training that looks for an interruption asks the agent
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message of a process that has no description of the trial yet."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report; the answer holds the decision."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Follow:
+    """What was rank 0 told when it reported ``step``? The answer is None if it has not yet."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Poll:
+    """What was decided since the last report?"""
+
+
+@dataclass(frozen=True)
+class CheckInterrupt:
+    """Must the training be interrupted? If the answer says so, it ends."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The training has reached ``step``; the answer holds the highest that any process has reached."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Clear:
+    """The training was interrupted, but had already reached its own end."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The agent's answer to any of these messages."""
+
+    decision: Decision = CONTINUE
+    interrupted: bool = False
+    """Whether only a signal is the reason of the decision."""
+    owned: bool = True
+    """Whether the trial is still this agent's."""
+    last_step: int = -1
+    trial: Any = None
+    """To Hello: the ``CurrentTrial`` without its callbacks."""
+    ranks: Mapping[str, str] = field(default_factory=dict)
+    """To Hello: what the agent's own environment says of ranks."""
+    fault: str = ""
+    """Why the message could not be handled."""
+
+
+_OVER = Answer(Decision(stop=True, reason="the trial is over"), owned=False)
+
+
+class TrialLink:
+    """A process's connection to the agent that runs its trial. Threads may share it."""
+
+    def __init__(self, address: str, *, descendant: bool = True) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            address: The address of the trial's socket.
+            descendant: Whether this process was started by the trial's own. Then it may be one of several ranks, and
+                only rank 0's reports count.
+        """
+        self.address = address
+        self._descendant = descendant
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._owned = True
+        self._follows = True
+        self._ranks: Mapping[str, str] | None = None
+        self._next_poll = 0.0
+
+    def connect(self) -> Any:
+        """Return the trial that this process belongs to; None: it is over, or runs on another machine."""
+        answer = self._ask(Hello())
+        self._ranks = answer.ranks
+        return answer.trial
+
+    def close_in_fork(self) -> None:
+        """Leave the connection to the process that this one was forked from."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> Answer:
+        return self._follow(step) if self._descendant and self._find_rank() else self._ask(Report(step, metrics))
+
+    def poll(self) -> Decision:
+        return self._ask(Poll()).decision
+
+    def poll_interrupt(self) -> str:
+        """Return why the training is to be interrupted; empty: it is not, or the agent was asked a moment ago."""
+        if not self._descendant or time.monotonic() < self._next_poll:  # the trial's own process gets signals
+            return ""
+        self._next_poll = time.monotonic() + _POLL_S
+        answer = self._ask(CheckInterrupt())
+        return answer.decision.reason if answer.interrupted else ""
+
+    def owns(self) -> bool:
+        return self._owned
+
+    def reach(self, step: int) -> int:
+        return max(step, self._ask(Reach(step)).last_step)
+
+    def clear(self) -> None:
+        self._ask(Clear())
+
+    def _follow(self, step: int) -> Answer:
+        """Return what rank 0 was told about ``step``, so that all ranks end after the same one.
+
+        If rank 0 does not report the step in time, its training reports in another way than this rank's.
+        """
+        until = time.monotonic() + _FOLLOW_S
+        while self._follows:
+            if answer := self._send(Follow(step)):
+                return answer
+            self._follows = time.monotonic() < until
+            time.sleep(_FOLLOW_POLL_S)
+        return self._send(Follow(step)) or Answer()
+
+    def _find_rank(self) -> int:
+        """Return which of the ranks of a distributed training this process is."""
+        distributed: Any = sys.modules.get("torch.distributed")
+        if distributed is not None and distributed.is_available() and distributed.is_initialized():
+            return int(distributed.get_rank())
+        if self._ranks is None:
+            self.connect()
+        own = ((name, os.environ.get(name, "")) for name in RANK_VARIABLES)
+        # What the agent's own environment has says nothing about this process.
+        return next((int(n) for name, n in own if n.isdecimal() and n != (self._ranks or {}).get(name)), 0)
+
+    def _ask(self, message: object) -> Answer:
+        """Return the answer to ``message``."""
+        answer = self._send(message)
+        assert answer is not None, "only Follow may have no answer"
+        return answer
+
+    def _send(self, message: object) -> Answer | None:
+        with self._lock:
+            if self._is_over:
+                return _OVER
+            try:
+                connection = self._connection = self._connection or _connect(self.address)
+                connection.send(message)
+                answer: Answer | None = connection.recv()
+            except (OSError, EOFError):
+                self._is_over, self._owned = True, False
+                return _OVER
+            except BaseException:  # Ctrl-C: the next message must not read the answer to this one
+                self._drop()
+                raise
+        if answer is not None and answer.fault:
+            raise SweepError(answer.fault)
+        self._owned = answer is None or answer.owned
+        return answer
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(address: str) -> Connection:
+    import socket  # here, since most processes that import this module never connect
+    from multiprocessing.connection import Connection
+
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.connect(f"\0{address}")
+        return Connection(link.detach())
+    finally:
+        link.close()
