@@ -25,6 +25,7 @@ from wandbsweep.bridge.trial_job import find_trial_log, get_hydra_state, log_as_
 from wandbsweep.controllers.base import Controller
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.environment import set_variables
+from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
 from wandbsweep.sweep.directory import AGENTS, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -71,6 +72,10 @@ class AgentTask:
         the other ranks run what rank 0 runs.
         """
         record, spec = LaunchRecord.load(self.directory), read_spec(self.directory)
+        if not Path(record.application.cwd).is_dir():  # before a trial is asked for, which would fail
+            raise SweepDirectoryError(
+                f"{record.application.cwd}, in which the sweep's trials run, does not exist here."
+            )
         rank, watch = read_rank(), SignalWatch()
         with ExitStack() as stack:
             if self.devices:

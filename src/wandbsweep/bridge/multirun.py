@@ -134,7 +134,7 @@ class Multirun:
         return LaunchRecord(
             sweep_id=sweep_id,
             application=Application(
-                cwd=os.getcwd(), config_name=job.config_name, job_name=job.name, command=_find_start_command()
+                cwd=os.getcwd(), config_name=job.config_name, job_name=job.name, command=find_start_command()
             ),
             overrides=TrialOverrides(
                 slots=self.list_slots(spec),
@@ -228,7 +228,7 @@ def _read_logger(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _find_start_command() -> list[str]:
+def find_start_command() -> list[str]:
     """Return the words that start this application, with the options that say where its configuration is."""
     main_spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if main_spec is not None:

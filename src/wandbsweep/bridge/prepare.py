@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from wandbsweep.bridge.composition import check_composition
 from wandbsweep.bridge.create import is_free, write_sweep
 from wandbsweep.bridge.foreign_sweepers import describe_foreign_settings
-from wandbsweep.bridge.multirun import Multirun
+from wandbsweep.bridge.multirun import Multirun, find_start_command
 from wandbsweep.bridge.search_space import make_sample_point, read_space, refuse_endless
 from wandbsweep.bridge.snapshot import find_sources, open_snapshot
 from wandbsweep.errors import SweepDirectoryError, SweepError
@@ -128,6 +128,7 @@ def _start_sweep(
     """Write a sweep that is new here, and return it. None: another process has created one there meanwhile."""
     snapshot = find_sources(multirun.loader.get_search_path(), multirun.searchpath)
     record = multirun.describe_launch(sweep_id, snapshot, spec, plain_grid=plain_grid, hosted=hosted)
+    record = replace(record, directory=str(directory))
     if not write_sweep(directory, multirun.config, snapshot, record, spec):
         return None
     return _make_prepared_sweep(multirun, directory, record, spec, joined=joined)
@@ -162,6 +163,7 @@ def _join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     record = LaunchRecord.load(directory)
     if record.sweep_id != sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {record.sweep_id}, not {sweep_id}.")
+    record = _follow_project(record)
     given = [line for line in multirun.arguments if {"line": line} not in record.overrides.slots]
     refused = [line for line in given if not _is_run_cap(line)] + _find_changed_settings(record, settings)
     if refused:
@@ -220,7 +222,7 @@ def _resume_sweep(multirun: Multirun, directory: Path, spec: SweepSpec) -> Prepa
     Raises:
         SweepDirectoryError: The command asks for another sweep; the message names the differences.
     """
-    record, stored = LaunchRecord.load(directory), sweepdir.read_spec(directory)
+    record, stored = _follow_project(LaunchRecord.load(directory)), sweepdir.read_spec(directory)
     found = sweepdir.find_differences(stored.identity, spec.identity)
     before, now = (_list_fixed(slots, record) for slots in (record.overrides.slots, multirun.line.slots))
     found += [f"override {text}: was not there" for text in sorted(now - before)]
@@ -230,6 +232,19 @@ def _resume_sweep(multirun: Multirun, directory: Path, spec: SweepSpec) -> Prepa
         found.append(f"hydra.sweeper.seed: {record.controller.seed}, now {seed}")
     sweepdir.refuse_differences(directory, found)
     return _reopen(multirun, directory, record, stored, spec.run_cap)
+
+
+def _follow_project(record: LaunchRecord) -> LaunchRecord:
+    """Return the record for the working directory if the one in which the sweep was started does not exist any more.
+
+    The interpreter may have been moved as well.
+    """
+    here = Path.cwd()
+    if not Path(record.application.cwd).is_dir():
+        record = record.move(here)
+    if record.moved_from is None or Path(record.application.cwd) != here:
+        return record
+    return replace(record, application=replace(record.application, command=find_start_command()))
 
 
 def _list_fixed(slots: Sequence[OverrideSlot], record: LaunchRecord) -> set[str]:
@@ -242,6 +257,11 @@ def _reopen(
     multirun: Multirun, directory: Path, record: LaunchRecord, spec: SweepSpec, run_cap: object
 ) -> PreparedSweep:
     """Return the stored sweep, with another ``run_cap`` or ``max_failures`` if one is given."""
+    if record.moved_from is not None:
+        log.warning("The project was moved from %s: trials run in %s now.", record.moved_from, record.application.cwd)
+        record = replace(record, directory=str(directory))
+        with sweepdir.lock_directory(directory):
+            record.save(directory)
     max_failures = multirun.settings.max_failures
     if multirun.names_setting("max_failures") and max_failures != record.controller.max_failures:
         record = replace(record, controller=replace(record.controller, max_failures=max_failures))

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,6 +104,10 @@ class LaunchRecord:
     wandb: Mapping[str, Any] | None = None
     """If an embedded sweep is shown at W&B: the settings of its page (``wandb_runs.page.read_page_settings``), and in
     ``sweep`` the W&B sweep that holds the trials' runs."""
+    directory: str | None = None
+    """The sweep's directory when the record was saved. None: an older version saved it."""
+    moved_from: str | None = field(default=None, compare=False)
+    """Not stored. The directory in which the sweep was started, if ``application.cwd`` is where it was moved."""
 
     def join_command(self, directory: Path) -> str:
         """Return the shell command that joins or resumes the sweep in ``directory``, from the working directory."""
@@ -130,7 +134,7 @@ class LaunchRecord:
 
     @classmethod
     def load(cls, directory: Path) -> LaunchRecord:
-        """Read the record of the sweep in ``directory``.
+        """Read the record of the sweep in ``directory``, whose project may have been moved together with it.
 
         Raises SweepDirectoryError if there is none, or if it is damaged or of another version.
         """
@@ -146,7 +150,7 @@ class LaunchRecord:
         except (OSError, UnicodeError) as error:
             raise SweepDirectoryError(f"Cannot read {directory / _FILE}: {error}.") from None
         try:
-            return cls._from_json(stored)
+            return cls._from_json(stored)._follow(directory.absolute())
         except (TypeError, AttributeError) as error:
             raise SweepDirectoryError(f"{directory / _FILE} holds no launch record: {error}.") from None
 
@@ -155,11 +159,43 @@ class LaunchRecord:
         """Read the record of the sweep in ``directory``. None: it was made by ``create_sweep``, without Hydra."""
         return cls.load(directory) if (directory / _FILE).exists() else None
 
+    def move(self, root: Path) -> LaunchRecord:
+        """Return the record of the same sweep whose project is in ``root`` now."""
+        old = f"{self.application.cwd}{os.sep}"
+        command = [
+            str(root / word.removeprefix(old)) if word.startswith(old) else word for word in self.application.command
+        ]
+        storage = self.controller.storage
+        head, separator, file = (storage or "").partition(f":///{old}")
+        if separator and (root / file).exists():  # a file of SQLite
+            storage = f"{head}:///{root / file}"
+        return replace(
+            self,
+            application=replace(self.application, cwd=str(root), command=command),
+            controller=replace(self.controller, storage=storage),
+            moved_from=self.application.cwd,
+        )
+
+    def _follow(self, directory: Path) -> LaunchRecord:
+        """Return the record with the project's present directory, if it was moved or copied, ``directory`` with it."""
+        cwd = Path(self.application.cwd)
+        place = Path(self.directory) if self.directory else cwd / OUTPUTS / self.sweep_id
+        if place == directory or not place.is_relative_to(cwd):
+            return self
+        below = place.relative_to(cwd)
+        root = directory.parents[len(below.parts) - 1] if len(below.parts) < len(directory.parts) else directory
+        if root / below != directory or (cwd.is_dir() and cwd.samefile(root)):
+            return self
+        scripts = [word.removeprefix(f"{cwd}{os.sep}") for word in self.application.command if word.endswith(".py")]
+        is_project = any((root / script).exists() for script in scripts) if scripts else not cwd.is_dir()
+        return self.move(root) if is_project else self
+
     def _to_json(self) -> dict[str, Any]:
         groups = (self.application, self.overrides, self.snapshot, self.controller)
         stored = {_to_key(name): value for group in groups for name, value in vars(group).items()}
         hosted = self.hosted and {name: value for name, value in vars(self.hosted).items() if value is not None}
-        return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb}
+        place = {"directory": self.directory} if self.directory else {}
+        return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb, **place}
 
     @classmethod
     def _from_json(cls, stored: dict[str, Any]) -> LaunchRecord:
@@ -170,7 +206,7 @@ class LaunchRecord:
             snapshot=_take(SnapshotPaths, stored),
             controller=_take(ControllerOptions, stored),
             hosted=None if hosted is None else HostedPlace(**hosted),
-            **stored,  # sweep_id and wandb: any other key is a TypeError
+            **stored,  # sweep_id, wandb and directory: any other key is a TypeError
         )
 
 
