@@ -31,6 +31,9 @@ class WandbSweeper(Sweeper):
             HydraConfig.instance().cfg = None
 
     def sweep(self, arguments: list[str]) -> Any:
+        from wandbsweep.process_state.random_numbers import RandomNumbers
+
+        random_numbers = RandomNumbers()  # before our own imports, some of which draw random numbers
         from wandbsweep.bridge.hydra_private import set_hydra_config
         from wandbsweep.bridge.multirun import Multirun, read_settings
         from wandbsweep.bridge.prepare import prepare_sweep
@@ -44,7 +47,7 @@ class WandbSweeper(Sweeper):
                 refuse_unsuitable_launcher(launcher_class, settings)
                 prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
                 session = Session(prepared, settings, launcher=launcher_class)
-                launcher = self._make_launcher(session)
+                launcher = self._make_launcher(session, random_numbers)
         except SweepError as error:
             print(error, file=sys.stderr)
             raise SystemExit(2) from None
@@ -56,7 +59,7 @@ class WandbSweeper(Sweeper):
                 _ = job.return_value  # raises what the trial raised, as Hydra's own sweeper does
         return [jobs]
 
-    def _make_launcher(self, session: Any) -> Any:
+    def _make_launcher(self, session: Any, random_numbers: Any) -> Any:
         """Return the configured launcher, set up to run agents from the sweep's snapshot, without callbacks."""
         from wandbsweep.agent.task import AgentTask
         from wandbsweep.bridge.hydra_private import make_callbacks
@@ -74,6 +77,7 @@ class WandbSweeper(Sweeper):
             preload=session.settings.preload,
             devices=session.devices,
             detached=session.settings.detach,
+            random_numbers=random_numbers,
         )
         loader = open_snapshot(prepared.record, prepared.directory)
         return Plugins.instance().instantiate_launcher(

@@ -32,3 +32,21 @@ def test_each_trial_finds_what_a_process_of_its_own_would(app: App) -> None:
     output = ended.out + ended.err
     assert output.count("the thread 'left-by-task'") == 1
     assert output.count("the process 'sleep 3.5'") == 1
+
+
+def test_random_numbers_of_forked_trials(app: App) -> None:
+    """What the script has seeded starts each trial; what nobody has seeded differs."""
+    source = app.directory / "app.py"
+    options = ["disturb=false", "hydra.sweeper.isolation=process", "hydra.sweeper.preload=[torch,numpy]"]
+    app.multirun("lr=1,2", *options)
+    draws = [number for found in app.results() for number in found["draw"]]
+    assert len(set(draws)) == len(draws)
+    seeds = "import numpy, torch\nnumpy.random.seed(1), torch.manual_seed(1), random.seed(1)\n"
+    source.write_text(source.read_text().replace("import hydra\n", f"import hydra\n{seeds}", 1))
+    alone = app.run("disturb=false", "hydra.run.dir=alone")
+    assert alone.status == 0, alone.err
+    expected = json.loads((app.directory / "alone" / "result.json").read_text())["draw"]
+    for into, more in {"none": ["lr=1,2,3"], "process": ["lr=1,2", *options]}.items():
+        app.multirun(*more, into=into, status=int(into == "none"))
+        draws = [found["draw"] for found in app.results(into)]
+        assert draws == [expected] * len(draws) != []

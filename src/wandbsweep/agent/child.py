@@ -201,8 +201,6 @@ def _take_on(request: Request) -> None:
     sys.argv[:] = request.argv
     faulthandler.enable(sys.__stderr__ or 2)
     multiprocessing.set_start_method("fork", force=True)  # others take seconds to start a DataLoader's workers
-    if numpy := sys.modules.get("numpy"):  # `random` does this by itself
-        numpy.random.seed()
 
 
 def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mapping[int, Any]) -> JobResult:

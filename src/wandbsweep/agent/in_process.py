@@ -16,7 +16,6 @@ from pathlib import Path
 from wandbsweep.bridge import hydra_state
 from wandbsweep.process_state import interpreter, libraries, system
 from wandbsweep.process_state.guard import Guard
-from wandbsweep.process_state.random_numbers import RandomNumbers
 from wandbsweep.trial import Trial
 from wandbsweep.wandb_runs.environment import forget_wandb
 
@@ -31,7 +30,6 @@ class Separator:
 
     def __init__(self) -> None:
         self._guard = Guard([*interpreter.PARTS, *libraries.PARTS, *hydra_state.PARTS, *system.PARTS])
-        self._random_numbers = RandomNumbers()
 
     @contextmanager
     def separate(self, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
@@ -43,7 +41,6 @@ class Separator:
             finally:
                 if os.getpid() == pid:
                     libraries.release_memory()
-        self._random_numbers.restart(trial.number)
         self._guard.warn(self._await_ending(threads, processes))
 
     def _await_ending(self, threads: set[threading.Thread], processes: dict[int, str]) -> list[str]:

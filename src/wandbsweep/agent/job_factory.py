@@ -6,7 +6,8 @@ import importlib
 import logging
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from wandbsweep.agent.script_imports import list_script_imports, repeat_imports
 from wandbsweep.bridge.trial_job import Around, TrialJob, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
+from wandbsweep.process_state.random_numbers import RandomNumbers
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import JobResult, RunJob, Trial
 
@@ -44,6 +46,7 @@ class JobFactory:
     isolation: Isolation
     hydra_state: Any
     rank: Rank
+    random_numbers: RandomNumbers
     packed: bytes | None = None
     """``pack_application``'s bytes; None: the application does not leave this process."""
     preload: Sequence[str] = ()
@@ -81,7 +84,9 @@ class JobFactory:
         """Return the callable that runs trials as ``rank``, in a process that a trial's training has started."""
         return self._make(*self._load_application(), rank=rank)
 
-    def _make(self, task_function: TaskFunction, callbacks: Any, **options: Any) -> TrialJob:
+    def _make(
+        self, task_function: TaskFunction, callbacks: Any, *, rank: int = 0, around: Sequence[Around] = ()
+    ) -> TrialJob:
         return TrialJob(
             self.record,
             self.directory,
@@ -89,7 +94,8 @@ class JobFactory:
             master=self.master,
             callbacks=callbacks,
             keep=self.keep,
-            **options,
+            rank=rank,
+            around=[partial(_restart_random_numbers, self.random_numbers, rank), *around],
         )
 
     def _load_application(self) -> tuple[TaskFunction, Any]:
@@ -104,6 +110,14 @@ class JobFactory:
         except Exception as error:  # whatever the application's objects raise; it matters only if a rank 1 is started
             task = pickle.dumps(partial(_refuse_rank, f"{type(error).__name__}: {error}"))
         return task
+
+
+@contextmanager
+def _restart_random_numbers(
+    numbers: RandomNumbers, rank: int, trial: Trial, overrides: Sequence[str]
+) -> Iterator[None]:
+    numbers.restart(f"{trial.number}-{rank}")
+    yield
 
 
 def _refuse_rank(reason: str, rank: int) -> RunJob:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from wandbsweep.controllers.open import open_controller
 from wandbsweep.environment import set_variables
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.launchers import VISIBLE_DEVICES, Isolation, Rank, read_rank
+from wandbsweep.process_state.random_numbers import RandomNumbers
 from wandbsweep.sweep.directory import AGENTS, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.trial import RunJob
@@ -56,6 +57,8 @@ class AgentTask:
     """The values of CUDA_VISIBLE_DEVICES, one for each agent in turn; empty: the launcher's."""
     detached: bool = False
     """Whether no process waits for the agents. Then the last one publishes the summary at the end."""
+    random_numbers: RandomNumbers = field(default_factory=RandomNumbers, compare=False)
+    """Those of the launching process, with which trials start."""
     packed: bytes | None = None
     """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
 
@@ -131,7 +134,9 @@ class AgentTask:
         return channel
 
     def _make_runner(self, record: LaunchRecord, rank: Rank, watch: SignalWatch, stack: ExitStack) -> RunJob:
-        factory = JobFactory(record, self.directory, self.master, self.keep, self.isolation, get_hydra_state(), rank)
+        factory = JobFactory(
+            record, self.directory, self.master, self.keep, self.isolation, get_hydra_state(), rank, self.random_numbers
+        )
         if self.isolation == "none":
             return partial(run_resetting, factory.make(self.task_function, self.callbacks))
         server = ForkServer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import sys
 from typing import Any
@@ -11,7 +12,7 @@ _SEEDED = 2**32
 
 
 class RandomNumbers:
-    """The random numbers with which trials start: those of the process before its first trial.
+    """The random numbers with which trials start: those of the launching process. It can be pickled.
 
     What the script has seeded starts each trial from just that state, as in a process of its own. What nobody has
     seeded starts each trial from another state, whatever the trials before it have seeded.
@@ -26,13 +27,13 @@ class RandomNumbers:
         if numpy and getattr(numpy.mtrand._rand._bit_generator, "_seed_seq", "unknown") is None:
             self._numpy = numpy.get_state()
         if torch and torch.initial_seed() < _SEEDED:
-            self._torch = torch.initial_seed(), torch.get_rng_state()
+            self._torch = torch.initial_seed(), torch.get_rng_state().numpy().tobytes()
 
-    def restart(self, stream: int) -> None:
+    def restart(self, stream: str) -> None:
         """Start from these states.
 
         Args:
-            stream: Tells the states of trials apart, of what nobody has seeded.
+            stream: Tells apart the states of trials, and of their ranks, of what nobody has seeded.
         """
         source = random.Random()
         source.setstate(self._random)
@@ -40,16 +41,15 @@ class RandomNumbers:
         # Nothing says whether `random` was seeded, but who seeds numpy or torch seeds it as well.
         is_seeded = self._numpy is not None or self._torch is not None
         random.setstate(self._random if is_seeded else source.getstate())
-        if numpy := _find("numpy.random", "get_state"):
-            if self._numpy is not None:
-                numpy.set_state(self._numpy)
-            else:
-                numpy.seed(source.getrandbits(32))
+        if self._numpy is not None:
+            importlib.import_module("numpy.random").set_state(self._numpy)  # importing numpy does not load it
+        elif numpy := _find("numpy.random", "get_state"):
+            numpy.seed(source.getrandbits(32))
         if torch := _find("torch", "get_rng_state"):
             seed, state = self._torch or (source.getrandbits(63), None)
             torch.manual_seed(seed)  # that of the GPUs as well
             if state is not None:
-                torch.set_rng_state(state)
+                torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
 
 
 def _find(module: str, function: str) -> Any:
