@@ -59,8 +59,10 @@ class TrialServer:
         training that is told to stop saves a checkpoint, which would overwrite that of the new owner."""
         self._polls = polls
         self._next_poll = 0.0
-        self._last: tuple[int, Answer] = (-1, Answer())
-        """The last step reported, and the answer."""
+        self._reported = -1
+        """The highest step reported."""
+        self._ending: tuple[int, Answer] | None = None
+        """The first step whose report was answered with a stop, and this answer."""
         self._connections: dict[Connection, None] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(f"\0{current.address}")
@@ -126,8 +128,9 @@ class TrialServer:
         if isinstance(message, Report):
             return self._answer_report(message)
         if isinstance(message, Follow):
-            step, answer = self._last
-            return answer if step >= message.step else None
+            if self._ending and message.step >= self._ending[0]:
+                return self._ending[1]
+            return Answer() if message.step <= self._reported else None
         if isinstance(message, Poll):
             return self._answer_poll()
         if isinstance(message, CheckInterrupt):
@@ -137,6 +140,7 @@ class TrialServer:
             current.note_step(message.step)
         elif isinstance(message, Clear):
             current.clear()
+            self._ending = None
         return Answer(last_step=current.last_step)
 
     def _answer_report(self, report: Report) -> Answer:
@@ -150,7 +154,9 @@ class TrialServer:
         interrupted = current.interrupt_requested
         self.lost = decision.stop and not interrupted and not current.is_owner()
         answer = Answer(decision, interrupted, not self.lost)
-        self._last = (report.step, answer)
+        self._reported = max(self._reported, report.step)
+        if decision.stop:
+            self._ending = self._ending or (report.step, answer)
         return answer
 
     def _answer_poll(self) -> Answer:
@@ -209,4 +215,4 @@ def _end_shared_workers() -> None:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     for loky in ("loky", "joblib.externals.loky"):
         if executor := getattr(sys.modules.get(f"{loky}.reusable_executor"), "_executor", None):
-            executor.shutdown(kill_workers=True)
+            getattr(executor, "terminate", executor.shutdown)(kill_workers=True)  # joblib's has files, too
