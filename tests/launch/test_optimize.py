@@ -69,8 +69,9 @@ def test_a_process_that_dies_does_not_take_the_sweep_along(tmp_path):
     def train(params):
         trial = wandbsweep.current_trial()
         if trial.number == 1 and not trial.resumed:
+            (trial.directory / "last.pt").write_text("weights")
             os.kill(os.getpid(), signal.SIGKILL)
-        return params["opt.lr"]
+        return params["opt.lr"] if (trial.number == 1) == (trial.checkpoint is not None) else None
 
     results = wandbsweep.optimize(train, GRID, tmp_path, agents=2, progress=False)
     assert [trial.state for trial in results.trials] == ["finished"] * 3

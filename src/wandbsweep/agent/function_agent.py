@@ -22,6 +22,8 @@ from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.base import Controller
 from wandbsweep.controllers.open import open_embedded
+from wandbsweep.current import DIRECTORY
+from wandbsweep.environment import set_variables
 from wandbsweep.files import write_atomically
 from wandbsweep.sweep.directory import TRACEBACK, read_spec
 from wandbsweep.sweep.launch_record import ControllerOptions
@@ -45,14 +47,16 @@ class FunctionJob:
 
     function: Function
     directory: Path
-    """The sweep's directory, where a failed trial leaves its traceback."""
+    """The sweep's directory, where each trial has its own, in which a failed one leaves its traceback."""
 
     def __call__(self, trial: Trial) -> JobResult:
+        place = self.directory / str(trial.number)
+        place.mkdir(exist_ok=True)
+        (place / TRACEBACK).unlink(missing_ok=True)  # an earlier attempt's
         try:
-            return JobResult(returned=as_number(self.function(dict(trial.params))))
+            with set_variables({DIRECTORY: str(place)}):
+                return JobResult(returned=as_number(self.function(dict(trial.params))))
         except Exception as error:  # the function's own, whatever it is
-            place = self.directory / str(trial.number)
-            place.mkdir(exist_ok=True)
             write_atomically(place / TRACEBACK, escape_surrogates(traceback.format_exc()))
             return JobResult(error=describe_error(error))
 
