@@ -6,23 +6,28 @@ which has no file that could be left behind, no path that could be too long, and
 (``agent.trial_server``). The name is random and used for one trial only, so a process that outlives its trial reaches
 nobody, least of all the next trial.
 
-Each message is answered, in order. Each process has a connection of its own, made when it first needs one.
+Each message is answered, in order. Each process has a connection of its own, made when it first needs one. Anybody on
+the machine can see the name, so both ends only talk to processes of their own user. Messages are JSON; answers are
+pickled, since they hold the trial's parameters.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepError
 from wandbsweep.trial import CONTINUE, Decision
 
 if TYPE_CHECKING:
+    import socket
     from multiprocessing.connection import Connection
 
 ADDRESS = "WANDBSWEEP_REPORTS"
@@ -74,6 +79,20 @@ class Reach:
 @dataclass(frozen=True)
 class Clear:
     """The training was interrupted, but had already reached its own end."""
+
+
+Message = Hello | Report | Follow | Poll | CheckInterrupt | Reach | Clear
+_MESSAGES = {kind.__name__: kind for kind in (Hello, Report, Follow, Poll, CheckInterrupt, Reach, Clear)}
+
+
+def encode_message(message: Message) -> bytes:
+    return json.dumps([type(message).__name__, asdict(message)]).encode()
+
+
+def decode_message(data: bytes) -> Message:
+    kind, fields = json.loads(data)
+    message: Message = _MESSAGES[kind](**fields)
+    return message
 
 
 @dataclass(frozen=True)
@@ -176,19 +195,19 @@ class TrialLink:
         # What the agent's own environment has says nothing about this process.
         return next((int(n) for name, n in own if n.isdecimal() and n != (self._ranks or {}).get(name)), 0)
 
-    def _ask(self, message: object) -> Answer:
+    def _ask(self, message: Message) -> Answer:
         """Return the answer to ``message``."""
         answer = self._send(message)
         assert answer is not None, "only Follow may have no answer"
         return answer
 
-    def _send(self, message: object) -> Answer | None:
+    def _send(self, message: Message) -> Answer | None:
         with self._lock:
             if self._is_over:
                 return _OVER
             try:
                 connection = self._connection = self._connection or _connect(self.address)
-                connection.send(message)
+                connection.send_bytes(encode_message(message))
                 answer: Answer | None = connection.recv()
             except (OSError, EOFError):
                 self._is_over, self._owned = True, False
@@ -214,6 +233,16 @@ def _connect(address: str) -> Connection:
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         link.connect(f"\0{address}")
+        if not is_own_user(link):  # the trial is over, and somebody has taken the name
+            raise PermissionError("the socket belongs to another user")
         return Connection(link.detach())
     finally:
         link.close()
+
+
+def is_own_user(connected: socket.socket) -> bool:
+    """Return whether the process at the other end of a Unix socket is one of this user's."""
+    import socket
+
+    _, user, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(user == os.getuid())

@@ -50,7 +50,8 @@ def test_a_process_reports_however_it_was_started(run):
         assert trial.reports == {**{step: 1.0 + step for step in range(steps - 1)}, steps - 1: 0.5}
         assert last_step == steps - 1
         pids = [pid for *_, pid in seen.values()]
-        assert own not in pids and len({*pids}) == len(pids)
+        assert own not in pids
+        assert len({*pids}) == len(pids)
         for number, params, metric, stop, _ in seen.values():
             assert (number, params, metric, stop) == (trial.number, trial.params, "loss", False)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -33,13 +32,18 @@ from wandbsweep.trial_link import (
     Clear,
     Follow,
     Hello,
+    Message,
     Poll,
     Reach,
     Report,
+    decode_message,
+    is_own_user,
 )
 
 POLL_S = 2.0
 """How often the controller is asked what it decided about a trial that does not report."""
+
+_LONGEST_MESSAGE = 64 * 2**20  # bytes; a report of a million metrics
 
 
 class TrialServer:
@@ -81,7 +85,7 @@ class TrialServer:
             self._accept()
         for connection in [each for each in ready if each in self._connections]:
             try:
-                message = connection.recv()
+                message = decode_message(connection.recv_bytes(_LONGEST_MESSAGE))
             except Exception:  # the process has ended, or is none of this trial's, and what it sent is no message
                 self._close(connection)
                 continue
@@ -108,8 +112,7 @@ class TrialServer:
     def _accept(self) -> None:
         with suppress(BlockingIOError):  # it has given up
             accepted, _ = self._listener.accept()
-            _, user, _ = struct.unpack("3i", accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if user == os.getuid():
+            if is_own_user(accepted):
                 accepted.setblocking(True)
                 self._connections[Connection(accepted.detach())] = None
             accepted.close()
@@ -120,7 +123,7 @@ class TrialServer:
             end.shutdown(socket.SHUT_RDWR)
         connection.close()
 
-    def _answer(self, message: object) -> Answer | None:
+    def _answer(self, message: Message) -> Answer | None:
         current = self.current
         if isinstance(message, Hello):
             ranks = {name: os.environ[name] for name in RANK_VARIABLES if name in os.environ}
