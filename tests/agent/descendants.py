@@ -143,11 +143,61 @@ def clear_environment(trial: Trial) -> JobResult:
     return JobResult(payload=out.strip())
 
 
+class FitOnForks:
+    """Trains two epochs on two processes that Lightning forks, and tests; a second trial may be stopped."""
+
+    def __init__(self) -> None:
+        import torch
+        from lightning.pytorch import LightningModule
+
+        class Tiny(LightningModule):
+            def __init__(self, queue: Any) -> None:
+                super().__init__()
+                self.queue = queue
+                self.layer = torch.nn.Linear(1, 1)
+
+            def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+                loss: torch.Tensor = self.layer(batch[0]).square().mean()
+                return loss
+
+            def validation_step(self, batch: Any, batch_idx: int) -> None:
+                self.log("loss", float(self.current_epoch), sync_dist=True)
+
+            def test_step(self, batch: Any, batch_idx: int) -> None:
+                self.log("tested", 7.0, sync_dist=True)
+
+            def on_train_end(self) -> None:
+                self.queue.put([self.global_rank, self.current_epoch])
+
+            def configure_optimizers(self) -> torch.optim.Optimizer:
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        self.module = Tiny
+
+    def __call__(self, trial: Trial) -> JobResult:
+        import torch
+        from lightning.pytorch import Trainer
+        from torch.utils.data import DataLoader, TensorDataset
+
+        from wandbsweep.lightning import SweepCallback
+
+        queue = multiprocessing.get_context("fork").SimpleQueue()
+        module, data = self.module(queue), DataLoader(TensorDataset(torch.ones(4, 1)))
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        options = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_fork", "enable_checkpointing": False, **quiet}
+        trainer = Trainer(max_epochs=2, callbacks=[SweepCallback()], **options)
+        trainer.fit(module, data, data)
+        ended = sorted(queue.get() for _ in range(2))
+        trainer.test(module, data, verbose=False)
+        return JobResult(payload=[ended, sorted(trainer.callback_metrics)])
+
+
 class Make:
-    """What the fork server loads."""
+    """What the fork server loads: a function or a class of this module."""
 
     def __init__(self, act: str) -> None:
         self.act = act
 
     def __call__(self) -> Any:
-        return globals()[self.act]
+        act = globals()[self.act]
+        return act() if isinstance(act, type) else act

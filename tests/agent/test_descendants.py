@@ -13,12 +13,18 @@ from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 
+both = pytest.mark.parametrize("isolation", ["none", "process"])
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 
 
-@pytest.fixture(params=["none", "process"])
-def run(request, monkeypatch):
-    """Run trials of an act, under each isolation; return the controller and the trials' payloads."""
+@pytest.fixture
+def isolation():
+    return "process"
+
+
+@pytest.fixture
+def run(isolation, monkeypatch):
+    """Run trials of an act; return the controller and the trials' payloads."""
     monkeypatch.delenv("RANK", raising=False)
     watch, servers = SignalWatch(), []
 
@@ -29,7 +35,7 @@ def run(request, monkeypatch):
                 report(*arguments) or EmbeddedController.report(controller, *arguments)
             )
         run_job = getattr(descendants, act)
-        separate = request.param == "process"
+        separate = isolation == "process"
         if separate:
             run_job = ForkServer(pickle.dumps(descendants.Make(act)), watch=watch)
             servers.append(run_job)
@@ -43,6 +49,7 @@ def run(request, monkeypatch):
         server.close()
 
 
+@both
 def test_a_process_reports_however_it_was_started(run):
     controller, payloads = run("report_by_all_means", 2)
     for trial, (own, last_step, seen) in zip(controller.trials(), payloads, strict=True):
@@ -56,6 +63,7 @@ def test_a_process_reports_however_it_was_started(run):
             assert (number, params, metric, stop) == (trial.number, trial.params, "loss", False)
 
 
+@both
 def test_rank_0_counts_and_all_ranks_stop_after_the_same_step(run):
     def stop_at_5(trial, step, metrics):
         return Decision(True, "bad") if step == 5 else None
@@ -66,6 +74,7 @@ def test_rank_0_counts_and_all_ranks_stop_after_the_same_step(run):
     assert (trial.state, trial.reason, trial.history) == ("stopped", "bad", [0.0, 1.0, 2.0, 3.0, 4.0])
 
 
+@both
 def test_a_process_that_outlives_its_trial_reports_to_nobody(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", str(tmp_path))
     controller, payloads = run("outlive", 2)
@@ -73,12 +82,25 @@ def test_a_process_that_outlives_its_trial_reports_to_nobody(run, tmp_path, monk
     assert [trial.history for trial in controller.trials()] == [[0.0], [2.0]]
 
 
+@both
 def test_a_fork_needs_no_environment_and_a_program_does(run):
     controller, payloads = run("clear_environment")
     assert payloads == ["False"]
     assert controller.trials()[0].history == [1.0]
 
 
+def test_lightning_reports_and_stops_from_its_processes(run):
+    def stop_second_trial(trial, step, metrics):
+        return Decision(True, "bad") if trial.number == 1 else None
+
+    controller, payloads = run("FitOnForks", 2, report=stop_second_trial)
+    first, second = controller.trials()
+    assert payloads == [[[[0, 2], [1, 2]], ["loss", "tested"]], [[[0, 1], [1, 1]], ["loss", "tested"]]]
+    assert (first.reports, first.metrics) == ({0: 0.0, 1: 1.0}, {"loss": 1.0, "tested": 7.0})
+    assert (second.state, second.reason) == ("stopped", "bad")
+
+
+@both
 def test_nothing_stays_open(run):
     run("clear_environment")
     before = len(os.listdir("/proc/self/fd"))

@@ -92,6 +92,14 @@ def test_on_term_without_submitit_it_dies_of_it(start, isolation):
 
 
 @both
+def test_a_process_that_the_training_has_started_learns_of_the_signal(start, isolation):
+    agent = start(isolation=isolation, act="listen in a fork")
+    agent.send(signal.SIGTERM)
+    assert agent.await_end() == (-signal.SIGTERM, ["saved"])
+    assert agent.read_states() == [("queued", "the agent was interrupted (SIGTERM)")]
+
+
+@both
 def test_ctrl_c_waits_for_a_training_that_listens(start, isolation):
     agent = start(isolation=isolation, act="listen")
     agent.send(signal.SIGINT)

@@ -27,6 +27,14 @@ class Task:
         if self.act in workers.ACTS:
             write_line(workers.ACTS[self.act]())
             return JobResult(returned=0.5)
+        if self.act == "listen in a fork":
+            if (pid := os.fork()) == 0:
+                while not now.preempted:
+                    time.sleep(0.01)
+                write_line("saved")
+                os._exit(1)  # as when Preempted leaves it
+            os.waitpid(pid, 0)
+            raise RuntimeError("process 0 terminated with exit code 1")
         while not self.must_end():
             time.sleep(0.01)
         write_line("saved")
