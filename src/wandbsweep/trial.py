@@ -86,6 +86,8 @@ class JobResult:
     """Whether the task ended early and saved what it needs to be resumed."""
     lost: bool = False
     """Whether another agent has taken the trial over."""
+    worked_s: float | None = None
+    """How many seconds the task ran, without its imports; None: as long as the call that returned this."""
     stopped: str = ""
     """Why the task was stopped without the controller's decision: by W&B's client, in the trial's own process."""
 
@@ -117,6 +119,11 @@ class TrialRecord:
     """Unix time of the first attempt's start, in seconds."""
     ended: float | None = None
     """Unix time of the last attempt's end, in seconds."""
+    resumed: float | None = None
+    """Unix time of the newest attempt's start, in seconds."""
+    worked_s: float | None = None
+    """Seconds that the task ran in the attempts that have ended, without its imports and without the time between the
+    attempts; None: only start and end are known."""
 
     @property
     def history(self) -> list[float]:
@@ -130,9 +137,10 @@ class TrialRecord:
 
     @property
     def duration_s(self) -> float | None:
+        """How many seconds the trial ran in all; None: it has not ended."""
         if self.started is None or self.ended is None:
             return None
-        return self.ended - self.started
+        return self.ended - self.started if self.worked_s is None else self.worked_s
 
 
 def is_number(value: object) -> bool:

@@ -147,3 +147,15 @@ def import_a_module(trial):
     import colorsys  # noqa: F401
 
     return JobResult(returned=0.0, payload=already)
+
+
+def import_slowly(trial):
+    """Import a module for half a second, and work for a twentieth of one."""
+    place = Path(os.environ["PLACE"])
+    (place / "slow_module.py").write_text("import time; time.sleep(0.5)")
+    sys.path.insert(0, str(place))
+    sys.modules.pop("slow_module", None)
+    import slow_module  # noqa: F401
+
+    time.sleep(0.05)
+    return JobResult(returned=0.0)

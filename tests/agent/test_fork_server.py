@@ -217,6 +217,15 @@ def test_what_a_trial_imports_stays_in_it(make_agent):
     assert [result.payload for result in make_agent("import_a_module").run(3)] == [False] * 3
 
 
+def test_what_a_trial_imports_is_not_its_work(make_agent, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    agent = make_agent("import_slowly")
+    agent.run()
+    (trial,) = agent.controller.trials()
+    assert trial.ended - trial.started > 0.5
+    assert 0.05 <= trial.duration_s < 0.5
+
+
 def test_an_agent_may_run_in_a_thread(make_agent):
     results = []
 

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from tests.agent.acts import import_slowly
 from tests.configurations import RANDOM
 from wandbsweep import create_sweep, current_trial, load_sweep
 from wandbsweep.agent.loop import run_agent
@@ -42,6 +43,15 @@ def test_it_runs_trials_until_there_are_no_more(controller):
 def test_it_runs_no_more_than_count(controller):
     assert len(run(controller, succeed, count=2)) == 2
     assert len(controller.trials()) == 2
+
+
+def test_what_a_trial_imports_is_not_its_work(controller, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    run(controller, import_slowly, count=1)
+    trial = controller.trials()[0]
+    assert trial.ended - trial.started > 0.5
+    assert 0.05 <= trial.duration_s < 0.5
 
 
 def test_the_trial_that_runs_is_the_current_one(controller):

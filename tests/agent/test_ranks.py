@@ -72,6 +72,9 @@ class Three:
     def owns(self, trial: Trial) -> bool:
         return True
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        pass
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         self.ended.append((trial.number, outcome.state, outcome.reason))
 

@@ -363,6 +363,23 @@ class ControllerTestCase:
         assert crashed.reason == "SIGSEGV; attempt 2 of 2"
         assert controller.ask("a").number == 1
 
+    def test_a_trial_takes_as_long_as_its_attempts_worked(self):
+        options = ControllerOptions(max_attempts=9)
+        controller = self.make(RANDOM, options=options)
+        for give_back in (controller.release, controller.crash, controller.release):
+            trial = controller.ask("a")
+            controller.note_work(trial, 100.0)
+            give_back(trial, "")
+            assert (record(controller).state, record(controller).duration_s) == ("queued", None)
+        trial = controller.ask("a")
+        assert (record(controller).worked_s, record(controller).resumed > 0) == (300.0, True)
+        controller.note_work(trial, 20.0)
+        controller.complete(trial, Outcome.finished(0.5))
+        for each in (controller, self.again(options=options)):
+            assert record(each).duration_s == 320.0
+        controller.complete(controller.ask("a"), Outcome.finished(0.5))  # nobody says how long it worked
+        assert 0 <= record(controller, 1).duration_s < 20
+
     def test_a_release_is_not_a_lost_attempt(self):
         controller = self.make(RANDOM, options=ControllerOptions(max_attempts=1))
         for attempt in (1, 2, 3):

@@ -148,6 +148,9 @@ def test_a_killed_agents_trial_is_taken_over_with_its_reports(opened):
     assert controller.ask("here") is None
     record = controller.trials()[0]
     assert (record.state, record.attempts, record.history, record.agent) == ("finished", 2, [0.5, 0.4], "here")
+    # The time from the last heartbeat until another agent took it over is nobody's work.
+    lost_s = record.resumed - record.started
+    assert record.duration_s < record.ended - record.started - lost_s + LEASE_S / 2
 
 
 def test_a_living_agents_trial_is_left_to_it(opened):

@@ -371,6 +371,29 @@ class TestGoingOn:
         assert app.states() == ["finished"] * 6
         assert [trial.attempts for trial in app.sweep().trials] == [1, 2, 1, 1, 1, 1]
 
+    def test_the_last_trial_of_a_sweep_that_was_killed(self, app: App) -> None:
+        """No trial is left to give out, and the next command takes over what ran. What lies between is no work."""
+        (app.directory / "hang").touch()
+        sweep = ["-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid", "lr=0.1", "act=pause"]
+        process = subprocess.Popen(
+            [sys.executable, "app.py", *sweep, "hydra.sweeper.lease_s=1"],
+            cwd=app.directory,
+            env=app.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await_file(app.directory / "hanging")
+        process.kill()
+        process.wait()
+        killed = time.time()
+        (app.directory / "hang").unlink()
+        assert app.run(*sweep).status == 0
+        assert app.states() == ["finished"] * 2
+        trial = app.sweep().trials[1]
+        assert trial.attempts == 2
+        assert None not in (trial.started, trial.ended, trial.resumed, trial.duration_s)
+        assert trial.duration_s < (trial.ended - trial.started) - (trial.resumed - killed) + 0.5
+
 
 class TestWhatAPersonSees:
     def test_the_sweep_its_progress_and_its_best(self, app: App) -> None:

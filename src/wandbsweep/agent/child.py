@@ -180,8 +180,10 @@ def _be_a_trial(
             channel.send(Result(JobResult(error=loaded.fault)))
         else:
             with time_imports() as import_s:
+                began = time.monotonic()
                 job = _run(request, loaded.run_job, channel, {signum: handlers[signum] for signum in WATCHED})
-            channel.send(Result(job, import_s))
+            worked_s = max(0.0, time.monotonic() - began - sum(import_s.values()))
+            channel.send(Result(replace(job, worked_s=worked_s), import_s))
         status = 0
     except BaseException:
         traceback.print_exc()

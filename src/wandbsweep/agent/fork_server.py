@@ -87,6 +87,8 @@ class TrialProcess:
     deadline: float = math.inf
     """When to kill it if it has not ended (monotonic clock)."""
     next_poll: float = 0.0
+    ready_at: float | None = None
+    """When its task began (monotonic clock); None: it has not, as far as the agent knows."""
     unforkable: Unforkable | None = None
     """Why it cannot be forked, in which case it is not."""
 
@@ -275,6 +277,7 @@ class ForkServer:
             process.channel_closed = True
             return
         if isinstance(message, Ready):
+            process.ready_at = time.monotonic()
             process.advance(ProcessState.RUNNING)
         elif isinstance(message, Result):
             process.result, process.deadline = message, time.monotonic() + _EXIT_S
@@ -329,13 +332,15 @@ class ForkServer:
             # It may be another of the trial's processes that was told to end.
             job = process.result.job
             return replace(job, preempted=job.preempted or current.interrupt_requested)
+        worked_s = 0.0 if process.ready_at is None else time.monotonic() - process.ready_at
         if process.state == ProcessState.KILLED:  # without a result, only a stop has a deadline
-            return JobResult(preempted=True)
+            return JobResult(preempted=True, worked_s=worked_s)
         reason = process.death or f"its process {_describe_status(process.status or 0)}"
         lines = _read_last_lines(self._find_log(process.trial))
         log.error("Trial %d: %s%s", number, reason, "".join(f"\n  {line}" for line in lines))
         killed = not process.death and _is_from_outside(process.status or 0)
-        return JobResult(crashed="; its log ends: ".join([reason, *lines[-1:]]), killed=killed)
+        crashed = "; its log ends: ".join([reason, *lines[-1:]])
+        return JobResult(crashed=crashed, killed=killed, worked_s=worked_s)
 
     def _describe_server_death(self) -> str:
         return f"the fork server, which starts the trials, {_describe_status(self._server.wait())}"

@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
+from wandbsweep.agent.import_times import time_imports
 from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_signal, enforce_grace
 from wandbsweep.agent.trial_server import serve_from_thread
 from wandbsweep.controllers.base import Controller
@@ -150,12 +151,18 @@ def _run_and_close(
     watch: SignalWatch,
     around: AbstractContextManager[None],
 ) -> JobResult:
-    """Run ``trial``, and in any case close it or give it back."""
+    """Run ``trial``, and in any case close it or give it back. What it spends on imports is not its work."""
+    began = time.monotonic()
+    worked_s: float | None = None
+    import_s: Mapping[str, float] = {}
     try:
-        watch.release_hold()
-        with around, running(current), watch.notifying(current):
-            result = run_job(trial)
-            watch.hold()
+        with time_imports() as import_s:
+            watch.release_hold()
+            with around, running(current), watch.notifying(current):
+                result = run_job(trial)
+                watch.hold()
+        worked_s = _measure_work(began, import_s) if result.worked_s is None else result.worked_s
+        controller.note_work(trial, worked_s)
         # If the signal ended the trial, raise it now, so that the trial is given back. If the task was done anyway,
         # its result counts, and the signal is raised after the trial is closed.
         if current.interrupt_requested or result.preempted or result.error or result.crashed:
@@ -164,10 +171,15 @@ def _run_and_close(
             result = replace(result, payload=None)
     except BaseException as error:
         watch.hold()
+        controller.note_work(trial, _measure_work(began, import_s) if worked_s is None else worked_s)
         name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
         controller.release(trial, f"the agent was interrupted ({name})")
         raise
     return result
+
+
+def _measure_work(began: float, import_s: Mapping[str, float]) -> float:
+    return max(0.0, time.monotonic() - began - sum(import_s.values()))
 
 
 def _close(controller: Controller, trial: Trial, result: JobResult, decision: Decision) -> bool:

@@ -44,6 +44,12 @@ class Controller(Protocol):
     def owns(self, trial: Trial) -> bool:
         """Whether ``trial`` still belongs to the agent that asked for it. If not, nothing that it does counts."""
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        """Note how long the task of ``trial`` ran in this attempt, which is about to be closed.
+
+        Without this, all the time since the attempt began counts.
+        """
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         """Close ``trial``. A trial that another agent has closed in the meantime stays as it is."""
 

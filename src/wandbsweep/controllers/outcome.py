@@ -35,6 +35,9 @@ class StoredOutcome:
     suspect: bool = False
     """Whether the attempt failed, and another agent tries the trial again, because this agent's node may be bad."""
 
+    worked_s: float | None = None
+    """How many seconds the attempt's task ran, without its imports; None: not measured."""
+
     def encode(self) -> dict[str, Any]:
         """Return the outcome as JSON. Two keys keep their first names, so that stored sweeps stay readable."""
         stored: dict[str, Any] = {
@@ -44,6 +47,8 @@ class StoredOutcome:
             "metrics": self.metrics,
             "hopeless": self.fatal,
         }
+        if self.worked_s is not None:
+            stored["worked_s"] = round(self.worked_s, 3)
         flags = {"lost": self.lost, "killed": self.killed, "doubted": self.suspect}
         return {**stored, **{name: True for name, value in flags.items() if value}}
 
@@ -58,6 +63,7 @@ class StoredOutcome:
             lost=stored.get("lost", False),
             killed=stored.get("killed", False),
             suspect=stored.get("doubted", False),
+            worked_s=stored.get("worked_s"),
         )
 
 

@@ -81,6 +81,8 @@ class TrialEntry:
     """Made on demand, and dropped when the newest attempt changes."""
     lost: set[int] = field(default_factory=set)
     """Which of its attempts, counted from 1, ended with their process since the trial was last retried."""
+    work: dict[int, float] = field(default_factory=dict)
+    """By attempt that has ended, counted from 1, how many seconds it ran."""
     retries: int = 0
     """How many of its attempts only gave it out again."""
     claims: dict[int, StoredAttempt] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class TrialEntry:
 
     def freeze(self) -> TrialEntry:
         """Return a copy that does not change with the table."""
-        return replace(self, lost=set(self.lost))
+        return replace(self, lost=set(self.lost), work=dict(self.work))
 
 
 @dataclass
@@ -284,6 +286,8 @@ class TrialTable:
             return
         if outcome.lost:
             entry.lost.add(entry.attempts)
+        if not _is_retry(newest):
+            entry.work[entry.attempts] = _measure_work(newest, outcome)
         if outcome.suspect:
             self.suspects.setdefault(entry.agent, set()).add(entry.number)
         self._judge_agent(entry, outcome)
@@ -334,6 +338,12 @@ def read_outcome(attempt: StoredAttempt) -> StoredOutcome:
     return StoredOutcome.decode(stored) if stored else StoredOutcome("crashed", "closed by another program")
 
 
+def _measure_work(attempt: StoredAttempt, outcome: StoredOutcome) -> float:
+    if outcome.worked_s is not None:
+        return outcome.worked_s
+    return attempt.ended - attempt.started if attempt.ended and attempt.started else 0.0
+
+
 def _claim(attempt: StoredAttempt) -> Claim:
     claim: Claim = attempt.attributes[CLAIM]
     return claim
@@ -372,4 +382,6 @@ def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
         agent=entry.agent,
         started=entry.started,
         ended=attempt.ended if ended else None,
+        resumed=attempt.started,
+        worked_s=sum(entry.work.values()) if entry.work else None,
     )

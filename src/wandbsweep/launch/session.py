@@ -75,6 +75,7 @@ class Session:
         profile = find_profile(launcher)
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = assign_devices(launcher, settings, self._count_agents())
+        self._lease_s = prepared.record.controller.lease_s
         self._has_terminal = not profile.shares_terminal
 
     def run(self, launch: Launch) -> list[Any]:
@@ -154,6 +155,10 @@ class Session:
         found: list[tuple[int, Any]] = []
         failure: Exception | None = None
         before = -1
+        if self._controller.completion() is not None and self._has_open_trials():
+            # Trials that an earlier launch left running may be lost, and then there is something left to do.
+            log.info("Checking for up to %g s whether the agents of running trials live.", self._lease_s)
+            self._await_other_agents(has_lost_jobs=False)
         # If a round of agents makes no progress, another one will not either.
         while self._controller.completion() is None and (progress := self._measure_progress()) != before:
             before = progress

@@ -19,9 +19,10 @@ def watch_imports(around: Callable[[str], AbstractContextManager[object]]) -> It
     bootstrap: Any = importlib._bootstrap
     find_and_load = bootstrap._find_and_load
     state = threading.local()
+    watching = True
 
     def find_and_load_watched(name: str, *arguments: Any) -> Any:
-        if getattr(state, "nested", False):
+        if getattr(state, "nested", False) or not watching:
             return find_and_load(name, *arguments)
         state.nested = True
         try:
@@ -34,4 +35,6 @@ def watch_imports(around: Callable[[str], AbstractContextManager[object]]) -> It
     try:
         yield
     finally:
-        bootstrap._find_and_load = find_and_load
+        watching = False
+        if bootstrap._find_and_load is find_and_load_watched:  # otherwise another thread watches by now
+            bootstrap._find_and_load = find_and_load

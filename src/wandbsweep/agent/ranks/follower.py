@@ -113,6 +113,9 @@ class Follower:
     def owns(self, trial: Trial) -> bool:
         return not self._decide().stop
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        pass
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         self._acknowledge_end(outcome.reason if outcome.state == "failed" else "")
 

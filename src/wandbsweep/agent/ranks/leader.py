@@ -75,6 +75,9 @@ class Leader:
     def owns(self, trial: Trial) -> bool:
         return trial is not self._aborted and self._controller.owns(trial)
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        self._controller.note_work(trial, seconds)
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         self._channel.close_trial()
         if outcome.state == "failed":

@@ -74,7 +74,7 @@ class Claims:
         key = self._create(lambda _: new)
         if entry.state == "running":
             # The claim comes first, so that the trial always has an owner. It is decided when the attempt is closed.
-            self.closer.close_expired(entry)
+            self.leases.close_expired(entry)
         if trial := self._await_trial(key, attempt):
             self.closer.metrics[key] = dict(entry.outcome.metrics) if entry.outcome else {}
         return trial

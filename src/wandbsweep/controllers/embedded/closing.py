@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.outcome import (
@@ -47,6 +48,8 @@ class Closer:
         """The attempts of this process that other agents have taken over."""
         self.metrics: dict[int, dict[str, float]] = {}
         """By attempt, the last value of each metric that it reported to this process."""
+        self.worked_s: dict[int, float] = {}
+        """By attempt, how long its task ran, once that is known."""
         self._warned = False
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
@@ -70,7 +73,7 @@ class Closer:
         )
         self._close(key, outcome)
 
-    def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
+    def close_expired(self, entry: TrialEntry, *, seen: float | None, final: bool = False) -> None:
         """Close the attempt of an agent that vanished, unless it is closed by now.
 
         If the agent stored an outcome before it vanished, the attempt is closed with that outcome. The agent may also
@@ -78,6 +81,7 @@ class Closer:
 
         Args:
             entry: The trial, whose newest attempt this is.
+            seen: When the agent last showed that it lived (Unix time, by its own clock); None: unknown.
             final: Whether no agent takes the trial over.
         """
         key, reason = entry.newest.key, f"agent {entry.agent} was not heard of for {self._options.lease_s:g} s"
@@ -86,6 +90,8 @@ class Closer:
             self._spec, reason, lost=lost, max_attempts=self._options.max_attempts, killed=True, final=final
         )
         with suppress(AttemptClosedError):
+            if seen is not None and entry.newest.started is not None:
+                outcome = replace(outcome, worked_s=max(0.0, seen - entry.newest.started))
             if OUTCOME not in self._storage.read_attempt(key).attributes:
                 self._storage.set_attribute(key, OUTCOME, outcome.encode())
             self._storage.close_attempt(key, AttemptState.FAIL)
@@ -101,6 +107,7 @@ class Closer:
         self.revoked |= {key for key in list(self.open) if self._storage.read_attempt(key).closed}
 
     def _close(self, key: int, outcome: StoredOutcome) -> None:
+        outcome = replace(outcome, worked_s=self.worked_s.pop(key, None))
         state, values = _describe_to_optuna(self._spec, outcome)
         try:
             self._storage.set_attribute(key, OUTCOME, outcome.encode())

@@ -129,7 +129,7 @@ class EmbeddedController:
                 continue
             is_lost = unfinished is not None and unfinished.state == "running"
             if unfinished and is_lost and len(unfinished.lost) + 1 >= self._options.max_attempts:
-                self._closer.close_expired(unfinished, final=True)
+                self._leases.close_expired(unfinished, final=True)
                 continue
             trial = self._claims.continue_trial(agent, unfinished) if unfinished else self._claims.open_new(agent)
             if trial is not None:  # otherwise another agent was faster
@@ -236,6 +236,9 @@ class EmbeddedController:
 
     # -- closing a trial ----------------------------------------------------------------------------------------
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        self._closer.worked_s[trial.key] = seconds
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         with self._storage.connected():
             self._closer.complete(trial, outcome)
@@ -296,7 +299,7 @@ class EmbeddedController:
                 orphan = entry.freeze() if entry else None
             if orphan is None:
                 return
-            self._closer.close_expired(orphan, final=True)
+            self._leases.close_expired(orphan, final=True)
 
     def close(self) -> None:
         self._leases.close()

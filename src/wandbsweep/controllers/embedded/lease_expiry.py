@@ -75,6 +75,12 @@ class LeaseMonitor:
             for owner in self._seen.keys() - wanted:
                 del self._seen[owner]
 
+    def read_last_heartbeat(self, owner: str | None) -> float | None:
+        """Return when an agent last renewed its lease, by its own clock (Unix time); None: not known."""
+        with self._lock:
+            value = self._seen[owner].value if owner in self._seen else None
+        return int(value) / 1e9 if isinstance(value, bytes | str | int) and value else None
+
     @property
     def expired(self) -> list[str]:
         """The owners whose leases have expired."""
@@ -133,6 +139,11 @@ class LeaseManager:
         """Return a trial whose agent's lease has expired."""
         expired = self._monitor.expired if self._monitor else []
         return next((entry for entry in table.running if entry.owner in expired), None) if expired else None
+
+    def close_expired(self, entry: TrialEntry, *, final: bool = False) -> None:
+        """Close the attempt of an agent whose lease has expired (``Closer.close_expired``)."""
+        seen = self._monitor.read_last_heartbeat(entry.owner) if self._monitor else None
+        self._closer.close_expired(entry, seen=seen, final=final)
 
     def has_live_agents(self) -> bool | None:
         """Whether other agents live that run trials of this sweep; None: not known yet, ask again."""

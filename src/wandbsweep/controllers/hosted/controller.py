@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wandbsweep.controllers.bad_nodes import compute_wait_s, find_bad_node, is_suspect
@@ -97,6 +98,8 @@ class HostedController:
         """How many trials there can be in all, by the sweep file; None also if some are in another directory."""
         self._live: dict[int, LiveRun] = {}
         """By key: the attempts that this controller gave out, and that are open."""
+        self._worked_s: dict[int, float] = {}
+        """By key: how long the task of an attempt ran, once that is known."""
         self._lock = threading.Lock()
 
     @property
@@ -284,6 +287,9 @@ class HostedController:
 
     # -- closing ------------------------------------------------------------------------------------------------
 
+    def note_work(self, trial: Trial, seconds: float) -> None:
+        self._worked_s[trial.key] = seconds
+
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         entry = self.log.find_open(trial.key)
         if entry is None:
@@ -329,6 +335,7 @@ class HostedController:
         W&B knows of runs that were given back, but not of lost ones, nor of those that another agent is to try.
         """
         key = entry.newest.key
+        outcome = replace(outcome, worked_s=self._worked_s.pop(key, None))
         ours = outcome.state == "queued" and (outcome.lost or outcome.suspect)
         if not ours and (live := self._live.get(key)):
             live.finish(outcome)

@@ -43,7 +43,7 @@ HOSTED_LOG = "wandb.jsonl"
 _RUN = "run"
 """The attribute that holds an attempt's ``Run``."""
 _OURS = "ours"
-_FLAGS = ("lost", "killed", "fatal", "suspect")
+_FLAGS = ("lost", "killed", "fatal", "suspect", "worked_s")
 """The fields of an outcome that are stored with the end of an attempt."""
 
 
@@ -261,7 +261,8 @@ class HostedLog:
         if not attempt.closed:
             self._close(attempt, StoredOutcome("queued", lost=True))
         elif attempt.attributes[OUTCOME]["state"] != "queued":
-            self._close(attempt, StoredOutcome("queued"))
+            worked_s = StoredOutcome.decode(attempt.attributes[OUTCOME]).worked_s
+            self._close(attempt, StoredOutcome("queued", worked_s=worked_s))
 
     def _apply_report(self, line: Mapping[str, Any]) -> None:
         attempt = self._attempts[line["key"]]
@@ -282,6 +283,7 @@ class HostedLog:
             lost=line.get("lost", line["ours"]),
             killed=line.get("killed", False),
             suspect=line.get("suspect", False),
+            worked_s=line.get("worked_s"),
         )
         attempt.attributes[_OURS] = line["ours"]
         attempt.ended = line["at"]

@@ -140,7 +140,7 @@ def _build_agent_table(data: SweepData, now: float, width: int, most: int) -> Ta
             _cut(trial.agent, 14 if has_curves else 8),
             f"{trial.number}" if trial.attempts == 1 else f"{trial.number} ({trial.attempts}.)",
             str(max(trial.reports)) if trial.reports else "-",
-            "" if trial.started is None else format_duration(max(0.0, now - trial.started)),
+            "" if trial.resumed is None else format_duration((trial.worked_s or 0.0) + max(0.0, now - trial.resumed)),
             format_short(history[-1]) if history else "-",
         ]
         table.add_row(*cells, *([draw_sparkline(history)] if has_curves else []))
