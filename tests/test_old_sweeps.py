@@ -125,6 +125,21 @@ def matches(found: Any, wanted: Any, rel: float) -> bool:
     return bool(found == wanted)
 
 
+def select_keys(found: Any, wanted: Any) -> Any:
+    """Return ``found`` without what has changed by design since.
+
+    Commands print more keys, and the time between two attempts of a trial is no longer a part of its duration.
+    """
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        if wanted.get("attempts", 1) > 1:
+            assert 0 < found["duration_s"] < 1.1 * wanted["duration_s"]  # a lost attempt ended after the next began
+            found = {**found, "duration_s": wanted["duration_s"]}
+        return {key: select_keys(found[key], wanted[key]) for key in wanted if key in found}
+    if isinstance(wanted, list) and isinstance(found, list) and len(found) == len(wanted):
+        return [select_keys(*pair) for pair in zip(found, wanted, strict=True)]
+    return found
+
+
 @pytest.mark.parametrize("name", ["journal", "sqlite", "grid", "hosted"])
 def test_reads_what_was_stored(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     app, answers = restore(name, tmp_path / "tiny"), read_answers(name)
@@ -133,7 +148,7 @@ def test_reads_what_was_stored(tmp_path: Path, name: str, capsys: pytest.Capture
     for command in {"status", "best", "table"} & set(answers):
         assert main([command, str(directory), "--json"]) == 0
         printed = capsys.readouterr().out.replace(str(app.directory), "@APP@")
-        assert json.loads(printed) == answers[command]
+        assert select_keys(json.loads(printed), answers[command]) == answers[command]
 
 
 def test_resumes_to_the_end(tmp_path: Path) -> None:
