@@ -131,7 +131,7 @@ def select_keys(found: Any, wanted: Any) -> Any:
     Commands print more keys, and the time between two attempts of a trial is no longer a part of its duration.
     """
     if isinstance(wanted, dict) and isinstance(found, dict):
-        if wanted.get("attempts", 1) > 1:
+        if wanted.get("attempts", 1) > 1 and wanted["duration_s"]:
             assert 0 < found["duration_s"] < 1.1 * wanted["duration_s"]  # a lost attempt ended after the next began
             found = {**found, "duration_s": wanted["duration_s"]}
         return {key: select_keys(found[key], wanted[key]) for key in wanted if key in found}
