@@ -381,3 +381,33 @@ def test_resolvers_in_the_sweepers_settings(write_app: WriteApp) -> None:
         assert "_recursive_: false" in file.read_text()
     message = app.run("-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=${oc.env:UNSET_HERE}/x").refused()
     assert message.startswith("hydra.sweep.dir: '${oc.env:UNSET_HERE}/x' cannot be resolved: ")
+
+
+def test_interpolations_in_a_sweep_file(write_app: WriteApp) -> None:
+    app = write_app(
+        "assert cfg.name == 'run ' + str(cfg.x)\nreturn cfg.x + cfg.model.hidden",
+        """
+        defaults: [_self_, {sweep: a}]
+        x: 0
+        name: none
+        base: 0.5
+        wanted: val/acc
+        model: {dim: 4, hidden: 8}
+        """,
+    )
+    space = "x: {values: ['${base}', 2]}, model.hidden: {values: ['${.dim}']}, name: {value: 'run ${x}'}"
+    write_group(
+        app,
+        "sweep",
+        a=f"{{method: grid, metric: {{name: '${{wanted}}'}}, command: ['${{env}}'], parameters: {{{space}}}}}",
+        b="{method: grid, metric: {name: '${nope}'}, parameters: {x: {value: 1}}}",
+        c="{method: grid, parameters: {x: {values: ['${nope}']}}}",
+    )
+    ended = app.multirun()
+    assert [trial.value for trial in app.sweep().trials] == [4.5, 6.0]
+    assert "best val/acc 4.5 (trial 0)" in ended.err
+    command = next(line for line in ended.out.splitlines() if "model.hidden=" in line)
+    assert app.shell(command).status == 0
+    refused = [app.run("-m", "hydra/sweeper=wandbsweep", f"sweep={name}").refused() for name in "bc"]
+    assert "metric.name: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[0]
+    assert "parameters.x: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[1]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wandbsweep.bridge.hydra_private import config_exists, group_exists
+from wandbsweep.bridge.interpolations import explain_unresolvable, has_interpolation
 from wandbsweep.bridge.multirun import Multirun
 from wandbsweep.bridge.search_space import make_sample_point
 from wandbsweep.bridge.snapshot import open_search_path
@@ -100,6 +101,9 @@ def find_misfits(composed: DictConfig, parameters: Mapping[str, Parameter]) -> I
             except OmegaConfBaseException as error:
                 reason = str(error).partition("\n")[0]
                 yield f"parameters.{name}: {value!r} does not fit the configuration: {reason}"
+                continue
+            if has_interpolation(value) and (reason := explain_unresolvable(composed, name)):
+                yield f"parameters.{name}: {value!r} cannot be resolved: {reason}"
 
 
 def _check_formats(spec: SweepSpec) -> None:

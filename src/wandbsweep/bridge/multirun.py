@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.foreign_sweepers import read_foreign_space
 from wandbsweep.bridge.hydra_private import group_exists, make_args_parser, set_hydra_config
+from wandbsweep.bridge.interpolations import add_texts
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import read_sweep_key
 from wandbsweep.bridge.snapshot import Snapshot, copy_config, open_search_path, read_hydra_overrides, set_key
@@ -66,19 +67,24 @@ class Multirun:
         return read_command_line([*params, *self.arguments], self.loader, own_key=self.has_own_key)
 
     def list_slots(self, spec: SweepSpec) -> list[OverrideSlot]:
-        """Return where each trial's overrides stand: the command line's, and those of null choices of config groups.
+        """Return where each trial's overrides stand: the command line's, and those of values with a text of their own.
 
-        Hydra takes no ``group=null``. It takes the group out of the defaults list instead, with ``~group``.
+        These are interpolations, and null choices of config groups: Hydra takes no ``group=null``. It takes the group
+        out of the defaults list instead, with ``~group``.
         """
         slots = list(self.line.slots)
-        for name, parameter in spec.parameters.items():
-            listed = [parameter.value] if parameter.distribution == "constant" else parameter.values or []
-            if None not in listed or not self._is_group(name):
-                continue
+        values = {name: parameter.listed or () for name, parameter in spec.parameters.items()}
+        if spec.repeats:
+            values[spec.repeats.parameter] = spec.repeats.values
+        for name, listed in values.items():
             placed = next((k for k, slot in enumerate(slots) if slot.get("parameter") == name), len(slots))
             slot = slots[placed] if placed < len(slots) else OverrideSlot(parameter=name, key=name)
-            is_added = slot["key"].startswith("+")  # then the defaults list has no such group
-            slots[placed : placed + 1] = [OverrideSlot(**slot, null="" if is_added else f"~{name}")]
+            changed = add_texts(slot, listed)
+            if None in listed and self._is_group(name):
+                is_added = slot["key"].startswith("+")  # then the defaults list has no such group
+                changed = OverrideSlot(**changed, null="" if is_added else f"~{name}")
+            if changed != slot:
+                slots[placed : placed + 1] = [changed]
         return slots
 
     def _is_group(self, name: str) -> bool:

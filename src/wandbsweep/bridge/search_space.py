@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wandbsweep.bridge.interpolations import resolve_sweep_config
 from wandbsweep.bridge.overrides import CommandLine
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.settings import Settings
@@ -24,19 +25,18 @@ log = logging.getLogger(__name__)
 
 
 def read_sweep_key(config: DictConfig) -> dict[str, Any]:
-    """Return the application's key ``sweep``, unresolved; empty if there is none, or it is no sweep configuration.
+    """Return the application's key ``sweep``; empty if there is none, or it is no sweep configuration.
 
     It is a sweep configuration if it has ``parameters``, or a known ``method``, so that a misspelt ``parameters`` is
-    reported. It is not resolved, because a sweep's ``command`` may hold W&B's macros (``${env}``), which OmegaConf
-    takes for interpolations.
+    reported. Raises SweepConfigError if it cannot be resolved.
     """
     node = None
     if SWEEP_KEY in config and not OmegaConf.is_interpolation(config, SWEEP_KEY):
         node = config[SWEEP_KEY]
     raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
     assert isinstance(raw, dict)
-    if "parameters" in raw or find_method(raw.get("method")):
-        return {str(key): value for key, value in raw.items()}
+    if isinstance(node, DictConfig) and ("parameters" in raw or find_method(raw.get("method"))):
+        return resolve_sweep_config(node)
     chosen = config.hydra.runtime.choices.get(SWEEP_KEY)
     if chosen is not None and not raw:
         raise SweepConfigError([f"sweep={chosen}: is empty, but must be a mapping with method and parameters"])

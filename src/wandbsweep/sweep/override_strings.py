@@ -71,8 +71,10 @@ def format_overrides(slots: Sequence[OverrideSlot], params: Mapping[str, Any]) -
     return lines
 
 
-def format_value(value: Any) -> str:
-    """Return ``value`` in Hydra's grammar: it composes to an equal value of the same type, without interpolation.
+def format_value(value: Any, *, escape: bool = True) -> str:
+    """Return ``value`` in Hydra's grammar: it composes to an equal value of the same type.
+
+    With ``escape=False`` its interpolations are resolved, as in an override that a user writes.
 
     Raises SpaceError for a mapping's key that the grammar cannot express.
     """
@@ -83,10 +85,11 @@ def format_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        return value if _BARE.match(value) else _quote(_escape_interpolations(value))
+        return value if _BARE.match(value) else _quote(_escape_interpolations(value) if escape else value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_format_key(key)}:{format_value(item)}" for key, item in value.items()) + "}"
-    return "[" + ",".join(map(format_value, value)) + "]"
+        items = (f"{_format_key(key)}:{format_value(item, escape=escape)}" for key, item in value.items())
+        return "{" + ",".join(items) + "}"
+    return "[" + ",".join(format_value(item, escape=escape) for item in value) + "]"
 
 
 def canonicalize(value: Any) -> str:
