@@ -388,6 +388,7 @@ def test_interpolations_in_a_sweep_file(write_app: WriteApp) -> None:
         "assert cfg.name == 'run ' + str(cfg.x)\nreturn cfg.x + cfg.model.hidden",
         """
         defaults: [_self_, {sweep: a}]
+        hydra: {mode: MULTIRUN}
         x: 0
         name: none
         base: 0.5
@@ -407,7 +408,9 @@ def test_interpolations_in_a_sweep_file(write_app: WriteApp) -> None:
     assert [trial.value for trial in app.sweep().trials] == [4.5, 6.0]
     assert "best val/acc 4.5 (trial 0)" in ended.err
     command = next(line for line in ended.out.splitlines() if "model.hidden=" in line)
+    assert command.endswith(" hydra.mode=RUN")  # the configuration says MULTIRUN
     assert app.shell(command).status == 0
+    assert app.shell("wandbsweep best sweep --overrides").out.endswith(" hydra.mode=RUN\n")
     refused = [app.run("-m", "hydra/sweeper=wandbsweep", f"sweep={name}").refused() for name in "bc"]
     assert "metric.name: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[0]
     assert "parameters.x: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[1]

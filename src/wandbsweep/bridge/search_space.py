@@ -135,7 +135,7 @@ def _add_command_line(merged: dict[str, Any], line: CommandLine) -> dict[str, An
     if given and not parameters:
         raise SpaceError(
             f"The command line sets every parameter of the sweep ({', '.join(name for name, _ in _flatten(given))}), "
-            "so there is nothing to search; run it without -m."
+            "so there is nothing to search; run it without -m (with hydra.mode=RUN if the configuration has a mode)."
         )
     return _filter_priors({**merged, "parameters": parameters}, line.fixed)
 

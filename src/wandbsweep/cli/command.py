@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.text import escape_surrogates
 from wandbsweep.trial import TrialRecord, replace_nonfinite
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def locate_sweep(options: argparse.Namespace) -> str | Path:
 
 
 def print_json(data: Any, *, indent: int | None = 2) -> None:
-    print(json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False), flush=True)
+    text = json.dumps(replace_nonfinite(data), indent=indent, ensure_ascii=False)
+    print(escape_surrogates(text), flush=True)  # JSON has the same escapes
 
 
 def pick(value: object, *names: str) -> dict[str, Any]:

@@ -197,7 +197,19 @@ class SweepData:
             return None
         metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
         start, own = self.launch_record.application.command, self.launch_record.run_overrides()
-        return shlex.join([*start, *self.overrides(trial), *metric, *own])
+        return shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode])
+
+    @property
+    def run_mode(self) -> list[str]:
+        """The override without which a single run would be a multirun; often none.
+
+        It is needed if the application's configuration says ``hydra.mode: MULTIRUN``. Hydra then adds no such override.
+        """
+        own = self.configuration.get("hydra")
+        given = self.launch_record.overrides.hydra if self.launch_record else []
+        is_multirun = isinstance(own, Mapping) and own.get("mode") == "MULTIRUN"
+        is_given = any(line.lstrip("+").startswith("hydra.mode=") for line in given)
+        return ["hydra.mode=RUN"] if is_multirun and not is_given else []
 
     def name_metric(self, name: str) -> list[str]:
         """Return the overrides by which a run outside of the sweep has its metric and goal; often there are none.

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         import shlex
 
         for trial in data.winners:
-            print(shlex.join(data.overrides(trial)))
+            print(shlex.join([*data.overrides(trial), *data.run_mode]))
     else:
         from wandbsweep.results.terminal.tables import make_console, print_best
 
