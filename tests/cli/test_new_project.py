@@ -100,7 +100,7 @@ import hydra
 def main(cfg):
     loss = 1.0
     for epoch in range(3):
-        loss = loss * (1 - cfg.optimizer.lr) * cfg.model.size
+        loss = loss * (1 - cfg.optimizer.lr)
 {report}
     return loss
 
@@ -109,23 +109,20 @@ main()
 
 
 def test_an_existing_project(tmp_path: Path) -> None:
-    """docs/existing-project.md, word for word."""
-    guide = (Path(__file__).parents[2] / "docs" / "existing-project.md").read_text()
-    sweep, report = (re.search(rf"```{kind}\n(.*?)```", guide, re.DOTALL)[1] for kind in ("yaml", "python"))
-    (place,) = re.findall(r"`(- sweep: null)`", guide)
+    """README, word for word; tests/plugin/test_existing_project.py does so with docs/existing-project.md."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (report,) = re.findall(r"```python\n(from wandbsweep import current_trial.*?)```", readme, re.DOTALL)
+    sweep = "{method: random, metric: {name: val/loss}, run_cap: 3, parameters: {optimizer.lr: {min: 0.0, max: 0.1}}}"
     for name, text in {
         "train.py": EXISTING.format(report=textwrap.indent(report, " " * 8)),
-        "conf/config.yaml": f"defaults:\n  - model: small\n  {place}\n  - _self_\noptimizer: {{lr: 0.1}}\n",
-        "conf/model/small.yaml": "size: 1\n",
-        "conf/model/large.yaml": "size: 2\n",
-        "conf/sweep/first.yaml": sweep,
+        "conf/config.yaml": "defaults:\n  - sweep: null\n  - _self_\noptimizer: {lr: 0.1}\n",
+        "conf/sweep/mine.yaml": sweep,
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     project = Project(tmp_path)
     project.run("python", "train.py")
-    (command, *_) = (line for line in guide.splitlines() if line.startswith("python train.py -m"))
-    project.run(*command.split(), "++sweep.run_cap=3", "hydra.sweep.dir=outputs/done")
+    project.run("python", "train.py", "-m", "hydra/sweeper=wandbsweep", "sweep=mine", "hydra.sweep.dir=outputs/done")
     results = open_sweep(tmp_path / "outputs" / "done")
     assert [trial.state for trial in results.trials] == ["finished"] * 3
     assert all(len(trial.reports) == 3 for trial in results.trials)

@@ -250,7 +250,7 @@ def _follow_project(record: LaunchRecord) -> LaunchRecord:
 def _list_fixed(slots: Sequence[OverrideSlot], record: LaunchRecord) -> set[str]:
     """Return the fixed overrides, without those of the sweep configuration: two specs are compared instead."""
     lines = (slot["line"] for slot in slots if "line" in slot)
-    return {line for line in lines if not (record.overrides.stripped_keys and is_sweep_key(line))}
+    return {line for line in lines if not record.overrides.selects_sweep(line)}
 
 
 def _reopen(

@@ -21,7 +21,7 @@ from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
-from wandbsweep.sweep.override_strings import format_overrides, format_value, is_sweep_key
+from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.trial import STATES, State, TrialRecord, ValueRule
 
 
@@ -186,7 +186,7 @@ class SweepData:
         if self.launch_record is None:
             return format_overrides([], trial.params)
         lines = format_overrides(self.launch_record.overrides.slots, trial.params)
-        return [line for line in lines if not (self.launch_record.overrides.stripped_keys and is_sweep_key(line))]
+        return [line for line in lines if not self.launch_record.overrides.selects_sweep(line)]
 
     def command(self, trial: TrialRecord) -> str | None:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep.

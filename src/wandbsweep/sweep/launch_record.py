@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from wandbsweep.errors import SweepDirectoryError
 from wandbsweep.files import write_atomically
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
-from wandbsweep.sweep.override_strings import OverrideSlot, format_value
+from wandbsweep.sweep.override_strings import OverrideSlot, format_value, is_for_sweeper, is_sweep_key
 
 HIDDEN = ".sweep"
 SNAPSHOT = f"{HIDDEN}/conf"
@@ -50,6 +50,13 @@ class TrialOverrides:
     """The command line's overrides of ``hydra.*``."""
     stripped_keys: Sequence[str] = ()
     """Top-level keys that are removed from a trial's configuration: the sweep's own."""
+
+    def selects_sweep(self, line: str) -> bool:
+        """Return whether a fixed override says what to search, so that it means nothing to a single run.
+
+        A key ``sweep`` that is not stripped is the application's own.
+        """
+        return is_for_sweeper(line) or bool(self.stripped_keys and is_sweep_key(line))
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,17 @@ def canonicalize(value: Any) -> str:
 
 
 def is_sweep_key(line: str) -> bool:
-    """Return whether an override belongs to the sweep configuration, so that it means nothing to a single run."""
+    """Return whether an override belongs to the key ``sweep``."""
     key = re.split(r"[=@]", line.lstrip("+~"), maxsplit=1)[0]
     return key == SWEEP_KEY or key.startswith(f"{SWEEP_KEY}.")
+
+
+def is_for_sweeper(line: str) -> bool:
+    """Return whether an override puts a group's choice into ``hydra.sweeper``: ``sweep@hydra.sweeper.sweep=x``.
+
+    No single run has that key.
+    """
+    return re.fullmatch(r"[+~]*[^@=]+@([^:=]*:)?hydra\.sweeper\b.*", line, re.DOTALL) is not None
 
 
 def _format_assignment(slot: OverrideSlot, value: Any) -> str:
