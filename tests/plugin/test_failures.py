@@ -163,8 +163,10 @@ class TestTrials:
 
 class TestSpaces:
     def test_an_unknown_key(self, app: App) -> None:
-        spec = {"method": "grid", "parameters": {"lrr": {"values": [1, 2]}, "model.widht": {"values": [1]}}}
+        names = ("lrr", "model.widht", "args.per_device_train_batch_size")
+        spec = {"method": "grid", "parameters": {name: {"values": [1]} for name in names}}
         message = run_refused(app, sweep_file(app, spec))
+        assert "did you mean sweep.parameters" not in message
         assert "parameters.lrr: is not a key of the application's configuration; did you mean lr?" in message
         assert "did you mean model.width?" in message
 

@@ -22,7 +22,7 @@ from wandbsweep.bridge.snapshot import open_search_path
 from wandbsweep.errors import SpaceError
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
-from wandbsweep.sweep.override_strings import OverrideSlot, format_overrides, format_value
+from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, format_overrides, format_value
 from wandbsweep.text import suggest_matches
 
 _MAX_COMBINATIONS = 32
@@ -196,7 +196,7 @@ def _list_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of the application's keys."""
     keys: Any = config.keys()  # see above
     for key in keys:
-        if not prefix and key == "hydra":
+        if not prefix and key in ("hydra", SWEEP_KEY):
             continue
         yield f"{prefix}{key}"
         if not OmegaConf.is_interpolation(config, key) and not OmegaConf.is_missing(config, key):
