@@ -38,6 +38,7 @@ class WandbSweeper(Sweeper):
         from wandbsweep.bridge.multirun import Multirun, read_settings
         from wandbsweep.bridge.prepare import prepare_sweep
         from wandbsweep.errors import SweepError
+        from wandbsweep.launch.messages import hide_agents_as_jobs
         from wandbsweep.launch.session import Session, refuse_unsuitable_launcher
 
         try:
@@ -53,7 +54,8 @@ class WandbSweeper(Sweeper):
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
-        jobs = session.run(lambda overrides, first: launcher.launch(overrides, initial_job_idx=first))
+        with hide_agents_as_jobs(launcher):
+            jobs = session.run(lambda overrides, first: launcher.launch(overrides, initial_job_idx=first))
         if prepared.is_plain:
             for job in jobs:
                 _ = job.return_value  # raises what the trial raised, as Hydra's own sweeper does
@@ -77,6 +79,7 @@ class WandbSweeper(Sweeper):
             preload=session.settings.preload,
             devices=session.devices,
             detached=session.settings.detach,
+            output=session.settings.output,
             random_numbers=random_numbers,
         )
         loader = open_snapshot(prepared.record, prepared.directory)

@@ -12,6 +12,7 @@ from wandbsweep.errors import SweepError
 
 CONTROLLERS = ("embedded", "wandb")
 ISOLATIONS = ("process", "none")
+OUTPUTS = ("terminal", "log")
 
 LEASE_S = 60.0
 MAX_ATTEMPTS = 3
@@ -60,6 +61,9 @@ class Settings:
     isolation: str | None = None
     """``process``: each trial in its own process, forked from one that has imported the task, so that a crash ends no
     agent. ``none``: in the agent, where a debugger works. null: ``none`` under the basic launcher, else ``process``."""
+    output: str = "terminal"
+    """Where what a trial prints appears. ``terminal``: as without a sweep, where its process writes. ``log``: in the
+    trial's log file."""
     preload: list[str] = field(default_factory=list)
     """Modules that each agent imports once for all its trials, under ``isolation=process``: ``[torch, lightning]``.
     What else a trial imports stays in that trial. Name no module that reads at import what
@@ -101,6 +105,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value),
         ", but must be a list of modules, such as [torch, lightning]",
     ),
+    "output": (lambda value: value in OUTPUTS, f"; the choices are {', '.join(OUTPUTS)}"),
     "isolation": (lambda value: value in ISOLATIONS, f"; the choices are {', '.join(ISOLATIONS)}, or null"),
 }
 """By key, whether a value is valid, and what the message says of one that is not."""

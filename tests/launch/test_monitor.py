@@ -81,7 +81,49 @@ def test_the_picture_makes_room_for_what_comes_after_it(run_trials):
     assert text.endswith("\x1b[2K")  # every line of it is erased
 
 
+def test_what_runs_is_shown_before_anything_has_ended(tmp_path, capsys):
+    """A trial that starts and reports between two polls gets two lines; more reports within a minute get none."""
+    controller = create_sweep(load_sweep(CONFIG), tmp_path)
+    monitor = Monitor(lambda: open_sweep(tmp_path), 1000)
+    monitor.say("agent 0 is starting")
+    polls = []
+
+    def poll():
+        yield open_sweep(tmp_path)
+        trial = controller.ask("a")
+        for step in range(3):
+            controller.report(trial, step, {CONFIG["metric"]["name"]: 0.5 / (step + 1)})
+            polls.append(trial)
+            yield open_sweep(tmp_path)
+        controller.complete(trial, Outcome.finished())
+        yield open_sweep(tmp_path)
+
+    monitor._poll = poll
+    monitor.print_lines()
+    params = " ".join(f"{name}={value:.5g}" for name, value in polls[0].params.items())
+    shown = [line.removeprefix("wandbsweep: ") for line in capsys.readouterr().err.splitlines()]
+    assert shown[:3] == [
+        "agent 0 is starting",
+        f"trial 0 started: {params}",
+        "trial 0: step 0, validation/loss_of_the_ensemble 0.5",
+    ]
+    assert shown[3].startswith("trial 0 finished: ")
+    assert shown[4].startswith("1/1000 trials")
+    assert len(shown) == 5
+
+
+def test_a_terminal_has_a_line_for_each_running_trial(tmp_path):
+    controller = create_sweep(load_sweep(CONFIG), tmp_path)
+    for number in range(2):
+        controller.report(controller.ask("a"), 7, {CONFIG["metric"]["name"]: number})
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    make_monitor(lambda: open_sweep(tmp_path), console=console).draw_bar()
+    for number in range(2):
+        assert f"trial {number}: step 7, validation/loss_of_the_ensemble {number}" in out.getvalue()
+
+
 def test_notes_follow_the_lines_of_a_pipe(run_trials, capsys):
     results = [run_trials(), run_trials([0.5])]
     make_monitor(lambda: results.pop(0), lambda data: ["that was quick"]).print_lines()
-    assert capsys.readouterr().err.rstrip().endswith("\nNote: that was quick")
+    assert capsys.readouterr().err.rstrip().endswith("\nwandbsweep: Note: that was quick")

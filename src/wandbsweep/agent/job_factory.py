@@ -47,6 +47,7 @@ class JobFactory:
     hydra_state: Any
     rank: Rank
     random_numbers: RandomNumbers
+    output: str = "terminal"
     packed: bytes | None = None
     """``pack_application``'s bytes; None: the application does not leave this process."""
     preload: Sequence[str] = ()
@@ -95,6 +96,7 @@ class JobFactory:
             callbacks=callbacks,
             keep=self.keep,
             rank=rank,
+            logs_output=self.output == "log",
             around=[partial(_restart_random_numbers, self.random_numbers, rank), *around],
         )
 

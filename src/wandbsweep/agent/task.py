@@ -57,6 +57,8 @@ class AgentTask:
     """The values of CUDA_VISIBLE_DEVICES, one for each agent in turn; empty: the launcher's."""
     detached: bool = False
     """Whether no process waits for the agents. Then the last one publishes the summary at the end."""
+    output: str = "terminal"
+    """Where what a trial prints appears: ``hydra.sweeper.output``."""
     random_numbers: RandomNumbers = field(default_factory=RandomNumbers, compare=False)
     """Those of the launching process, with which trials start."""
     packed: bytes | None = None
@@ -135,7 +137,15 @@ class AgentTask:
 
     def _make_runner(self, record: LaunchRecord, rank: Rank, watch: SignalWatch, stack: ExitStack) -> RunJob:
         factory = JobFactory(
-            record, self.directory, self.master, self.keep, self.isolation, get_hydra_state(), rank, self.random_numbers
+            record,
+            self.directory,
+            self.master,
+            self.keep,
+            self.isolation,
+            get_hydra_state(),
+            rank,
+            self.random_numbers,
+            self.output,
         )
         if self.isolation == "none":
             return partial(run_resetting, factory.make(self.task_function, self.callbacks))

@@ -7,7 +7,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from wandbsweep.bridge.hydra_private import (
     set_returned,
 )
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
+from wandbsweep.bridge.task_output import send_output_to_log
 from wandbsweep.current import DIRECTORY, current_trial
 from wandbsweep.environment import set_variables
 from wandbsweep.sweep.directory import TRACEBACK
@@ -57,6 +58,7 @@ class TrialJob:
         callbacks: Any,
         keep: bool = True,
         rank: int = 0,
+        logs_output: bool = False,
         around: Sequence[Around] = (),
     ) -> None:
         """Prepare to run trials.
@@ -70,10 +72,12 @@ class TrialJob:
             keep: Whether results carry Hydra's JobReturn with its configurations.
             rank: Which of the processes that run each trial this is. Those above 0 leave nothing in the trial's
                 directory but a log of their own, and a traceback if they fail.
+            logs_output: Whether what a task prints goes to the trial's log.
             around: The contexts in which each trial's task runs.
         """
         self._record = record
         self._rank = rank
+        self._output: Callable[[], AbstractContextManager[None]] = send_output_to_log if logs_output else nullcontext
         self._around = around
         self._directory = directory
         self._task = task_function
@@ -126,7 +130,7 @@ class TrialJob:
         return config
 
     def _run(self, trial: Trial, config: DictConfig) -> JobReturn:
-        task, own = _RecordedTask(self._task), HydraConfig.instance().cfg
+        task, own = _RecordedTask(self._task, self._output), HydraConfig.instance().cfg
         pid = os.getpid()
         try:
             return run_job(
@@ -204,15 +208,16 @@ class TrialJob:
 class _RecordedTask:
     """A task function that keeps its result, which counts whatever Hydra raises afterwards."""
 
-    def __init__(self, task_function: TaskFunction) -> None:
+    def __init__(self, task_function: TaskFunction, output: Callable[[], AbstractContextManager[None]]) -> None:
         update_wrapper(self, task_function)  # callbacks are given it
         self._task = task_function
+        self._output = output
         self.ended: JobReturn | None = None
 
     def __call__(self, config: Any) -> Any:
         try:
             # Not the agent's to tell: only the job's own process knows where Hydra has put it.
-            with set_variables({DIRECTORY: HydraConfig.get().runtime.output_dir}):
+            with set_variables({DIRECTORY: HydraConfig.get().runtime.output_dir}), self._output():
                 returned = self._task(config)
         except Exception as error:
             self.ended = make_failed_job(error, config)

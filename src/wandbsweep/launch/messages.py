@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from wandbsweep.bridge.prepare import PreparedSweep
+from wandbsweep.launchers import Isolation
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.directory import TRACEBACK
+from wandbsweep.sweep.launch_record import Application
 from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import TrialRecord
 
@@ -22,6 +28,32 @@ def print_announcement(prepared: PreparedSweep) -> None:
     print(f"Directory: {prepared.directory}")
     command = prepared.record.join_command(prepared.directory)
     print(f"Join it from another terminal or machine: {command}", flush=True)
+
+
+def describe_start(agents: Sequence[int], application: Application, isolation: Isolation) -> str:
+    """Return that these agents start, and what each of them does first."""
+    who = f"agent {agents[0]} is" if len(agents) == 1 else f"agents {agents[0]} to {agents[-1]} are"
+    script = os.path.basename(application.command[-1])
+    return f"{who} starting" + (f" (importing {script})" if isolation == "process" else "")
+
+
+@contextmanager
+def hide_agents_as_jobs(launcher: object) -> Iterator[None]:
+    """For a ``with`` block, keep a launcher from listing agents, which have no overrides, as its jobs: ``#0 :``."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return re.match(r"\t#\d+ : |Launching \d+ jobs locally", record.getMessage()) is None
+
+    module = type(launcher).__module__
+    # joblib's launcher logs in a module beside its own.
+    loggers = [logging.getLogger(name) for name in (module, f"{module.rpartition('.')[0]}._core")]
+    for logger in loggers:
+        logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_other)
 
 
 def print_result(data: SweepData, total: int | None) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from wandbsweep.errors import SweepError
 from wandbsweep.results.sweep_data import SweepData
@@ -16,9 +16,15 @@ from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import ENDED, TrialRecord
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+
+PREFIX = "wandbsweep: "
+"""What each line begins with, to tell it from the trainings' own output."""
 
 _POLL_S = 0.5
+_QUIET_S = 60.0
+"""How long no line tells of running trials after one that does, if there is no terminal in which a line can change."""
+_RUNNING_SHOWN = 8
 
 Describe = Callable[[SweepData], Sequence[str]]
 """Returns lines about a sweep's present state."""
@@ -39,39 +45,61 @@ class Monitor:
     has_terminal: bool = False
     """Whether the trials write elsewhere, so that there is room for the panel. If not, progress is one line."""
     console: Console | None = None
+    stream: TextIO | None = None
+    """Where to write; None: stderr."""
     done: threading.Event = field(default_factory=threading.Event)
+    _ready: threading.Event = field(default_factory=threading.Event)
+    """Set when what is said is shown: then the terminal's output is redirected, if it is at all."""
+    _known: dict[int, int] = field(default_factory=dict)
+    """By number, the newest attempt that was shown as started; or one more, if the trial was shown as ended."""
 
     @contextmanager
     def show(self) -> Iterator[None]:
         """Show the progress for the duration of a ``with`` block."""
+        self.stream = self.stream or sys.stderr  # a training may put another in its place
         draw = self.print_lines
-        if sys.stderr.isatty():
+        if self.stream.isatty():
             draw = self.draw_picture if self.has_terminal else self.draw_bar
-        thread = threading.Thread(target=draw, name="wandbsweep-monitor", daemon=True)
+
+        def run() -> None:
+            try:
+                draw()
+            finally:
+                self._ready.set()
+
+        thread = threading.Thread(target=run, name="wandbsweep-monitor", daemon=True)
         thread.start()
+        self._ready.wait()
         try:
             yield
         finally:
             self.done.set()
             thread.join()
 
+    def say(self, line: str) -> None:
+        """Print a line at once, with the prefix."""
+        if self.console is not None:
+            self.console.print(f"{PREFIX}{line}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(f"{PREFIX}{line}", file=self.stream or sys.stderr, flush=True)
+
     def print_lines(self) -> None:
-        """Print a line for each trial that ends, and the counts after it."""
+        """Print a line for each trial that starts or ends, the counts, and now and then how the running ones do."""
         from wandbsweep.results.terminal.tables import format_progress
 
-        reported = {trial.number for trial in self.read().trials if trial.state in ENDED}
+        quiet_until, said = 0.0, ""
         for data in self._poll():
-            fresh = [trial for trial in data.trials if trial.state in ENDED and trial.number not in reported]
-            for trial in fresh:
-                reported.add(trial.number)
-                print(f"trial {trial.number} {describe_end(trial, data)}", file=sys.stderr)
-            if fresh:
-                print(format_progress(data, self.total), file=sys.stderr, flush=True)
-                for note in self.find_notes(data):
-                    print(f"Note: {note}", file=sys.stderr, flush=True)
+            if self._say_ends(data):
+                self.say(format_progress(data, self.total))
+                self._say_notes(data)
+            self._say_starts(data)
+            progress = "; ".join(describe_running(trial, data) for trial in _list_reporting(data))
+            if progress and progress != said and time.monotonic() >= quiet_until:
+                self.say(progress)
+                quiet_until, said = time.monotonic() + _QUIET_S, progress
 
     def draw_bar(self) -> None:
-        """Draw a progress bar in one line, which the trials' own output scrolls past."""
+        """Draw a progress bar, and a line for each running trial, which the trials' own output scrolls past."""
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -81,25 +109,37 @@ class Monitor:
             TimeRemainingColumn,
         )
         from rich.table import Column
+        from rich.text import Text
 
         from wandbsweep.results.terminal.tables import format_progress
 
+        lines: list[str] = []
+
+        class ProgressOfTrials(Progress):
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from (Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in lines)
+                yield self.make_tasks_table(self.tasks)
+
         # In a narrow terminal the text is cut, and nothing else.
         flexible = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        progress = Progress(
+        self.console = self._make_console()
+        progress = ProgressOfTrials(
             MofNCompleteColumn(),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}", markup=False, table_column=flexible),
-            console=self._make_console(),
+            console=self.console,
             expand=True,
             refresh_per_second=4,
         )
         with progress:
             task = progress.add_task("", total=self.total)
-            for data, ended in self._poll_and_print_notes(progress.console):
+            for data in self._poll_and_say():
+                running = [trial for trial in data.trials if trial.state == "running"][:_RUNNING_SHOWN]
+                lines[:] = [describe_running(trial, data, with_params=True) for trial in running]
                 _, _, description = format_progress(data, self.total).partition(" · ")
+                ended = sum(trial.state in ENDED for trial in data.trials)
                 progress.update(task, completed=ended, description=description)
 
     def draw_picture(self) -> None:
@@ -108,31 +148,92 @@ class Monitor:
 
         from wandbsweep.results.terminal.watching import SweepPanel
 
-        with Live(console=self._make_console(), auto_refresh=False, transient=True, vertical_overflow="crop") as live:
-            for data, _ in self._poll_and_print_notes(live.console):
+        self.console = self._make_console()
+        # What trials in this process print to a log must not be redirected to the terminal.
+        own = self.stream in (None, sys.stderr)
+        with Live(
+            console=self.console,
+            auto_refresh=False,
+            transient=True,
+            vertical_overflow="crop",
+            redirect_stdout=own,
+            redirect_stderr=own,
+        ) as live:
+            for data in self._poll_and_say():
                 live.update(SweepPanel(data, self.total, time.time(), self.find_status(data)), refresh=True)
 
     def _make_console(self) -> Console:
         from rich.console import Console
 
-        return self.console or Console(stderr=True)
+        return self.console or Console(file=self.stream or sys.stderr)
 
     def _poll(self) -> Iterator[SweepData]:
         """Yield the sweep's state now and then, and once more at the end."""
         with suppress(SweepError):  # the session reads the same state, and reports the error
+            for trial in self.read().trials:
+                if trial.state in ENDED:
+                    self._known[trial.number] = trial.attempts + 1
+            self._ready.set()
             while not self.done.wait(_POLL_S):
                 yield self.read()
             yield self.read()
 
-    def _poll_and_print_notes(self, console: Console) -> Iterator[tuple[SweepData, int]]:
-        """Yield each state, and how many trials have ended. If more have ended, print new notes first."""
-        before = -1
+    def _poll_and_say(self) -> Iterator[SweepData]:
+        """Yield each state, after printing what has happened since the one before it."""
+        is_first = True
         for data in self._poll():
-            ended = sum(trial.state in ENDED for trial in data.trials)
-            for note in self.find_notes(data) if ended != before else ():
-                console.print(f"Note: {note}", markup=False, soft_wrap=True)
-            before = ended
-            yield data, ended
+            if self._say_ends(data) or is_first:
+                self._say_notes(data)
+            is_first = False
+            self._say_starts(data)
+            yield data
+
+    def _say_ends(self, data: SweepData) -> bool:
+        """Print a line for each trial that has ended since the last call; return whether there are any."""
+        ended = [t for t in data.trials if t.state in ENDED and self._known.get(t.number, 0) <= t.attempts]
+        for trial in ended:
+            self._known[trial.number] = trial.attempts + 1
+            self.say(f"trial {trial.number} {describe_end(trial, data)}")
+        return bool(ended)
+
+    def _say_starts(self, data: SweepData) -> None:
+        """Print a line for each attempt that has started since the last call."""
+        for trial in data.trials:
+            is_new = self._known.get(trial.number, 0) < trial.attempts
+            if trial.state == "running" and is_new and (trial.params or not data.spec.parameters):
+                self._known[trial.number] = trial.attempts
+                again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
+                self.say(f"trial {trial.number} started{again}: {format_params(trial)}")
+
+    def _say_notes(self, data: SweepData) -> None:
+        for note in self.find_notes(data):
+            self.say(f"Note: {note}")
+
+
+def _list_reporting(data: SweepData) -> list[TrialRecord]:
+    """Return the first of the running trials that have reported."""
+    return [trial for trial in data.trials if trial.state == "running" and trial.reports][:_RUNNING_SHOWN]
+
+
+def format_params(trial: TrialRecord) -> str:
+    """Return a trial's parameters: ``model=mlp optimizer.lr=0.003``."""
+    from wandbsweep.results.terminal.tables import format_short
+
+    return " ".join(f"{name}={format_short(value)}" for name, value in trial.params.items())
+
+
+def describe_running(trial: TrialRecord, data: SweepData, *, with_params: bool = False) -> str:
+    """Return how far a trial is: ``trial 0: step 3, val/loss 0.1``."""
+    from wandbsweep.results.terminal.tables import format_short
+
+    parts = []
+    if trial.reports:
+        step = max(trial.reports)
+        name = show_name(data.spec.metric.name) if data.spec.metric else "value"
+        parts.append(f"step {step}, {name} {format_short(trial.reports[step])}")
+    if with_params:
+        parts.append(format_params(trial))
+    return f"trial {trial.number}: {' · '.join(parts)}"
 
 
 def describe_end(trial: TrialRecord, data: SweepData) -> str:

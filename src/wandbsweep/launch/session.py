@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from wandbsweep.bridge.hydra_private import has_failed
@@ -17,8 +19,14 @@ from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
 from wandbsweep.launch.devices import assign_devices
-from wandbsweep.launch.messages import describe_unfinished, print_announcement, print_first_failure, print_result
-from wandbsweep.launch.monitor import Monitor
+from wandbsweep.launch.messages import (
+    describe_start,
+    describe_unfinished,
+    print_announcement,
+    print_first_failure,
+    print_result,
+)
+from wandbsweep.launch.monitor import PREFIX, Monitor
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
@@ -76,7 +84,9 @@ class Session:
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self.devices = assign_devices(launcher, settings, self._count_agents())
         self._lease_s = prepared.record.controller.lease_s
-        self._has_terminal = not profile.shares_terminal
+        self._has_terminal = not profile.shares_terminal or settings.output == "log"
+        self._shares_process = profile.name == "basic" and self.isolation == "none"
+        self._monitor: Monitor | None = None
 
     def run(self, launch: Launch) -> list[Any]:
         """Launch agents until the sweep is over, and show the result.
@@ -104,15 +114,15 @@ class Session:
         print_announcement(prepared)
         if not prepared.is_plain:
             for note in collect_new_advice(prepared.spec, [], self._given_advice):
-                print(f"Note: {note}", file=sys.stderr, flush=True)
+                print(f"{PREFIX}Note: {note}", file=sys.stderr, flush=True)
         record = prepared.record if prepared.joined else create_page(prepared.directory, prepared.record)
         if self.settings.detach:
             return self._detach(launch)
-        monitor = Monitor(
+        self._monitor = monitor = Monitor(
             self._read_data, self._controller.cap, self._find_notes, self._find_status, self._has_terminal
         )
         try:
-            with monitor.show():
+            with self._own_stream(monitor), monitor.show():
                 trials, failure = self._launch_until_over(launch)
         except KeyboardInterrupt:
             self._print_result()
@@ -181,6 +191,8 @@ class Session:
 
     def _launch_agents(self, launch: Launch) -> Sequence[Any]:
         numbers = reserve_agents(self.prepared.directory, self._count_agents())
+        if self._monitor is not None:
+            self._monitor.say(describe_start(numbers, self.prepared.record.application, self.isolation))
         return launch([self.prepared.agent_overrides] * len(numbers), numbers[0])
 
     def _detach(self, launch: Launch) -> list[Any]:
@@ -239,6 +251,15 @@ class Session:
         if self.prepared.record.hosted is None and self._controller.command == "paused":
             return [f"Paused; resume with: wandbsweep resume {data.sweep_id}"]
         return []
+
+    @contextmanager
+    def _own_stream(self, monitor: Monitor) -> Iterator[None]:
+        """Have ``monitor`` write to the terminal while trials in this process write to their logs."""
+        if not (self._shares_process and self.settings.output == "log"):
+            yield
+            return
+        with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as monitor.stream:
+            yield
 
     def _print_result(self) -> None:
         print_result(self._read_data(), self._controller.cap)

@@ -1,0 +1,57 @@
+"""What the launching terminal shows from the first second, and where what the trials print goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.applications import App
+
+APP = """
+import logging, os
+import hydra
+from wandbsweep import current_trial
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(cfg):
+    logging.getLogger(__name__).info("logged")
+    print("printed")
+    os.system("echo by a child")
+    current_trial().report(0, {"loss": cfg.lr})
+
+if __name__ == "__main__":
+    main()
+"""
+
+SPACE = ["+lr=interval(0,1)", "++sweep.method=random", "++sweep.run_cap=1", "++sweep.metric.name=loss"]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    (tmp_path / "app.py").write_text(APP)
+    return App(tmp_path)
+
+
+def test_a_training_prints_as_without_a_sweep(app: App) -> None:
+    ended = app.multirun(*SPACE)
+    assert [line for line in ended.out.splitlines() if line.endswith(("logged", "printed", "by a child"))][1:] in (
+        ["printed", "by a child"],
+        ["by a child", "printed"],  # Python keeps back what it prints to a pipe
+    )
+    assert "#0" not in ended.out + ended.err
+    shown = [line for line in ended.err.splitlines() if "Note: " not in line]
+    assert all(line.startswith("wandbsweep: ") for line in shown), shown
+    assert shown[0] == "wandbsweep: agent 0 is starting"
+    assert shown[-1].startswith("wandbsweep: 1/1 trials · 1 finished")
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_the_log_gets_what_trials_print(app: App, isolation: str) -> None:
+    ended = app.multirun(*SPACE, "hydra.sweeper.output=log", f"hydra.sweeper.isolation={isolation}")
+    log = (app.directory / "sweep" / "0" / "app.log").read_text().splitlines()
+    assert [sum(line.endswith(text) for line in log) for text in ("logged", "printed", "by a child")] == [1, 1, 1]
+    assert not any(text in ended.out + ended.err for text in ("logged", "printed", "by a child"))
+    start = "agent 0 is starting" + (" (importing app.py)" if isolation == "process" else "")
+    assert f"wandbsweep: {start}\n" in ended.err
+    assert "wandbsweep: trial 0 finished: loss " in ended.err
