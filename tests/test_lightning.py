@@ -1,5 +1,7 @@
 """``SweepCallback`` in real trainings of a few batches."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,3 +225,38 @@ def test_an_interrupted_test_is_the_end_of_its_trial(sweep, data):
     trainer.test(module, data, verbose=False)
     assert sweep.reports[-1] == (2, {"test": 0.5})
     assert not current_trial().interrupt_requested
+
+
+STANDALONE = """
+import torch
+import pytorch_lightning as pl
+from wandbsweep.current import CurrentTrial, running
+from wandbsweep.lightning import SweepCallback
+from wandbsweep.trial import CONTINUE
+
+class Tiny(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch[0]).square().mean()
+    def on_train_epoch_end(self):
+        self.log("end", float(self.current_epoch))
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+def send(step, metrics):
+    print(step, metrics)
+    return CONTINUE
+
+off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+with running(CurrentTrial(number=0, send=send)):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(2, 1)))
+    pl.Trainer(max_epochs=2, accelerator="cpu", callbacks=[SweepCallback()], **off).fit(Tiny(), loader)
+"""
+
+
+def test_it_is_of_the_package_that_trains() -> None:
+    """Of `pytorch_lightning`, it also comes after the module's own `on_train_epoch_end`."""
+    done = subprocess.run([sys.executable, "-c", STANDALONE], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["0 {'end': 0.0}", "1 {'end': 1.0}"]

@@ -5,19 +5,29 @@ No other module knows both Lightning and a trial.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from wandbsweep.current import Preempted, current_trial
 from wandbsweep.trial import CONTINUE, Decision
+
+# Lightning is published as two packages with classes of their own: the callback must be of the one that trains.
+_is_standalone = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
+if TYPE_CHECKING or not (_is_standalone or find_spec("lightning") is None):
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import EarlyStopping
+    from lightning.pytorch.trainer.states import TrainerFn
+else:
+    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning.callbacks import EarlyStopping
+    from pytorch_lightning.trainer.states import TrainerFn
 
 _CONTINUE = (CONTINUE, False)
 _POLL_S = 2.0
