@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -53,6 +54,13 @@ def escape_surrogates(text: str) -> str:
     'caf\\udce9.png'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def escape_output() -> None:
+    """Let standard output write what its encoding lacks as escapes, as standard error does, instead of raising."""
+    if sys.stdout is not None and getattr(sys.stdout, "errors", None) == "strict":
+        reconfigure = getattr(sys.stdout, "reconfigure", lambda **options: None)  # notebooks have streams of their own
+        reconfigure(errors="backslashreplace")
 
 
 def describe_error(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.applications import App
+from wandbsweep.cli.main import main
 
 WriteApp = Callable[..., App]
 
@@ -414,3 +416,26 @@ def test_interpolations_in_a_sweep_file(write_app: WriteApp) -> None:
     refused = [app.run("-m", "hydra/sweeper=wandbsweep", f"sweep={name}").refused() for name in "bc"]
     assert "metric.name: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[0]
     assert "parameters.x: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[1]
+
+
+def test_names_and_values_that_are_not_utf8(write_app: WriteApp) -> None:
+    app = write_app(
+        "current_trial().report(0, {'acc\\udce9': 1.0, 'b\\udce9': 2.0})\n"
+        "if cfg.x == 'b': raise ValueError('caf\\udce9')",
+        top="from wandbsweep import current_trial",
+    )
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    space = ["x=choice('caf\udce9',b)", "+hydra.sweeper.sweep.metric.name='acc\udce9'"]
+    ended = app.multirun(*space, "+hydra.sweeper.sweep.method=grid", **strict)
+    assert r"best 'acc\udce9' 1 (trial 0)" in ended.err
+    assert r"x = 'caf\udce9'" in ended.out
+    sweep = app.sweep()
+    assert [(trial.state, trial.params["x"]) for trial in sweep.trials] == [("finished", "caf\udce9"), ("failed", "b")]
+    assert list(sweep.frame["params.x"]) == [r"caf\udce9", "b"]
+    assert r"metrics.b\udce9" in sweep.frame
+    assert main(["report", str(app.directory / "sweep")]) == 0
+    for suffix in ("csv", "jsonl", "parquet"):
+        assert sweep.export(app.directory / f"trials.{suffix}").exists()
+    best = app.shell("wandbsweep best sweep --json", **strict)
+    assert json.loads(best.out)["params"] == {"x": "caf\udce9"}
+    assert r"caf\udce9" in app.shell("wandbsweep table sweep", **strict).out

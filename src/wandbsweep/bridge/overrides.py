@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 
 from wandbsweep.errors import SpaceError
-from wandbsweep.sweep.override_strings import OverrideSlot, canonicalize, is_sweep_key
+from wandbsweep.sweep.override_strings import OverrideSlot, canonicalize, format_value, is_sweep_key
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,16 @@ def _add_parameter(line: CommandLine, name: str, override: Override) -> Override
         return slot
     elements = list(override.sweep_iterator())
     values = [_remove_quotes(element) for element in elements]
-    slot["raw"] = {canonicalize(v): Transformer.str(e) for v, e in zip(values, elements, strict=True)}
+    slot["raw"] = {canonicalize(v): _format_element(e) for v, e in zip(values, elements, strict=True)}
     line.lists[name] = values
     line.parameters[name] = _convert_list(override, values)
     return slot
+
+
+def _format_element(element: Any) -> str:
+    """Return an element as Hydra writes it, but with quotes that it needs: Hydra drops those in ``choice('é')``."""
+    is_quoted = isinstance(element, str) and not element.isascii()
+    return format_value(element, escape=False) if is_quoted else str(Transformer.str(element))
 
 
 def _get_name(override: Override) -> str:

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from wandbsweep.cli.command import Command
 from wandbsweep.errors import SweepError
+from wandbsweep.text import escape_output
 
 # A new command is a module of ``cli/commands`` with a ``COMMAND`` (or several ``COMMANDS``), named here; ``--help``
 # lists them in this order.
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 if there is nothing to show, 2 for bad input, 130 after Ctrl-C.
     """
     options = make_parser().parse_args(arguments)
+    escape_output()
     try:
         status = int(options.run(options))
         sys.stdout.flush()  # here, where a failure can still be reported

@@ -32,7 +32,7 @@ from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
-from wandbsweep.text import pluralize
+from wandbsweep.text import escape_output, pluralize
 from wandbsweep.trial import ENDED, State, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
 
@@ -103,6 +103,7 @@ class Session:
             SystemExit: With status 1 if the sweep has no finished trial, was aborted, or lost an agent before it was
                 over; with 2 if the sweep's directory was damaged in the meantime; with 130 on Ctrl-C.
         """
+        escape_output()
         try:
             return self._run(launch)
         except SweepError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.errors import SweepError
 from wandbsweep.files import write_atomically
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.text import escape_surrogates
 from wandbsweep.trial import replace_nonfinite
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def build_trial_frame(data: SweepData) -> pd.DataFrame:
         "attempts": [t.attempts for t in trials],
         "step": pd.array([math.nan if (step := data.find_step(t)) is None else step for t in trials], dtype="float64"),
         "last": pd.array([t.last for t in trials], dtype="float64"),
-        **{f"params.{name}": [t.params.get(name) for t in trials] for name in names},
-        **{f"metrics.{name}": [t.metrics.get(name) for t in trials] for name in metrics},
+        **{f"params.{name}": [_escape(t.params.get(name)) for t in trials] for name in names},
+        **{f"metrics.{escape_surrogates(name)}": [t.metrics.get(name) for t in trials] for name in metrics},
     }
     return pd.DataFrame(columns)
 
@@ -93,6 +94,15 @@ def _encode_parquet(frame: pd.DataFrame) -> bytes:
 
 
 FORMATS = {".csv": _encode_csv, ".jsonl": _encode_json_lines, ".parquet": _encode_parquet}
+
+
+def _escape(value: Any) -> Any:
+    """Return a parameter's value with text that is UTF-8: pandas and the formats take no other."""
+    if isinstance(value, str):
+        return escape_surrogates(value)
+    if isinstance(value, list):
+        return [_escape(item) for item in value]
+    return {_escape(k): _escape(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _to_text(value: Any) -> str:
