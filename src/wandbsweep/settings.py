@@ -69,6 +69,10 @@ class Settings:
     What else a trial imports stays in that trial. Name no module that reads at import what
     trials set, such as an environment variable, and none that starts threads."""
 
+    resume_key: str | None = None
+    """The application's key that takes the path of a checkpoint, such as ``ckpt_path``. In attempts that resume a trial
+    it is set to the trial's newest checkpoint (``current_trial().checkpoint``). null: none."""
+
     def __post_init__(self) -> None:
         faults = [fault for fault in map(self._find_fault, fields(self)) if fault]
         if faults:
@@ -90,6 +94,7 @@ FOREIGN_KEYS = (
 in ``bridge.foreign_sweepers``."""
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_RESUME_KEY = re.compile(r"\+{0,2}[^\W\d]\w*(\.\w+)*")
 _POSITIVE = (lambda value: value >= 1, ", but must be an integer >= 1")
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -106,6 +111,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ", but must be a list of modules, such as [torch, lightning]",
     ),
     "output": (lambda value: value in OUTPUTS, f"; the choices are {', '.join(OUTPUTS)}"),
+    "resume_key": (
+        lambda value: _RESUME_KEY.fullmatch(value) is not None,
+        ", but must be a key of the configuration, such as ckpt_path or trainer.resume_from",
+    ),
     "isolation": (lambda value: value in ISOLATIONS, f"; the choices are {', '.join(ISOLATIONS)}, or null"),
 }
 """By key, whether a value is valid, and what the message says of one that is not."""

@@ -67,7 +67,7 @@ class _Composer:
         try:
             composed = self._compose(chosen)
             added = {slot["parameter"] for slot in self.slots if slot.get("key", "").startswith("+")}
-            unknown = [name for name in point if name not in {*chosen, *added} and not _has_key(composed, name)]
+            unknown = [name for name in point if name not in {*chosen, *added} and not has_key(composed, name)]
             for name in unknown:
                 yield self._describe_unknown(name, composed, under)
             if not unknown:
@@ -86,14 +86,14 @@ class _Composer:
     def _describe_unknown(self, name: str, composed: DictConfig, under: str) -> str:
         is_parameter = name in self.spec.parameters
         subject = f"parameters.{name}:" if is_parameter else f"repeats.parameter: {name}"
-        hint = suggest_matches(name, _list_keys(composed), most=1, cutoff=0.7)
+        hint = suggest_matches(name, list_keys(composed), most=1, cutoff=0.7)
         return f"{subject} is not a key of the application's configuration{under}{hint}"
 
 
 def find_misfits(composed: DictConfig, parameters: Mapping[str, Parameter]) -> Iterator[str]:
     """Yield the values of ``parameters`` that do not fit the types of their keys in the ``composed`` configuration."""
     for name, parameter in parameters.items():
-        if not _has_key(composed, name):
+        if not has_key(composed, name):
             continue  # a config group
         for value in (_list_values(parameter) or [parameter.ppf(u) for u in (0.25, 0.75)])[:_MAX_COMBINATIONS]:
             try:
@@ -183,7 +183,8 @@ def _list_values(parameter: Parameter) -> list[Any] | None:
     return None if parameter.values is None else list(parameter.values)
 
 
-def _has_key(config: Any, name: str) -> bool:
+def has_key(config: Any, name: str) -> bool:
+    """Return whether the application's configuration has a key, by its dotted name."""
     parent, _, leaf = name.rpartition(".")
     node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else config
     if isinstance(node, ListConfig):
@@ -192,7 +193,7 @@ def _has_key(config: Any, name: str) -> bool:
     return isinstance(node, DictConfig) and (leaf in node.keys() or not OmegaConf.is_struct(node))  # noqa: SIM118
 
 
-def _list_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+def list_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of the application's keys."""
     keys: Any = config.keys()  # see above
     for key in keys:
@@ -202,4 +203,4 @@ def _list_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
         if not OmegaConf.is_interpolation(config, key) and not OmegaConf.is_missing(config, key):
             node = config[key]
             if isinstance(node, DictConfig):
-                yield from _list_keys(node, f"{prefix}{key}.")
+                yield from list_keys(node, f"{prefix}{key}.")

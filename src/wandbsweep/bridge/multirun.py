@@ -146,6 +146,7 @@ class Multirun:
                 slots=self.list_slots(spec),
                 hydra=read_hydra_overrides(self.config),
                 stripped_keys=[SWEEP_KEY] if read_sweep_key(self.config) else [],
+                resume_key=settings.resume_key,
             ),
             snapshot=snapshot.paths,
             controller=ControllerOptions(

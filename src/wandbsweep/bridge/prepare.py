@@ -18,6 +18,7 @@ from wandbsweep.bridge.composition import check_composition
 from wandbsweep.bridge.create import is_free, write_sweep
 from wandbsweep.bridge.foreign_sweepers import describe_foreign_settings
 from wandbsweep.bridge.multirun import Multirun, find_start_command
+from wandbsweep.bridge.resuming import check_resume_key
 from wandbsweep.bridge.search_space import make_sample_point, read_space, refuse_endless
 from wandbsweep.bridge.snapshot import find_sources, open_snapshot
 from wandbsweep.errors import SweepDirectoryError, SweepError
@@ -86,8 +87,9 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
     point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
     if plain_grid is None:
         check_composition(multirun, spec)
-    else:  # Hydra says itself what is wrong
-        multirun.loader.load_sweep_config(config, format_overrides(multirun.list_slots(spec), point))
+    if plain_grid is not None or settings.resume_key:  # of a plain grid Hydra says itself what is wrong
+        overrides = format_overrides(multirun.list_slots(spec), point or make_sample_point(spec))
+        check_resume_key(multirun.loader.load_sweep_config(config, overrides), settings.resume_key)
 
     hosted = None
     if settings.controller == "wandb":  # last, since nothing removes a sweep from W&B again
@@ -170,7 +172,7 @@ def _join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(refused)} cannot be changed; "
             "what can is ++sweep.run_cap, hydra.sweeper.agents, count, max_failures, gpus_per_agent, detach, "
-            "isolation, and hydra.launcher.*"
+            "isolation, resume_key, and hydra.launcher.*"
         )
     run_caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in given)]
     return _reopen(multirun, directory, record, sweepdir.read_spec(directory), run_caps[-1])
@@ -256,7 +258,7 @@ def _list_fixed(slots: Sequence[OverrideSlot], record: LaunchRecord) -> set[str]
 def _reopen(
     multirun: Multirun, directory: Path, record: LaunchRecord, spec: SweepSpec, run_cap: object
 ) -> PreparedSweep:
-    """Return the stored sweep, with another ``run_cap`` or ``max_failures`` if one is given."""
+    """Return the stored sweep, with another ``run_cap``, ``max_failures`` or ``resume_key`` if one is given."""
     if record.moved_from is not None:
         log.warning("The project was moved from %s: trials run in %s now.", record.moved_from, record.application.cwd)
         record = replace(record, directory=str(directory))
@@ -265,6 +267,14 @@ def _reopen(
     max_failures = multirun.settings.max_failures
     if multirun.names_setting("max_failures") and max_failures != record.controller.max_failures:
         record = replace(record, controller=replace(record.controller, max_failures=max_failures))
+        with sweepdir.lock_directory(directory):
+            record.save(directory)
+    resume_key = multirun.settings.resume_key
+    if resume_key is not None and resume_key != record.overrides.resume_key:
+        overrides = format_overrides(record.overrides.slots, make_sample_point(spec))
+        composed = open_snapshot(record, directory).load_sweep_config(multirun.config, overrides)
+        check_resume_key(composed, resume_key)
+        record = replace(record, overrides=replace(record.overrides, resume_key=resume_key))
         with sweepdir.lock_directory(directory):
             record.save(directory)
     if run_cap is not None and run_cap != spec.run_cap:

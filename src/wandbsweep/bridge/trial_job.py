@@ -27,6 +27,7 @@ from wandbsweep.bridge.hydra_private import (
     make_finished_job,
     set_returned,
 )
+from wandbsweep.bridge.resuming import set_checkpoint
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_snapshot, set_key
 from wandbsweep.bridge.task_output import send_output_to_log
 from wandbsweep.current import DIRECTORY, current_trial
@@ -127,6 +128,8 @@ class TrialJob:
         set_key(config, "hydra.job.name", add_rank(self._record.application.job_name, self._rank))
         if self._rank:
             set_key(config, "hydra.output_subdir", None)
+        if trial.attempt > 1 and self._record.overrides.resume_key is not None:
+            set_checkpoint(config, self._record.overrides.resume_key)
         return config
 
     def _run(self, trial: Trial, config: DictConfig) -> JobReturn:

@@ -50,6 +50,8 @@ class TrialOverrides:
     """The command line's overrides of ``hydra.*``."""
     stripped_keys: Sequence[str] = ()
     """Top-level keys that are removed from a trial's configuration: the sweep's own."""
+    resume_key: str | None = None
+    """The key that is set to the checkpoint in attempts that resume: ``hydra.sweeper.resume_key``."""
 
     def selects_sweep(self, line: str) -> bool:
         """Return whether a fixed override says what to search, so that it means nothing to a single run.
