@@ -1,8 +1,11 @@
 """``SweepCallback`` in real trainings of a few batches."""
 
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from wandbsweep.current import CurrentTrial, Preempted, current_trial, running
+from wandbsweep.current import DIRECTORY, CurrentTrial, Preempted, current_trial, running
 from wandbsweep.lightning import SweepCallback
 from wandbsweep.trial import CONTINUE, Decision
 
@@ -70,13 +73,13 @@ def sweep() -> Iterator[Recorder]:
         yield recorder
 
 
-def fit(every_n_steps: int | None = None, **options: Any) -> tuple[Trainer, Tiny]:
+def fit(every_n_steps: int | None = None, ckpt_path: Any = None, **options: Any) -> tuple[Trainer, Tiny]:
     defaults = {"max_epochs": 3, "accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     quiet = {"enable_progress_bar": False, "enable_model_summary": False}
     trainer = Trainer(**{**defaults, **quiet, **options}, callbacks=[SweepCallback(every_n_steps)])
     data = DataLoader(TensorDataset(torch.ones(BATCHES, 1)))
     module = Tiny()
-    trainer.fit(module, data, data)
+    trainer.fit(module, data, data, ckpt_path=ckpt_path)
     return trainer, module
 
 
@@ -216,6 +219,46 @@ def test_a_validation_before_the_training_is_no_result(sweep, data):
     assert sweep.reports == []
     trainer.fit(module, data, data)
     assert sweep.steps_with("val") == [0, 1]
+
+
+def test_a_checkpoint_that_a_resumed_training_does_not_load_is_named(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    options = {"max_epochs": 1, "enable_checkpointing": True, "default_root_dir": tmp_path}
+
+    def attempt(resumed=True, load=False):
+        with running(CurrentTrial(number=3, resumed=resumed)) as trial:
+            fit(**options, ckpt_path=trial.checkpoint if load else None)
+        said = [str(warning.message) for warning in recwarn if "begins anew" in str(warning.message)]
+        recwarn.clear()
+        return said
+
+    assert attempt(resumed=False) == []
+    (said,) = attempt()
+    assert said.startswith(f"Trial 3 is resumed and has the checkpoint {tmp_path}/checkpoints/epoch=0-step=4.ckpt, but")
+    assert "hydra.sweeper.resume_key" in said
+    assert attempt(load=True) == []
+
+
+def test_the_recipe_without_lightning_goes_on_where_it_stopped(tmp_path, monkeypatch, sweep):
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    page = Path(__file__).parents[1] / "docs" / "reliability.md"
+    recipe = re.search(r"```python\n(trial, first.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    model = torch.nn.Linear(1, 1)
+    names = {"time": time, "torch": torch, "current_trial": current_trial, "model": model, "epochs": 5, "loss": 0.5}
+    names["optimizer"] = torch.optim.Adam(model.parameters())
+    sweep.stop_at = 2
+    for resumed in (False, True):
+        with running(CurrentTrial(number=0, resumed=resumed, send=sweep)):
+            # Longer than a tick of the kernel's clock, so that the files have different ages.
+            exec(recipe.group(1).replace("...", "time.sleep(0.01)"), dict(names))
+    assert [step for step, _ in sweep.reports] == [0, 1, 2, 3, 4]
+
+
+def test_a_checkpoint_that_no_attempt_would_find_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv(DIRECTORY, str(tmp_path / "trial"))
+    trial = CurrentTrial(number=3, send=lambda *_: (trial.interrupt("TERM"), CONTINUE)[1])
+    with running(trial), pytest.warns(match="default_root_dir=current_trial"), pytest.raises(Preempted):
+        fit(enable_checkpointing=True, default_root_dir=tmp_path)
 
 
 def test_an_interrupted_test_is_the_end_of_its_trial(sweep, data):

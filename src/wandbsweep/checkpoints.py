@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 _SUFFIXES = (("*.ckpt",), ("*.pt", "*.pth"))  # the first kind that is there: the others may be data, or weights alone
@@ -11,11 +12,13 @@ _SUFFIXES = (("*.ckpt",), ("*.pt", "*.pth"))  # the first kind that is there: th
 def find_checkpoint(directory: Path) -> Path | None:
     """Return the newest checkpoint in ``directory`` and below that was written to its end; None: there is none."""
     for patterns in _SUFFIXES:
-        found = [path for pattern in patterns for path in directory.rglob(pattern)]
-        # Of those that are equally old, Lightning's last.ckpt.
-        found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name.startswith("last")), reverse=True)
-        if newest := next(filter(_is_whole, found), None):
-            return newest
+        found = []
+        for path in (path for pattern in patterns for path in directory.rglob(pattern)):
+            with suppress(OSError):  # it is being replaced, or cannot be read
+                if _is_whole(path):  # of those that are equally old, Lightning's last.ckpt
+                    found.append((path.stat().st_mtime_ns, path.name.startswith("last"), path))
+        if found:
+            return max(found)[-1]
     return None
 
 

@@ -85,6 +85,8 @@ class CurrentTrial:
     """Set by a signal's handler, before the training knows of it."""
     _last_step: int = field(default=-1, repr=False)
     """The highest step that this process has reported or trained to; -1: none."""
+    checkpoint_read: bool = field(default=False, repr=False)
+    """Whether the training has asked for ``checkpoint``."""
     _link: TrialLink | None = field(default=None, repr=False)
 
     def __reduce__(self) -> Any:
@@ -135,7 +137,13 @@ class CurrentTrial:
         Checkpoints are files whose names end with ``.ckpt``, ``.pt`` or ``.pth``. One that was not written to its end
         does not count.
         """
-        return find_checkpoint(self.directory) if self.resumed else None
+        checkpoint = self.find_checkpoint()
+        self.checkpoint_read = True
+        return checkpoint
+
+    def find_checkpoint(self) -> Path | None:
+        """Return ``checkpoint``, but do not note that it was asked for."""
+        return find_checkpoint(self.directory) if self.resumed and DIRECTORY in os.environ else None
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """Report ``metrics`` to the sweep, and return whether the training is to stop.

@@ -5,6 +5,7 @@ No other module knows both Lightning and a trial.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from wandbsweep.current import Preempted, current_trial
+from wandbsweep.current import DIRECTORY, Preempted, current_trial
 from wandbsweep.trial import CONTINUE, Decision
 
 # Lightning is published as two packages with classes of their own: the callback must be of the one that trains.
@@ -88,6 +89,7 @@ class SweepCallback(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = self._stepped = trainer.global_step  # by now a checkpoint, if any, is loaded
         if self._active:
+            _warn_of_unread_checkpoint(trainer)
             # Lightning has replaced our handler of TERM by its own, which communicates if there are several ranks, and
             # hangs.
             current_trial().reinstall_handlers()
@@ -204,6 +206,7 @@ class SweepCallback(EarlyStopping):
             requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
         if requested and (path := self.checkpoint or _find_last_checkpoint(trainer)):
             trainer.save_checkpoint(path, weights_only=False)
+            _warn_of_lost_checkpoint(path)
         return requested
 
     def _warn_of_missing_metric(self, trainer: Trainer) -> None:
@@ -218,6 +221,31 @@ class SweepCallback(EarlyStopping):
                 f"trial has no value. Logged were: {', '.join(sorted(self._seen)) or 'none'}",
                 stacklevel=2,
             )
+
+
+def _warn_of_unread_checkpoint(trainer: Trainer) -> None:
+    """Warn if a resumed trial begins anew although there is a checkpoint."""
+    trial = current_trial()
+    if trainer.global_step or trial.checkpoint_read or not trainer.is_global_zero:
+        return
+    if checkpoint := trial.find_checkpoint():
+        warnings.warn(
+            f"Trial {trial.number} is resumed and has the checkpoint {checkpoint}, but its training begins "
+            "anew: pass ckpt_path=current_trial().checkpoint to trainer.fit, or, if the configuration has a key for "
+            "the path, set hydra.sweeper.resume_key to that key",
+            stacklevel=2,
+        )
+
+
+def _warn_of_lost_checkpoint(path: Path) -> None:
+    """Warn if a checkpoint was saved where a later attempt of the trial does not look for it."""
+    trial = current_trial()
+    if DIRECTORY in os.environ and not path.resolve().is_relative_to(trial.directory.resolve()):
+        warnings.warn(
+            f"The checkpoint of trial {trial.number} was saved to {path}. A later attempt only looks in the trial's "
+            f"directory {trial.directory}: use Trainer(default_root_dir=current_trial().directory)",
+            stacklevel=2,
+        )
 
 
 def _find_last_checkpoint(trainer: Trainer) -> Path | None:
