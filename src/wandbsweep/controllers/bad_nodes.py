@@ -41,6 +41,12 @@ def find_bad_node(table: TrialTable, agent: str, *, forgiven: int = -1) -> Compl
     return Completion(f"agent {agent} failed {MAX_IN_A_ROW} trials in a row while others do well")
 
 
+def describe_bad_nodes(table: TrialTable, *, forgiven: int = -1) -> list[str]:
+    """Return a sentence for each agent that gets no more trials."""
+    found = [find_bad_node(table, agent, forgiven=forgiven) for agent in sorted(table.streaks)]
+    return [f"{bad.reason[0].upper()}{bad.reason[1:]}, and gets no more of them." for bad in found if bad]
+
+
 def compute_wait_s(table: TrialTable, agent: str, *, forgiven: int = -1) -> float:
     """Return how many seconds ``agent`` should wait before it asks again."""
     suspects = len(table.suspects.get(agent, ()))

@@ -82,6 +82,9 @@ class SweepController(Controller, Protocol):
     def completion(self) -> Completion | None:
         """Return why no more trials are given out; None: there are more."""
 
+    def describe_bad_nodes(self) -> list[str]:
+        """Return a sentence for each agent that gets no more trials, because trials fail there alone."""
+
     def forgive_failures(self) -> None:
         """Let the failures so far not end the sweep again: whoever resumes it says that their cause is gone."""
 

@@ -319,7 +319,8 @@ class TrialTable:
             return
         if outcome.state in ("failed", "crashed"):
             self._failed[key] = entry.number
-        if outcome.state == "failed" and any(entry.number in numbers for numbers in self.suspects.values()):
+        has_failed = outcome.state == "failed" or (outcome.lost and not outcome.suspect)
+        if has_failed and any(entry.number in numbers for numbers in self.suspects.values()):
             # It failed on two agents, so the trial is to blame.
             for streak in self.streaks.values():
                 for k in [k for k, number in streak.items() if number == entry.number]:

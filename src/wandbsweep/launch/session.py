@@ -246,7 +246,11 @@ class Session:
         return SweepData(prepared.directory, prepared.spec, self._controller.trials(), prepared.record)
 
     def _find_notes(self, data: SweepData) -> list[str]:
-        return [] if self.prepared.is_plain else collect_new_advice(data.spec, data.trials, self._given_advice)
+        bad = [text for text in self._controller.describe_bad_nodes() if text not in self._given_advice]
+        self._given_advice.update(bad)
+        if self.prepared.is_plain:
+            return bad
+        return bad + collect_new_advice(data.spec, data.trials, self._given_advice)
 
     def _find_status(self, data: SweepData) -> list[str]:
         if self.prepared.record.hosted is None and self._controller.command == "paused":

@@ -64,14 +64,14 @@ class Closer:
         """Close an attempt of this process whose trial is to be continued by another one."""
         self._close(key, StoredOutcome("queued", reason, metrics=self.metrics.get(key, {}), suspect=suspect))
 
-    def crash(self, key: int, reason: str, *, lost: int, killed: bool) -> None:
+    def crash(self, key: int, reason: str, *, lost: int, killed: bool, suspect: bool) -> None:
         """Close an attempt whose process died. ``lost``: how many of its trial's attempts were lost, with this one."""
         reports, metrics = self._storage.read_reports(key), self.metrics.get(key)
         limit = self._options.max_attempts
         outcome = compute_loss(
             self._spec, reason, lost=lost, max_attempts=limit, reports=reports, metrics=metrics, killed=killed
         )
-        self._close(key, outcome)
+        self._close(key, replace(outcome, suspect=suspect and outcome.state == "queued"))
 
     def close_expired(self, entry: TrialEntry, *, seen: float | None, final: bool = False) -> None:
         """Close the attempt of an agent that vanished, unless it is closed by now.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.bad_nodes import compute_wait_s, find_bad_node, is_suspect
+from wandbsweep.controllers.bad_nodes import compute_wait_s, describe_bad_nodes, find_bad_node, is_suspect
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion, describe_command, find_completion
 from wandbsweep.controllers.embedded.claims import Claims
@@ -248,16 +248,21 @@ class EmbeddedController:
 
     def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         with self._study.refresh() as table:
-            lost = table.entries[trial.number].lost | {trial.attempt}
-        self._closer.crash(trial.key, reason, lost=len(lost), killed=killed)
+            entry = table.entries[trial.number]
+            lost = entry.lost | {trial.attempt}
+            suspect = not killed and entry.newest.key == trial.key and self._is_suspect(table, entry)
+        self._closer.crash(trial.key, reason, lost=len(lost), killed=killed, suspect=suspect)
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
         with self._study.refresh() as table:
             entry = table.entries[trial.number]
-            if entry.newest.key != trial.key or not is_suspect(table, entry, forgiven=self._study.forgiven):
+            if entry.newest.key != trial.key or not self._is_suspect(table, entry):
                 return False
         self._closer.release(trial.key, reason, suspect=True)
         return True
+
+    def _is_suspect(self, table: TrialTable, entry: TrialEntry) -> bool:
+        return is_suspect(table, entry, forgiven=self._study.forgiven)
 
     # -- the sweep ----------------------------------------------------------------------------------------------
 
@@ -274,6 +279,10 @@ class EmbeddedController:
         self._study.read_command()
         with self._study.refresh() as table:
             return self._find_completion(table, None, self._leases.find_expired(table))
+
+    def describe_bad_nodes(self) -> list[str]:
+        with self._study.refresh() as table:
+            return describe_bad_nodes(table, forgiven=self._study.forgiven)
 
     def retry(self, numbers: Iterable[int]) -> None:
         """Give trials that failed or crashed out again. Failures so far do not end the sweep again."""

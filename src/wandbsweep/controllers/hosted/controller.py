@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wandbsweep.controllers.bad_nodes import compute_wait_s, find_bad_node, is_suspect
+from wandbsweep.controllers.bad_nodes import compute_wait_s, describe_bad_nodes, find_bad_node, is_suspect
 from wandbsweep.controllers.base import ATTEMPT_CLOSED
 from wandbsweep.controllers.completion import Completion, find_completion
 from wandbsweep.controllers.hosted.agents import AgentPool, AgentSession
@@ -137,6 +137,10 @@ class HostedController:
                 forgiven=self.log.forgiven,
                 cap=cap,
             )
+
+    def describe_bad_nodes(self) -> list[str]:
+        with self.log.reading() as table:
+            return describe_bad_nodes(table, forgiven=self.log.forgiven)
 
     def forgive_failures(self) -> None:
         self.log.forgive_failures()
@@ -310,15 +314,20 @@ class HostedController:
 
     def crash(self, trial: Trial, reason: str, *, killed: bool = False) -> None:
         if entry := self.log.find_open(trial.key):
-            self._close(entry, self._compute_loss(entry, reason, killed=killed))
+            loss = self._compute_loss(entry, reason, killed=killed)
+            suspect = loss.state == "queued" and not killed and self._is_suspect(entry)
+            self._close(entry, replace(loss, suspect=suspect))
 
     def reassign_suspect(self, trial: Trial, reason: str) -> bool:
-        with self.log.reading() as table:
-            entry = self.log.find_open(trial.key)
-            if entry is None or not is_suspect(table, entry, forgiven=self.log.forgiven):
-                return False
+        entry = self.log.find_open(trial.key)
+        if entry is None or not self._is_suspect(entry):
+            return False
         self._close(entry, StoredOutcome("queued", reason, suspect=True))
         return True
+
+    def _is_suspect(self, entry: TrialEntry) -> bool:
+        with self.log.reading() as table:
+            return is_suspect(table, entry, forgiven=self.log.forgiven)
 
     def _compute_loss(
         self, entry: TrialEntry, reason: str, *, killed: bool = True, final: bool = False
