@@ -101,7 +101,7 @@ def test_what_runs_is_shown_before_anything_has_ended(tmp_path, capsys):
     monitor._poll = poll
     monitor.print_lines()
     params = " ".join(f"{name}={value:.5g}" for name, value in polls[0].params.items())
-    shown = [line.removeprefix("wandbsweep: ") for line in capsys.readouterr().err.splitlines()]
+    shown = capsys.readouterr().err.splitlines()
     assert shown[:3] == [
         "agent 0 is starting",
         f"trial 0 started: {params}",
@@ -126,4 +126,4 @@ def test_a_terminal_has_a_line_for_each_running_trial(tmp_path):
 def test_notes_follow_the_lines_of_a_pipe(run_trials, capsys):
     results = [run_trials(), run_trials([0.5])]
     make_monitor(lambda: results.pop(0), lambda data: ["that was quick"]).print_lines()
-    assert capsys.readouterr().err.rstrip().endswith("\nwandbsweep: Note: that was quick")
+    assert capsys.readouterr().err.rstrip().endswith("\nNote: that was quick")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 PREFIX = "wandbsweep: "
-"""What each line begins with, to tell it from the trainings' own output."""
+"""What each line on a terminal begins with, to tell it from the trainings' own output. Elsewhere lines begin with
+``agent 0``, ``trial 0`` or ``1/24 trials``, as scripts that read them expect."""
 
 _POLL_S = 0.5
 _QUIET_S = 60.0
@@ -77,11 +78,11 @@ class Monitor:
             thread.join()
 
     def say(self, line: str) -> None:
-        """Print a line at once, with the prefix."""
+        """Print a line at once."""
         if self.console is not None:
             self.console.print(f"{PREFIX}{line}", markup=False, highlight=False, soft_wrap=True)
         else:
-            print(f"{PREFIX}{line}", file=self.stream or sys.stderr, flush=True)
+            print_line(line, self.stream or sys.stderr)
 
     def print_lines(self) -> None:
         """Print a line for each trial that starts or ends, the counts, and now and then how the running ones do."""
@@ -234,6 +235,11 @@ def describe_running(trial: TrialRecord, data: SweepData, *, with_params: bool =
     if with_params:
         parts.append(format_params(trial))
     return f"trial {trial.number}: {' · '.join(parts)}"
+
+
+def print_line(line: str, stream: TextIO) -> None:
+    """Print a line of the sweep's own."""
+    print(f"{PREFIX if stream.isatty() else ''}{line}", file=stream, flush=True)
 
 
 def describe_end(trial: TrialRecord, data: SweepData) -> str:

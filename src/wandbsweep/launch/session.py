@@ -26,7 +26,7 @@ from wandbsweep.launch.messages import (
     print_first_failure,
     print_result,
 )
-from wandbsweep.launch.monitor import PREFIX, Monitor
+from wandbsweep.launch.monitor import Monitor, print_line
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
@@ -115,7 +115,7 @@ class Session:
         print_announcement(prepared)
         if not prepared.is_plain:
             for note in collect_new_advice(prepared.spec, [], self._given_advice):
-                print(f"{PREFIX}Note: {note}", file=sys.stderr, flush=True)
+                print_line(f"Note: {note}", sys.stderr)
         record = prepared.record if prepared.joined else create_page(prepared.directory, prepared.record)
         if self.settings.detach:
             return self._detach(launch)
