@@ -84,6 +84,8 @@ PARTS: Final[tuple[Part, ...]] = (
         },
     ),
     Settings("threading", make_attributes("excepthook")),
+    Settings("tempfile", make_attributes("tempdir")),
+    Settings("socket", make_functions(getdefaulttimeout="setdefaulttimeout")),
     Settings(
         "gc",
         {

@@ -84,6 +84,16 @@ PARTS: Final[tuple[Part, ...]] = (
                 lambda torch: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
                 lambda torch, value: torch.autograd.set_detect_anomaly(*value),
             ),
+            "GPU": (
+                lambda torch: torch.cuda.current_device() if torch.cuda.is_initialized() else 0,
+                lambda torch, value: torch.cuda.set_device(value),
+            ),
+            "autocast": (
+                lambda torch: tuple(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")),
+                lambda torch, value: [
+                    torch.set_autocast_enabled(d, v) for d, v in zip(("cpu", "cuda"), value, strict=True)
+                ],
+            ),
             "sharing strategy": (
                 lambda torch: torch.multiprocessing.get_sharing_strategy(),
                 lambda torch, value: torch.multiprocessing.set_sharing_strategy(value),
@@ -94,6 +104,14 @@ PARTS: Final[tuple[Part, ...]] = (
         "sklearn", {"config": (lambda module: module.get_config(), lambda module, value: module.set_config(**value))}
     ),
     Settings("keras.config", make_functions(floatx="set_floatx", dtype_policy="set_dtype_policy")),
+    # A second ray.init() or mlflow.start_run() would raise.
+    Settings(
+        "ray", {"session": (lambda ray: ray.is_initialized(), lambda ray, is_open: None if is_open else ray.shutdown())}
+    ),
+    Settings(
+        "mlflow",
+        {"run": (lambda mlflow: bool(mlflow.active_run()), lambda mlflow, is_open: is_open or mlflow.end_run())},
+    ),
     MatplotlibStyle(),
     Figures(),
     Jax(),

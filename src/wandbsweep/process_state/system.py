@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -27,6 +28,8 @@ class Environment:
             os.environ.pop(str(item), None)
         else:
             os.environ[str(item)] = value
+        if item == "TZ":
+            time.tzset()
 
 
 class Signals:

@@ -10,8 +10,10 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -53,6 +55,7 @@ def look() -> dict[str, Any]:
         "path": sys.path,
         "hooks": [sys.excepthook is sys.__excepthook__, sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
         "out": os.fstat(1).st_ino,
+        "others": [tempfile.gettempdir(), socket.getdefaulttimeout(), time.tzname[0]],
         "recursion": sys.getrecursionlimit(),
         "gc": [gc.isenabled(), gc.get_threshold()],
         "filters": [
@@ -72,6 +75,7 @@ def look() -> dict[str, Any]:
             torch.backends.cudnn.benchmark,
             torch.backends.cudnn.allow_tf32,
             torch.get_float32_matmul_precision(),
+            torch.is_autocast_enabled("cpu"),
         ],
     }
 
@@ -101,6 +105,10 @@ def disturb() -> None:
     os.dup2(os.open("out.txt", os.O_WRONLY | os.O_CREAT), 1)
     sys.stderr = open("errors.txt", "w")  # noqa: SIM115  left open, as by the training
     sys.setrecursionlimit(5000)
+    tempfile.tempdir = os.getcwd()
+    socket.setdefaulttimeout(1)
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
     gc.disable()
     warnings.simplefilter("error")
     multiprocessing.set_start_method("spawn")  # raises if an earlier trial's is still set
@@ -118,6 +126,7 @@ def disturb() -> None:
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("medium")
+    torch.set_autocast_enabled("cpu", True)
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
