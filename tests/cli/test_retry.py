@@ -8,7 +8,7 @@ from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.sweep.directory import write_spec
-from wandbsweep.sweep.launch_record import Application, ControllerOptions, LaunchRecord, TrialOverrides
+from wandbsweep.sweep.launch_record import Application, ControllerOptions, HostedPlace, LaunchRecord, TrialOverrides
 
 
 @pytest.fixture
@@ -65,8 +65,16 @@ def test_why_no_agent_gets_them(sweep, run_command):
     assert "No agent gets them yet: the sweep was stopped." in run_command("retry")
 
 
-def test_wandb_decides_what_runs_there(run_command):
-    assert "delete the runs that failed" in run_command("retry", "wandb:me/digits/abcd1234", status=2)
+def test_wandb_decides_what_runs_there(run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "outputs" / "abcd1234"
+    directory.mkdir(parents=True)
+    app = Application(cwd=str(tmp_path), config_name="config", job_name="app", command=["python", "app.py"])
+    LaunchRecord("abcd1234", app, TrialOverrides([], []), hosted=HostedPlace("me", "digits")).save(directory)
+    (directory / "wandb.jsonl").touch()
+    write_spec(directory, load_sweep(RANDOM))
+    for sweep in ("wandb:me/digits/abcd1234", "abcd1234"):
+        assert "delete the runs that failed" in run_command("retry", sweep, status=2)
 
 
 def test_a_sweep_that_is_paused_because_its_trials_fail(tmp_path, monkeypatch, run_command):

@@ -167,11 +167,13 @@ def _list_stored_attempts(data: SweepData, stored: StoredSweep) -> Iterator[list
         claim = attempt.attributes[CLAIM]
         if claim.get("retry"):  # no agent runs it
             continue
-        state, reason = states.get(number, "running"), ""
+        state, reason, ended = states.get(number, "running"), "", attempt.ended
         if attempt.closed:  # queued: it was released, and another attempt follows
             outcome = read_outcome(attempt)
             state, reason = outcome.state, outcome.reason
-        yield [claim["agent"], number, claim["attempt"], attempt.started, attempt.ended, state, reason]
+            if outcome.lost and outcome.worked_s is not None and attempt.started is not None:
+                ended = attempt.started + outcome.worked_s  # it was closed later, when it was missed
+        yield [claim["agent"], number, claim["attempt"], attempt.started, ended, state, reason]
 
 
 def list_failures(data: SweepData) -> list[dict[str, Any]]:
