@@ -28,24 +28,6 @@ def read_log_model(cfg: DictConfig) -> Which | None:
     return cast(Which, which)
 
 
-def make_best_checkpoint(cfg: DictConfig, last: Path) -> ModelCheckpoint:
-    """Make the callback that keeps the best epoch in ``best.ckpt``, in the directory of ``last``.
-
-    In a sweep the sweep's metric decides which epoch is best, so ``best.ckpt`` has the weights of the trial's value.
-    """
-    trial = current_trial()
-    metric, goal = (trial.metric, trial.goal) if trial.metric else (cfg.metric, cfg.goal)
-    mode = {"minimize": "min", "maximize": "max"}[goal]
-    return ModelCheckpoint(
-        last.parent,
-        filename="best",
-        monitor=metric,
-        mode=mode,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
 # A Checkpoint, since Lightning calls those last, when the files to be logged have been written.
 class ModelArtifacts(Checkpoint):
     """Logs versions of the artifact ``model-<run id>``, of type ``model``, as WandbLogger names and aliases them.

@@ -1,4 +1,4 @@
-"""``checkpoints/last.ckpt``: written atomically, and read only if it is intact."""
+"""``checkpoints/last.ckpt`` and ``best.ckpt``: written atomically, and read only if they are intact."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,40 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch in ``best.ckpt``, and what was logged in it."""
+
+    def __init__(self, directory: Path, metric: str, goal: str) -> None:
+        mode = {"minimize": "min", "maximize": "max"}[goal]
+        super().__init__(
+            directory,
+            filename="best",
+            monitor=metric,
+            mode=mode,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        self.epoch = -1
+        """The best epoch; -1: none yet."""
+        self.metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.monitor not in trainer.callback_metrics:  # Lightning would raise; the training says it in its own words
+            return
+        before = self.best_model_score
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.best_model_score is not before:
+            self.epoch = trainer.current_epoch
+            self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "epoch": self.epoch, "metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
 
 
 class Reproducible(Callback):

@@ -19,8 +19,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from classifier import loggers
-from classifier.artifacts import ModelArtifacts, make_best_checkpoint, read_log_model
-from classifier.checkpoints import AtomicCheckpointIO, Reproducible, is_intact
+from classifier.artifacts import ModelArtifacts, read_log_model
+from classifier.checkpoints import AtomicCheckpointIO, BestCheckpoint, Reproducible, is_intact
 from classifier.data import Digits
 from classifier.module import ImageClassifier
 from wandbsweep.current import current_trial
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train as ``cfg`` says, and return the last value of the metric.
+    """Train as ``cfg`` says, and return the metric of the best epoch, whose weights are in ``checkpoints/best.ckpt``.
 
-    The metric is the sweep's; in a plain run it is ``cfg.metric``. The last value belongs to the weights in
-    ``checkpoints/last.ckpt``. A sweep takes the best value from the trial's reports, and this one if there are none.
+    The metric is the sweep's; in a plain run it is ``cfg.metric``. It also decides which epoch is best. The test split
+    is measured with that epoch's weights. If no checkpoints are written, everything is of the last epoch.
 
     Returns:
         None if the sweep's metric was not logged; the sweep reports that.
@@ -50,11 +50,15 @@ def train(cfg: DictConfig) -> float | None:
     with _mute_lightning(), loggers.open_logger(cfg) as logger:
         trainer = _make_trainer(cfg, logger)
         trainer.fit(module, datamodule=data, ckpt_path=_find_checkpoint(cfg), weights_only=False)
-        metrics = _floats(trainer.callback_metrics)
+        best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint) and c.metrics), None)
+        metrics = dict(best.metrics) if best else _floats(trainer.callback_metrics)
+        origin = _describe_epoch(best, trainer.current_epoch - 1)  # before the test: it loads the callbacks' states too
         if cfg.test:
-            metrics |= _floats(trainer.test(module, datamodule=data, verbose=False)[0])
+            weights = best.best_model_path if best else None
+            tested = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False, weights_only=False)
+            metrics |= _floats(tested[0])
         if not trial:
-            _log_metrics(metrics)
+            _log_metrics(metrics, origin)
         if trial and trial.metric:
             return metrics.get(trial.metric)
         return _read_metric(metrics, cfg.metric)
@@ -89,10 +93,23 @@ def _make_checkpoint(path: Path) -> ModelCheckpoint:
 
 def _make_checkpoints(cfg: DictConfig, saved: Path) -> list[Callback]:
     last = _make_checkpoint(saved)
-    if not loggers.is_wandb(cfg) or (which := read_log_model(cfg)) is None:
-        return [last]
-    best = make_best_checkpoint(cfg, saved)  # first, so that last.ckpt holds its state
-    return [best, last, ModelArtifacts(which, best=best, last=last)]
+    best = BestCheckpoint(saved.parent, *_find_objective(cfg))
+    artifacts: list[Callback] = []
+    if loggers.is_wandb(cfg) and (which := read_log_model(cfg)) is not None:
+        artifacts = [ModelArtifacts(which, best=best, last=last)]
+    return [best, last, *artifacts]  # best first, so that last.ckpt holds its state
+
+
+def _find_objective(cfg: DictConfig) -> tuple[str, str]:
+    """Return the metric that decides which epoch is best, and its goal: the sweep's, or in a plain run ``cfg``'s.
+
+    The test split decides nothing: of ``test/loss`` the epoch is chosen by ``val/loss``.
+    """
+    if (trial := current_trial()).metric:
+        return trial.metric, trial.goal
+    split, _, name = str(cfg.metric).rpartition("/")
+    goal = cfg.goal or ("minimize" if name.endswith("loss") else "maximize")
+    return (f"val/{name}" if split == "test" else cfg.metric), goal
 
 
 def _find_checkpoint(cfg: DictConfig) -> Path | None:
@@ -104,10 +121,18 @@ def _floats(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _log_metrics(metrics: Mapping[str, float]) -> None:
+def _describe_epoch(best: BestCheckpoint | None, last: int) -> str:
+    """Return which epoch the metrics are of."""
+    if best is None:
+        return f"the last epoch, {last}"
+    return f"epoch {best.epoch} of 0 to {last}, the best by {best.monitor}: {best.best_model_path}"
+
+
+def _log_metrics(metrics: Mapping[str, float], origin: str) -> None:
+    """Log metrics to nine digits, which tell all numbers of 32 bits apart."""
     width = max(map(len, metrics), default=0)
-    lines = [f"  {name:<{width}}  {value:.4f}" for name, value in sorted(metrics.items())]
-    log.info("\n".join(["Final metrics:", *lines]))
+    lines = [f"  {name:<{width}}  {value:.9g}" for name, value in sorted(metrics.items())]
+    log.info("\n".join([f"Of {origin}", "Final metrics:", *lines]))
 
 
 def _read_metric(metrics: Mapping[str, float], name: str) -> float:
@@ -126,6 +151,7 @@ _MUTED_MESSAGES = (
     "`Trainer.fit` stopped:",
     "LOCAL_RANK:",
     "Loading `train_dataloader`",
+    "Loaded model weights from the checkpoint",
     "Restor",  # "Restoring states from the checkpoint path", "Restored all states …"
 )
 _MUTED_WARNINGS = (

@@ -16,6 +16,7 @@ from classifier import loggers
 from classifier.training import train
 from train import drop_sweep
 from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.results.checkpoints import find_checkpoint
 from wandbsweep.trial import CONTINUE, Decision
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def test_resumed_trial_ends_where_an_uninterrupted_one_does(make_config):
 def test_a_trial_that_is_not_resumed_starts_over_in_an_old_directory(make_config, tmp_path):
     first, again = (train(make_config("metric=val/loss")) for _ in range(2))
     assert first == again
-    assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["last.ckpt"]
+    assert {path.name for path in (tmp_path / "out/checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_a_stop_ends_training_at_the_first_report(make_config):
@@ -81,6 +82,30 @@ def test_a_stop_ends_training_at_the_first_report(make_config):
         train(make_config("trainer.max_epochs=20"))
     assert [step for step, _ in sent] == [0]
     assert set(sent[0][1]) == {"train/loss", "val/loss", "val/accuracy"}
+
+
+def test_the_best_epoch_is_kept_and_returned_and_tested(make_config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    options = ["optimizer.lr=0.03", "model.dropout=0.5", "trainer.max_epochs=6"]
+    curve = []
+    trial = CurrentTrial(number=0, metric="val/loss", send=lambda _, found: curve.append(found) or CONTINUE)
+    with running(trial):
+        returned = train(make_config(*options))
+    losses = [found["val/loss"] for found in curve]
+    best = losses.index(min(losses))
+    assert best < 5
+    assert returned == losses[best]
+    checkpoints = tmp_path / "out/checkpoints"
+    assert [find_checkpoint(tmp_path, step, range(6)) for step in (best, 5)] == [
+        checkpoints / "best.ckpt",
+        checkpoints / "last.ckpt",
+    ]
+    again = train(make_config(*options, "metric=test/loss", "test=true", output="again"))  # chosen by val/loss
+    assert f"Of epoch {best} of 0 to 5, the best by val/loss" in caplog.text
+    assert f"val/loss       {losses[best]:.9g}\n" in caplog.text
+    weights = torch.load(tmp_path / "again/checkpoints/best.ckpt", weights_only=False)
+    assert weights["epoch"] == best
+    assert again != losses[best]
 
 
 def test_returns_the_sweeps_metric(make_config):
@@ -128,9 +153,9 @@ def test_a_trial_says_nothing_and_leaves_nothing_behind(make_config, caplog, cap
     assert (caplog.text, capfd.readouterr()) == ("", ("", ""))
 
 
-def test_no_logger_writes_the_checkpoint_only(make_config, tmp_path):
+def test_no_logger_writes_the_checkpoints_only(make_config, tmp_path):
     train(make_config())
-    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["last.ckpt"]
+    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"best.ckpt", "last.ckpt"}
 
 
 def test_the_csv_file_is_in_the_output_directory(make_config, tmp_path):

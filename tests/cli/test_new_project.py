@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -47,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_what_is_written(project: Project) -> None:
     assert all((project.directory / name).is_file() for name in FILES.values())
     assert "has train.py, conf/config.yaml, conf/sweep/first.yaml already" in project.wandbsweep("init", status=2)
-    assert len((project.directory / "train.py").read_text().splitlines()) < 70
+    assert len((project.directory / "train.py").read_text().splitlines()) < 75
 
 
 def test_elsewhere(tmp_path: Path) -> None:
@@ -60,6 +61,21 @@ def test_the_sweep(project: Project) -> None:
     states = [trial["state"] for trial in json.loads(project.wandbsweep("table", "--json"))]
     assert len(states) == 8
     assert set(states) <= {"finished", "stopped"}
+
+
+def test_training_again_gives_every_number_of_the_table(project: Project) -> None:
+    """To the last digit: at the end of a run that is as long, or for a stopped trial one that ends at its step."""
+    (sweep,) = (file.parent for file in (project.directory / "outputs").glob("*/sweep.yaml"))
+    results = open_sweep(sweep)
+    assert results.counts.keys() == {"finished", "stopped"}
+    for trial in results.ranked:
+        step = results.find_step(trial)
+        shorter = f" epochs={step + 1}" if trial.state == "stopped" else ""
+        printed, _ = project.run("sh", "-c", f"{results.command(trial)}{shorter} hydra.run.dir=again")
+        assert printed.startswith(f"Epoch {step} is the best: val/loss {trial.value:.9g}, ")
+    best = json.loads(project.wandbsweep("best", "--json"))
+    assert best["checkpoint"] == str(sweep / str(best["number"]) / "best.npz")
+    shutil.rmtree(project.directory / "again")
 
 
 def test_a_run_by_itself(project: Project) -> None:
