@@ -112,6 +112,11 @@ class CurrentTrial:
         return self.number is not None
 
     @property
+    def records(self) -> bool:
+        """Whether reports reach anybody: in a trial, and in a run of ``wandbsweep evaluate``, which belongs to none."""
+        return bool(self) or self.send is not _continue
+
+    @property
     def wandb(self) -> dict[str, Any]:
         """Options of ``wandb.init`` that group the trial's run by its sweep and let a later attempt continue it.
 

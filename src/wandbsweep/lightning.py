@@ -41,7 +41,8 @@ class SweepCallback(EarlyStopping):
 
     By default it reports once an epoch, and the step is the epoch. With ``every_n_steps`` the step is the optimisation
     step: it reports metrics that are logged on step every n steps, and metrics of a validation or an epoch as soon as
-    they are known. Hyperband counts the reports that hold the sweep's metric. Outside a sweep it does nothing.
+    they are known. Hyperband counts the reports that hold the sweep's metric. Outside a sweep it
+    does nothing, except in the runs of ``wandbsweep evaluate``.
 
     If the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C), the callback saves a checkpoint
     after the next optimisation step from which Lightning can resume, and raises ``Preempted`` out of the training.
@@ -83,7 +84,7 @@ class SweepCallback(EarlyStopping):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
         # Rank 0 decides for all ranks: it may be the only one that knows the trial, and what follows is collective.
-        self._active = trainer.strategy.broadcast(bool(current_trial()))
+        self._active = trainer.strategy.broadcast(current_trial().records)
         self._seen = dict(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,7 +157,7 @@ class SweepCallback(EarlyStopping):
 
     def _end_evaluation(self, trainer: Trainer, *, counts: bool) -> None:
         """Report what ``trainer.test`` or ``trainer.validate`` logged, unless it does not count, in one more step."""
-        if trainer.strategy.broadcast(bool(current_trial()) and counts):
+        if trainer.strategy.broadcast(current_trial().records and counts):
             self._report(trainer, max(self._find_step(trainer), current_trial().last_step + 1))
             current_trial().clear()  # as after a training: an interrupted evaluation has nothing left to end
 
@@ -192,7 +193,7 @@ class SweepCallback(EarlyStopping):
             raise Preempted(decision.reason)
         if not decision.stop:
             return
-        if trial := current_trial():
+        if (trial := current_trial()).records:
             trial.decision = decision  # on the ranks that have not reported
         trainer.should_stop = True
         # Lightning ignores should_stop until these are reached, but a stopped trial must end.

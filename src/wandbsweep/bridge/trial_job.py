@@ -148,7 +148,8 @@ class TrialJob:
                 raise
             if not error.code:
                 return JobReturn(cfg=config, status=JobStatus.COMPLETED)
-            reason = RuntimeError(escape_surrogates(f"the task exited with status {error.code}"))
+            how = f": {error.code}" if isinstance(error.code, str) else f" with status {error.code}"
+            reason = RuntimeError(escape_surrogates(f"the task exited{how}"))
             reason.__cause__ = error
             return make_failed_job(reason, config)
         except Exception as error:  # of what Hydra does before the task and after it

@@ -13,25 +13,22 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from wandbsweep.cli.evaluation.callback import FILE
+from wandbsweep.cli.evaluation.callback import FILE, STOPPED, describe_missing
 from wandbsweep.errors import SweepDirectoryError, SweepError
-from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, summarise
+from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, find_bounds, summarise
 from wandbsweep.results.analysis.trial_matrix import find_goal
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
-from wandbsweep.text import quote_names
 from wandbsweep.trial import TrialRecord
 
-_CALLBACK = "+hydra.callbacks.wandbsweep_evaluate._target_=wandbsweep.cli.evaluation.callback.EvaluationCallback"
+_CALLBACK = "wandbsweep.cli.evaluation.callback.EvaluationCallback"
 # Keep the sweeper's settings on how trials run, and drop those on which trials run.
 _KEPT = "agents|count|gpus_per_agent|isolation|lease_s|max_attempts"
 _DROPPED = re.compile(rf"[+~]*hydra(/sweeper|\.mode|\.sweep\.|\.sweeper\.(?!({_KEPT})\b))")
@@ -75,6 +72,8 @@ class EvaluationPlan:
     candidates: Sequence[CandidateRuns]
     """The sweep's best first."""
     warnings: list[str]
+    named: bool
+    """Whether the user named the metric."""
 
     @property
     def goal(self) -> str:
@@ -113,13 +112,14 @@ def plan_evaluation(
     record = data.launch_record
     if record is None:
         raise SweepError(f"{data.directory} was not started by Hydra, so there is no command to run again.")
-    config = _read_mapping(data.directory / "multirun.yaml", yaml.safe_load)
+    config = data.configuration
     key = _choose_seed_key(data, config, seed_key)
     used = _find_used_seeds(data, config, key)
     chosen = [seed for seed in range(1, seeds + len(used) + 1) if seed not in used][:seeds]
     seeding = f"{key}={','.join(map(str, chosen))}"
     measured = metric or _choose_metric(data, config)
     directory = _find_free_directory(data.directory / "evaluate")
+    naming = data.name_metric(measured)
     candidates = []
     for trial in _find_winners(data, top):
         place = directory / str(trial.number)
@@ -127,18 +127,23 @@ def plan_evaluation(
             *_find_program(record, data.directory),
             "-m",
             *_select_hydra_overrides(record),
+            *_drop_sweep(record, config),
             *(line for line in data.overrides(trial) if _parse_key(line) != key),
             seeding,
-            *_select_own_overrides(config, measured),
+            *(["test=true"] if _has_test_switch(config) else []),
+            *naming,
             *extra,
+            *_add_agents(config, len(chosen)),
             f"hydra.sweep.dir={format_value(str(place))}",
-            _CALLBACK,
+            f"+hydra.callbacks.wandbsweep_evaluate={_describe_callback(data, measured, directory, naming)}",
         ]
         candidates.append(CandidateRuns(trial, command, place))
     warnings = []
     if measured == _name_sweep_metric(data):
         warnings.append(f"The sweep chose its trials by {measured}: with --metric, name one of data it never saw.")
-    return EvaluationPlan(data, Path(record.application.cwd), measured, key, chosen, directory, candidates, warnings)
+    return EvaluationPlan(
+        data, Path(record.application.cwd), measured, key, chosen, directory, candidates, warnings, bool(metric)
+    )
 
 
 def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
@@ -169,17 +174,24 @@ def _choose_metric(data: SweepData, config: Mapping[str, Any]) -> str:
     return f"test/{own.rpartition('/')[2]}" if _has_test_switch(config) else own
 
 
-def _select_own_overrides(config: Mapping[str, Any], metric: str) -> list[str]:
-    """Return the overrides that make the training measure ``metric``, by the convention of common templates.
-
-    A boolean key ``test`` switches the test split on, and a text key ``metric`` names the metric.
-    """
-    overrides = ["test=true"] if _has_test_switch(config) else []
-    return overrides + ([f"metric={format_value(metric)}"] if isinstance(config.get("metric"), str) else [])
-
-
 def _has_test_switch(config: Mapping[str, Any]) -> bool:
+    """Return whether a boolean key ``test`` switches the test split on, by the convention of common templates."""
     return isinstance(config.get("test"), bool)
+
+
+def _describe_callback(data: SweepData, metric: str, directory: Path, naming: Sequence[str]) -> str:
+    """Return the configuration of the callback that records the runs, as a value on the command line."""
+    is_own = metric == _name_sweep_metric(data)
+    options: dict[str, Any] = {
+        "_target_": _CALLBACK,
+        "directory": str(directory),
+        "metric": metric,
+        "goal": find_goal(data.spec, metric),
+        "rule": data.value_rule if is_own else None,
+        # By Hydra's convention the number is of the metric that is optimised, or that the configuration names.
+        "returned": is_own or bool(naming),
+    }
+    return "{" + ",".join(f"{name}:{format_value(value)}" for name, value in options.items()) + "}"
 
 
 # -- the seeds ------------------------------------------------------------------------------------------------------
@@ -235,16 +247,31 @@ def _point_to_snapshot(words: list[str], record: LaunchRecord, directory: Path) 
 
 
 def _select_hydra_overrides(record: LaunchRecord) -> list[str]:
-    kept = [line for line in record.overrides.hydra if not _DROPPED.match(line)]
-    return [
-        "hydra/sweeper=wandbsweep",
-        *kept,
-        *([f"~{SWEEP_KEY}"] if SWEEP_KEY in record.overrides.stripped_keys else []),
-    ]
+    return ["hydra/sweeper=wandbsweep", *(line for line in record.overrides.hydra if not _DROPPED.match(line))]
+
+
+def _drop_sweep(record: LaunchRecord, config: Mapping[str, Any]) -> list[str]:
+    """Return the override that removes the sweep's configuration, unless the sweep's command line had brought it."""
+    lines = [slot.get("line", "") for slot in record.overrides.slots]
+    is_group = SWEEP_KEY in (_get(config, "hydra.runtime.choices") or {})
+    is_brought = any(re.match(rf"[+]+{SWEEP_KEY}{'=' if is_group else '[=.]'}", line) for line in lines)
+    return [f"~{SWEEP_KEY}"] if SWEEP_KEY in record.overrides.stripped_keys and not is_brought else []
 
 
 def _parse_key(line: str) -> str:
     return line.lstrip("+~").partition("=")[0]
+
+
+def _add_agents(config: Mapping[str, Any], runs: int) -> list[str]:
+    """Return the override that trains ``runs`` side by side, unless the sweep says how many agents there may be.
+
+    Hydra's basic launcher runs one job after another in any case.
+    """
+    launcher = str(_get(config, "hydra.launcher._target_"))
+    limits = (_get(config, f"hydra.sweeper.{key}") for key in ("agents", "count", "gpus_per_agent"))
+    if launcher.endswith("BasicLauncher") or any(limit is not None for limit in limits):
+        return []
+    return [f"hydra.sweeper.agents={runs}"]
 
 
 def _find_free_directory(parent: Path) -> Path:
@@ -259,25 +286,44 @@ def _find_free_directory(parent: Path) -> Path:
 def run_evaluation(plan: EvaluationPlan) -> list[Candidate]:
     """Run the commands one after another, with their output on standard error.
 
+    They are stopped after a run without a value, and by Ctrl-C. What has a value by then is returned.
+
     Returns:
         The candidates, the sweep's best first.
 
     Raises:
         SweepError: A command cannot be started, or no run has a value of the metric.
     """
+    stop = plan.directory / STOPPED
     for runs in plan.candidates:
         command = shlex.join(runs.command)
         print(f"Trial {runs.trial.number}, {len(plan.seeds)} seeds: {command}", file=sys.stderr, flush=True)
         try:
-            subprocess.run(runs.command, cwd=plan.cwd, stdout=2)  # failures are read from the runs' directories
+            process = subprocess.Popen(runs.command, cwd=plan.cwd, stdout=2)  # the runs' directories have the failures
         except OSError as error:
             raise SweepError(f"Cannot start {runs.command[0]} in {plan.cwd}: {error.strerror}.") from None
+        try:
+            process.wait()
+        except KeyboardInterrupt:  # the process has received it as well
+            process.wait()
+            plan.warnings.append("Interrupted: not all runs were made.")
+            break
+        if stop.exists():
+            reason = stop.read_text(encoding="utf-8")
+            hint = (
+                ""
+                if plan.named or plan.metric not in reason
+                else "; with --metric, name one that the training measures"
+            )
+            plan.warnings.append(f"Stopped, since {reason}{hint}. Its log is there.")
+            break
     candidates: list[Candidate] = []
     for runs in plan.candidates:
         candidates.append(_read_candidate(plan, runs, candidates[0].values if candidates else {}))
     if not any(candidate.values for candidate in candidates):
-        reason = next((reason for candidate in candidates for reason in candidate.failed.values()), "none was started")
-        raise SweepError(f"No run gave a value of {plan.metric!r}: {reason}. Their logs are in {plan.directory}.")
+        reasons = [reason for candidate in candidates for reason in candidate.failed.values()]
+        reason = plan.warnings[-1] if stop.exists() else f"{next(iter(reasons), 'none was started')}."
+        raise SweepError(f"No run gave a value of {plan.metric!r}: {reason} The runs are in {plan.directory}.")
     return candidates
 
 
@@ -291,28 +337,31 @@ def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns, first: Mapping[in
     # With one seed there is nothing to sweep over, so the run has no parameter of that name.
     by_seed = {int(trial.params.get(plan.seed_key, plan.seeds[0])): trial for trial in trials}
     values, failed = {}, {}
+    stopped = (plan.directory / STOPPED).exists()
     for seed in plan.seeds:
         if (trial := by_seed.get(seed)) is None:
             failed[seed] = missing
             continue
-        measured = _read_mapping(runs.directory / str(trial.number) / FILE, json.loads)
-        value = measured.get("reported", {}).get(plan.metric, measured.get("returned"))
-        if trial.state == "finished" and value is not None:
+        found = _read_mapping(runs.directory / str(trial.number) / FILE)
+        value = found.get("value")
+        if value is not None and (found.get("ended") or trial.state == "finished"):
             values[seed] = float(value)
+        elif trial.state == "finished" or "ended" in found:
+            failed[seed] = trial.reason or f"it {describe_missing(plan.metric, found)}"
         else:
-            seen = quote_names(measured.get("reported", {}))
-            explanation = f"it returned no number and did not report {plan.metric!r} (reported: {seen})"
-            failed[seed] = trial.reason or explanation
-    summary = summarise(list(values.values())) if values else None
+            failed[seed] = "it was not run: see above" if stopped and not found else trial.reason or "it did not end"
+    bounds = find_bounds(plan.metric, [*values.values(), *first.values()])
+    summary = summarise(list(values.values()), bounds) if values else None
     common = [seed for seed in first if seed in values]
-    comparison = compare([first[seed] for seed in common], [values[seed] for seed in common]) if common else None
+    pairs = [first[seed] for seed in common], [values[seed] for seed in common]
+    comparison = compare(*pairs, bounds) if common else None
     return Candidate(runs.trial, values, failed, summary, comparison)
 
 
-def _read_mapping(file: Path, load: Callable[[str], Any]) -> dict[str, Any]:
-    """Return what ``file`` holds; empty if it cannot be read, or holds something else."""
+def _read_mapping(file: Path) -> dict[str, Any]:
+    """Return what the JSON in ``file`` holds; empty if it cannot be read, or holds something else."""
     try:
-        found = load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
