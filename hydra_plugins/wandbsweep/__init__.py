@@ -35,16 +35,20 @@ def read_run_option(key: str, otherwise: Any = None) -> Any:
     return options.get(key, None if options else otherwise)
 
 
-def show_config(*, _root_: Any) -> bool:
-    """Let ``${hydra:KEY}`` resolve in ``hydra.sweeper``, which Hydra resolves when it makes the sweeper.
+def show_config(*, _root_: Any, _parent_: Any) -> bool:
+    """Prepare for Hydra, which resolves a copy of ``hydra.sweeper`` when it makes the sweeper.
 
-    At that time there is no HydraConfig, which the resolver reads. ``WandbSweeper.setup`` removes this one.
+    ``${hydra:KEY}`` is to resolve there, but Hydra has set no HydraConfig, which its resolver reads.
+    ``WandbSweeper.setup`` removes this one. The sweep configuration is not to be resolved as a whole: the sweeper does
+    that by rules of its own, and reads the original.
 
     Returns:
         False, the value of ``hydra.sweeper._recursive_``, which is resolved before the settings.
     """
     if HydraConfig.instance().cfg is None:
         HydraConfig.instance().cfg = _root_
+    if _parent_ is not _root_.hydra.sweeper:
+        _parent_.sweep = {}
     return False
 
 

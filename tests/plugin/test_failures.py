@@ -158,7 +158,7 @@ class TestTrials:
         message = ended.refused(status=1)
         assert app.states() == ["failed"]  # the others would do no better
         assert "'loss'" in message
-        assert "accuracy, train/loss" in message
+        assert "'accuracy', 'train/loss'" in message
 
 
 class TestSpaces:

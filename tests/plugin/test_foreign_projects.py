@@ -416,6 +416,11 @@ def test_interpolations_in_a_sweep_file(write_app: WriteApp) -> None:
     refused = [app.run("-m", "hydra/sweeper=wandbsweep", f"sweep={name}").refused() for name in "bc"]
     assert "metric.name: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[0]
     assert "parameters.x: '${nope}' cannot be resolved: Interpolation key 'nope' not found" in refused[1]
+    # The same file where the sweeper reads it, for applications whose configuration has no key `sweep`.
+    app.multirun("~sweep", "+sweep@hydra.sweeper.sweep=a", into="other")
+    assert [trial.value for trial in app.sweep("other").trials] == [4.5, 6.0]
+    message = app.run("-m", "hydra/sweeper=wandbsweep", "+hydra.sweeper.sweep.name=${nope}").refused()
+    assert "name: '${nope}' cannot be resolved" in message
 
 
 def test_names_and_values_that_are_not_utf8(write_app: WriteApp) -> None:

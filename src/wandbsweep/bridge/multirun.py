@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.foreign_sweepers import read_foreign_space
 from wandbsweep.bridge.hydra_private import group_exists, make_args_parser, set_hydra_config
-from wandbsweep.bridge.interpolations import add_texts
+from wandbsweep.bridge.interpolations import add_texts, resolve_sweep_config
 from wandbsweep.bridge.overrides import CommandLine, read_command_line
 from wandbsweep.bridge.search_space import read_sweep_key
 from wandbsweep.bridge.snapshot import Snapshot, copy_config, open_search_path, read_hydra_overrides, set_key
@@ -180,6 +180,7 @@ def read_settings(config: DictConfig, given: Mapping[str, Any]) -> Settings:
     """
     values = {key: value for key, value in given.items() if key not in FOREIGN_KEYS}
     values["storage"] = _read_storage_url(config)
+    values["sweep"] = resolve_sweep_config(config.hydra.sweeper.sweep)
     return Settings(**{key: _convert_value(value, resolve=False) for key, value in values.items()})
 
 
