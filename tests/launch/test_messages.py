@@ -1,4 +1,4 @@
-"""What the launching process says of trials that are not done when its agents have ended."""
+"""What the launching process says of agents that start, and of trials that are not done when they have ended."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from wandbsweep import TrialRecord, load_sweep
-from wandbsweep.launch.messages import describe_unfinished
+from wandbsweep.launch.messages import describe_start, describe_unfinished
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.sweep.launch_record import Application
 
 SPEC = load_sweep({"method": "grid", "parameters": {"a": {"values": [1, 2]}}})
 
@@ -31,3 +32,16 @@ SPEC = load_sweep({"method": "grid", "parameters": {"a": {"values": [1, 2]}}})
 def test_unfinished_trials(states: list[str], total: int | None, is_over: bool, expected: str) -> None:
     trials = [TrialRecord(number, state, {}) for number, state in enumerate(states)]
     assert describe_unfinished(SweepData(Path(), SPEC, trials), total, is_over=is_over) == expected
+
+
+@pytest.mark.parametrize(
+    ("agents", "isolation", "queued", "expected"),
+    [
+        ([0], "none", False, "agent 0 is starting"),
+        ([2, 3, 4], "process", False, "agents 2 to 4 are starting (importing train.py)"),
+        ([0], "process", True, "agent 0 is submitted, to start when the scheduler starts the job"),
+    ],
+)
+def test_how_agents_start(agents, isolation, queued, expected):
+    application = Application("/home", "config", "train", ["python", "src/train.py"])
+    assert describe_start(agents, application, isolation, queued=queued) == expected

@@ -30,9 +30,21 @@ def print_announcement(prepared: PreparedSweep) -> None:
     print(f"Join it from another terminal or machine: {command}", flush=True)
 
 
-def describe_start(agents: Sequence[int], application: Application, isolation: Isolation) -> str:
-    """Return that these agents start, and what each of them does first."""
+def describe_start(agents: Sequence[int], application: Application, isolation: Isolation, *, queued: bool) -> str:
+    """Return that agents start, and what each of them does first.
+
+    Args:
+        agents: Their numbers.
+        application: What they run.
+        isolation: Under ``process`` each of them imports the application.
+        queued: Whether a scheduler decides when their jobs start.
+
+    Returns:
+        ``agent 0 is starting (importing train.py)``.
+    """
     who = f"agent {agents[0]} is" if len(agents) == 1 else f"agents {agents[0]} to {agents[-1]} are"
+    if queued:
+        return f"{who} submitted, to start when the scheduler starts the job"
     script = os.path.basename(application.command[-1])
     return f"{who} starting" + (f" (importing {script})" if isolation == "process" else "")
 

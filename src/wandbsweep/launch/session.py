@@ -85,6 +85,7 @@ class Session:
         self.devices = assign_devices(launcher, settings, self._count_agents())
         self._lease_s = prepared.record.controller.lease_s
         self._has_terminal = not profile.shares_terminal or settings.output == "log"
+        self._is_queued = profile.assigns_gpus
         self._shares_process = profile.name == "basic" and self.isolation == "none"
         self._monitor: Monitor | None = None
 
@@ -193,7 +194,9 @@ class Session:
     def _launch_agents(self, launch: Launch) -> Sequence[Any]:
         numbers = reserve_agents(self.prepared.directory, self._count_agents())
         if self._monitor is not None:
-            self._monitor.say(describe_start(numbers, self.prepared.record.application, self.isolation))
+            self._monitor.say(
+                describe_start(numbers, self.prepared.record.application, self.isolation, queued=self._is_queued)
+            )
         return launch([self.prepared.agent_overrides] * len(numbers), numbers[0])
 
     def _detach(self, launch: Launch) -> list[Any]:
