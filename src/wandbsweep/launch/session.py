@@ -167,10 +167,7 @@ class Session:
         found: list[tuple[int, Any]] = []
         failure: Exception | None = None
         before = -1
-        if self._controller.completion() is not None and self._has_open_trials():
-            # Trials that an earlier launch left running may be lost, and then there is something left to do.
-            log.info("Checking for up to %g s whether the agents of running trials live.", self._lease_s)
-            self._await_other_agents(has_lost_jobs=False)
+        self._find_lost_trials()
         # If a round of agents makes no progress, another one will not either.
         while self._controller.completion() is None and (progress := self._measure_progress()) != before:
             before = progress
@@ -191,6 +188,12 @@ class Session:
             self._controller.close_orphans()
         return [job for _, job in sorted(found, key=lambda numbered: numbered[0])], failure
 
+    def _find_lost_trials(self) -> None:
+        """If only trials that an earlier launch left running may be left to do, find out whether they are lost."""
+        if self._controller.completion() is not None and self._has_open_trials():
+            log.info("Checking for up to %g s whether the agents of running trials live.", self._lease_s)
+            self._await_other_agents(has_lost_jobs=False)
+
     def _launch_agents(self, launch: Launch) -> Sequence[Any]:
         numbers = reserve_agents(self.prepared.directory, self._count_agents())
         if self._monitor is not None:
@@ -200,6 +203,7 @@ class Session:
         return launch([self.prepared.agent_overrides] * len(numbers), numbers[0])
 
     def _detach(self, launch: Launch) -> list[Any]:
+        self._find_lost_trials()
         if (completion := self._controller.completion()) is not None:
             print(f"Nothing to submit: {completion.reason}.")
             return []
