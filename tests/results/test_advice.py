@@ -5,6 +5,7 @@ import pytest
 from tests.configurations import RANDOM, UNIT
 from wandbsweep import TrialRecord, load_sweep
 from wandbsweep.results.analysis.advice import collect_advice, collect_new_advice
+from wandbsweep.results.narrowing.ranges import narrow_range
 
 LOG = {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}
 
@@ -61,6 +62,8 @@ def test_a_metric_reported_only_at_the_end():
     assert line == "loss is reported once a trial, so early_terminate can stop nothing: report it every epoch."
     assert collect_advice(spec, [trial(0)]) == []
     assert collect_advice(sweep(), [trial(0), trial(1)]) == []
+    (line,) = collect_advice(spec, [TrialRecord(i, "finished", {"x": 0.5}, {}, 1.0) for i in range(2)])
+    assert line.startswith("loss is returned and never reported, so early_terminate can stop nothing")
 
 
 def test_min_iter_before_the_order_is_known():
@@ -78,6 +81,31 @@ def test_the_best_at_an_edge(at, side):
     (line,) = collect_advice(sweep(), trials)
     assert f"have x at its {side} end" in line
     assert collect_advice(sweep(), trials[:15]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "value", "is_due"),
+    [
+        ("model.dropout", {"min": 0.0, "max": 0.5}, 0.0, False),
+        ("model.dropout", {"min": 0.1, "max": 0.5}, 0.1, True),
+        ("optimizer.momentum", {"min": 0.5, "max": 1.0}, 1.0, False),
+        ("optimizer.betas.0", {"min": 0.0, "max": 1.0}, 1.0, False),
+        ("augmentProb", {"min": 0.0, "max": 1.0}, 0.0, False),
+        ("optimizer.weight_decay", {"min": 0.0, "max": 1.0}, 0.0, False),
+        ("optimizer.weight_decay", {"min": 0.0, "max": 1.0}, 1.0, True),
+        ("scheduler.warmup_steps", {"min": 0, "max": 500}, 0, False),
+        ("scheduler.warmup_steps", {"min": 0, "max": 500}, 500, True),
+        ("offset", {"min": 0.0, "max": 1.0}, 0.0, True),
+    ],
+)
+def test_no_sweep_reaches_beyond_a_natural_end(name, config, value, is_due):
+    spec = sweep({name: config})
+    trials = [
+        trial(i, [float(i)], **{name: value if i < 8 else (config["min"] + config["max"]) // 2}) for i in range(30)
+    ]
+    assert len(collect_advice(spec, trials)) == is_due
+    _, reasons, _ = narrow_range(spec.parameters[name], [value] * 6)
+    assert any("may lie" in reason for reason in reasons.values()) == is_due
 
 
 def test_the_best_within_the_noise():

@@ -11,9 +11,11 @@ import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 
+from wandbsweep.results.analysis.natural_ends import is_natural_end
 from wandbsweep.results.analysis.savings import compute_agreement
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -82,10 +84,10 @@ def _check_learning_rates(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Ite
 def _check_reports(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
     finished = [t for t in trials if t.state == "finished"]
     if spec.early_terminate and spec.metric and len(finished) >= 2 and all(len(t.reports) <= 1 for t in finished):
+        how = "reported once a trial" if any(t.reports for t in finished) else "returned and never reported"
         yield (
             "reports",
-            f"{show_name(spec.metric.name)} is reported once a trial, so early_terminate can stop nothing: "
-            "report it every epoch.",
+            f"{show_name(spec.metric.name)} is {how}, so early_terminate can stop nothing: report it every epoch.",
         )
 
 
@@ -119,8 +121,10 @@ def _check_edges(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tup
         if len(at) < 5:
             continue
         below, above = sum(u <= _EDGE_SHARE for u in at), sum(u >= 1 - _EDGE_SHARE for u in at)
-        for side, near, end in (("lower", below, p.min), ("upper", above, p.max)):
-            if near > len(at) / 2:
+        ends: tuple[tuple[Literal["lower", "upper"], int, Any], ...]
+        ends = (("lower", below, p.min), ("upper", above, p.max))
+        for side, near, end in ends:
+            if near > len(at) / 2 and not is_natural_end(p, side):
                 yield (
                     f"edge {name}",
                     f"{near} of the {len(at)} best trials have {name} at its {side} end ({end}): the next sweep should "

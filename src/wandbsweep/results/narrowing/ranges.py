@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
+from wandbsweep.results.analysis.natural_ends import is_natural_end
 from wandbsweep.spec.distributions import Parameter
 
 MAX_WIDTH = 0.85
@@ -105,13 +106,13 @@ def _find_known_end(limit: float, tried: Sequence[float]) -> float:
 
 
 def _describe_edges(parameter: Parameter, low: float, high: float) -> dict[str, str]:
-    """Return a remark for each end of the searched range that the best trials reach: the optimum may lie beyond it."""
+    """Return a remark for each end of the searched range that the best reach, if the optimum may lie beyond it."""
     if parameter.distribution in _BOUNDED:
         return {}
     found = {}
-    if low < _EDGE_SHARE:
+    if low < _EDGE_SHARE and not is_natural_end(parameter, "lower"):
         found["min"] = "at the edge: better ones may lie below"
-    if high > 1 - _EDGE_SHARE:
+    if high > 1 - _EDGE_SHARE and not is_natural_end(parameter, "upper"):
         found["max"] = "at the edge: better ones may lie above"
     return found
 
