@@ -316,6 +316,8 @@ class TestSweeperParams:
         assert "_target_: hydra_plugins.hydra_optuna" in ended.out
         assert "n_trials" not in ended.out
         sweep_id = app.sweep("outputs/mine").sweep_id
+        command = next(line for line in ended.out.splitlines() if "app.py x=" in line)
+        assert app.shell(command).status == 0  # the Optuna sweeper is not installed
         again = app.multirun(f"hydra.sweeper.sweep_id={sweep_id}", into="outputs/mine")
         assert "settings of another sweeper" not in again.out + again.err
 

@@ -18,11 +18,14 @@ from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepError
 from wandbsweep.search.pareto import find_front
 from wandbsweep.search.repeats import Configuration, group_configurations
+from wandbsweep.settings import FOREIGN_KEYS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.trial import STATES, State, TrialRecord, ValueRule
+
+_CHOOSE_SWEEPER = "hydra/sweeper=wandbsweep"
 
 
 @dataclass(frozen=True)
@@ -201,15 +204,18 @@ class SweepData:
 
     @property
     def run_mode(self) -> list[str]:
-        """The override without which a single run would be a multirun; often none.
+        """The overrides without which a single run would be a multirun, or not compose; often none.
 
-        It is needed if the application's configuration says ``hydra.mode: MULTIRUN``. Hydra then adds no such override.
+        One is needed if the configuration says ``hydra.mode: MULTIRUN``: Hydra then adds no such override.
+        Another one if it has settings of another sweeper, which need not be installed.
         """
-        own = self.configuration.get("hydra")
-        given = self.launch_record.overrides.hydra if self.launch_record else []
-        is_multirun = isinstance(own, Mapping) and own.get("mode") == "MULTIRUN"
+        own, given = self.configuration.get("hydra"), self.launch_record.overrides.hydra if self.launch_record else []
+        if not isinstance(own, Mapping):
+            return []
+        sweeper, chosen = own.get("sweeper") or {}, [line for line in given if line.lstrip("+") == _CHOOSE_SWEEPER]
+        overrides = chosen if any(sweeper.get(key) is not None for key in FOREIGN_KEYS) else []
         is_given = any(line.lstrip("+").startswith("hydra.mode=") for line in given)
-        return ["hydra.mode=RUN"] if is_multirun and not is_given else []
+        return [*overrides, *(["hydra.mode=RUN"] if own.get("mode") == "MULTIRUN" and not is_given else [])]
 
     def name_metric(self, name: str) -> list[str]:
         """Return the overrides by which a run outside of the sweep has its metric and goal; often there are none.
