@@ -12,7 +12,7 @@ from typing import Any
 
 from wandbsweep.checkpoints import find_checkpoint
 from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
-from wandbsweep.trial_link import ADDRESS, TrialLink
+from wandbsweep.trial_link import ADDRESS, TrialLink, parse_address
 
 DIRECTORY = "WANDBSWEEP_DIRECTORY"
 """The environment variable with the trial's directory, for the processes that its training starts."""
@@ -243,12 +243,13 @@ def current_trial() -> CurrentTrial:
 
 def _find_trial(address: str) -> CurrentTrial:
     """Return the trial that has started this process."""
+    number, is_here = parse_address(address)
+    if not is_here:
+        log.warning("Trial %d runs on another machine than this process, whose reports it does not get.", number)
+        return CurrentTrial(address=address)
     link = TrialLink(address)
-    trial = link.connect() or CurrentTrial(address=address)
-    if trial:
-        trial.attach(link)
-    else:
-        log.warning("The trial that this process was started in is over, or on another machine: nothing is reported.")
+    trial: CurrentTrial = link.connect() or CurrentTrial(number)  # it is over, and so must this process be
+    trial.attach(link)
     return trial
 
 
@@ -270,7 +271,7 @@ def _attach_fork() -> None:
     """Give a process that was forked from a trial its own connection: the callbacks are those of the other process."""
     if _current._link is not None:
         _current._link.close_in_fork()
-    if _current.address:
+    if _current and _current.address:
         _current.attach(TrialLink(_current.address))
 
 

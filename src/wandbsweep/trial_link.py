@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.errors import SweepError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 ADDRESS = "WANDBSWEEP_REPORTS"
-"""The environment variable with the address of the trial's socket."""
+"""The environment variable with the address of the trial's socket, as ``make_address`` makes it."""
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 
 _FOLLOW_S = 10.0  # how long a rank waits for rank 0's report of the same step, before it stops waiting for good
@@ -116,6 +117,25 @@ class Answer:
 _OVER = Answer(Decision(stop=True, reason="the trial is over"), owned=False)
 
 
+def make_address(number: int | None) -> str:
+    """Return an address that no other trial has: its number, a random name, and the machine."""
+    return f"{number}/{os.urandom(16).hex()}/{_read_machine()}"
+
+
+def parse_address(address: str) -> tuple[int, bool]:
+    """Return the number of the trial with this address, and whether it runs, or ran, on this machine."""
+    number, _, machine = address.split("/")
+    return int(number), machine == _read_machine()
+
+
+def get_socket_name(address: str) -> str:
+    return f"\0wandbsweep-{address.split('/')[1]}"
+
+
+def _read_machine() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 class TrialLink:
     """A process's connection to the agent that runs its trial. Threads may share it."""
 
@@ -138,7 +158,7 @@ class TrialLink:
         self._next_poll = 0.0
 
     def connect(self) -> Any:
-        """Return the trial that this process belongs to; None: it is over, or runs on another machine."""
+        """Return the trial that this process belongs to; None: it is over."""
         answer = self._ask(Hello())
         self._ranks = answer.ranks
         return answer.trial
@@ -232,7 +252,7 @@ def _connect(address: str) -> Connection:
 
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        link.connect(f"\0{address}")
+        link.connect(get_socket_name(address))
         if not is_own_user(link):  # the trial is over, and somebody has taken the name
             raise PermissionError("the socket belongs to another user")
         return Connection(link.detach())

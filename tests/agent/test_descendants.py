@@ -78,7 +78,7 @@ def test_rank_0_counts_and_all_ranks_stop_after_the_same_step(run):
 def test_a_process_that_outlives_its_trial_reports_to_nobody(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", str(tmp_path))
     controller, payloads = run("outlive", 2)
-    assert payloads == [None, "the trial is over"]
+    assert payloads == [None, "the trial is over; 0 the trial is over\n"]
     assert [trial.history for trial in controller.trials()] == [[0.0], [2.0]]
 
 

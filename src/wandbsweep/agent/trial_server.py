@@ -37,7 +37,9 @@ from wandbsweep.trial_link import (
     Reach,
     Report,
     decode_message,
+    get_socket_name,
     is_own_user,
+    make_address,
 )
 
 POLL_S = 2.0
@@ -56,7 +58,7 @@ class TrialServer:
             current: The trial as its agent knows it, with the agent's callbacks.
             polls: Whether to ask the controller what it decided, if a process asks. Otherwise the agent does so itself.
         """
-        current.address = f"wandbsweep-{os.urandom(16).hex()}"
+        current.address = make_address(current.number)
         self.current = current
         self.lost = False
         """Whether a report showed that another agent has the trial. Under ``polls=False`` it is not answered: a
@@ -69,7 +71,7 @@ class TrialServer:
         """The first step whose report was answered with a stop, and this answer."""
         self._connections: dict[Connection, None] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(f"\0{current.address}")
+        self._listener.bind(get_socket_name(current.address))
         self._listener.listen(128)
         self._listener.setblocking(False)
         _servers[self] = None
