@@ -158,6 +158,14 @@ def test_the_space_of_the_optuna_sweeper_and_wandb_runs(project: App) -> None:
     assert set(found.trials[0].params) == {"model.optimizer.lr", "data.batch_size", "model.net.width"}
     (made,) = project.directory.glob("optuna/0/wandb/offline-run-*")
     assert made.name.endswith(f"-{found.sweep_id}-0")
+    # The Optuna sweeper that the file chooses is not installed, and the file says that it is for multiruns.
+    best = found.best
+    assert best is not None
+    command = found.command(best)
+    assert command is not None
+    ended = project.shell([*shlex.split(command), "logger=null", "hydra.run.dir=single"])
+    assert ended.status == 0, ended
+    assert (project.directory / "single/train.log").exists()
 
 
 SCHEMA = """
