@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from wandbsweep.errors import SpaceError
-from wandbsweep.sweep.override_strings import _format_key, _quote, canonicalize, format_overrides, format_value
+from wandbsweep.sweep.override_strings import (
+    _format_key,
+    _quote,
+    canonicalize,
+    format_overrides,
+    format_value,
+    is_for_sweeper,
+    is_sweep_key,
+)
 
 CONFIG = """
 x: null
@@ -129,3 +137,22 @@ def test_keys_are_written_exactly_if_hydra_reads_them_back(key: Any) -> None:
     else:
         with pytest.raises(SpaceError):
             _format_key(key)
+
+
+@pytest.mark.parametrize(
+    ("line", "of_key", "for_sweeper"),
+    [
+        ("sweep=a", True, False),
+        ("++sweep.run_cap=3", True, False),
+        ("+sweeps@sweep=a", True, False),
+        ("sweeps@old:sweep=a", True, False),
+        ("~sweep", True, False),
+        ("+sweep@hydra.sweeper.sweep=a", True, True),
+        ("+sweeps@hydra.sweeper.sweep=a", False, True),
+        ("sweeper=sweep", False, False),
+        ("db@sweeps=sweep@sweep", False, False),
+        ("x=hydra.sweeper", False, False),
+    ],
+)
+def test_what_belongs_to_the_sweep_configuration(line: str, of_key: bool, for_sweeper: bool) -> None:
+    assert (is_sweep_key(line), is_for_sweeper(line)) == (of_key, for_sweeper)

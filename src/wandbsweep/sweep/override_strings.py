@@ -98,9 +98,8 @@ def canonicalize(value: Any) -> str:
 
 
 def is_sweep_key(line: str) -> bool:
-    """Return whether an override belongs to the key ``sweep``."""
-    key = re.split(r"[=@]", line.lstrip("+~"), maxsplit=1)[0]
-    return key == SWEEP_KEY or key.startswith(f"{SWEEP_KEY}.")
+    """Return whether an override belongs to the key ``sweep``, also by its package: ``+sweeps@sweep=first``."""
+    return any(name == SWEEP_KEY or name.startswith(f"{SWEEP_KEY}.") for name in _split_key(line))
 
 
 def is_for_sweeper(line: str) -> bool:
@@ -108,7 +107,13 @@ def is_for_sweeper(line: str) -> bool:
 
     No single run has that key.
     """
-    return re.fullmatch(r"[+~]*[^@=]+@([^:=]*:)?hydra\.sweeper\b.*", line, re.DOTALL) is not None
+    return re.match(r"hydra\.sweeper\b", _split_key(line)[1]) is not None
+
+
+def _split_key(line: str) -> tuple[str, str]:
+    """Return the key of an override, and the package in which its choice of a config group is put; empty: none."""
+    key, _, package = line.lstrip("+~").partition("=")[0].partition("@")
+    return key, package.rpartition(":")[2]
 
 
 def _format_assignment(slot: OverrideSlot, value: Any) -> str:
