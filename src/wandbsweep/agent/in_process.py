@@ -16,6 +16,7 @@ from pathlib import Path
 from wandbsweep.bridge import hydra_state
 from wandbsweep.process_state import interpreter, libraries, system
 from wandbsweep.process_state.guard import Guard
+from wandbsweep.text import describe_error
 from wandbsweep.trial import Trial
 from wandbsweep.wandb_runs.environment import forget_wandb
 
@@ -40,8 +41,14 @@ class Separator:
                 yield
             finally:
                 if os.getpid() == pid:
-                    libraries.release_memory()
+                    self._release_memory()
         self._guard.warn(self._await_ending(threads, processes))
+
+    def _release_memory(self) -> None:
+        try:
+            libraries.release_memory()
+        except Exception as error:  # the GPU's driver may be broken, which is why the trial failed
+            self._guard.warn([f"GPU memory ({describe_error(error)})"])
 
     def _await_ending(self, threads: set[threading.Thread], processes: dict[int, str]) -> list[str]:
         """Wait for the threads and processes that are new, and return the names of those that do not end.

@@ -120,7 +120,8 @@ PARTS: Final[tuple[Part, ...]] = (
 
 def release_memory() -> None:
     """Give back the GPU memory that a trial no longer uses, and let torch compile the next trial's model anew."""
-    if dynamo := sys.modules.get("torch._dynamo"):
+    dynamo: Any = sys.modules.get("torch._dynamo")
+    if hasattr(dynamo, "reset"):
         dynamo.reset()
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is not None and cuda.is_initialized():

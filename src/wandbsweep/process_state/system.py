@@ -74,8 +74,7 @@ class Limits:
             found["affinity"] = os.sched_getaffinity(0)
         with suppress(OSError):  # it was deleted
             found["working directory"] = os.getcwd()
-        found["umask"] = os.umask(0o077)
-        os.umask(found["umask"])
+        found["umask"] = _read_umask()
         return found
 
     def write(self, item: Hashable, value: Any) -> None:
@@ -91,6 +90,16 @@ class Limits:
             others[item]()
         else:
             resource.setrlimit(_LIMITS[str(item)], value)
+
+
+def _read_umask() -> int:
+    with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    umask = os.umask(0o077)  # elsewhere than on Linux, only setting it tells
+    os.umask(umask)
+    return umask
 
 
 _LIMITS = {name: getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
