@@ -29,6 +29,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, Storage
 from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.sweep.launch_record import ControllerOptions
+from wandbsweep.sweep.report_log import append_report
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 
 _WAIT_S = 0.25
@@ -61,7 +62,8 @@ class EmbeddedController:
             storage: The storage that keeps the study.
             study_name: The name of the study, which is created if there is none.
             options: What the sweep was started with; None: the defaults.
-            directory: The sweep's directory, whose path is stored in a new study in a database.
+            directory: The sweep's directory: its path is stored in a new study in a database, and all that trials
+                report in its files.
 
         Raises:
             SweepConfigError: The method needs W&B's servers.
@@ -70,6 +72,7 @@ class EmbeddedController:
         _refuse_external_method(spec)
         self.spec = spec
         self._storage = storage
+        self._directory = directory
         self._study = study = Study(storage, study_name, spec, options or ControllerOptions(), directory)
         self._options, self.seed, self.identity = study.options, study.seed, study.identity
         search = make_search(spec, seed=study.seed, plain_grid=self._options.plain_grid, known=study.known)
@@ -218,6 +221,7 @@ class EmbeddedController:
             elif trial.key not in self._closer.metrics and self._storage.read_attempt(trial.key).closed:
                 return Decision(stop=True, reason=ATTEMPT_CLOSED)
             self._closer.metrics.setdefault(trial.key, {}).update(numbers)
+            append_report(self._directory, trial.number, step, numbers)
             if value is None or self._stopping_rule is None:
                 return CONTINUE
             with self._study.refresh() as table:

@@ -36,6 +36,7 @@ from wandbsweep.retry import Backoff
 from wandbsweep.search.make import find_cap
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.launch_record import HIDDEN, ControllerOptions
+from wandbsweep.sweep.report_log import append_report
 from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 from wandbsweep.wandb_runs.auth import Login, read_login
 from wandbsweep.wandb_runs.sweep_run import SweepRun
@@ -89,6 +90,7 @@ class HostedController:
         self.login = transport.login
         self._client = SweepClient(transport, sweep_id)
         self._agents = AgentPool(self._client, heartbeat_s=heartbeat_s)
+        self._directory = directory
         self.log = HostedLog(directory / HOSTED_LOG if directory else None, spec)
         self._files = directory / HIDDEN / "wandb" if directory else Path(tempfile.mkdtemp(prefix="wandbsweep-"))
         self._is_temporary = directory is None
@@ -274,6 +276,7 @@ class HostedController:
         numbers = {name: n for name, value in metrics.items() if (n := as_number(value)) is not None}
         if not self.log.report(trial.key, step, numbers):
             return Decision(stop=True, reason=ATTEMPT_CLOSED)
+        append_report(self._directory, trial.number, step, numbers)
         if (live := self._live.get(trial.key)) and numbers:
             live.report(step, numbers)
         return self._read_decision(trial)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wandbsweep.results.analysis.trial_matrix import Floats, Indices, TrialMatrix, rescale_to_square
+from wandbsweep.text import pluralize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _RESAMPLES = 400
 _PERCENTILES = (2.5, 97.5)
 _MIN_TRIALS = 4
+_DIFFERENCE = 0.2
+"""Correlations by value and by rank that differ by less are not explained."""
 
 Interval = tuple[float, float]
 
@@ -79,6 +82,29 @@ def compute_correlation(matrix: TrialMatrix) -> Correlation:
     found = {name: _associate(matrix, name) for name in matrix.parameters}
     known = [(name, association) for name, association in found.items() if association is not None]
     return Correlation(matrix.metric, dict(sorted(known, key=lambda item: -abs(item[1].rank))), matrix.warning)
+
+
+def explain_difference(matrix: TrialMatrix, name: str, association: Association) -> str:
+    """Return why a parameter's correlations by value and by rank differ; empty if they hardly do."""
+    difference = abs(association.linear - association.rank)
+    if association.kind != "correlation" or difference < _DIFFERENCE:
+        return ""
+    present = matrix.presence(name)
+    x, y = matrix.coordinates(name)[present], matrix.values[present]
+    low, high = np.percentile(y, [25, 75])
+    is_extreme = (y < low - 1.5 * (high - low)) | (y > high + 1.5 * (high - low))  # Tukey's fences
+    without = float(_compute_pearson(x[~is_extreme], y[~is_extreme])) if sum(~is_extreme) >= _MIN_TRIALS else np.nan
+    if is_extreme.any() and abs(without - association.rank) < difference / 2:
+        trials = [number for number, is_there in zip(matrix.numbers, present, strict=True) if is_there]
+        extreme = [str(trials[i]) for i in np.flatnonzero(is_extreme)]
+        listed = ", ".join(extreme[:4]) + (", …" if len(extreme) > 4 else "")
+        return (
+            f"{matrix.metric} is extreme in {pluralize(len(extreme), 'trial')} ({listed}): by value they outweigh the "
+            f"others; without them it is {without:+.2f}"
+        )
+    if abs(association.rank) > abs(association.linear):
+        return f"{matrix.metric} changes steadily with {name}, but on a curve: slowly on one side, steeply on the other"
+    return f"{matrix.metric} changes much in a part of {name}'s range, and elsewhere chance decides the order"
 
 
 def _associate(matrix: TrialMatrix, name: str) -> Association | None:

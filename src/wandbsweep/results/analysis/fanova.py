@@ -43,22 +43,63 @@ def compute_main_effects(x: Floats, y: Floats, axes: Sequence[Axis], *, trees: i
     Returns:
         NaN for a tree that is a constant.
     """
+    return np.array([compute_tree_effects(tree, axes) for tree in _fit_trees(x, y, trees=trees, seed=seed)])
+
+
+def compute_marginals(
+    x: Floats, y: Floats, axes: Sequence[Axis], points: Floats, *, trees: int, seed: int
+) -> list[Floats]:
+    """Return the forest's prediction along each axis, averaged over the whole range of all others.
+
+    Args:
+        x: The trials' columns (trials, columns).
+        y: The trials' values (trials,).
+        axes: Which columns belong to each parameter.
+        points: Where to predict on an axis of numbers, in [0, 1]; a categorical axis has its values instead.
+        trees: The number of trees in the forest.
+        seed: The seed of the forest.
+
+    Returns:
+        For each axis, one prediction per point or value.
+    """
+    sums: list[Any] = [0.0] * len(axes)
+    for tree in _fit_trees(x, y, trees=trees, seed=seed):
+        lows, highs, values, _, _, extents = _measure_leaves(tree, axes)
+        for index, axis in enumerate(axes):
+            others = np.delete(extents, index, axis=0).prod(axis=0)
+            reach = (
+                _reach_values(lows, highs, axis) if axis.is_categorical else _reach_points(lows, highs, axis, points)
+            )
+            sums[index] = sums[index] + (values * others) @ reach
+    return [total / trees for total in sums]
+
+
+def _fit_trees(x: Floats, y: Floats, *, trees: int, seed: int) -> list[Any]:
     from sklearn.ensemble import RandomForestRegressor
 
     # About 200 leaves at most: finer ones fit noise, and the time grows with the square of their number.
     leaf_size = max(1, len(y) // _MAX_LEAVES)
     forest = RandomForestRegressor(n_estimators=trees, min_samples_leaf=leaf_size, random_state=seed)
     forest.fit(x, y)
-    return np.array([compute_tree_effects(estimator.tree_, axes) for estimator in forest.estimators_])
+    return [estimator.tree_ for estimator in forest.estimators_]
+
+
+def _measure_leaves(tree: Any, axes: Sequence[Axis]) -> tuple[Floats, Floats, Floats, Any, Any, Floats]:
+    """Return the leaves' corners and values, and how they cut the axes.
+
+    The leaves cut each axis into cells. reaches, one (leaves, cells) an axis: which cells of its axis a leaf covers;
+    weights, one (cells,) an axis: the share of the axis that a cell is; extents (axes, leaves): the share of the axis
+    that a leaf covers.
+    """
+    lows, highs, values = _list_leaf_boxes(tree, columns=max(c for axis in axes for c in axis.columns) + 1)
+    reaches, weights = zip(*(_cut_axis(lows, highs, axis) for axis in axes), strict=True)
+    extents = np.array([reach @ w for reach, w in zip(reaches, weights, strict=True)])
+    return lows, highs, values, reaches, weights, extents
 
 
 def compute_tree_effects(tree: Any, axes: Sequence[Axis]) -> Floats:
     """Return each axis's own share of the variance of one fitted scikit-learn tree."""
-    lows, highs, values = _list_leaf_boxes(tree, columns=max(c for axis in axes for c in axis.columns) + 1)
-    # The leaves cut each axis into cells. reach (leaves, cells): which cells of its axis a leaf covers; weights
-    # (cells,): the share of the axis that a cell is.
-    reaches, weights = zip(*(_cut_axis(lows, highs, axis) for axis in axes), strict=True)
-    extents = np.array([reach @ w for reach, w in zip(reaches, weights, strict=True)])  # (axes, leaves)
+    _, _, values, reaches, weights, extents = _measure_leaves(tree, axes)
     volumes = extents.prod(axis=0)
     mean = float(values @ volumes)
     total = float(np.square(values - mean) @ volumes)
@@ -90,16 +131,25 @@ def _list_leaf_boxes(tree: Any, columns: int) -> tuple[Floats, Floats, Floats]:
 
 def _cut_axis(lows: Floats, highs: Floats, axis: Axis) -> tuple[Floats, Floats]:
     """Return which cells of the axis each leaf covers (leaves, cells), and each cell's share of the axis (cells,)."""
-    columns = list(axis.columns)
     if axis.is_categorical:
-        # Value k is the corner where column k is 1 and the others are 0: a leaf covers it if its box holds the corner.
-        holds_one, holds_zero = highs[:, columns] >= 1.0, lows[:, columns] <= 0.0
-        count = len(columns)
-        reach = np.stack(
-            [holds_one[:, k] & np.delete(holds_zero, k, axis=1).all(axis=1) for k in range(count)], axis=1
-        ).astype(float)
-        return reach, np.full(count, 1.0 / count)
-    edges = np.unique(np.concatenate([[0.0, 1.0], lows[:, columns[0]], highs[:, columns[0]]]))
-    middles = (edges[1:] + edges[:-1]) / 2
-    inside = (lows[:, columns] <= middles) & (middles < highs[:, columns])
-    return inside.astype(float), np.diff(edges)
+        return _reach_values(lows, highs, axis), np.full(len(axis.columns), 1.0 / len(axis.columns))
+    column = axis.columns[0]
+    edges = np.unique(np.concatenate([[0.0, 1.0], lows[:, column], highs[:, column]]))
+    return _reach_points(lows, highs, axis, (edges[1:] + edges[:-1]) / 2), np.diff(edges)
+
+
+def _reach_values(lows: Floats, highs: Floats, axis: Axis) -> Floats:
+    """Return which values of a categorical axis each leaf covers (leaves, values).
+
+    Value k is the corner where column k is 1 and the others are 0: a leaf covers it if its box holds the corner.
+    """
+    columns = list(axis.columns)
+    holds_one, holds_zero = highs[:, columns] >= 1.0, lows[:, columns] <= 0.0
+    reach = [holds_one[:, k] & np.delete(holds_zero, k, axis=1).all(axis=1) for k in range(len(columns))]
+    return np.stack(reach, axis=1).astype(float)
+
+
+def _reach_points(lows: Floats, highs: Floats, axis: Axis, points: Floats) -> Floats:
+    """Return which points of an axis of numbers each leaf covers (leaves, points)."""
+    columns = list(axis.columns)
+    return ((lows[:, columns] <= points) & (points < highs[:, columns])).astype(float)

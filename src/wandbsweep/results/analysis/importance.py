@@ -125,8 +125,8 @@ def _choose_method(method: str | None) -> str:
 
 
 def _compute_fanova(matrix: TrialMatrix, names: list[str]) -> Shares:
-    x, axes = _build_features(matrix, names)
-    y = _limit_outliers(matrix)
+    x, axes = build_features(matrix, names)
+    y = limit_outliers(matrix.losses)
     rng = np.random.default_rng(_SEED)
     if len(y) > _MAX_TRIALS:
         some = rng.choice(len(y), _MAX_TRIALS, replace=False)
@@ -142,7 +142,7 @@ def _compute_fanova(matrix: TrialMatrix, names: list[str]) -> Shares:
     return shares, low, high
 
 
-def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list[Axis]]:
+def build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list[Axis]]:
     """Return the columns that a forest is fitted to, and which of them belong to each parameter."""
     columns: list[Floats] = []
     axes = []
@@ -158,12 +158,13 @@ def _build_features(matrix: TrialMatrix, names: list[str]) -> tuple[Floats, list
     return np.stack(columns, axis=1), axes
 
 
-def _limit_outliers(matrix: TrialMatrix) -> Floats:
-    """Return the losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
+def limit_outliers(losses: Floats) -> Floats:
+    """Return losses, at most Tukey's upper fence: 1.5 interquartile ranges past the upper quartile (1977).
 
-    Otherwise a few diverged trainings with a loss of 1e9 would make up all of the variance.
+    They are rescaled if their squares would overflow. Without the fence, a few diverged trainings
+    with a loss of 1e9 would make up all of the variance.
     """
-    losses = rescale_to_square(matrix.losses)
+    losses = rescale_to_square(losses)
     low, high = np.percentile(losses, [25, 75])
     limit = high + 1.5 * (high - low) if high > low else np.inf
     return np.minimum(losses, limit)

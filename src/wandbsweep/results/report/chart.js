@@ -3,7 +3,7 @@
 
 const observers = []; // of all charts; disconnected before the charts are made again
 
-function makeChart(host, { height, left = 52, right = 14, top = 12, bottom = 34, width: fixed, label }, draw) {
+function makeChart(host, { height, left = 52, right = 14, top = 12, bottom = 34, width: fixed, label, under = false }, draw) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const layer = svg("svg", { role: "img", "aria-label": label });
   const plot = el("div", { class: "plot" }, canvas, layer);
@@ -25,9 +25,10 @@ function makeChart(host, { height, left = 52, right = 14, top = 12, bottom = 34,
     it.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     it.context.clearRect(0, 0, wanted, tall);
     layer.replaceChildren();
-    it.lit = svg("g", { "pointer-events": "none" });
+    it.lit = svg("g", { class: "lit", "pointer-events": "none" });
     draw(it);
-    layer.append(it.lit);
+    if (under) layer.prepend(it.lit); // the labels stay readable
+    else layer.append(it.lit);
     it.light?.();
   };
   it.x = at => it.left + at * it.innerWidth;
@@ -48,19 +49,20 @@ function makeChart(host, { height, left = 52, right = 14, top = 12, bottom = 34,
 /** Draws rules onto the canvas, so that later marks cover them, and names and numbers into the SVG above it. */
 function drawAxes(it, x, y, { xName, yName, rules = true } = {}) {
   const group = svg("g");
-  for (const [at, text] of y.ticks(Math.max(2, Math.floor(it.innerHeight / 48)))) {
+  for (const [at, text] of y.ticks(Math.max(2, Math.floor(it.innerHeight / 40)))) {
     if (at < -0.001 || at > 1.001) continue;
     if (rules) drawRule(it, it.y(at));
-    group.append(svg("text", { x: it.left - 8, y: it.y(at) + 4, "text-anchor": "end" }, shorten(text, 9)));
+    group.append(makeLabel(text, 9, { x: it.left - 8, y: it.y(at) + 4, "text-anchor": "end" }));
   }
   const room = Math.max(2, Math.floor(it.innerWidth / 70));
   for (const [at, text] of x.ticks(room)) {
     if (at < -0.001 || at > 1.001) continue;
-    group.append(svg("text", { x: it.x(at), y: it.height - it.bottom + 17, "text-anchor": at > 0.97 ? "end" : at < 0.03 ? "start" : "middle" }, shorten(text, 12)));
+    group.append(makeLabel(text, Math.max(3, Math.min(16, Math.floor(it.innerWidth / x.ticks(room).length / 7))), { x: it.x(at), y: it.height - it.bottom + 17, "text-anchor": at > 0.97 ? "end" : at < 0.03 ? "start" : "middle" }));
   }
   group.append(svg("line", { class: "axis", x1: it.left, x2: it.width - it.right, y1: it.y(0), y2: it.y(0) }));
-  if (xName) group.append(svg("text", { class: "name", x: it.width - it.right, y: it.height - 2, "text-anchor": "end" }, shorten(xName, 40)));
-  if (yName) group.append(svg("text", { class: "name", x: it.left, y: it.top - 8 }, shorten(yName, 40)));
+  const most = Math.floor((it.width - it.left) / 7.5);
+  if (xName) group.append(makeLabel(xName, most, { class: "name", x: it.width - it.right, y: it.height - 2, "text-anchor": "end" }));
+  if (yName) group.append(makeLabel(yName, most, { class: "name", x: it.left, y: it.top - 8 }));
   it.layer.append(group);
 }
 
@@ -69,7 +71,22 @@ function drawRule(it, y) {
   it.context.fillRect(it.left, Math.round(y), it.innerWidth, 1);
 }
 
-const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+/** A text of at most so many characters; a shortened one shows the whole text when the pointer rests on it. */
+function makeLabel(text, most, attributes, whole = text) {
+  const label = svg("text", attributes, shorten(text, most));
+  if (text.length > most || whole !== text) label.append(svg("title", {}, whole));
+  return label;
+}
+
+/** As many characters of a label as fit into a width in pixels. */
+function countFitting(it, text, width, bold = false) {
+  it.context.font = `${bold ? "600 " : ""}12px ${getComputedStyle(document.body).fontFamily}`;
+  let most = text.length;
+  while (most > 3 && it.context.measureText(shorten(text, most)).width > width) most -= 1;
+  return most;
+}
+
+const shorten = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
 
 function drawMark(context, state, x, y, fill, size = 1, outline = null) {
   context.save();

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from wandbsweep.results.report.panels import PANELS, to_number, to_text
+from wandbsweep.results.liveness import find_liveness
+from wandbsweep.results.report.panels import MAX_POINTS, MIN_CURVE_POINTS, PANELS, thin_out, to_number, to_text
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import list_varied_parameters, shorten_names
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.text import join_words
 from wandbsweep.trial import TrialRecord, is_number
 
-MAX_POINTS = 120_000
-"""The most points of all learning curves together. With more, every curve is thinned out, and the page says so."""
-
-_MIN_CURVE_POINTS = 20
-
 
 def build_page_data(data: SweepData) -> dict[str, Any]:
     """Return everything that the page shows of a sweep."""
     spec = data.spec
-    most = max(_MIN_CURVE_POINTS, MAX_POINTS // max(1, len(data.trials)))
+    most = max(MIN_CURVE_POINTS, MAX_POINTS // max(1, len(data.trials)))
     axes = [_build_axis(name, label, data) for name, label in shorten_names(list_varied_parameters(data)).items()]
     return {
         "sweep_id": data.sweep_id,
@@ -42,11 +39,22 @@ def build_page_data(data: SweepData) -> dict[str, Any]:
         "counts": data.counts,
         "parameters": axes,
         "reported": sorted({name for trial in data.trials for name in trial.metrics}),
+        "value_is_last": bool(spec.metric and getattr(spec.metric, "value", "best") == "last"),
         "trials": [_build_trial(trial, axes, data, most) for trial in data.trials],
         "order": [trial.number for trial in data.ranked],
         "thinned": any(len(trial.reports) > most for trial in data.trials),
+        "completion": _build_completion(data),
+        "wandbsweep": version("wandbsweep"),
         **{key: build(data) for panel in PANELS for key, build in panel.data.items()},
     }
+
+
+def _build_completion(data: SweepData) -> dict[str, Any] | None:
+    """Return why no more trials are given out; None if there are more, or if only W&B's servers know."""
+    liveness = find_liveness(data)
+    if liveness is None or not liveness.completion:
+        return None
+    return {"reason": liveness.completion, "aborted": liveness.aborted, "command": liveness.command}
 
 
 def _build_axis(name: str, label: str, data: SweepData) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def _list_axis_values(parameter: Parameter | None, tried: Sequence[Any]) -> list
 def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: SweepData, most: int) -> dict[str, Any]:
     """Return a trial, with its curve thinned out to at most ``most`` points."""
     steps = sorted(trial.reports)
-    shown = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+    shown = thin_out(steps, most)
     configuration = data.find_configuration(trial)
     return {
         "n": trial.number,
@@ -90,6 +98,8 @@ def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: Sweep
         "steps": len(steps),
         "curve": [shown, [to_number(trial.reports[step]) for step in shown]],
         "seconds": to_number(trial.duration_s),
+        "at": next((step for step in steps if trial.value is not None and trial.reports[step] == trial.value), None),
+        "last": to_number(trial.reports[steps[-1]]) if steps else to_number(trial.value),
         "attempts": trial.attempts,
         "agent": trial.agent,
         "reason": trial.reason,

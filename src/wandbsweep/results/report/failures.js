@@ -2,7 +2,6 @@
 
 addPanel({
   id: "failed",
-  nav: "Failures",
   parts: [makeHeading("Failed trials"), el("div", { id: "failures" })],
   draw() {
     if (!data.failures.length) return false;
@@ -12,6 +11,6 @@ addPanel({
 
 function makeFailure(failure) {
   const attempts = failure.attempts > 1 ? ` (${failure.attempts} attempts)` : "";
-  const title = el("summary", {}, el("b", {}, `Trial ${failure.n}`), failure.reason || failure.state, attempts);
+  const title = el("summary", {}, makeTrialLink(failure.n), " ", failure.reason || failure.state, attempts);
   return el("details", {}, title, el("pre", {}, failure.text || "It left no traceback; its log is in its directory."));
 }

@@ -3,7 +3,7 @@
 addPanel({
   id: "front",
   half: true,
-  parts: [makeHeading("The front"), el("div", { class: "chart", id: "pareto" }), el("div", { class: "legend" }, el("span", {}, "blue: no other trial beats it in every metric"))],
+  parts: [makeHeading("Pareto front"), el("div", { class: "chart", id: "pareto" }), el("div", { class: "legend", id: "front-key" })],
   draw: drawFront,
 });
 
@@ -13,17 +13,20 @@ function drawFront() {
   const read = m => trial => trial.metrics[m.name] ?? null;
   const both = data.trials.filter(trial => read(one)(trial) !== null && read(two)(trial) !== null);
   if (!both.length) return false;
-  const [x, y] = [one, two].map(m => makeNumberScale(...addPadding(findRange(both.map(read(m)), m.goal)), false, false));
-  const clamp = at => Math.min(Math.max(at, 0), 1);
+  const [x, y] = [one, two].map(m => makeMetricScale(both.map(read(m)), { direction: m.goal }));
   const best = new Set(data.best.map(b => b.n));
   const points = [];
   const it = makeChart($("pareto"), { height: 320, left: 58, top: 26, label: `${two.name} against ${one.name}` }, () => {
     drawAxes(it, x, y, { xName: `${one.name} (${one.goal})`, yName: `${two.name} (${two.goal})` });
     points.length = 0;
-    for (const trial of both) points.push({ trial, x: it.x(clamp(x.place(read(one)(trial)))), y: it.y(clamp(y.place(read(two)(trial)))) });
+    for (const trial of both) {
+      const [[across, aside], [up, out]] = [placeInside(x, read(one)(trial)), placeInside(y, read(two)(trial))];
+      points.push({ trial, x: it.x(across), y: it.y(up), out: out ?? aside });
+    }
+    $("front-key").replaceChildren(el("span", {}, "blue: no other trial beats it in every metric"), makeOutKey(points) ?? "");
     for (const p of points) {
       it.context.globalAlpha = isInRanges(p.trial) ? 0.9 : 0.12;
-      drawMark(it.context, p.trial.state, p.x, p.y, best.has(p.trial.n) ? readColour("accent") : readColour("faint"), best.has(p.trial.n) ? 1.2 : 0.8, readColour("card"));
+      drawMark(it.context, p.out ?? p.trial.state, p.x, p.y, best.has(p.trial.n) ? readColour("accent") : readColour("faint"), best.has(p.trial.n) ? 1.2 : 0.8, readColour("card"));
     }
     it.context.globalAlpha = 1;
     const edge = points.filter(p => best.has(p.trial.n)).sort((a, b) => a.x - b.x);

@@ -2,13 +2,12 @@
 
 addPanel({
   id: "importance",
-  nav: "Importance",
   parts: [makeHeading("What matters", null, el("div", { id: "which" })), el("div", { id: "bars" })],
   draw: drawImportance,
 });
 
 function drawImportance() {
-  const found = data.analysis?.metrics.filter(m => m.rows.length) ?? [];
+  const found = data.analysis.metrics.filter(m => m.rows.some(row => row.importance[0] !== null || row.rank)) ?? [];
   if (!found.length) return false;
   W = innerWidth < 600 ? 190 : 430;
   const show = metric => {
@@ -23,7 +22,7 @@ function drawImportance() {
         el("h3", { class: "heads" }),
         el("h3", {}, "Importance"),
         el("h3", {}, `Correlation with ${own.metric}`),
-        own.rows.map(row => [el("div", { class: "label", title: row.name }, labels.get(row.name) ?? row.name), makeShareBar(row), makeAssociationBar(row)]),
+        own.rows.map(row => [el("div", { class: "label", title: row.name }, labels.get(row.name) ?? row.name), makeShareBar(row), makeAssociationBar(row), row.differ ? el("p", { class: "note differ" }, `By value (○) ${formatSigned(row.linear[0])}, by rank ${formatSigned(row.rank[0])}: ${row.differ}.`) : ""]),
       ),
       el("p", { class: "note" }, `Importance: ${how}, with 90 % of resampled sweeps inside the thin line. Correlation: filled bar by rank (Spearman), thin line its 95 % interval, ○ by value (Pearson), positive if ${own.metric} rises with the parameter; `, "values without an order have a correlation ratio, which has no sign.", own.notes.length ? ` ${own.notes.join("; ")}.` : ""),
     );
@@ -31,6 +30,8 @@ function drawImportance() {
   $("which").replaceChildren(found.length > 1 ? el("select", { "aria-label": "Metric", onchange: event => show(event.target.value) }, found.map(m => el("option", {}, m.metric))) : "");
   show(found[0].metric);
 }
+
+const formatSigned = value => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 
 let W = 430; // of a bar and its number, in the units of its picture
 

@@ -31,11 +31,21 @@ function build() {
     section.hidden = false; // a chart in a hidden section would have no width
     section.hidden = draw() === false;
   }
-  const listed = panels.filter(panel => panel.nav && !panel.section.hidden);
-  $("nav").replaceChildren(...listed.map(({ nav, section }) => el("a", { href: `#${section.id}` }, nav)));
+  const listed = panels.filter(panel => panel.listed && !panel.section.hidden);
+  $("nav").replaceChildren(...listed.map(({ section }) => el("a", { href: `#${section.id}`, onclick: () => $("menu").classList.remove("open") }, section.querySelector("h2").textContent)));
+  $("foot").textContent = `Written by wandbsweep ${data.wandbsweep} at ${formatTime(data.generated)}, from ${data.directory}. This file needs no network.`;
   document.documentElement.dataset.ready = "yes";
 }
 
+/** Makes all panels again, because something has changed that they are laid out by. */
+function rebuild() {
+  const at = scrollY;
+  build();
+  scrollTo({ top: at, behavior: "instant" });
+}
+
+$("menu").querySelector("button").onclick = () => $("menu").classList.toggle("open");
+$("menu").append(makeScroller("nav"));
 $("theme").onclick = () => {
   setTheme(THEMES[(THEMES.indexOf($("theme").dataset.now) + 1) % THEMES.length]);
   redrawAll("theme");
@@ -56,6 +66,7 @@ document.addEventListener("keydown", event => {
   if (event.key !== "Escape") return;
   selection.pinned = null;
   selection.ranges.clear();
+  selection.hiddenStates.clear();
   redrawAll("ranges");
 });
 
@@ -76,10 +87,8 @@ if (data.live) {
       if (!answer.ok && answer.status !== 304) throw new Error(answer.statusText);
       if (answer.status === 200) {
         seen = answer.headers.get("ETag");
-        const at = scrollY;
         data = { ...(await answer.json()), live: true };
-        build();
-        scrollTo(0, at);
+        rebuild();
       }
       showStatus(data.running ? "live" : "ended");
       if (!data.running) return;

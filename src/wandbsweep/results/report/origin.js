@@ -2,7 +2,6 @@
 
 addPanel({
   id: "files",
-  nav: "Sweep file",
   parts: [makeHeading("How it was made"), el("div", { class: "pair flat", id: "made" })],
   draw() {
     const v = data.versions;

@@ -1,17 +1,34 @@
 // Scales: from values to positions between 0 and 1.
 
+const switched = new Set(); // the names of the axes whose scale the user has switched between linear and logarithmic
+
 /** The axis of the parameter number `index`: `at(trial)` is from 0 (low end, first value) to 1; null: the trial lacks it. */
 function makeParameterAxis(parameter, index) {
-  const scale = parameter.kind === "list" ? makeListScale(parameter.values) : makeNumberScale(parameter.low, parameter.high, parameter.kind === "log", parameter.whole);
-  return { ...scale, name: parameter.name, label: parameter.label, when: parameter.when, index, at: trial => scale.place(trial.params[index]), shown: trial => format(trial.params[index]) };
+  const logarithmic = (parameter.kind === "log") !== switched.has(parameter.name) && parameter.low > 0;
+  const scale = parameter.kind === "list" ? makeListScale(parameter.values) : makeNumberScale(parameter.low, parameter.high, logarithmic, parameter.whole);
+  return { ...scale, name: parameter.name, label: parameter.label, when: parameter.when, index, at: trial => scale.place(trial.params[index]) };
 }
 
+/** The axis of a metric; `out(trial)` says whether its value lies outside, so that its mark is drawn at the edge. */
 function makeValueAxis(name, read, direction) {
   const values = data.trials.map(read).filter(value => value !== null && value !== undefined);
+  const scale = makeMetricScale(values, { direction, logarithmic: switched.has(name), share: 0 });
+  const placed = trial => (typeof read(trial) === "number" ? placeInside(scale, read(trial)) : [null, null]);
+  return { ...scale, name, label: name, isOutcome: true, at: trial => placed(trial)[0], out: trial => placed(trial)[1] };
+}
+
+/** The scale of a metric's values, without the bad ones that would squash the rest, and with a little room at the ends. */
+function makeMetricScale(values, { direction = goal(), logarithmic = false, share = 0.06 } = {}) {
   const [low, high] = findRange(values, direction);
-  const scale = makeNumberScale(low, high, false, false);
-  const clipped = value => (value === null || value === undefined ? null : Math.min(Math.max(scale.place(value), 0), 1));
-  return { ...scale, name, label: name, at: trial => clipped(read(trial)), shown: trial => format(read(trial)) };
+  if (!logarithmic || !(low > 0)) return makeNumberScale(...(share ? addPadding([low, high], share) : [low, high]), false, false);
+  const factor = (high / low) ** share;
+  return makeNumberScale(low / factor, high * factor, true, false);
+}
+
+/** The place of a value, at the edge if it lies outside; and then "over" or "under". */
+function placeInside(scale, value) {
+  const at = scale.place(value);
+  return at > 1.0001 ? [1, "over"] : at < -0.0001 || Number.isNaN(at) ? [0, "under"] : [at, null];
 }
 
 function makeListScale(values) {
@@ -32,6 +49,7 @@ function makeNumberScale(low, high, logarithmic, whole) {
     kind: logarithmic ? "log" : "linear",
     low,
     high,
+    whole,
     place: value => (typeof value === "number" ? (to(value) - to(low)) / span : null),
     value: at => back(to(low) + at * span),
     ticks: count => (logarithmic ? listDecades(low, high, count) : listSteps(low, high, count, whole)).map(value => [(to(value) - to(low)) / span, format(value)]),
@@ -54,21 +72,24 @@ function listDecades(low, high, count = 5) {
   if (last - first < 1) return listSteps(low, high, count).filter(value => value > 0);
   const every = Math.ceil((last - first + 1) / Math.max(count, 2));
   const found = [];
-  for (let e = first; e <= last; e += every) found.push(Number(`1e${e}`));
-  return found;
+  for (let e = first; e <= last; e += every) for (const part of every === 1 && last - first < 3 ? [1, 2, 5] : [1]) found.push(Number(`${part}e${e}`));
+  return found.filter(value => value <= high * 1.0001);
 }
 
-/** The range to show: all good values, and bad ones only up to where a few diverged ones would squash the rest. */
+/** The range to show: all good values, and bad ones only up to where a few diverged ones would squash the rest.
+ *  A direction that is unknown is null: then either end may be cut. */
 function findRange(values, direction = goal()) {
   if (!values.length) return [0, 1];
   const sorted = [...values].sort((a, b) => a - b);
   const quantile = q => sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(q * (sorted.length - 1))))];
   let [low, high] = [sorted[0], sorted[sorted.length - 1]];
   const spread = quantile(0.75) - quantile(0.25) || high - low;
-  if (direction === "maximize") low = Math.max(low, quantile(0.25) - 3 * spread);
-  else high = Math.min(high, quantile(0.75) + 3 * spread);
+  if (direction !== "minimize") low = Math.max(low, quantile(0.25) - 3 * spread);
+  if (direction !== "maximize") high = Math.min(high, quantile(0.75) + 3 * spread);
   return [low, high];
 }
+
+const findExtent = values => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 
 function addPadding([low, high], share = 0.06) {
   const pad = (high - low) * share || Math.abs(low) * 0.1 || 0.5;

@@ -6,16 +6,25 @@ function drawSummary() {
   const best = data.best[0];
   $("mark").textContent = data.sweep_id;
   const what = data.metrics.length ? data.metrics.map(m => `${m.goal} ${m.name}`).join(", ") : data.metric ? `${data.goal} ${data.metric}` : "no metric";
-  const when = new Date(data.generated * 1000).toISOString().slice(0, 16).replace("T", " ");
   const parts = [data.method, `over ${pluralize(data.parameters.length, "parameter")}`, what];
-  $("summary").replaceChildren(
-    el("div", {}, el("h1", {}, data.name ?? `Sweep ${data.sweep_id}`), el("p", { class: "sub" }, `${parts.join(" · ")} · ${data.running ? "running, " : ""}as of ${when} UTC`), data.description ? el("p", { class: "sub" }, data.description) : null),
+  const state = data.completion?.aborted ? "aborted, " : data.running ? "running, " : "";
+  const title = data.metrics.length ? `The Pareto front: ${pluralize(data.best.length, "trial")} that no other beats in every metric` : "Train the best one again";
+  const children = [
+    el("div", {}, el("h1", {}, data.name ?? `Sweep ${data.sweep_id}`), el("p", { class: "sub" }, `${parts.join(" · ")} · ${state}as of ${formatTime(data.generated)}`), data.description ? el("p", { class: "sub" }, data.description) : null),
     el("div", { class: "tiles" }, makeBestTile(best), makeTrialsTile(), makeSavingsTile(), makeVerdictTile()),
-    data.best.length ? el("div", { class: "card", id: "best" }, el("div", { class: "heading" }, el("h2", {}, data.metrics.length ? `The Pareto front: ${pluralize(data.best.length, "trial")} that no other beats in every metric` : "Train the best one again")), data.best.slice(0, 3).map(makeBestBlock), data.best.length > 3 ? el("details", {}, el("summary", {}, `${data.best.length - 3} more`), data.best.slice(3).map(makeBestBlock)) : null) : null,
-  );
+    data.best.length ? el("div", { class: "card", id: "best" }, el("div", { class: "heading" }, el("h2", {}, title)), data.best.slice(0, 3).map(makeBestBlock), data.best.length > 3 ? el("details", {}, el("summary", {}, `${data.best.length - 3} more`), data.best.slice(3).map(makeBestBlock)) : null) : null,
+  ];
+  $("summary").replaceChildren(...children.filter(child => child !== null));
 }
 
-const makeTile = (title, big, ...more) => el("div", { class: "tile" }, el("h3", {}, title), el("div", { class: "big" }, big), ...more);
+const makeTile = (label, big, ...rest) => el("div", { class: "tile" }, el("h3", {}, label), el("div", { class: "big" }, big), rest);
+
+/** Says of a trial at which step it reached its value, and its last value if that is another: the two differ in meaning. */
+function describeValue(trial) {
+  if (data.metrics.length || trial.at === null) return "";
+  const step = `at step ${trial.at}`;
+  return trial.last !== trial.value ? `${step}, last ${format(trial.last)}` : `${step}, its last`;
+}
 
 function makeBestTile(best) {
   if (!best) return makeTile("Best", "–", el("p", {}, data.ranked ? "no trial has a value yet" : "the sweep has no metric, so nothing says what is better"));
@@ -25,6 +34,7 @@ function makeBestTile(best) {
     data.metrics.length ? `First of the front, ${metricName()}` : `Best ${metricName()}`,
     format(mean ? trial.mean : valueOf(trial)),
     el("p", {}, data.metrics.length ? best.achieved : mean ? `${best.achieved.replace(`${metricName()} `, "")} (trial ${best.n} first)` : `trial ${best.n}, ${trial.state} after ${pluralize(trial.steps, "step")}`),
+    mean ? null : el("p", {}, describeValue(trial)),
   );
 }
 
@@ -52,33 +62,21 @@ function makeSavingsTile() {
 }
 
 function makeVerdictTile() {
-  const verdict = data.analysis?.convergence;
-  if (!verdict) return makeTile("Continue?", "–", el("p", {}, "nothing to judge by"));
-  const big = verdict.converged ? "Time to stop" : verdict.warning ? "Too early to tell" : verdict.stalled ? "Stalled, but scattered" : verdict.concentrated ? "Closing in" : "Yes, it still improves";
-  return makeTile("Continue searching?", big, el("ul", {}, verdict.reasons.map(reason => el("li", {}, reason))));
+  const over = data.completion;
+  if (over?.aborted) return makeTile("Aborted", "Its trials fail", el("p", {}, over.reason));
+  const verdict = data.analysis.verdict;
+  const ended = over && !data.running ? el("p", {}, `No more trials: ${over.reason}.`) : null;
+  if (!verdict) return makeTile("Continue searching?", "–", el("p", {}, "nothing to judge by"), ended);
+  const convergence = data.analysis.health.find(check => check.question.startsWith("Has the search"));
+  return makeTile("Continue searching?", verdict[0].toUpperCase() + verdict.slice(1), el("p", {}, convergence.evidence.split(". ")[0], ". ", el("a", { href: "#health" }, "Why")), ended);
 }
 
 function makeBestBlock(best) {
-  const copy = el("button", { type: "button", onclick: () => copyText(best.command, copy) }, "Copy");
+  const { command } = detailOf(best.n);
   return el(
     "div",
     { class: "best" },
-    el("div", {}, el("b", {}, `Trial ${best.n}`), ` · ${best.achieved}`, el("div", { class: "chips" }, best.params.map(([name, value]) => el("span", { class: "chip" }, el("span", {}, `${name} `), el("b", {}, value))))),
-    ...(best.command ? [copy, el("pre", { class: "wrap" }, best.command)] : []),
+    el("div", {}, makeTrialLink(best.n), ` · ${best.achieved} ${describeValue(trials.get(best.n))}`, el("div", { class: "chips" }, best.params.map(([name, value]) => el("span", { class: "chip" }, el("span", {}, `${name} `), el("b", {}, value))))),
+    command ? makeCommand(command) : null,
   );
-}
-
-async function copyText(text, button) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = el("textarea", { style: { position: "fixed", opacity: 0 } });
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
 }

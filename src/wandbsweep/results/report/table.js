@@ -1,14 +1,15 @@
 // The leaderboard: sortable and filterable, with a few rows at a time since thousands would slow the browser down.
 
 const PAGE = 15;
+const tableView = { sorted: null, shown: PAGE }; // sorted: a column's name and 1 or -1; null: by rank
 
 addPanel({
   id: "trials",
-  nav: "Trials",
   parts: [
     makeHeading(
       "Leaderboard",
-      null,
+      "Click a trial for its command, files, curves and error.",
+      el("button", { type: "button", id: "csv", title: "Download the trials that are listed, with all their values" }, "CSV"),
       el(
         "label",
         { class: "search" },
@@ -16,43 +17,55 @@ addPanel({
         el("input", { type: "search", id: "query", placeholder: "Filter: convnet, state:stopped, lr<0.01", autocomplete: "off", spellcheck: "false" }),
       ),
     ),
-    el("div", { class: "scroll", id: "board" }),
+    makeScroller("board"),
     el("div", { class: "more", id: "more" }),
   ],
   draw: drawTable,
 });
 
-function drawTable() {
-  if (!data.trials.length) return false;
-  const host = $("board");
-  const metrics = data.metrics.length ? data.metrics.map(m => ({ name: m.name, read: trial => trial.metrics[m.name] ?? null })) : [{ name: metricName(), read: valueOf }];
-  if (data.trials.some(trial => trial.mean !== undefined)) metrics.push({ name: "mean", read: trial => trial.mean ?? null });
-  const others = data.reported.filter(name => !metrics.some(m => m.name === name)).map(name => ({ name, read: trial => trial.metrics[name] ?? null }));
-  const place = new Map(byRank.map((trial, i) => [trial.n, i + 1]));
+/** The columns: `name` as shown, `title` in full. Only numbers of the sweep's own metric are its value; the others are last. */
+function listColumns() {
+  const own = data.metrics.length ? data.metrics.map(m => ({ name: m.name, read: trial => trial.metrics[m.name] ?? null })) : [{ name: metricName(), read: valueOf }];
+  if (data.trials.some(trial => trial.mean !== undefined)) own.push({ name: "mean", read: trial => trial.mean ?? null });
+  const isCurve = !data.metrics.length && data.trials.some(trial => trial.steps > 1);
+  if (isCurve) own.push({ name: "at step", title: `the step at which ${metricName()} had this value`, read: trial => trial.at }, { name: "last", title: `the last ${metricName()}`, read: trial => trial.last });
+  const others = data.reported.filter(name => !own.some(m => m.name === name)).map(name => ({ name: isCurve ? `${name} (last)` : name, title: isCurve ? `the last ${name}, not the one at the step of the best ${metricName()}` : name, key: name, read: trial => trial.metrics[name] ?? null }));
   const columns = [
-    { name: "trial", read: trial => trial.n, show: (trial, value) => [el("span", { class: "heat", style: { background: tone.has(trial.n) ? trialColour(trial) : "transparent" } }), String(value)] },
+    { name: "trial", read: trial => trial.n, show: trial => [el("span", { class: "heat", style: { background: tone.has(trial.n) ? trialColour(trial) : "transparent" } }), el("button", { type: "button", class: "link" }, String(trial.n))] },
     { name: "state", read: trial => trial.state, show: (trial, value) => [el("span", { class: "state", title: trial.reason || null }, makeSymbol(value), value)] },
-    ...metrics.map(m => ({ ...m, numeric: true })),
+    ...own.map(m => ({ ...m, numeric: true })),
     ...data.parameters.map((parameter, i) => {
       const axis = makeParameterAxis(parameter, i);
-      return { name: parameter.label, title: parameter.name, numeric: parameter.kind !== "list", read: trial => trial.params[i], order: parameter.kind === "list" ? axis.at : null };
+      const numeric = parameter.kind !== "list" || parameter.values.every(value => value !== "" && Number.isFinite(Number(value)));
+      const read = trial => (parameter.kind === "list" && numeric && trial.params[i] !== null ? Number(trial.params[i]) : trial.params[i]);
+      return { name: parameter.label, title: parameter.name, numeric, read, order: numeric ? null : axis.at };
     }),
     ...others.map(m => ({ ...m, numeric: true })),
     { name: "steps", numeric: true, read: trial => trial.steps },
-    { name: "time", numeric: true, read: trial => trial.seconds, show: (trial, value) => [formatDuration(value)] },
+    { name: "time", numeric: true, read: trial => trial.seconds, durations: true },
     { name: "attempts", numeric: true, read: trial => trial.attempts, hide: data.trials.every(trial => trial.attempts === 1) },
     { name: "agent", read: trial => trial.agent },
   ].filter(column => !column.hide);
-  let sorted = null; // [column, direction]; null: by rank
-  let shown = PAGE;
+  for (const column of columns) {
+    const values = data.trials.map(column.read);
+    const write = column.durations ? makeDurationFormat(values) : column.numeric && values.every(value => typeof value !== "string") ? makeAlignedFormat(values) : format;
+    column.show ??= (trial, value) => [write(value)];
+  }
+  return columns;
+}
 
+function drawTable() {
+  if (!data.trials.length) return false;
+  const host = $("board");
+  const columns = listColumns();
+  const place = new Map(byRank.map((trial, i) => [trial.n, i + 1]));
   const head = el("tr", {}, columns.map(column => el("th", { scope: "col", class: column.numeric ? "num" : "", title: column.title }, el("button", { type: "button", onclick: () => sort(column) }, column.name))));
   const body = el("tbody");
   host.replaceChildren(el("table", {}, el("thead", {}, head), body));
 
   function sort(column) {
-    const direction = sorted?.[0] === column ? -sorted[1] : 1;
-    sorted = sorted?.[0] === column && sorted[1] === -1 ? null : [column, direction];
+    const [name, direction] = tableView.sorted ?? [];
+    tableView.sorted = name !== column.name ? [column.name, 1] : direction === 1 ? [name, -1] : null;
     render();
   }
 
@@ -61,7 +74,7 @@ function drawTable() {
   function matches(trial) {
     return selection.query.toLowerCase().split(/[\s,]+/).filter(Boolean).every(term => {
       const [, name, sign, value] = term.match(/^([^<>=:]+)([<>=:]+)(.+)$/) ?? [];
-      const column = name && columns.find(c => c.name.toLowerCase() === name || c.title?.toLowerCase() === name);
+      const column = name && columns.find(c => [c.name, c.title, c.key].some(own => own?.toLowerCase() === name));
       if (!column) return listWords(trial).some(word => word.slice(word.indexOf(":") + 1).includes(term)) || String(trial.n) === term;
       const found = column.read(trial);
       if (found === null || found === undefined) return false;
@@ -74,8 +87,9 @@ function drawTable() {
 
   function listRows() {
     const found = byRank.filter(trial => isInRanges(trial) && matches(trial));
-    if (!sorted) return found;
-    const [column, direction] = sorted;
+    const column = columns.find(one => one.name === tableView.sorted?.[0]);
+    if (!column) return found;
+    const direction = tableView.sorted[1];
     const keyOf = column.order ?? column.read;
     const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true }));
     const has = found.filter(trial => keyOf(trial) !== null && keyOf(trial) !== undefined);
@@ -86,8 +100,8 @@ function drawTable() {
   function makeRow(trial) {
     const cells = columns.map(column => {
       const value = column.read(trial);
-      const content = value === null || value === undefined ? ["–"] : column.show ? column.show(trial, value) : [format(value)];
-      return el("td", { class: column.numeric ? "num" : "" }, content);
+      const content = value === null || value === undefined ? ["–"] : column.show(trial, value);
+      return el("td", { class: column.numeric ? "num" : "", title: typeof value === "string" && value.length > 24 ? value : null }, content);
     });
     const made = el("tr", { "data-n": trial.n }, cells);
     made.addEventListener("pointerenter", () => setHover(trial.n));
@@ -98,15 +112,16 @@ function drawTable() {
 
   function render() {
     const found = listRows();
+    const shown = tableView.shown;
     body.replaceChildren(...found.slice(0, shown).map(makeRow));
     [...head.children].forEach((cell, i) => {
-      if (sorted?.[0] === columns[i]) cell.setAttribute("aria-sort", sorted[1] > 0 ? "ascending" : "descending");
+      if (tableView.sorted?.[0] === columns[i].name) cell.setAttribute("aria-sort", tableView.sorted[1] > 0 ? "ascending" : "descending");
       else cell.removeAttribute("aria-sort");
     });
     const said = found.length < data.trials.length ? `${found.length} of ${pluralize(data.trials.length, "trial")} match` : pluralize(data.trials.length, "trial");
     $("more").replaceChildren(
       el("span", { role: "status" }, `${Math.min(shown, found.length)} shown, ${said}`),
-      found.length > shown ? el("button", { type: "button", onclick: () => ((shown += 20 * PAGE), render()) }, "Show more") : "",
+      found.length > shown ? el("button", { type: "button", onclick: () => ((tableView.shown += 20 * PAGE), render()) }, "Show more") : "",
     );
     light();
   }
@@ -123,6 +138,18 @@ function drawTable() {
     selection.query = event.target.value;
     render();
   };
+  $("csv").onclick = () => downloadCsv(columns, listRows());
   redraw.push(what => (what === "hover" ? light() : render()));
   render();
+}
+
+function downloadCsv(columns, rows) {
+  const quote = value => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const write = cells => cells.map(cell => quote(String(cell ?? ""))).join(",");
+  const parameters = data.parameters.map(parameter => parameter.name);
+  const heads = columns.map(column => (parameters.includes(column.title) ? column.title : column.durations ? "seconds" : column.name));
+  const lines = [write([...heads, "reason"]), ...rows.map(trial => write([...columns.map(column => column.read(trial)), trial.reason]))];
+  const link = el("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${data.sweep_id}.csv` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

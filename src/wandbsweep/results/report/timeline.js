@@ -2,7 +2,6 @@
 
 addPanel({
   id: "time",
-  nav: "Timeline",
   parts: [el("div", { class: "heading" }, el("h2", {}, "Agents over time"), el("p", { class: "hint", id: "idle" })), el("div", { class: "chart", id: "timeline" })],
   draw: drawTimeline,
 });

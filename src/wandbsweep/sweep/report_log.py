@@ -1,0 +1,53 @@
+"""Everything that a trial reported, with the times: what curves of other metrics than the sweep's own are drawn from.
+
+The storage decides; it keeps the sweep's own metric by step, and of the others the last values. These files are for
+display alone, so a missing or damaged one hinders nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from wandbsweep.sweep.launch_record import HIDDEN
+
+
+class Report(NamedTuple):
+    """The metrics of one step."""
+
+    at: float
+    """When it was reported (Unix time, in seconds)."""
+    metrics: dict[str, float]
+
+
+def append_report(directory: Path | None, number: int, step: int, metrics: Mapping[str, float]) -> None:
+    """Append what trial ``number`` reported; do nothing for a sweep in memory, or if the file cannot be written."""
+    if directory is None or not metrics:
+        return
+    line = json.dumps([step, round(time.time(), 3), dict(metrics)], separators=(",", ":"))
+    file = _locate(directory, number)
+    with suppress(OSError):
+        if not file.parent.exists():  # the sweep's own directory is not made again, in case it was removed
+            file.parent.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True)
+        with open(file, "ab", buffering=0) as log:
+            log.write(f"{line}\n".encode())
+
+
+def read_reports(directory: Path, number: int) -> dict[int, Report]:
+    """Return the reports of a trial by step, in order. A later report of the same step adds to it, and replaces."""
+    found: dict[int, Report] = {}
+    with suppress(OSError):
+        for line in _locate(directory, number).read_bytes().splitlines():
+            with suppress(ValueError, TypeError):  # a line that was cut off
+                step, at, metrics = json.loads(line)
+                found[step] = Report(at, {**(found[step].metrics if step in found else {}), **metrics})
+    return dict(sorted(found.items()))
+
+
+def _locate(directory: Path, number: int) -> Path:
+    return directory / HIDDEN / "reports" / f"{number}.jsonl"
