@@ -40,6 +40,10 @@ class Page:
     def list_texts(self, selector: str) -> list[str]:
         return [text.strip() for text in self.it.locator(selector).all_inner_texts()]
 
+    def list_labels(self, selector: str) -> list[str]:
+        """Return the labels of charts, without the tips that shortened ones have."""
+        return list(self.it.locator(selector).evaluate_all("labels => labels.map(label => label.firstChild.data)"))
+
     def read_column(self, name: str) -> list[str]:
         """Return a column of the leaderboard."""
         index = [text.split(" ")[0] for text in self.list_texts("#board th")].index(name)

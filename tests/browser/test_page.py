@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import re
 import threading
@@ -38,17 +39,22 @@ def report(sweep) -> Path:
 def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Path) -> None:
     page.open(report)
     titles = page.list_texts("section:not([hidden]) h2")
-    assert [title for title in titles if not title.startswith("Train")] == [
+    named = [title for title in titles if not title.startswith("Train")]
+    assert named == [
+        "Health checks",
         "Parallel coordinates",
         "Leaderboard",
-        "What matters",
         "Optimisation history",
         "Learning curves",
-        "The strongest parameters",
+        "What matters",
+        "Partial dependence",
+        "Two parameters together",
         "Agents over time",
         "Failed trials",
         "How it was made",
     ]
+    assert page.list_texts("#nav a") == named
+    assert str(report.parent) in page.list_texts("#foot")[0]
     page.save_screenshot("report-light")
     assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
     assert page.it.evaluate("document.documentElement.scrollWidth") == 1280
@@ -77,7 +83,7 @@ def test_many_trials_cost_few_elements_and_one_drawing_each(page: Page, sweep, t
     page.it.add_init_script(COUNT_DRAWINGS)
     page.open(file)
     page.it.wait_for_timeout(500)  # a second drawing would come with the next frames
-    assert page.it.evaluate("drawings") == page.it.locator(".plot canvas").count() == 7
+    assert page.it.evaluate("drawings") == page.it.locator(".plot canvas").count() == 11
     assert page.it.locator("#board tbody tr").count() == 15
     assert page.it.evaluate("document.querySelectorAll('*').length") < 1500  # marks are drawn on canvases
     page.save_screenshot("report-1000-trials")
@@ -87,7 +93,6 @@ def test_a_new_panel_takes_one_script_and_one_entry(page: Page, sweep, tmp_path:
     script = """
 addPanel({
   id: "toy",
-  nav: "Toy",
   parts: [makeHeading("A toy"), el("p", { id: "toy-text" })],
   draw() {
     $("toy-text").textContent = `${data.toy} trials`;
@@ -104,7 +109,7 @@ addPanel({
         page.open(write_report(sweep, tmp_path / "report.html"))
     finally:
         page_module._join_scripts.cache_clear()
-    assert page.list_texts("nav a")[-1] == "Toy"
+    assert page.list_texts("#nav a")[-1] == "A toy"
     assert page.list_texts("#toy h2, #toy p") == ["A toy", "60 trials"]
 
 
@@ -174,13 +179,69 @@ def test_filtering(page: Page, report: Path, sweep, query: str, keeps) -> None:
 def test_hovering_a_trial_lights_it_up_everywhere(page: Page, report: Path) -> None:
     page.open(report)
     page.it.locator("#board tbody tr").nth(1).hover()
-    for chart in ("parallel", "progress", "learning", "first", "second", "contour", "timeline"):
-        assert page.it.locator(f"#{chart} svg > g:last-child > *").count() >= 1, chart
+    for chart in ("parallel", "progress", "learning", "effects", "contour", "timeline"):
+        assert page.it.locator(f"#{chart} svg > g.lit > *").count() >= 1, chart
     page.it.locator("#board tbody tr").nth(1).click()
     page.it.mouse.move(5, 5)
-    assert page.it.locator("#progress svg > g:last-child > *").count() == 1  # pinned
+    assert page.it.locator("#progress svg > g.lit > *").count() == 1  # pinned
     assert page.it.locator("#board tr.pinned").count() == 1
     page.save_screenshot("report-pinned")
+
+
+def test_a_click_opens_a_trial(page: Page, report: Path, sweep) -> None:
+    page.open(report)
+    page.it.locator("#query").fill("state:failed")
+    page.it.locator("#board tbody tr").first.click()
+    shown = page.it.locator("#trial").inner_text()
+    number = int(page.list_texts("#trial h2")[0].split()[1])
+    assert sweep.trials[number].state == "failed"
+    for text in ("Differs from the best", sweep.command(sweep.trials[number]), "Traceback:", "agent ", "ran out of <memory>"):
+        assert text in shown, text
+    page.it.locator("#trial button", has_text="‹").click()  # the next better one
+    better = sweep.ranked[sweep.ranked.index(sweep.trials[number]) - 1]
+    assert int(page.list_texts("#trial h2")[0].split()[1]) == better.number
+    page.it.keyboard.press("Escape")
+    assert page.list_texts("#trial h2") == []
+    page.it.locator("#best button.link").click()
+    assert f"{sweep.best.value:.4f}"[:5] in page.it.locator("#trial").inner_text()
+    assert page.it.locator("#trial .plot path").count() == 1  # its curve
+    page.it.locator("#trial select").select_option("val/accuracy")
+    assert "val/accuracy" in page.list_labels("#trial .plot text.name")
+
+
+def test_axes_are_hidden_moved_and_switched(page: Page, report: Path) -> None:
+    page.open(report)
+    names = page.list_labels("#parallel text.grip")
+    page.it.locator('[data-tool="hide model"]').click()
+    assert page.list_labels("#parallel text.grip") == [name for name in names if name != "model"]
+    page.it.locator("#ramp button", has_text="+ model").click()
+    assert page.list_labels("#parallel text.grip") == names
+    page.it.locator('[data-tool="linear optimizer.lr"]').click()
+    assert page.it.locator('[data-tool="log optimizer.lr"]').count() == 1
+    first, second = (page.it.locator("#parallel text.grip").nth(i).bounding_box() for i in (0, 2))
+    page.it.mouse.move(first["x"] + 10, first["y"] + 5)
+    page.it.mouse.down()
+    page.it.mouse.move(second["x"] + second["width"] / 2, second["y"] + 5, steps=3)
+    page.it.mouse.up()
+    assert page.list_labels("#parallel text.grip")[:3] == [names[1], names[2], names[0]]
+    page.it.locator("[data-state=stopped]").click()
+    assert "stopped" not in page.read_column("state")
+
+
+def test_curves_of_any_metric_and_a_table_to_download(page: Page, report: Path, sweep) -> None:
+    page.open(report)
+    page.it.locator("#curve-tools select").select_option("val/accuracy")
+    page.it.locator("#curve-tools button", has_text="time on x").click()
+    page.it.locator("#curve-tools button", has_text="log y").click()
+    page.it.locator("#curve-tools input").fill("0.9")
+    assert set(page.list_labels("#learning text.name")) == {"val/accuracy", "seconds of work"}
+    with page.it.expect_download() as download:
+        page.it.locator("#csv").click()
+    with open(download.value.path()) as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == [trial.number for trial in sweep.ranked]
+    assert float(rows[0]["optimizer.lr"]) == pytest.approx(sweep.ranked[0].params["optimizer.lr"])
+    assert int(rows[0]["at step"]) == sweep.find_step(sweep.best)
 
 
 def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: Path, sweep) -> None:
@@ -192,7 +253,7 @@ def test_hovering_a_mark_lights_its_row_and_says_what_it_is(page: Page, report: 
         if page.it.locator("#tip:visible").count():
             break
     assert page.list_texts("#tip b")[0].startswith("Trial ")
-    assert page.it.locator("#progress svg > g:last-child > *").count() == 1
+    assert page.it.locator("#progress svg > g.lit > *").count() == 1
 
 
 @pytest.mark.parametrize("page", [{"color_scheme": "dark"}], indirect=True)
@@ -385,7 +446,7 @@ def test_sweeps_of_every_kind(page: Page, tmp_path: Path, kind: str) -> None:
     page.open(write_report(results, tmp_path / "report.html"))
     assert kind in page.it.title()
     assert "NaN" not in page.it.locator("body").inner_text().replace("no-numbers", "")
-    assert "undefined" not in page.it.locator("body").inner_text()
+    assert not re.search(r"\bundefined\b|^null$", page.it.locator("body").inner_text(), re.MULTILINE)
     assert page.it.locator("main [d*=NaN], main [x*=NaN], main [y*=NaN], main [cx*=NaN]").count() == 0
     page.save_screenshot(f"report-{kind}")
 

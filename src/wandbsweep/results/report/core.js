@@ -55,6 +55,9 @@ function computeGoodness(trial) {
 const goal = () => (data.metrics.length ? data.metrics[0].goal : data.goal);
 const metricName = () => (data.metrics.length ? data.metrics[0].name : data.metric ?? "value");
 
+/** The name of a trial's value: of the last one, if the trials are ranked by it. */
+const valueName = () => (data.value_rule === "last" && !data.metrics.length ? `last ${metricName()}` : metricName());
+
 function valueOf(trial) {
   if (data.metrics.length) return trial.metrics[data.metrics[0].name] ?? null;
   return trial.value;

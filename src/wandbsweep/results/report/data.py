@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from wandbsweep.results.doubts import describe_doubt
 from wandbsweep.results.liveness import find_liveness
 from wandbsweep.results.report.panels import MAX_POINTS, MIN_CURVE_POINTS, PANELS, thin_out, to_number, to_text
 from wandbsweep.results.sweep_data import SweepData
@@ -39,7 +40,8 @@ def build_page_data(data: SweepData) -> dict[str, Any]:
         "counts": data.counts,
         "parameters": axes,
         "reported": sorted({name for trial in data.trials for name in trial.metrics}),
-        "value_is_last": bool(spec.metric and getattr(spec.metric, "value", "best") == "last"),
+        "value_rule": data.value_rule,
+        "doubt": describe_doubt(data),
         "trials": [_build_trial(trial, axes, data, most) for trial in data.trials],
         "order": [trial.number for trial in data.ranked],
         "thinned": any(len(trial.reports) > most for trial in data.trials),
@@ -86,7 +88,7 @@ def _list_axis_values(parameter: Parameter | None, tried: Sequence[Any]) -> list
 
 def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: SweepData, most: int) -> dict[str, Any]:
     """Return a trial, with its curve thinned out to at most ``most`` points."""
-    steps = sorted(trial.reports)
+    spec, steps = data.spec, sorted(trial.reports)
     shown = thin_out(steps, most)
     configuration = data.find_configuration(trial)
     return {
@@ -98,8 +100,8 @@ def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: Sweep
         "steps": len(steps),
         "curve": [shown, [to_number(trial.reports[step]) for step in shown]],
         "seconds": to_number(trial.duration_s),
-        "at": next((step for step in steps if trial.value is not None and trial.reports[step] == trial.value), None),
-        "last": to_number(trial.reports[steps[-1]]) if steps else to_number(trial.value),
+        "at": data.find_step(trial) if spec.metric else None,
+        "last": to_number(trial.last),
         "attempts": trial.attempts,
         "agent": trial.agent,
         "reason": trial.reason,

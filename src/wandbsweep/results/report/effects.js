@@ -42,7 +42,7 @@ function drawEffect(host, valued, axis, y, model) {
       const at = axis.at(trial);
       if (at === null) continue;
       // Listed values: side by side, by number, so that equal ones do not hide each other.
-      const aside = count ? ((((trial.n * 0.618034) % 1) - 0.5) * 0.4) / Math.max(count, 2) : 0;
+      const aside = count ? ((((trial.n * 0.618034) % 1) - 0.5) * 0.3) / Math.max(count, 2) : 0;
       const [up, out] = placeInside(y, valueOf(trial));
       points.push({ trial, x: it.x(squeeze(at) + aside), y: it.y(up), out });
     }

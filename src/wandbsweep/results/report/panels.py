@@ -28,7 +28,7 @@ from wandbsweep.results.analysis.partial_dependence import compute_partial_depen
 from wandbsweep.results.analysis.savings import compute_savings
 from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_matrix
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
-from wandbsweep.results.terminal.tables import format_achieved, format_short
+from wandbsweep.results.terminal.tables import describe_achieved, describe_retraining, format_short
 from wandbsweep.sweep.provenance import read_provenance
 from wandbsweep.sweep.report_log import read_reports
 from wandbsweep.trial import TrialRecord, is_number
@@ -74,11 +74,20 @@ def thin_out(steps: Sequence[int], most: int) -> Sequence[int]:
 
 
 def list_best(data: SweepData) -> list[dict[str, Any]]:
-    """Return the best trial, or the Pareto front: what each achieved, its parameters and its command."""
+    """Return the best trial, or the Pareto front: what each achieved, and what training it again gives."""
     found = []
     for trial in data.winners[:_MAX_WINNERS]:
         params = [[name, to_text(value)] for name, value in trial.params.items()]
-        found.append({"n": trial.number, "achieved": format_achieved(data, trial), "params": params})
+        checkpoint = data.find_checkpoint(trial)
+        found.append(
+            {
+                "n": trial.number,
+                "achieved": describe_achieved(data, trial),
+                "params": params,
+                "checkpoint": None if checkpoint is None else str(checkpoint),
+                "retraining": describe_retraining(data, trial),
+            }
+        )
     return found
 
 
@@ -140,7 +149,8 @@ def build_analysis(data: SweepData) -> dict[str, Any]:
             matrix = build_trial_matrix(data, metric.name)
         except SweepError:  # no trial has a value of this metric yet
             continue
-        found.append((matrix, compute_importance(matrix)))
+        if len(matrix):
+            found.append((matrix, compute_importance(matrix)))
     convergence = assess_convergence(data, important=found[0][1]) if found else None
     return {
         "metrics": [_build_associations(matrix, importance) for matrix, importance in found],

@@ -59,7 +59,7 @@ function makeNumberScale(low, high, logarithmic, whole) {
 function listSteps(low, high, count = 5, whole = false) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 5, 10].find(m => m * power >= rough) * power;
+  let step = [1, 2, 5, 10].find(m => m * power >= 0.8 * rough) * power;
   if (whole) step = Math.max(1, Math.round(step));
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
@@ -72,7 +72,7 @@ function listDecades(low, high, count = 5) {
   if (last - first < 1) return listSteps(low, high, count).filter(value => value > 0);
   const every = Math.ceil((last - first + 1) / Math.max(count, 2));
   const found = [];
-  for (let e = first; e <= last; e += every) for (const part of every === 1 && last - first < 3 ? [1, 2, 5] : [1]) found.push(Number(`${part}e${e}`));
+  for (let e = first; e <= last; e += every) for (const part of 3 * (last - first + 1) <= count ? [1, 2, 5] : [1]) found.push(Number(`${part}e${e}`));
   return found.filter(value => value <= high * 1.0001);
 }
 

@@ -12,7 +12,7 @@ function drawSummary() {
   const children = [
     el("div", {}, el("h1", {}, data.name ?? `Sweep ${data.sweep_id}`), el("p", { class: "sub" }, `${parts.join(" · ")} · ${state}as of ${formatTime(data.generated)}`), data.description ? el("p", { class: "sub" }, data.description) : null),
     el("div", { class: "tiles" }, makeBestTile(best), makeTrialsTile(), makeSavingsTile(), makeVerdictTile()),
-    data.best.length ? el("div", { class: "card", id: "best" }, el("div", { class: "heading" }, el("h2", {}, title)), data.best.slice(0, 3).map(makeBestBlock), data.best.length > 3 ? el("details", {}, el("summary", {}, `${data.best.length - 3} more`), data.best.slice(3).map(makeBestBlock)) : null) : null,
+    data.best.length ? el("div", { class: "card", id: "best" }, el("div", { class: "heading" }, el("h2", {}, title)), data.doubt ? el("p", { class: "warning" }, data.doubt) : null, data.best.slice(0, 3).map(makeBestBlock), data.best.length > 3 ? el("details", {}, el("summary", {}, `${data.best.length - 3} more`), data.best.slice(3).map(makeBestBlock)) : null) : null,
   ];
   $("summary").replaceChildren(...children.filter(child => child !== null));
 }
@@ -21,7 +21,7 @@ const makeTile = (label, big, ...rest) => el("div", { class: "tile" }, el("h3", 
 
 /** Says of a trial at which step it reached its value, and its last value if that is another: the two differ in meaning. */
 function describeValue(trial) {
-  if (data.metrics.length || trial.at === null) return "";
+  if (data.metrics.length || trial.at === null || trial.value === null) return "";
   const step = `at step ${trial.at}`;
   return trial.last !== trial.value ? `${step}, last ${format(trial.last)}` : `${step}, its last`;
 }
@@ -31,7 +31,7 @@ function makeBestTile(best) {
   const trial = trials.get(best.n);
   const mean = trial.mean !== undefined && trial.mean !== null;
   return makeTile(
-    data.metrics.length ? `First of the front, ${metricName()}` : `Best ${metricName()}`,
+    data.metrics.length ? `First of the front, ${metricName()}` : `Best ${valueName()}`,
     format(mean ? trial.mean : valueOf(trial)),
     el("p", {}, data.metrics.length ? best.achieved : mean ? `${best.achieved.replace(`${metricName()} `, "")} (trial ${best.n} first)` : `trial ${best.n}, ${trial.state} after ${pluralize(trial.steps, "step")}`),
     mean ? null : el("p", {}, describeValue(trial)),
@@ -76,7 +76,9 @@ function makeBestBlock(best) {
   return el(
     "div",
     { class: "best" },
-    el("div", {}, makeTrialLink(best.n), ` · ${best.achieved} ${describeValue(trials.get(best.n))}`, el("div", { class: "chips" }, best.params.map(([name, value]) => el("span", { class: "chip" }, el("span", {}, `${name} `), el("b", {}, value))))),
+    el("div", {}, makeTrialLink(best.n), ` · ${best.achieved}`, el("div", { class: "chips" }, best.params.map(([name, value]) => el("span", { class: "chip" }, el("span", {}, `${name} `), el("b", {}, value))))),
     command ? makeCommand(command) : null,
+    best.retraining.map(line => (line.startsWith(" ") ? makeCommand(line.trim()) : el("p", { class: "hint" }, line))),
+    best.checkpoint ? el("p", { class: "hint" }, `Its checkpoint: ${best.checkpoint}`) : null,
   );
 }

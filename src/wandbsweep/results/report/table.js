@@ -25,11 +25,12 @@ addPanel({
 
 /** The columns: `name` as shown, `title` in full. Only numbers of the sweep's own metric are its value; the others are last. */
 function listColumns() {
-  const own = data.metrics.length ? data.metrics.map(m => ({ name: m.name, read: trial => trial.metrics[m.name] ?? null })) : [{ name: metricName(), read: valueOf }];
+  const own = data.metrics.length ? data.metrics.map(m => ({ name: m.name, read: trial => trial.metrics[m.name] ?? null })) : [{ name: valueName(), read: valueOf }];
   if (data.trials.some(trial => trial.mean !== undefined)) own.push({ name: "mean", read: trial => trial.mean ?? null });
   const isCurve = !data.metrics.length && data.trials.some(trial => trial.steps > 1);
-  if (isCurve) own.push({ name: "at step", title: `the step at which ${metricName()} had this value`, read: trial => trial.at }, { name: "last", title: `the last ${metricName()}`, read: trial => trial.last });
-  const others = data.reported.filter(name => !own.some(m => m.name === name)).map(name => ({ name: isCurve ? `${name} (last)` : name, title: isCurve ? `the last ${name}, not the one at the step of the best ${metricName()}` : name, key: name, read: trial => trial.metrics[name] ?? null }));
+  if (isCurve) own.push({ name: "at step", title: `the step at which ${metricName()} had this value`, read: trial => trial.at });
+  if (isCurve && data.value_rule === "best") own.push({ name: "last", title: `the last ${metricName()}`, read: trial => trial.last });
+  const others = data.reported.filter(name => name !== data.metric && !own.some(m => m.name === name)).map(name => ({ name: isCurve ? `${name} (last)` : name, title: isCurve ? `the last ${name}, not the one at the step of the best ${metricName()}` : name, key: name, read: trial => trial.metrics[name] ?? null }));
   const columns = [
     { name: "trial", read: trial => trial.n, show: trial => [el("span", { class: "heat", style: { background: tone.has(trial.n) ? trialColour(trial) : "transparent" } }), el("button", { type: "button", class: "link" }, String(trial.n))] },
     { name: "state", read: trial => trial.state, show: (trial, value) => [el("span", { class: "state", title: trial.reason || null }, makeSymbol(value), value)] },
