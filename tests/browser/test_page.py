@@ -39,7 +39,7 @@ def report(sweep) -> Path:
 def test_all_parts_are_there_and_nothing_leaves_the_page(page: Page, report: Path) -> None:
     page.open(report)
     titles = page.list_texts("section:not([hidden]) h2")
-    named = [title for title in titles if not title.startswith("Train")]
+    named = [title for title in titles if title != "The best trial"]
     assert named == [
         "Health checks",
         "Parallel coordinates",
@@ -195,9 +195,9 @@ def test_a_click_opens_a_trial(page: Page, report: Path, sweep) -> None:
     shown = page.it.locator("#trial").inner_text()
     number = int(page.list_texts("#trial h2")[0].split()[1])
     assert sweep.trials[number].state == "failed"
-    for text in ("Differs from the best", sweep.command(sweep.trials[number]), "Traceback:", "agent ", "ran out of <memory>"):
+    for text in ("Differs from the best", f"{sweep.directory}/{number}", "Traceback:", "agent ", "out of <memory>"):
         assert text in shown, text
-    page.it.locator("#trial button", has_text="‹").click()  # the next better one
+    page.it.get_by_label("The next better trial").click()
     better = sweep.ranked[sweep.ranked.index(sweep.trials[number]) - 1]
     assert int(page.list_texts("#trial h2")[0].split()[1]) == better.number
     page.it.keyboard.press("Escape")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.applications import App
+from wandbsweep.results.report.data import build_page_data
 
 
 def sweep_file(app: App, spec: dict[str, object]) -> str:
@@ -42,6 +43,9 @@ class TestTrials:
         assert "The sweep was aborted" in ended.err
         assert "max_failures=2" in ended.err
         assert ended.err.count("Traceback (most recent call last)") == 1
+        completion = build_page_data(app.sweep())["completion"]
+        assert completion["fails"]
+        assert "The sweep was aborted: the first 2 trials all failed" in completion["reason"]
 
     def test_an_aborted_sweep_is_resumed_by_joining_it(self, app: App) -> None:
         """Its old failures neither abort it again nor are shown as new. How many abort it may change."""

@@ -97,20 +97,3 @@ def test_every_report_is_kept_with_all_its_metrics(tmp_path):
     curves = json.loads(json.dumps(build_page_data(data)["curves"], allow_nan=False))
     assert curves["metrics"]["val/accuracy"]["1"][0] == [0, 1, 2, 3, 4]
     assert curves["seconds"]["1"][1] == sorted(curves["seconds"]["1"][1])
-
-
-def test_an_aborted_sweep_says_so(tmp_path, monkeypatch):
-    """The page of a sweep whose trials all failed, which Hydra started."""
-    from dataclasses import replace
-
-    from wandbsweep.results.report import data as data_module
-
-    data = train_sweep(tmp_path, TRAINING, 3, fail={0, 1, 2})
-    assert build_page_data(data)["completion"] == {
-        "reason": "all 3 trials were given out",
-        "aborted": False,
-        "command": "running",
-    }
-    over = data_module.find_liveness(data)
-    monkeypatch.setattr(data_module, "find_liveness", lambda _: replace(over, completion="they fail", aborted=True))
-    assert build_page_data(data)["completion"]["aborted"]

@@ -35,6 +35,7 @@ from wandbsweep.environment import set_variables
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
+from wandbsweep.sweep.report_log import save_run_url
 from wandbsweep.text import describe_error, escape_surrogates
 from wandbsweep.trial import JobResult, Trial, as_number
 from wandbsweep.wandb_runs.environment import TrialRuns, apply_environment
@@ -107,6 +108,7 @@ class TrialJob:
                 try:
                     result = self._conclude(trial, config, self._run(trial, config))
                 finally:
+                    save_run_url(self._directory, trial.number, runs.find_url())
                     _finish_runs(runs, result)
         except Exception as error:
             if result is None:

@@ -1,4 +1,4 @@
-"""Everything that a trial reported, with the times: what curves of other metrics than the sweep's own are drawn from.
+"""What is kept of a trial to be shown: everything that it reported, with the times, and its page at W&B.
 
 The storage decides; it keeps the sweep's own metric by step, and of the others the last values. These files are for
 display alone, so a missing or damaged one hinders nothing.
@@ -47,6 +47,25 @@ def read_reports(directory: Path, number: int) -> dict[int, Report]:
                 step, at, metrics = json.loads(line)
                 found[step] = Report(at, {**(found[step].metrics if step in found else {}), **metrics})
     return dict(sorted(found.items()))
+
+
+def save_run_url(directory: Path, number: int, url: str | None) -> None:
+    """Keep the address of the page that a trial's run has at W&B; do nothing if it has none."""
+    if url is None:
+        return
+    file = _locate(directory, number).with_suffix(".url")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(url, encoding="utf-8")
+
+
+def read_run_url(directory: Path, number: int) -> str | None:
+    """Return what ``save_run_url`` has kept; None: nothing, or no address of a page."""
+    try:
+        url = _locate(directory, number).with_suffix(".url").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return url if url.startswith(("https://", "http://")) else None
 
 
 def _locate(directory: Path, number: int) -> Path:

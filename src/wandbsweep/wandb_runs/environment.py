@@ -76,6 +76,14 @@ class TrialRuns:
         """Note which runs are open before the trial."""
         self._others = _list_open_runs()
 
+    def _list_own(self) -> list[Any]:
+        writers = RunWriter.open
+        return [run for run in _list_open_runs() if run not in self._others and not any(w.writes(run) for w in writers)]
+
+    def find_url(self) -> str | None:
+        """Return the page of an open run of the trial at W&B; None: it has none, or works offline."""
+        return next((str(run.url) for run in self._list_own() if not run.offline and run.url), None)
+
     def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
         """End the trial's runs that are still open, as its process would if it had one of its own.
 
@@ -84,9 +92,7 @@ class TrialRuns:
             stopped: Why the sweep stopped the trial early; empty: it did not.
             preempted: Whether the trial is to be resumed.
         """
-        for run in _list_open_runs():
-            if run in self._others or any(writer.writes(run) for writer in RunWriter.open):
-                continue
+        for run in self._list_own():
             try:
                 if stopped:
                     run.summary[STOP_REASON_KEY] = stopped

@@ -56,7 +56,7 @@ def _build_completion(data: SweepData) -> dict[str, Any] | None:
     liveness = find_liveness(data)
     if liveness is None or not liveness.completion:
         return None
-    return {"reason": liveness.completion, "aborted": liveness.aborted, "command": liveness.command}
+    return {"reason": liveness.failing or liveness.completion, "fails": bool(liveness.failing)}
 
 
 def _build_axis(name: str, label: str, data: SweepData) -> dict[str, Any]:

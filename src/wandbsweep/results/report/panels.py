@@ -30,7 +30,7 @@ from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_ma
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.results.terminal.tables import describe_achieved, describe_retraining, format_short
 from wandbsweep.sweep.provenance import read_provenance
-from wandbsweep.sweep.report_log import read_reports
+from wandbsweep.sweep.report_log import read_reports, read_run_url
 from wandbsweep.trial import TrialRecord, is_number
 
 MAX_POINTS = 120_000
@@ -100,12 +100,10 @@ def describe_trials(data: SweepData) -> list[dict[str, Any]]:
         except SweepError as error:  # a value that cannot be written on a command line
             command = f"# {error}"
         directory = data.trial_directory(trial)
-        found.append({"command": command, "logs": _list_logs(directory), "there": directory.is_dir()})
+        logs = sorted(path.name for path in directory.glob("*.log"))
+        url = read_run_url(data.directory, trial.number)
+        found.append({"command": command, "logs": logs, "there": directory.is_dir(), "url": url})
     return found
-
-
-def _list_logs(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.glob("*.log"))
 
 
 def build_curves(data: SweepData) -> dict[str, Any]:

@@ -7,8 +7,8 @@ function drawSummary() {
   $("mark").textContent = data.sweep_id;
   const what = data.metrics.length ? data.metrics.map(m => `${m.goal} ${m.name}`).join(", ") : data.metric ? `${data.goal} ${data.metric}` : "no metric";
   const parts = [data.method, `over ${pluralize(data.parameters.length, "parameter")}`, what];
-  const state = data.completion?.aborted ? "aborted, " : data.running ? "running, " : "";
-  const title = data.metrics.length ? `The Pareto front: ${pluralize(data.best.length, "trial")} that no other beats in every metric` : "Train the best one again";
+  const state = data.completion?.fails ? "its trials fail, " : data.running ? "running, " : "";
+  const title = data.metrics.length ? `The Pareto front: ${pluralize(data.best.length, "trial")} that no other beats in every metric` : detailOf(best?.n).command ? "Train the best one again" : "The best trial";
   const children = [
     el("div", {}, el("h1", {}, data.name ?? `Sweep ${data.sweep_id}`), el("p", { class: "sub" }, `${parts.join(" · ")} · ${state}as of ${formatTime(data.generated)}`), data.description ? el("p", { class: "sub" }, data.description) : null),
     el("div", { class: "tiles" }, makeBestTile(best), makeTrialsTile(), makeSavingsTile(), makeVerdictTile()),
@@ -63,7 +63,7 @@ function makeSavingsTile() {
 
 function makeVerdictTile() {
   const over = data.completion;
-  if (over?.aborted) return makeTile("Aborted", "Its trials fail", el("p", {}, over.reason));
+  if (over?.fails) return makeTile("Continue searching?", "Its trials fail", el("p", {}, over.reason));
   const verdict = data.analysis.verdict;
   const ended = over && !data.running ? el("p", {}, `No more trials: ${over.reason}.`) : null;
   if (!verdict) return makeTile("Continue searching?", "–", el("p", {}, "nothing to judge by"), ended);
