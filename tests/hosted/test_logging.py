@@ -17,6 +17,7 @@ from tests.hosted.parts import QUICK_CLIENT, find_key
 from tests.hosted.server import API_KEY
 from wandbsweep import Outcome, create_sweep, load_sweep
 from wandbsweep.sweep.launch_record import Application, LaunchRecord, TrialOverrides
+from wandbsweep.sweep.report_log import read_run_url
 from wandbsweep.wandb_runs import page as wandb_page
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +80,8 @@ def test_online(server, home, run_sweep):
     runs, (summary,) = list_trial_runs(server), [run for run in server.runs.values() if run.facts["jobType"] == "sweep"]
     sweep_id = summary.facts["groupName"]
     assert [(run.name, run.state) for run in runs] == [(f"{sweep_id}-0", "finished"), (f"{sweep_id}-1", "finished")]
+    pages = [read_run_url(home / "sweep", number) for number in (0, 1)]  # the report links to them
+    assert [str(page).rsplit("/", 1)[-1] for page in pages] == [run.name for run in runs]
     for run, lr in zip(runs, (0.01, 0.001), strict=True):
         assert (run.facts["groupName"], run.facts["tags"], run.facts["notes"]) == (sweep_id, ["a", "b"], "by hand")
         assert run.config["optimizer.lr"]["value"] == lr

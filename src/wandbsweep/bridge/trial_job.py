@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import update_wrapper
 from pathlib import Path
@@ -37,7 +37,7 @@ from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
 from wandbsweep.sweep.report_log import save_run_url
 from wandbsweep.text import describe_error, escape_surrogates
-from wandbsweep.trial import JobResult, Trial, as_number
+from wandbsweep.trial import Decision, JobResult, Trial, as_number
 from wandbsweep.wandb_runs.environment import TrialRuns, apply_environment
 from wandbsweep.wandb_runs.page import prepare_environment
 
@@ -105,10 +105,11 @@ class TrialJob:
                 for around in self._around:
                     stack.enter_context(around(trial, overrides))
                 runs = TrialRuns()
+                _look_at_reports(runs)
                 try:
                     result = self._conclude(trial, config, self._run(trial, config))
                 finally:
-                    save_run_url(self._directory, trial.number, runs.find_url())
+                    save_run_url(self._directory, trial.number, runs.note_url())
                     _finish_runs(runs, result)
         except Exception as error:
             if result is None:
@@ -239,6 +240,18 @@ def _clear_frames(error: BaseException | None) -> None:
         seen.append(error)
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+
+
+def _look_at_reports(runs: TrialRuns) -> None:
+    """Let ``runs`` note the run's page whenever the trial reports: at the trial's end its run may be finished."""
+    current = current_trial()
+    send = current.send
+
+    def note_and_send(step: int, metrics: Mapping[str, float]) -> Decision:
+        runs.note_url()
+        return send(step, metrics)
+
+    current.send = note_and_send
 
 
 def _finish_runs(runs: TrialRuns, result: JobResult | None) -> None:

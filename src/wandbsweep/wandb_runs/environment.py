@@ -75,14 +75,16 @@ class TrialRuns:
     def __init__(self) -> None:
         """Note which runs are open before the trial."""
         self._others = _list_open_runs()
+        self._url: str | None = None
 
     def _list_own(self) -> list[Any]:
         writers = RunWriter.open
         return [run for run in _list_open_runs() if run not in self._others and not any(w.writes(run) for w in writers)]
 
-    def find_url(self) -> str | None:
-        """Return the page of an open run of the trial at W&B; None: it has none, or works offline."""
-        return next((str(run.url) for run in self._list_own() if not run.offline and run.url), None)
+    def note_url(self) -> str | None:
+        """Return the page at W&B of the run that the trial has open, or had at the last call; None: it has none."""
+        self._url = next((str(run.url) for run in self._list_own() if not run.offline and run.url), self._url)
+        return self._url
 
     def finish(self, exit_code: int, *, stopped: str = "", preempted: bool = False) -> None:
         """End the trial's runs that are still open, as its process would if it had one of its own.
