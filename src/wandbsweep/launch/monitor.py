@@ -51,8 +51,10 @@ class Monitor:
     done: threading.Event = field(default_factory=threading.Event)
     _ready: threading.Event = field(default_factory=threading.Event)
     """Set when what is said is shown: then the terminal's output is redirected, if it is at all."""
-    _known: dict[int, int] = field(default_factory=dict)
-    """By number, the newest attempt that was shown as started; or one more, if the trial was shown as ended."""
+    _started: dict[int, int] = field(default_factory=dict)
+    """By trial, the newest attempt that was shown as started."""
+    _ended: dict[int, int] = field(default_factory=dict)
+    """The same of those that were shown as ended."""
 
     @contextmanager
     def show(self) -> Iterator[None]:
@@ -173,7 +175,7 @@ class Monitor:
         with suppress(SweepError):  # the session reads the same state, and reports the error
             for trial in self.read().trials:
                 if trial.state in ENDED:
-                    self._known[trial.number] = trial.attempts + 1
+                    self._ended[trial.number] = trial.attempts
             self._ready.set()
             while not self.done.wait(_POLL_S):
                 yield self.read()
@@ -191,20 +193,20 @@ class Monitor:
 
     def _say_ends(self, data: SweepData) -> bool:
         """Print a line for each trial that has ended since the last call; return whether there are any."""
-        ended = [t for t in data.trials if t.state in ENDED and self._known.get(t.number, 0) <= t.attempts]
+        ended = [t for t in data.trials if t.state in ENDED and self._ended.get(t.number, 0) < t.attempts]
         for trial in ended:
-            self._known[trial.number] = trial.attempts + 1
+            self._ended[trial.number] = trial.attempts
             self.say(f"trial {trial.number} {describe_end(trial, data)}")
         return bool(ended)
 
     def _say_starts(self, data: SweepData) -> None:
         """Print a line for each attempt that has started since the last call."""
         for trial in data.trials:
-            is_new = self._known.get(trial.number, 0) < trial.attempts
+            is_new = self._started.get(trial.number, 0) < trial.attempts
             if trial.state == "running" and is_new and (trial.params or not data.spec.parameters):
-                self._known[trial.number] = trial.attempts
+                self._started[trial.number] = trial.attempts
                 again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
-                self.say(f"trial {trial.number} started{again}: {format_params(trial)}")
+                self.say(f"trial {trial.number} started{again}: {format_params(trial, data)}")
 
     def _say_notes(self, data: SweepData) -> None:
         for note in self.find_notes(data):
@@ -216,11 +218,12 @@ def _list_reporting(data: SweepData) -> list[TrialRecord]:
     return [trial for trial in data.trials if trial.state == "running" and trial.reports][:_RUNNING_SHOWN]
 
 
-def format_params(trial: TrialRecord) -> str:
-    """Return a trial's parameters: ``model=mlp optimizer.lr=0.003``."""
-    from wandbsweep.results.terminal.tables import format_short
+def format_params(trial: TrialRecord, data: SweepData) -> str:
+    """Return a trial's parameters that can differ between trials: ``model=mlp optimizer.lr=0.003``."""
+    from wandbsweep.results.terminal.tables import format_short, list_varied_parameters
 
-    return " ".join(f"{name}={format_short(value)}" for name, value in trial.params.items())
+    names = [name for name in list_varied_parameters(data) if name in trial.params] or trial.params
+    return " ".join(f"{name}={format_short(trial.params[name])}" for name in names)
 
 
 def describe_running(trial: TrialRecord, data: SweepData, *, with_params: bool = False) -> str:
@@ -233,7 +236,7 @@ def describe_running(trial: TrialRecord, data: SweepData, *, with_params: bool =
         name = show_name(data.spec.metric.name) if data.spec.metric else "value"
         parts.append(f"step {step}, {name} {format_short(trial.reports[step])}")
     if with_params:
-        parts.append(format_params(trial))
+        parts.append(format_params(trial, data))
     return f"trial {trial.number}: {' · '.join(parts)}"
 
 
