@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from wandbsweep.cli.command import Command, pick, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, pick, print_json, read_sweep
 
 if TYPE_CHECKING:
     from wandbsweep.results.analysis.convergence import Convergence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_by_argument(parser)
     parser.add_argument("--metric", metavar="NAME", help="analyse this metric (default: the sweep's own)")
     parser.add_argument(
         "--method",
