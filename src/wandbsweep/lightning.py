@@ -6,14 +6,17 @@ No other module knows both Lightning and a trial.
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 import time
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from wandbsweep.current import DIRECTORY, Preempted, current_trial
@@ -80,6 +83,10 @@ class SweepCallback(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         pass
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and (checkpoint := current_trial().find_checkpoint()):
+            _trust_checkpoint(checkpoint)  # before Lightning loads it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
@@ -222,6 +229,17 @@ class SweepCallback(EarlyStopping):
                 f"trial has no value. Logged were: {', '.join(sorted(self._seen)) or 'none'}",
                 stacklevel=2,
             )
+
+
+def _trust_checkpoint(path: Path) -> None:
+    """Let torch load the hyperparameters in a checkpoint that an earlier attempt of this trial has saved.
+
+    Since torch 2.6 ``torch.load`` takes no objects of an application unless it is told to, but Lightning saves them: an
+    optimizer as a ``functools.partial``, a network, a configuration.
+    """
+    with suppress(Exception):  # not in a format that can be examined; the training's own loading says what is wrong
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        torch.serialization.add_safe_globals([(pkgutil.resolve_name(name), name) for name in names])
 
 
 def _warn_of_unread_checkpoint(trainer: Trainer) -> None:
