@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import re
 import sys
 import threading
 import time
@@ -21,9 +20,9 @@ from wandbsweep.trial import Trial
 from wandbsweep.wandb_runs.environment import forget_wandb
 
 _ENDING_S = 1.0  # how long a trial's threads and processes may take to end after it
-_SERVICES = ("resource_tracker", "wandb-core", "gpu_stats")
-"""Parts of the command lines of processes that serve libraries, and not a trial."""
-_NUMBER = re.compile(r"-\d+")
+_SERVICES = ("resource_tracker", "multiprocessing.forkserver", "loky", "compile_worker", "wandb-core", "gpu_stats")
+"""Parts of the command lines of processes that serve libraries for as long as this process lives, and not a trial."""
+_SERVICE_THREADS = ("ExecutorManagerThread",)  # loky's
 
 
 class Separator:
@@ -57,7 +56,7 @@ class Separator:
         """
         end = time.monotonic() + _ENDING_S
         while True:
-            names = [f"the thread {_NUMBER.sub('', t.name)!r}" for t in threading.enumerate() if _is_left(t, threads)]
+            names = [f"the thread {t.name!r}" for t in threading.enumerate() if _is_left(t, threads)]
             children = _list_children()
             names += [f"the process {children[pid]!r}" for pid in children.keys() - processes.keys()]
             if self._guard.has_named(names) or time.monotonic() >= end:
@@ -67,7 +66,8 @@ class Separator:
 
 
 def _is_left(thread: threading.Thread, before: set[threading.Thread]) -> bool:
-    return thread not in before and not thread.daemon and thread.is_alive()
+    is_new = thread not in before and thread.name not in _SERVICE_THREADS
+    return is_new and not thread.daemon and thread.is_alive()
 
 
 def _list_children() -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,12 +56,12 @@ class Guard:
 
     def has_named(self, names: Sequence[str]) -> bool:
         """Return whether ``warn`` has logged all of ``names``."""
-        return self._named.issuperset(names)
+        return self._named.issuperset(map(_strip_numbers, names))
 
     def warn(self, left: Sequence[str]) -> None:
         """Log once what a trial has left behind and what later trials of this process therefore see."""
-        new = [name for name in dict.fromkeys(left) if name not in self._named]
-        self._named.update(new)
+        new = [name for name in dict.fromkeys(left) if _strip_numbers(name) not in self._named]
+        self._named.update(map(_strip_numbers, new))
         if new:
             log.warning(
                 "The trial has left behind: %s. Later trials in this process run with it; with "
@@ -88,6 +89,11 @@ class Guard:
                     label = " ".join(map(str, item)) if isinstance(item, tuple) else item
                     left.append(f"{part.name} {label}{errors.get(item, '')}")
         return left
+
+
+def _strip_numbers(name: str) -> str:
+    """Return what names of the same kind have in common: threads are numbered, and commands may name a port."""
+    return re.sub(r"\d+", "", name)
 
 
 def _find_changes(before: dict[Hashable, Any], after: dict[Hashable, Any]) -> list[Hashable]:
