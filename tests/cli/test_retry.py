@@ -6,7 +6,9 @@ import pytest
 
 from tests.configurations import RANDOM
 from wandbsweep import Outcome, create_sweep, load_sweep
+from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
 from wandbsweep.controllers.open import open_embedded
+from wandbsweep.controllers.outcome import StoredOutcome
 from wandbsweep.sweep.directory import write_spec
 from wandbsweep.sweep.launch_record import Application, ControllerOptions, HostedPlace, LaunchRecord, TrialOverrides
 
@@ -65,16 +67,23 @@ def test_why_no_agent_gets_them(sweep, run_command):
     assert "No agent gets them yet: the sweep was stopped." in run_command("retry")
 
 
-def test_wandb_decides_what_runs_there(run_command, tmp_path, monkeypatch):
+def test_what_is_said_of_a_sweep_at_wandb(run_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     directory = tmp_path / "outputs" / "abcd1234"
     directory.mkdir(parents=True)
     app = Application(cwd=str(tmp_path), config_name="config", job_name="app", command=["python", "app.py"])
-    LaunchRecord("abcd1234", app, TrialOverrides([], []), hosted=HostedPlace("me", "digits")).save(directory)
-    (directory / "wandb.jsonl").touch()
+    options = ControllerOptions(max_failures=2)
+    LaunchRecord("abcd1234", app, TrialOverrides([], []), controller=options, hosted=HostedPlace("me", "digits")).save(
+        directory
+    )
+    log = HostedLog(directory / HOSTED_LOG, load_sweep(RANDOM))
     write_spec(directory, load_sweep(RANDOM))
+    for number in range(2):
+        assert "The sweep" not in run_command("status")
+        log.close(log.claim(f"r{number}", {}, {}, "a").newest.key, StoredOutcome("failed", "CUDA"))
     for sweep in ("wandb:me/digits/abcd1234", "abcd1234"):
         assert "delete the runs that failed" in run_command("retry", sweep, status=2)
+    assert "The sweep was aborted: the first 2 trials all failed (max_failures=2)." in run_command("status")
 
 
 def test_a_sweep_that_is_paused_because_its_trials_fail(tmp_path, monkeypatch, run_command):

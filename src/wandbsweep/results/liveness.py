@@ -32,7 +32,7 @@ class Liveness:
 def find_liveness(data: SweepData) -> Liveness | None:
     """Return whether agents work on the sweep.
 
-    None if only W&B's servers know, or if the trials were not read from a storage.
+    None if only W&B's servers know, unless our agents' trials fail, or if the trials were not read from a storage.
     """
     if data.stored is None:
         return None
@@ -52,6 +52,8 @@ def find_liveness(data: SweepData) -> Liveness | None:
     )
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     failing = over.describe_failing() if over and over.failing else ""
+    if record and record.hosted and not failing:
+        return None
     if over and over.paused and command == "running":
         command = "paused"
     lease_s = record.controller.lease_s if record else LEASE_S

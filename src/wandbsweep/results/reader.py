@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wandbsweep.controllers.embedded.study import ORIGIN
+from wandbsweep.controllers.embedded.study import FORGIVEN, ORIGIN
 from wandbsweep.controllers.hosted.decode import PREFIX
 from wandbsweep.controllers.hosted.log import HOSTED_LOG, HostedLog
 from wandbsweep.controllers.trial_table import TrialTable
@@ -63,7 +63,7 @@ class SweepReader:
             directory = find_sweep(self._ref)
             spec, record = read_spec(directory), LaunchRecord.load_if_exists(directory)
             if (directory / HOSTED_LOG).exists():  # W&B's servers control it; our agents ran these trials of it
-                return SweepData(directory, spec, HostedLog(directory / HOSTED_LOG, spec).records(), record)
+                return _read_hosted_log(directory, spec, record)
             source = self._refresh_source(directory, *locate_storage(directory, record))
         stored = source.build_stored_sweep(spec)
         return SweepData(directory, spec, stored.table.records(), record, stored)
@@ -105,6 +105,13 @@ class _Source:
         self._unapplied = []
         attributes, attempts = dict(self.reader.attributes), list(self._attempts.values())
         return StoredSweep(self._table, attributes, attempts, self.reader.read_last_heartbeat())
+
+
+def _read_hosted_log(directory: Path, spec: SweepSpec, record: LaunchRecord | None) -> SweepData:
+    log = HostedLog(directory / HOSTED_LOG, spec)
+    with log.reading() as table:
+        stored = StoredSweep(table, {FORGIVEN: log.forgiven}, [], None)
+        return SweepData(directory, spec, table.records(), record, stored)
 
 
 def _read_origin(source: _Source, study: str) -> tuple[SweepSpec, Path]:
