@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test test-slow slurm-up slurm-down lint format lock bench bench-search build clean
+.PHONY: help setup packages demo test parity test-slow slurm-up slurm-down lint format lock bench bench-search build clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -25,6 +25,9 @@ test: setup packages  ## run all tests
 
 test-slow: setup packages  ## run the tests that take long and rarely break
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS)
+
+parity: setup  ## compare trials with the jobs of Hydra's own sweeper, under each launcher and isolation (an hour)
+	PARITY=all WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/parity $(ARGS)
 
 slurm-up:  ## start a SLURM cluster with fake GPUs on this machine (SLURM_DIR=... for another directory)
 	@$(PYTHON) -m scripts.slurm up $(SLURM_DIR)

@@ -37,6 +37,7 @@ class WandbSweeper(Sweeper):
         from wandbsweep.bridge.hydra_private import set_hydra_config
         from wandbsweep.bridge.multirun import Multirun, read_settings
         from wandbsweep.bridge.prepare import prepare_sweep
+        from wandbsweep.bridge.snapshot import tell_directory
         from wandbsweep.errors import SweepError
         from wandbsweep.launch.messages import hide_agents_as_jobs
         from wandbsweep.launch.session import Session, refuse_unsuitable_launcher
@@ -47,6 +48,7 @@ class WandbSweeper(Sweeper):
                 launcher_class = str(self._config.hydra.launcher._target_)
                 refuse_unsuitable_launcher(launcher_class, settings)
                 prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
+                tell_directory(self._config, prepared.directory)  # to on_multirun_end
                 session = Session(prepared, settings, launcher=launcher_class)
                 launcher = self._make_launcher(session, random_numbers)
         except SweepError as error:

@@ -98,7 +98,14 @@ class TestReading:
     def test_fixed(self, read: Any, argument: str, name: str) -> None:
         line: CommandLine = read(argument)
         assert set(line.fixed) == {name}
-        assert line.slots == [{"line": argument}]
+        assert [slot["line"] for slot in line.slots] == [argument]
+
+    @pytest.mark.parametrize(
+        ("argument", "composed"),
+        [("x=1e3", "x=1000.0"), ("~y", "~y=null"), ("x=TRUE", "x=True"), ("+x='a b'", "+x='a b'")],
+    )
+    def test_fixed_ones_are_composed_as_hydras_own_sweeper_does(self, read: Any, argument: str, composed: str) -> None:
+        assert format_overrides(read(argument).slots, {}) == [composed]
 
     def test_keys_keep_their_marks(self, read: Any) -> None:
         line = read("+new=1,2", "++x=3,4", "db@source=sqlite,postgres")

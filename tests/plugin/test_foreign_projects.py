@@ -446,3 +446,55 @@ def test_names_and_values_that_are_not_utf8(write_app: WriteApp) -> None:
     best = app.shell("wandbsweep best sweep --json", **strict)
     assert json.loads(best.out)["params"] == {"x": "caf\udce9"}
     assert r"caf\udce9" in app.shell("wandbsweep table sweep", **strict).out
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_what_the_script_defines_is_found_by_name(write_app: WriteApp, isolation: str) -> None:
+    """Pools pickle functions by name, processes that are spawned run the script, and configurations name classes."""
+    app = write_app(
+        "for method in ('fork', 'spawn'):\n"
+        "    with multiprocessing.get_context(method).Pool(1) as pool:\n"
+        "        assert pool.map(square, [3]) == [9]\n"
+        "assert type(hydra.utils.instantiate(cfg.net)) is Net\n"
+        "main_module = sys.modules['__main__']\n"
+        "assert (main_module.VERSION, main_module.__file__.endswith('app.py'), sys.argv[0]) == (7, True, 'app.py')",
+        "{x: 0, net: {_target_: __main__.Net}}",
+        top="import multiprocessing, sys, threading\nVERSION = 7\nLOCK = threading.Lock()\n"
+        "def square(x):\n    return x * x\nclass Net:\n    pass\ndef unpicklable():\n    return LOCK\n",
+    )
+    app.multirun("x=1,2", "hydra/launcher=joblib", f"hydra.sweeper.isolation={isolation}")
+    assert app.states() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_task_that_starts_its_own_command_as_another_rank(write_app: WriteApp, launcher: str) -> None:
+    """As Lightning does: that process runs the trial, in the trial's directory, and not the application."""
+    app = write_app(
+        "out = hydra.core.hydra_config.HydraConfig.get().runtime.output_dir\n"
+        "rank = os.environ.get('LOCAL_RANK', '0')\n"
+        "open(f'{out}/rank{rank}', 'w').write(str(cfg.x))\n"
+        "if rank == '0':\n"
+        "    command = [sys.executable, *sys.argv, 'hydra.output_subdir=null']\n"
+        "    subprocess.run(command, env={**os.environ, 'LOCAL_RANK': '1'}, check=True)",
+        top="import subprocess, sys\nfrom hydra.core.hydra_config import HydraConfig",
+    )
+    app.multirun("x=1,2", f"hydra/launcher={launcher}")
+    assert app.states() == ["finished", "finished"]
+    for number in range(2):
+        trial = app.directory / "sweep" / str(number)
+        assert [(trial / f"rank{rank}").read_text() for rank in range(2)] == [str(number + 1)] * 2
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_callbacks_are_given_the_task_and_the_directory(write_app: WriteApp, isolation: str) -> None:
+    app = write_app("return cfg.x", "{x: 0, hydra: {callbacks: {own: {_target_: own.Own}}}}", top="import own")
+    (app.directory / "own.py").write_text(
+        "import os\nfrom hydra.experimental.callback import Callback\nclass Own(Callback):\n"
+        "    def on_job_start(self, config, *, task_function, **more):\n"
+        "        print('TASK', type(task_function).__name__, task_function.__name__, flush=True)\n"
+        "    def on_multirun_end(self, config, **more):\n"
+        "        print('TRIALS', sorted(set(os.listdir(config.hydra.sweep.dir)) & {'0', '1'}))\n"
+    )
+    ended = app.multirun("x=1,2", f"hydra.sweeper.isolation={isolation}", into=None)
+    assert ended.out.count("TASK function main") == 2
+    assert "TRIALS ['0', '1']" in ended.out

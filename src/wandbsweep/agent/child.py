@@ -202,7 +202,6 @@ def _take_on(request: Request) -> None:
     os.chdir(request.cwd)
     sys.argv[:] = request.argv
     faulthandler.enable(sys.__stderr__ or 2)
-    multiprocessing.set_start_method("fork", force=True)  # others take seconds to start a DataLoader's workers
 
 
 def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mapping[int, Any]) -> JobResult:

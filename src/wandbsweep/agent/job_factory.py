@@ -16,8 +16,8 @@ from typing import Any
 import cloudpickle
 
 from wandbsweep.agent.in_process import Separator
-from wandbsweep.agent.lightning_ranks import offer_trial
-from wandbsweep.agent.script_imports import list_script_imports, repeat_imports
+from wandbsweep.agent.lightning_ranks import name_command, offer_trial
+from wandbsweep.agent.main_module import MainModule, pack_with_members
 from wandbsweep.bridge.trial_job import Around, TrialJob, restore_hydra_state
 from wandbsweep.errors import SweepError
 from wandbsweep.launchers import Isolation, Rank
@@ -55,7 +55,8 @@ class JobFactory:
 
     def __call__(self) -> SealingJob:
         """Import the application in the fork server, and return the callable that runs a trial in a forked process."""
-        task_function, callbacks = self._load_application()
+        restore_hydra_state(self.hydra_state)  # first: the application's imports may use Hydra's registries
+        task_function, callbacks = self.load_application()
         self._import_preload()
         return SealingJob(self.make(task_function, callbacks))
 
@@ -74,16 +75,20 @@ class JobFactory:
         training starts none.
         """
         around: list[Around] = [Separator().separate] if self.isolation == "none" else []
+        script = sys.argv[0] if self.packed is None else read_main(self.packed).script
         if self.rank.size > 1:
+            around.append(partial(name_command, script))
             return self._make(task_function, callbacks, rank=self.rank.number, around=around)
         # Pickled here once, and not in each trial's process.
         task = self._pack_rank_task(task_function, callbacks)
-        around.append(partial(offer_trial, task, separate=self.isolation == "process"))
+        around.append(partial(offer_trial, task, script, separate=self.isolation == "process"))
         return self._make(task_function, callbacks, around=around)
 
     def make_for_rank(self, rank: int) -> TrialJob:
         """Return the callable that runs trials as ``rank``, in a process that a trial's training has started."""
-        return self._make(*self._load_application(), rank=rank)
+        restore_hydra_state(self.hydra_state)
+        assert self.packed is not None
+        return self._make(*unpack_application(self.packed), rank=rank)
 
     def _make(
         self, task_function: TaskFunction, callbacks: Any, *, rank: int = 0, around: Sequence[Around] = ()
@@ -100,10 +105,10 @@ class JobFactory:
             around=[partial(_restart_random_numbers, self.random_numbers, rank), *around],
         )
 
-    def _load_application(self) -> tuple[TaskFunction, Any]:
-        restore_hydra_state(self.hydra_state)  # first: the application's imports may use Hydra's registries
+    def load_application(self) -> tuple[TaskFunction, Any]:
+        """Import the application in a process whose main module is another; return its task function and callbacks."""
         assert self.packed is not None
-        return unpack_application(self.packed)
+        return unpack_application(self.packed, as_main=True)
 
     def _pack_rank_task(self, task_function: TaskFunction, callbacks: Any) -> bytes:
         try:
@@ -127,16 +132,29 @@ def _refuse_rank(reason: str, rank: int) -> RunJob:
 
 
 def pack_application(task_function: TaskFunction, callbacks: Any) -> bytes:
-    """Pickle the application's objects, those of its ``__main__`` by value, with the names of what that imports."""
-    return pickle.dumps((list_script_imports(), cloudpickle.dumps((task_function, callbacks))))
+    """Pickle the application's objects, those of its ``__main__`` by value, with a description of that module."""
+    return pickle.dumps((MainModule.of_process(), pack_with_members((task_function, callbacks))))
 
 
-def unpack_application(packed: bytes) -> tuple[TaskFunction, Any]:
-    """Repeat the imports of the application's script, and return its task function and callbacks."""
-    imports, application = pickle.loads(packed)
-    repeat_imports(imports)
-    loaded: tuple[TaskFunction, Any] = pickle.loads(application)
-    return loaded
+def read_main(packed: bytes) -> MainModule:
+    """Return the description of the application's main module, without importing the application."""
+    main: MainModule = pickle.loads(packed)[0]
+    return main
+
+
+def unpack_application(packed: bytes, *, as_main: bool = False) -> tuple[TaskFunction, Any]:
+    """Repeat the imports of the application's script, and return its task function and callbacks.
+
+    Args:
+        packed: What ``pack_application`` returned.
+        as_main: Whether this process's ``__main__`` shall be the application's.
+    """
+    main, application = pickle.loads(packed)
+    main.repeat_imports()
+    (task_function, callbacks), members = pickle.loads(application)
+    if as_main:
+        main.take_place(members)
+    return task_function, callbacks
 
 
 @dataclass(frozen=True)

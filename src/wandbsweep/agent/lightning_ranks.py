@@ -1,9 +1,10 @@
 """A trial on several processes that its own training starts: Lightning's subprocess launcher.
 
-Lightning starts each further process by running ``sys.argv`` again, which in an agent would start the whole sweep. So
-while a trial runs, ``sys.argv`` names ``rank_main.py``, and an environment variable names an *offer*: a file that holds
-the trial and its task. The file is in memory, so it never needs to be deleted. Rank 0 holds a lock on it. The kernel
-releases the lock when rank 0 ends, for whatever reason, and then the other ranks end too.
+Lightning starts each further process by running ``sys.argv`` again. While a trial runs, that names the application's
+script and the trial's overrides, and an environment variable names an *offer*: a file that holds the trial and its
+task. The script starts Hydra, whose plugin of ours then runs the offered trial instead of the application. The file is
+in memory, so it never needs to be deleted. Rank 0 holds a lock on it. The kernel releases the lock when rank 0 ends,
+for whatever reason, and then the other ranks end too.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
-from pathlib import Path
-from typing import Any
 
 from wandbsweep.agent.loop import run_catching
 from wandbsweep.agent.signals import SignalWatch
@@ -30,9 +28,6 @@ from wandbsweep.trial import RunJob, Trial
 
 OFFER = "WANDBSWEEP_TRIAL"
 _ENDING_S = 10.0  # how long another rank may live after rank 0 is done with the trial
-_SCRIPT = str(Path(__file__).with_name("rank_main.py"))
-_MODULE = "wandbsweep.agent.rank_main"
-_LIGHTNING_LAUNCHER = ".launchers.subprocess_script"
 
 
 @dataclass(frozen=True)
@@ -47,63 +42,47 @@ class TrialOffer:
     """Whether the trial has a process of its own, which Lightning may kill."""
 
 
-class _SpecForRanks:
-    """The spec of an application that was started by ``python -m``; Lightning's launcher alone finds ours instead.
-
-    ``multiprocessing`` and joblib read it as well, and their processes need the application's module.
-    """
-
-    def __init__(self, spec: ModuleSpec) -> None:
-        self._spec = spec
-
-    @property
-    def name(self) -> str:
-        reader = sys._getframe(1).f_globals.get("__name__", "")
-        return _MODULE if reader.endswith(_LIGHTNING_LAUNCHER) else self._spec.name
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_spec":  # while it is copied
-            raise AttributeError(name)
-        return getattr(self._spec, name)
+@contextmanager
+def name_command(script: str, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
+    """For a ``with`` block, have ``sys.argv`` name the application's ``script`` and the trial's ``overrides``."""
+    argv = list(sys.argv)
+    sys.argv[:] = [script, *overrides]
+    try:
+        yield
+    finally:
+        sys.argv[:] = argv
 
 
 @contextmanager
-def offer_trial(task: bytes, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
+def offer_trial(task: bytes, script: str, trial: Trial, overrides: Sequence[str], *, separate: bool) -> Iterator[None]:
     """For a ``with`` block, have processes that the training starts with its own command run ``trial`` as well.
 
     Args:
         task: A pickled callable that takes a rank and returns what runs a trial there.
+        script: The application's script, which these processes start.
         trial: The trial, which is the current one here.
         overrides: Its overrides, shown in the command line of those processes.
         separate: Whether this process is the trial's own.
     """
-    import __main__
-
     offer = TrialOffer(task, trial, current_trial(), separate)
-    argv = list(sys.argv)
-    spec: Any = getattr(__main__, "__spec__", None)
     with open(os.memfd_create("wandbsweep-trial"), "w+b") as file:
         # The path is separate and comes first, because the offer can only be unpickled with it.
         file.write(pickle.dumps(list(sys.path)) + pickle.dumps(offer))
         file.flush()
         fcntl.lockf(file, fcntl.LOCK_EX)  # the lock belongs to this process, so its forks do not hold it
-        with set_variables({OFFER: f"/proc/{os.getpid()}/fd/{file.fileno()}"}):
-            sys.argv[:] = [_SCRIPT, *overrides]  # the overrides are for people, and for what logs the command
-            if spec is not None:  # the application was started by `python -m`, and so Lightning starts ranks
-                setattr(__main__, "__spec__", _SpecForRanks(spec))  # noqa: B010  its type is another
-            try:
-                yield
-            finally:
-                sys.argv[:] = argv
-                __main__.__spec__ = spec
+        place = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        with set_variables({OFFER: place}), name_command(script, trial, overrides):
+            yield
+
+
+def is_further_rank() -> bool:
+    """Return whether Lightning has started this process to train a trial that another process offers."""
+    return OFFER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def main() -> int:
     """Run the trial that is offered, as the rank that Lightning assigns; return the exit status."""
-    place = os.environ.get(OFFER)
-    if place is None:
-        print("This file is run by the training of a trial, to train it on several devices.", file=sys.stderr)
-        return 2
+    place = os.environ.pop(OFFER)  # not for the processes that this one starts
     file = open(place, "rb")  # noqa: SIM115  stays open for as long as this process lives
     sys.path[:] = pickle.load(file)
     offer: TrialOffer = pickle.load(file)

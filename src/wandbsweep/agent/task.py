@@ -62,11 +62,9 @@ class AgentTask:
     random_numbers: RandomNumbers = field(default_factory=RandomNumbers, compare=False)
     """Those of the launching process, with which trials start."""
     packed: bytes | None = None
-    """``task_function`` and ``callbacks``, pickled: under ``process`` an agent never loads what they import."""
+    """``task_function`` and ``callbacks``, pickled. Under ``process`` an agent never loads what they import."""
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.isolation == "none":
-            return self.__dict__
         # Launchers pickle this, and submitit pickles it again when it requeues, when only ``packed`` is left.
         return {**self.__dict__, "task_function": None, "callbacks": None, "packed": self._pack()}
 
@@ -148,7 +146,10 @@ class AgentTask:
             self.output,
         )
         if self.isolation == "none":
-            return partial(run_resetting, factory.make(self.task_function, self.callbacks))
+            if self.packed is None:  # this process is the launching one, and runs the application's main module
+                return partial(run_resetting, factory.make(self.task_function, self.callbacks))
+            factory = replace(factory, packed=self.packed)
+            return partial(run_resetting, factory.make(*factory.load_application()))
         server = ForkServer(
             cloudpickle.dumps(replace(factory, packed=self._pack(), preload=tuple(self.preload))),
             watch=watch,

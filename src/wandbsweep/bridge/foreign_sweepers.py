@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.hydra_private import get_replaced_sweeper
+from wandbsweep.bridge.snapshot import read_hydra_overrides
 from wandbsweep.errors import SpaceError
 from wandbsweep.settings import Settings
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -140,7 +141,7 @@ def _list_given(config: DictConfig, settings: Settings, spec: SweepSpec | None) 
     """Return the settings that the user has given, by their keys below ``hydra.``."""
     default = Settings()
     given = {f"sweeper.{f.name}" for f in fields(settings) if getattr(settings, f.name) != getattr(default, f.name)}
-    given |= {line.partition("=")[0].lstrip("+").removeprefix("hydra.") for line in config.hydra.overrides.hydra}
+    given |= {line.partition("=")[0].lstrip("+").removeprefix("hydra.") for line in read_hydra_overrides(config)}
     if spec is not None:
         given |= {f"sweeper.sweep.{key}" for key in spec.dump()}
     if spec is not None and spec.objectives:

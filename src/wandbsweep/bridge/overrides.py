@@ -52,7 +52,7 @@ def read_command_line(arguments: Sequence[str], loader: ConfigLoader, *, own_key
         if not override.is_sweep_override():
             assert override.input_line is not None
             line.fixed[name] = override.value()
-            line.slots.append(OverrideSlot(line=override.input_line))
+            line.slots.append(_make_fixed_slot(override.input_line, override))
         elif is_sweep_key(name) and not own_key:
             raise SpaceError(
                 f"{override.input_line}: one command runs one sweep, so the sweep's own configuration cannot be swept "
@@ -80,6 +80,12 @@ def _format_element(element: Any) -> str:
     """Return an element as Hydra writes it, but with quotes that it needs: Hydra drops those in ``choice('é')``."""
     is_quoted = isinstance(element, str) and not element.isascii()
     return format_value(element, escape=False) if is_quoted else str(Transformer.str(element))
+
+
+def _make_fixed_slot(text: str, override: Override) -> OverrideSlot:
+    # As Hydra's own sweeper passes it to its jobs, whose directories may be named after it.
+    composed = f"{override.get_key_element()}={override.get_value_element_as_str()}"
+    return OverrideSlot(line=text) if composed == text else OverrideSlot(line=text, composed=composed)
 
 
 def _get_name(override: Override) -> str:

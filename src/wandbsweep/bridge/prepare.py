@@ -166,7 +166,8 @@ def _join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     if record.sweep_id != sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {record.sweep_id}, not {sweep_id}.")
     record = _follow_project(record)
-    given = [line for line in multirun.arguments if {"line": line} not in record.overrides.slots]
+    fixed = [slot.get("line") for slot in record.overrides.slots]
+    given = [line for line in multirun.arguments if line not in fixed]
     refused = [line for line in given if not _is_run_cap(line)] + _find_changed_settings(record, settings)
     if refused:
         raise SweepDirectoryError(

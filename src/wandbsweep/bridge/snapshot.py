@@ -134,6 +134,12 @@ def set_key(config: DictConfig, key: str, value: Any) -> None:
         node[leaf] = value
 
 
+def tell_directory(config: DictConfig, directory: Path) -> None:
+    """Make ``hydra.sweep.dir`` of the multirun's own configuration the sweep's directory, if that is another one."""
+    if Path(str(config.hydra.sweep.dir)).absolute() != directory:
+        set_key(config, "hydra.sweep.dir", str(directory))
+
+
 def copy_config(config: DictConfig) -> DictConfig:
     """Return a copy with the same values of cached resolvers, such as ``now``."""
     copied = config.copy()

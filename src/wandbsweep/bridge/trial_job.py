@@ -8,9 +8,8 @@ import pickle
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 from hydra.core.hydra_config import HydraConfig
@@ -85,7 +84,7 @@ class TrialJob:
         self._task = task_function
         self._loader = open_snapshot(record, directory)
         self._master = make_trial_master(master, record, directory)
-        self._context = HydraContext(config_loader=self._loader, callbacks=callbacks)
+        self._context = HydraContext(config_loader=self._loader, callbacks=cast(Any, _TrialCallbacks(callbacks)))
         self._keep = keep
 
     def __call__(self, trial: Trial) -> JobResult:
@@ -216,8 +215,7 @@ class _RecordedTask:
     """A task function that keeps its result, which counts whatever Hydra raises afterwards."""
 
     def __init__(self, task_function: TaskFunction, output: Callable[[], AbstractContextManager[None]]) -> None:
-        update_wrapper(self, task_function)  # callbacks are given it
-        self._task = task_function
+        self.task_function = task_function
         self._output = output
         self.ended: JobReturn | None = None
 
@@ -225,7 +223,7 @@ class _RecordedTask:
         try:
             # Not the agent's to tell: only the job's own process knows where Hydra has put it.
             with set_variables({DIRECTORY: HydraConfig.get().runtime.output_dir}), self._output():
-                returned = self._task(config)
+                returned = self.task_function(config)
         except Exception as error:
             self.ended = make_failed_job(error, config)
             raise
@@ -261,6 +259,19 @@ def _finish_runs(runs: TrialRuns, result: JobResult | None) -> None:
     failed = preempted or (result is not None and bool(result.error))
     stopped = current.decision.reason if current.decision.stop and not failed else ""
     runs.finish(int(failed), stopped=stopped, preempted=preempted)
+
+
+class _TrialCallbacks:
+    """The application's callbacks, which are given its own task function."""
+
+    def __init__(self, callbacks: Any) -> None:
+        self._callbacks = callbacks
+
+    def on_job_start(self, config: DictConfig, *, task_function: _RecordedTask, **more: Any) -> None:
+        self._callbacks.on_job_start(config=config, task_function=task_function.task_function, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._callbacks, name)
 
 
 def _log_late_error(trial: Trial, error: Exception) -> None:

@@ -37,6 +37,8 @@ class OverrideSlot(TypedDict, total=False):
 
     line: str
     """The fixed override. Slots of parameters have the other keys instead."""
+    composed: str
+    """How Hydra's own sweeper writes it, if that differs."""
     parameter: str
     key: str
     """The parameter's key as it was written, with Hydra's ``+`` and the like."""
@@ -58,7 +60,7 @@ def format_overrides(slots: Sequence[OverrideSlot], params: Mapping[str, Any]) -
     """
     placed = {slot["parameter"] for slot in slots if "parameter" in slot}
     lines = [
-        slot["line"] if "line" in slot else _format_assignment(slot, params[slot["parameter"]])
+        slot.get("composed", slot["line"]) if "line" in slot else _format_assignment(slot, params[slot["parameter"]])
         for slot in slots
         if "line" in slot or slot["parameter"] in params
     ]
