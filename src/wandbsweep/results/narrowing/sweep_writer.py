@@ -20,9 +20,10 @@ def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:
     W&B accepts it if it accepted the old sweep's file, unless the new sweep is a fork.
     """
     metric = data.spec.objectives[0].name if data.spec.objectives else None
+    which = "last " if data.value_rule == "last" and data.spec.metric else ""
     best = f"the best {narrowing.best} of its {narrowing.trials} trials"
     lines = [
-        f"# Follows {data.sweep_id}: where {best} are, by {metric}.",
+        f"# Follows {data.sweep_id}: where {best} are, by {which}{metric}.",
         *(f"# {note}" for note in narrowing.notes),
     ]
     if narrowing.fork:
