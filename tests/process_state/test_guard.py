@@ -37,7 +37,7 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Guard:
 def test_the_changes_of_a_task_are_undone_and_those_of_an_import_stay(guard: Guard) -> None:
     filters, path = list(warnings.filters), list(sys.path)
     try:
-        with guard.restore():
+        with guard.restore("Trial 0"):
             os.environ["OF_TASK"] = "changed"
             sys.path.insert(0, "of-task")
             warnings.simplefilter("once")
@@ -78,7 +78,7 @@ def test_what_cannot_be_put_back_is_named_once(caplog: pytest.LogCaptureFixture)
     part = Stubborn()
     guard = Guard([part])
     for _ in range(2):
-        with guard.restore():
+        with guard.restore("Trial 0"):
             part.value += 1
     (record,) = caplog.records
-    assert "left behind: library mode: too late" in record.getMessage()
+    assert "Trial 0 has left behind: library mode: too late" in record.getMessage()

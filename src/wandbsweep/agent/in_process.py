@@ -34,20 +34,21 @@ class Separator:
     @contextmanager
     def separate(self, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
         """Run ``trial`` in a ``with`` block, then put back what it has changed in this process, and log the rest."""
+        who = f"Trial {trial.number}"
         threads, processes, pid = set(threading.enumerate()), _list_children(), os.getpid()
-        with self._guard.restore(), forget_wandb(), system.restore_streams():
+        with self._guard.restore(who), forget_wandb(), system.restore_streams():
             try:
                 yield
             finally:
                 if os.getpid() == pid:
-                    self._release_memory()
-        self._guard.warn(self._await_ending(threads, processes))
+                    self._release_memory(who)
+        self._guard.warn(who, self._await_ending(threads, processes))
 
-    def _release_memory(self) -> None:
+    def _release_memory(self, who: str) -> None:
         try:
             libraries.release_memory()
         except Exception as error:  # the GPU's driver may be broken, which is why the trial failed
-            self._guard.warn([f"GPU memory ({describe_error(error)})"])
+            self._guard.warn(who, [f"GPU memory ({describe_error(error)})"])
 
     def _await_ending(self, threads: set[threading.Thread], processes: dict[int, str]) -> list[str]:
         """Wait for the threads and processes that are new, and return the names of those that do not end.

@@ -31,11 +31,14 @@ class Guard:
         self._named: set[str] = set()
 
     @contextmanager
-    def restore(self) -> Iterator[None]:
+    def restore(self, who: str) -> Iterator[None]:
         """Put back at the end of a ``with`` block what it has changed, but for what importing modules changed.
 
         A module is imported once in a process, so what its import sets (a resolver, a filter of warnings, a handler of
         a logger) must still be there for later trials.
+
+        Args:
+            who: What runs in the block, for messages: ``Trial 0``.
         """
         state, pid = self._read(), os.getpid()
 
@@ -52,20 +55,21 @@ class Guard:
                 yield
         finally:
             if os.getpid() == pid:  # and not in a process that the trial has forked and that ends here
-                self.warn(self._write(state))
+                self.warn(who, self._write(state))
 
     def has_named(self, names: Sequence[str]) -> bool:
         """Return whether ``warn`` has logged all of ``names``."""
         return self._named.issuperset(map(_strip_numbers, names))
 
-    def warn(self, left: Sequence[str]) -> None:
-        """Log once what a trial has left behind and what later trials of this process therefore see."""
+    def warn(self, who: str, left: Sequence[str]) -> None:
+        """Log once what a trial has left behind, which later trials of this process therefore see."""
         new = [name for name in dict.fromkeys(left) if _strip_numbers(name) not in self._named]
         self._named.update(map(_strip_numbers, new))
         if new:
             log.warning(
-                "The trial has left behind: %s. Later trials in this process run with it; with "
+                "%s has left behind: %s. Later trials in this process run with it; with "
                 "hydra.sweeper.isolation=process each trial has a process of its own.",
+                who,
                 ", ".join(new),
             )
 
