@@ -41,7 +41,8 @@ class Page:
         return [text.strip() for text in self.it.locator(selector).all_inner_texts()]
 
     def list_labels(self, selector: str) -> list[str]:
-        """Return the labels of charts, without the tips that shortened ones have."""
+        """Return the labels of charts, without the tips that shortened ones have, once the charts are drawn."""
+        self.it.locator(selector).first.wait_for()
         return list(self.it.locator(selector).evaluate_all("labels => labels.map(label => label.firstChild.data)"))
 
     def read_column(self, name: str) -> list[str]:

@@ -153,7 +153,7 @@ function showTip(trial, event, extra) {
   box.hidden = !trial;
   if (!trial) return;
   const rows = data.parameters.map((parameter, i) => [parameter.label, trial.params[i]]).filter(([, value]) => value !== null);
-  const values = data.metrics.length ? data.metrics.map(m => [m.name, trial.metrics[m.name]]) : [[metricName(), trial.value]];
+  const values = data.metrics.length ? data.metrics.map(m => [m.name, trial.metrics[m.name]]) : [[valueName(), trial.value]];
   box.replaceChildren(
     el("b", {}, `Trial ${trial.n} · ${trial.state}${extra ? ` · ${extra}` : ""}`),
     el("dl", {}, [...values, ...rows.slice(0, 12)].map(([name, value]) => [el("dt", {}, name), el("dd", {}, format(value))])),

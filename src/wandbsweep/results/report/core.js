@@ -224,7 +224,7 @@ function makeColourBar() {
   redraw.push(what => what === "theme" && paint());
   const valueAt = t => format(Number(levels[Math.round(t * (levels.length - 1))].toPrecision(3)));
   const shown = levels.length > 4 ? [0, 0.25, 0.5, 0.75, 1] : levels.length > 1 ? [0, 1] : [1];
-  return el("div", { class: "colourbar" }, el("div", {}, `${metricName()}, worst to best; colours by rank`), bar, el("div", { class: "ends" }, shown.map(t => el("span", {}, valueAt(t)))));
+  return el("div", { class: "colourbar" }, el("div", {}, `${valueName()}, worst to best; colours by rank`), bar, el("div", { class: "ends" }, shown.map(t => el("span", {}, valueAt(t)))));
 }
 
 /** A part of the page that scrolls sideways, with a shade and a button at the side where there is more. */

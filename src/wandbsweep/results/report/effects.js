@@ -35,7 +35,7 @@ function drawEffects() {
 function drawEffect(host, valued, axis, y, model) {
   const points = [];
   const it = makeChart(host, { height: 236, left: 56, top: 26, bottom: 38, label: `${metricName()} over ${axis.name}` }, () => {
-    drawAxes(it, inset(axis), y, { xName: axis.label, yName: metricName() });
+    drawAxes(it, inset(axis), y, { xName: axis.label, yName: valueName() });
     points.length = 0;
     const count = axis.kind === "list" ? axis.ticks().length : 0;
     for (const trial of valued) {

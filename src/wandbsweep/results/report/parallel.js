@@ -19,7 +19,7 @@ addPanel({
 });
 
 function listParallelAxes() {
-  const outcomes = data.metrics.length ? data.metrics.map(m => makeValueAxis(m.name, trial => trial.metrics[m.name] ?? null, m.goal)) : data.trials.some(trial => trial.value !== null) ? [makeValueAxis(metricName(), valueOf, data.goal)] : [];
+  const outcomes = data.metrics.length ? data.metrics.map(m => makeValueAxis(m.name, trial => trial.metrics[m.name] ?? null, m.goal)) : data.trials.some(trial => trial.value !== null) ? [makeValueAxis(valueName(), valueOf, data.goal)] : [];
   const axes = [...data.parameters.map(makeParameterAxis), ...outcomes];
   const place = axis => (parallelView.order.includes(axis.name) ? parallelView.order.indexOf(axis.name) : axes.indexOf(axis));
   return axes.sort((a, b) => place(a) - place(b));

@@ -19,7 +19,7 @@ function drawProgress() {
   const points = [];
   const lacking = data.trials.filter(trial => valueOf(trial) === null && ["failed", "crashed"].includes(trial.state));
   const it = makeChart($("progress"), { height: 320, left: 58, top: 26, label: `${metricName()} of each trial in turn` }, () => {
-    drawAxes(it, x, y, { xName: "trial", yName: metricName() });
+    drawAxes(it, x, y, { xName: "trial", yName: valueName() });
     points.length = 0;
     for (const trial of valued) {
       const [at, out] = placeInside(y, valueOf(trial));
