@@ -66,8 +66,11 @@ def test_failures_end_the_sweep_with_a_traceback(tmp_path, agents):
 
 
 def test_a_process_that_dies_does_not_take_the_sweep_along(tmp_path):
+    arguments = list(sys.argv)
+
     def train(params):
         trial = wandbsweep.current_trial()
+        assert sys.argv == arguments
         if trial.number == 1 and not trial.resumed:
             (trial.directory / "last.pt").write_text("weights")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +72,8 @@ class FunctionAgent:
     """A pickled callable without arguments that returns a ``FunctionJob``."""
     parent: int
     """The process that starts the agent, and without which it ends."""
+    argv: Sequence[str]
+    """Its command line, which the function may read."""
 
     def run(self) -> None:
         """Run trials until the sweep is over."""
@@ -126,6 +128,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != agent.parent:
         return
+    sys.argv[:] = agent.argv
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         agent.run()

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -35,6 +36,7 @@ from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import ENDED
 
+_POLL_S = 0.25
 _END_S = GRACE_S + 5.0  # how long agents may take to end when they are asked to
 
 
@@ -144,13 +146,20 @@ def _run_processes(
     function: Function, agents: int, directory: Path, options: ControllerOptions, controller: SweepController
 ) -> None:
     """Run agents until the sweep is over; others in place of those that died, as long as there is progress."""
-    job, before = pack_function(function, directory), -1
-    first = 0
+    job, before, first = pack_function(function, directory), -1, 0
+    _await_known_agents(controller)
     while controller.completion() is None and (progress := _measure_progress(controller)) != before:
         before = progress
         names = range(first, first + agents)
-        _run_once([FunctionAgent(str(name), directory, options, job, os.getpid()) for name in names])
+        _run_once([FunctionAgent(str(name), directory, options, job, os.getpid(), sys.argv) for name in names])
         first += agents
+        _await_known_agents(controller)
+
+
+def _await_known_agents(controller: SweepController) -> None:
+    """Wait until it is known whether the agents of running trials live, because lost trials are still to do."""
+    while any(trial.state == "running" for trial in controller.trials()) and controller.has_live_agents() is None:
+        time.sleep(_POLL_S)
 
 
 def _run_once(agents: Sequence[FunctionAgent]) -> None:
