@@ -203,8 +203,9 @@ class LaunchRecord:
         groups = (self.application, self.overrides, self.snapshot, self.controller)
         stored = {_to_key(name): value for group in groups for name, value in vars(group).items()}
         hosted = self.hosted and {name: value for name, value in vars(self.hosted).items() if value is not None}
-        place = {"directory": self.directory} if self.directory else {}
-        return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb, **place}
+        later = {"directory": self.directory, "resume_key": stored.pop("resume_key")}  # older versions lack them
+        given = {name: value for name, value in later.items() if value is not None}
+        return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb, **given}
 
     @classmethod
     def _from_json(cls, stored: dict[str, Any]) -> LaunchRecord:
