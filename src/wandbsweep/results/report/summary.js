@@ -57,7 +57,7 @@ function makeSavingsTile() {
     "Saved by stopping early",
     formatPercent(saved.share),
     el("p", {}, `${pluralize(saved.steps, "step")}, about ${formatDuration(saved.seconds)}, in ${pluralize(saved.stopped, "trial")}`),
-    el("p", {}, !saved.judged ? "whether rightly is unknown" : doubtful ? `${pluralize(doubtful, "stopped trial")} might have won: ${saved.doubtful.slice(0, 3).map(([n]) => n).join(", ")}` : "none of them was likely to win"),
+    el("p", {}, !saved.judged ? "whether rightly is unknown" : doubtful ? `${pluralize(doubtful, "stopped trial")} might have won: ${saved.doubtful.slice(0, 3).map(([n]) => n).join(", ")}${doubtful > 3 ? ", …" : ""}` : "none of them was likely to win"),
   );
 }
 
