@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -52,10 +53,10 @@ def apply_diff(directory: Path, diff: str) -> None:
     file.write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> App:
+@pytest.fixture
+def project(tmp_path: Path) -> App:
     """The project, with what the guide adds to it: one file, and lines of others."""
-    app = copy_app("lightning_template", tmp_path_factory.mktemp("existing") / "project", "src/train.py")
+    app = copy_app("lightning_template", tmp_path / "project", "src/train.py")
     (new,) = find_blocks("yaml")
     file = app.directory / new.splitlines()[0].removeprefix("# ")
     assert not file.exists()
@@ -109,17 +110,25 @@ def read_trials(project: App) -> list[TrialRecord]:
     return []
 
 
-@pytest.fixture(scope="module")
-def sweep(project: App) -> SweepResults:
-    """The guide's sweep: started with two agents, interrupted, and resumed by its id."""
+def test_from_nothing_to_a_report(project: App) -> None:
+    """In one test, since the sweep takes half a minute: two agents, an interruption, and resuming by the id."""
     interrupted = interrupt(project, find_command("sweep=first"))
     assert all(trial.state not in ("failed", "crashed") for trial in interrupted.trials)
     resume = [word.replace("=ID", f"={interrupted.sweep_id}") for word in find_command("hydra.sweeper.sweep_id=ID")]
     run(project, resume)
-    return open_sweep(interrupted.directory)
+    sweep = open_sweep(interrupted.directory)
+    check_trials(sweep)
+    for line in (line for block in find_blocks("sh") for line in block.splitlines()):
+        if line.startswith("wandbsweep") and "evaluate" not in line:  # without naming the sweep
+            run(project, shlex.split(line))
+    assert "val/acc" in (project.directory / "report.html").read_text()
+    check_training_again(project, sweep)
+    evaluation = json.loads(run(project, [*find_command("wandbsweep", "evaluate")[:2], "--seeds", "2", "--json"]))
+    assert evaluation["metric"] == "test/acc"
+    assert len(evaluation["configurations"][0]["values"]) == 2
 
 
-def test_all_trials_end(sweep: SweepResults) -> None:
+def check_trials(sweep: SweepResults) -> None:
     assert {trial.state for trial in sweep.trials} <= {"finished", "stopped"}
     assert len(sweep.trials) == 8
     resumed = [trial.number for trial in sweep.trials if trial.attempts > 1]
@@ -132,16 +141,8 @@ def test_all_trials_end(sweep: SweepResults) -> None:
         assert {"train.log", "checkpoints", ".hydra"} <= {file.name for file in place.iterdir()}
 
 
-def test_results_are_found_without_naming_the_sweep(project: App, sweep: SweepResults) -> None:
-    for words in find_blocks("sh"):
-        for line in words.splitlines():
-            if line.startswith("wandbsweep") and "evaluate" not in line:
-                run(project, shlex.split(line))
-    assert "val/acc" in (project.directory / "report.html").read_text()
-
-
-def test_training_the_best_again_gives_its_value(project: App, sweep: SweepResults) -> None:
-    """The project works without the sweeper, with all its loggers."""
+def check_training_again(project: App, sweep: SweepResults) -> None:
+    """The best trial has its value again, and the project works without the sweeper, with all its loggers."""
     shown = run(project, find_command("wandbsweep", "best")).splitlines()
     command = shlex.split(shown[shown.index("Train it again:") + 1])
     run(project, [*command, "logger=many_loggers", "hydra.run.dir=again"])
