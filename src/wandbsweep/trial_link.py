@@ -213,7 +213,8 @@ class TrialLink:
             self.connect()
         own = ((name, os.environ.get(name, "")) for name in RANK_VARIABLES)
         # What the agent's own environment has says nothing about this process.
-        return next((int(n) for name, n in own if n.isdecimal() and n != (self._ranks or {}).get(name)), 0)
+        ranks = (int(n) for name, n in own if n.isdecimal() and n != (self._ranks or {}).get(name))
+        return next(ranks, _find_spawned_rank())
 
     def _ask(self, message: Message) -> Answer:
         """Return the answer to ``message``."""
@@ -244,6 +245,18 @@ class TrialLink:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _find_spawned_rank() -> int:
+    """Return which of the processes that ``torch.multiprocessing.spawn`` has started together this one is."""
+    spawn: Any = sys.modules.get("torch.multiprocessing.spawn")
+    if spawn is None:
+        return 0
+    import multiprocessing
+
+    process: Any = multiprocessing.current_process()
+    is_spawned = getattr(process, "_target", None) is getattr(spawn, "_wrap", process)
+    return int(process._args[1]) if is_spawned else 0
 
 
 def _connect(address: str) -> Connection:

@@ -102,6 +102,19 @@ def report_as_ranks(trial: Trial) -> JobResult:
     return JobResult(payload=sorted(queue.get() for _ in ranks))
 
 
+def report_spawned(rank: int) -> None:
+    for step in range(3):
+        current_trial().report(step, {"loss": 10.0 * rank + step})
+
+
+def report_by_torch(trial: Trial) -> JobResult:
+    """Torch tells these processes their rank by an argument alone."""
+    import torch.multiprocessing
+
+    torch.multiprocessing.start_processes(report_spawned, nprocs=2, start_method="fork")
+    return JobResult()
+
+
 def outlive(trial: Trial) -> JobResult:
     """The first trial leaves a process behind, which reports while the second one trains."""
     place = Path(os.environ["PLACE"])

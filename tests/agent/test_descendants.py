@@ -74,6 +74,11 @@ def test_rank_0_counts_and_all_ranks_stop_after_the_same_step(run):
     assert (trial.state, trial.reason, trial.history) == ("stopped", "bad", [0.0, 1.0, 2.0, 3.0, 4.0])
 
 
+def test_rank_0_counts_of_what_torch_spawns(run):
+    controller, _ = run("report_by_torch")
+    assert controller.trials()[0].history == [0.0, 1.0, 2.0]
+
+
 @both
 def test_a_process_that_outlives_its_trial_reports_to_nobody(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", str(tmp_path))
