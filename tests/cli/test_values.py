@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from tests.configurations import RANDOM
-from wandbsweep import Outcome, SweepConfigError, create_sweep, load_sweep, open_sweep
+from wandbsweep import Outcome, SweepConfigError, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.hosted.doctor import check_supported
 from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
 from wandbsweep.results.checkpoints import find_checkpoint
 from wandbsweep.results.doubts import describe_doubt
+from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.search.bayes.curves import read_curve
 
 PLAIN = RANDOM | {"metric": {"name": "val/loss"}, "run_cap": 9}
@@ -56,6 +57,8 @@ class TestByBestAndByLast:
         assert by_last.best.number == 1
         assert list(build_trial_matrix(by_last).values) == [0.5, 0.2]
         assert by_last.rank_by("best").trials == results.trials
+        with pytest.raises(SweepError, match="The value of `by` is 'mean', but must be best or last"):
+            open_sweep("outputs/abcd1234", by="mean")
 
     def test_in_a_terminal(self, make_sweep, run_command):
         make_sweep(LUCKY, STEADY)
@@ -65,13 +68,14 @@ class TestByBestAndByLast:
         assert second[2:6] == ["0.2", "5", "0.2", "6"]
         best = run_command("best")
         assert "Best: trial 0, val/loss 0.003 at step 3 of 5, last 0.5" in best
-        assert "If the training is seeded, it has val/loss 0.003 at step 3 again." in best
         assert "Best: trial 1, val/loss 0.2 at step 5, its last" in run_command("best", "--by", "last")
         assert run_command("table", "--by", "last").split()[2:5] == ["last", "val/loss", "step"]
         found = json.loads(run_command("best", "--json"))
         assert (found["metric"], found["step"], found["last"], found["checkpoint"]) == (0.003, 3, 0.5, None)
         assert [row["last"] for row in json.loads(run_command("table", "--json"))] == [0.5, 0.2]
         assert json.loads(run_command("best", "--json", "--by", "last"))["number"] == 1
+        page = Path(run_command("report", "--by", "last").strip()).read_text().replace(" ", "")
+        assert '"best":[{"n":1' in page
 
     def test_a_sweep_that_searches_by_last(self, make_sweep):
         results = make_sweep(LUCKY, STEADY, [0.1, math.nan], value="last")
@@ -102,13 +106,18 @@ class TestDoubts:
         assert line in run_command("best")
         assert json.loads(run_command("best", "--json"))["doubt"] == line
 
-    def test_a_stopped_trial(self, make_sweep, run_command):
+    def test_a_stopped_trial(self, make_sweep, run_command, monkeypatch):
         line = describe_doubt(make_sweep([0.9, 0.5, 0.1], STEADY, states=["stopped"]))
         assert line.startswith("Trial 0 is in doubt: it was stopped at step 2")
         assert "evaluate" in line
+        monkeypatch.setattr(SweepData, "command", lambda _, trial: f"python train.py n={trial.number}")
         best = run_command("best")
+        assert (
+            "Train it again:\n  python train.py n=0\nIf the training is seeded, it has val/loss 0.1 at step 2" in best
+        )
         assert "the sweep stopped this one at step 2" in best
-        assert "The best that finished is trial 1, val/loss 0.2 at step 5, its last. Train it again:" in best
+        runner_up = "The best that finished is trial 1, val/loss 0.2 at step 5, its last. Train it again:"
+        assert f"{runner_up}\n  python train.py n=1\n" in best
 
     @pytest.mark.parametrize("curve", [STEADY, [0.9, 0.5, 0.2, 0.1, 0.11, 0.12, 0.13], [0.1], [0.3, 0.1, 0.2]])
     def test_none(self, make_sweep, curve):

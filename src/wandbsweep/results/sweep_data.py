@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 
@@ -23,6 +23,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, format_value
+from wandbsweep.text import join_words
 from wandbsweep.trial import STATES, State, TrialRecord, ValueRule
 
 _CHOOSE_SWEEPER = "hydra/sweeper=wandbsweep"
@@ -60,8 +61,10 @@ class SweepData:
         """Return the same sweep with the best or the last value of each trial as its value; None: the sweep's own.
 
         Raises:
-            SweepError: The best value is asked for in a sweep with several metrics, whose last values are compared.
+            SweepError: There is no such rule, or of several metrics, whose last values count, the best are asked for.
         """
+        if rule not in (None, *get_args(ValueRule)):
+            raise SweepError(f"The value of `by` is {rule!r}, but must be {join_words(get_args(ValueRule), 'or')}.")
         if rule is None or rule == self.value_rule:
             return self
         if self.spec.metrics:
