@@ -15,6 +15,7 @@ from typing import Any
 
 from wandbsweep.current import current_trial
 from wandbsweep.environment import set_variables
+from wandbsweep.text import describe_error
 from wandbsweep.wandb_runs.writer import STOP_REASON_KEY, RunWriter
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ def drop_wandb_state() -> None:
     """
     wandb = sys.modules.get("wandb")
     if wandb is not None and not RunWriter.open:
-        wandb.teardown()
+        try:
+            wandb.teardown()
+        except (Exception, SystemExit) as error:  # it exits if its helper process was killed, and so would the agent
+            log.warning("wandb's helper process did not end well: %s", describe_error(error))
 
 
 @contextmanager
