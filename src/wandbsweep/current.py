@@ -113,7 +113,7 @@ class CurrentTrial:
 
     @property
     def records(self) -> bool:
-        """Whether reports reach anybody: in a trial, and in a run of ``wandbsweep evaluate``, which belongs to none."""
+        """Whether reports are recorded: in a trial, and in a run of ``wandbsweep evaluate``, which is no trial."""
         return bool(self) or self.send is not _continue
 
     @property
@@ -137,7 +137,7 @@ class CurrentTrial:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint in ``directory`` if an earlier attempt of the trial was interrupted; None: start anew.
+        """The newest checkpoint in ``directory`` if an earlier attempt of the trial was interrupted, else None.
 
         Checkpoints are files whose names end with ``.ckpt``, ``.pt`` or ``.pth``. One that was not written to its end
         does not count.
@@ -147,7 +147,7 @@ class CurrentTrial:
         return checkpoint
 
     def find_checkpoint(self) -> Path | None:
-        """Return ``checkpoint``, but do not note that it was asked for."""
+        """Return ``checkpoint`` without noting that the training has asked for it."""
         return find_checkpoint(self.directory) if self.resumed and DIRECTORY in os.environ else None
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Decision:
@@ -248,7 +248,7 @@ def _find_trial(address: str) -> CurrentTrial:
         log.warning("Trial %d runs on another machine than this process, whose reports it does not get.", number)
         return CurrentTrial(address=address)
     link = TrialLink(address)
-    trial: CurrentTrial = link.connect() or CurrentTrial(number)  # it is over, and so must this process be
+    trial: CurrentTrial = link.connect() or CurrentTrial(number)  # the trial is over, so this process must end too
     trial.attach(link)
     return trial
 

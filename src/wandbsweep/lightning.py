@@ -234,7 +234,7 @@ class SweepCallback(EarlyStopping):
 def _trust_checkpoint(path: Path) -> None:
     """Let torch load the hyperparameters in a checkpoint that an earlier attempt of this trial has saved.
 
-    Since torch 2.6 ``torch.load`` takes no objects of an application unless it is told to, but Lightning saves them: an
+    Since torch 2.6 ``torch.load`` loads only objects on its list, but Lightning saves an application's own, too: an
     optimizer as a ``functools.partial``, a network, a configuration.
     """
     with suppress(Exception):  # not in a format that can be examined; the training's own loading says what is wrong
@@ -243,7 +243,7 @@ def _trust_checkpoint(path: Path) -> None:
 
 
 def _warn_of_unread_checkpoint(trainer: Trainer) -> None:
-    """Warn if a resumed trial begins anew although there is a checkpoint."""
+    """Warn if a resumed trial begins from the start although there is a checkpoint."""
     trial = current_trial()
     if trainer.global_step or trial.checkpoint_read or not trainer.is_global_zero:
         return

@@ -40,7 +40,17 @@ def quote_names(names: Iterable[str], *, empty: str = "nothing") -> str:
 
 
 def suggest_matches(word: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> str:
-    """Return ``; did you mean a or b?``, to end a message about an unknown ``word``; empty if nothing is similar."""
+    """Return the end of a message about an unknown word, which suggests known ones.
+
+    Args:
+        word: The unknown word.
+        known: The words that may be meant.
+        most: How many to suggest at most.
+        cutoff: How similar they must be, from 0 to 1.
+
+    Returns:
+        ``; did you mean a or b?``, or nothing if no word is similar.
+    """
     close = get_close_matches(word, list(known), most, cutoff)
     return f"; did you mean {join_words(close, 'or')}?" if close else ""
 

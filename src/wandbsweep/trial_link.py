@@ -1,12 +1,12 @@
-"""What the processes of a trial say to the agent that runs it, and their end of the connection.
+"""The messages between the processes of a trial and the agent that runs it, and the processes' end of the connection.
 
 A training may start further processes, by any means: a fork, ``spawn``, a process pool, another program. Each of them
 finds the trial by the environment variable ``WANDBSWEEP_REPORTS``. It names a socket in Linux's abstract namespace,
 which has no file that could be left behind, no path that could be too long, and ends with the process that serves it
-(``agent.trial_server``). The name is random and used for one trial only, so a process that outlives its trial reaches
-nobody, least of all the next trial.
+(``agent.trial_server``). The name is random and used for one trial only, so a process that outlives its trial never
+reaches the next one.
 
-Each message is answered, in order. Each process has a connection of its own, made when it first needs one. Anybody on
+Each message is answered, in order. Each process has a connection of its own, made when it first needs one. All users of
 the machine can see the name, so both ends only talk to processes of their own user. Messages are JSON; answers are
 pickled, since they hold the trial's parameters.
 """
@@ -55,19 +55,19 @@ class Report:
 
 @dataclass(frozen=True)
 class Follow:
-    """What was rank 0 told when it reported ``step``? The answer is None if it has not yet."""
+    """Asks for the answer that rank 0 got to its report of ``step``; None if rank 0 has not reported it yet."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class Poll:
-    """What was decided since the last report?"""
+    """Asks what was decided since the last report."""
 
 
 @dataclass(frozen=True)
 class CheckInterrupt:
-    """Must the training be interrupted? If the answer says so, it ends."""
+    """Asks whether the training must be interrupted. If the answer says so, the training ends."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class TrialLink:
         self._next_poll = 0.0
 
     def connect(self) -> Any:
-        """Return the trial that this process belongs to; None: it is over."""
+        """Return the trial that this process belongs to; None if the trial is over."""
         answer = self._ask(Hello())
         self._ranks = answer.ranks
         return answer.trial
@@ -192,9 +192,9 @@ class TrialLink:
         self._ask(Clear())
 
     def _follow(self, step: int) -> Answer:
-        """Return what rank 0 was told about ``step``, so that all ranks end after the same one.
+        """Return the answer that rank 0 got for ``step``, so that all ranks end after the same step.
 
-        If rank 0 does not report the step in time, its training reports in another way than this rank's.
+        If rank 0 does not report the step in time, the ranks differ in what they report, and this rank waits no more.
         """
         until = time.monotonic() + _FOLLOW_S
         while self._follows:

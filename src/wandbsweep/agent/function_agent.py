@@ -38,7 +38,7 @@ Function = Callable[[dict[str, Any]], Any]
 STARTER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.function_agent import main; main()"
 )
-"""What a fresh interpreter runs to become an agent. Its argument is ``sys.path``; standard input has the agent."""
+"""The program of a fresh interpreter that becomes an agent. Its argument is ``sys.path``; stdin has the agent."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FunctionJob:
 
     function: Function
     directory: Path
-    """The sweep's directory, where each trial has its own, in which a failed one leaves its traceback."""
+    """The sweep's directory. Each trial has a directory of its own in it; a failed one leaves its traceback there."""
 
     def __call__(self, trial: Trial) -> JobResult:
         place = self.directory / str(trial.number)
@@ -71,7 +71,7 @@ class FunctionAgent:
     job: bytes
     """A pickled callable without arguments that returns a ``FunctionJob``."""
     parent: int
-    """The process that starts the agent, and without which it ends."""
+    """The process that starts the agent. The agent ends if this process ends."""
     argv: Sequence[str]
     """Its command line, which the function may read."""
 
@@ -122,7 +122,7 @@ def run_function_trials(
 
 
 def main() -> None:
-    """Be the agent that standard input holds."""
+    """Run the agent that standard input holds."""
     agent: FunctionAgent = pickle.load(sys.stdin.buffer)
     if sys.platform == "linux":  # so that the trials are given back when the process that waits for them is killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Several trials in one process: what one of them leaves open must not reach the next."""
+"""Several trials in one process: restores the process's state after each of them, for the next one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Separator:
 
     @contextmanager
     def separate(self, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
-        """Run ``trial`` in a ``with`` block, then put back what it has changed in this process, and log the rest."""
+        """Run ``trial`` in a ``with`` block, then restore what it has changed in this process, and log the rest."""
         who = f"Trial {trial.number}"
         threads, processes, pid = set(threading.enumerate()), _list_children(), os.getpid()
         with self._guard.restore(who), forget_wandb(), system.restore_streams():

@@ -44,7 +44,13 @@ class TrialOffer:
 
 @contextmanager
 def name_command(script: str, trial: Trial, overrides: Sequence[str]) -> Iterator[None]:
-    """For a ``with`` block, have ``sys.argv`` name the application's ``script`` and the trial's ``overrides``."""
+    """For a ``with`` block, have ``sys.argv`` name the application's script and the trial's overrides.
+
+    Args:
+        script: How the application's command line names its script.
+        trial: The trial, which every context around a task gets; it changes nothing here.
+        overrides: The trial's overrides.
+    """
     argv = list(sys.argv)
     sys.argv[:] = [script, *overrides]
     try:

@@ -30,12 +30,12 @@ _CONSTANTS = (bool, int, float, str, bytes, type(None))
 
 @dataclass(frozen=True)
 class MainModule:
-    """What is known of an application's main module where it does not run."""
+    """A description of an application's main module, for processes that have not run it."""
 
     script: str
     """How the command line names it: the first word of ``sys.argv``."""
     file: str | None = None
-    """The file that a spawned process may run again; None: none, or it would start the application."""
+    """The file that a spawned process may run again; None: none, or running it would start the application."""
     module: str | None = None
     """The module's name, if the application was started by ``python -m``."""
     package: str | None = None

@@ -1,10 +1,11 @@
 """Answers the processes of a trial: its own, and all that its training starts.
 
-Under ``isolation=process`` the agent's loop serves them while it waits for the trial's process, so that neither the
-fork server nor the trial has a thread that a process of its own would not have. Under ``isolation=none`` the training
-runs in the agent's main thread, and may wait there for the processes that it has started; a thread serves them.
+Under ``isolation=process`` the agent's ``ForkServer`` serves them while it waits for the trial's process, so that
+neither the fork server nor the trial has a thread that a process of its own would not have. Under
+``isolation=none`` the training runs in the agent's main thread, and may wait there for the processes that it has
+started; a thread serves them.
 
-When the trial ends, the server closes, and what is still connected reads the end of its connection.
+When the trial ends, the server closes, and processes that are still connected read the end of their connections.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from wandbsweep.trial_link import (
 )
 
 POLL_S = 2.0
-"""How often the controller is asked what it decided about a trial that does not report."""
+"""How often the agent asks the controller what it decided about a trial that does not report, in seconds."""
 
 _LONGEST_MESSAGE = 64 * 2**20  # bytes; a report of a million metrics
 
@@ -52,7 +53,7 @@ class TrialServer:
     """Serves the processes of one trial."""
 
     def __init__(self, current: CurrentTrial, *, polls: bool) -> None:
-        """Listen.
+        """Open the trial's socket.
 
         Args:
             current: The trial as its agent knows it, with the agent's callbacks.
@@ -82,7 +83,7 @@ class TrialServer:
         return [self._listener, *self._connections]
 
     def handle(self, ready: list[Any]) -> None:
-        """Accept new processes, and answer those of ``ready`` that have sent a message."""
+        """Accept new processes, and answer those of ``ready`` (some of ``sources``) that have sent a message."""
         if self._listener in ready:
             self._accept()
         for connection in [each for each in ready if each in self._connections]:
@@ -97,9 +98,9 @@ class TrialServer:
                     connection.send(answer)
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Close the socket and all connections; processes of the trial that send a message from now on read its end."""
         del _servers[self]
-        # Processes that the trial has forked may hold the sockets too; this ends them for everybody.
+        # Processes that the trial has forked may hold the sockets too; this ends them in all processes.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -27,7 +27,7 @@ _OPTUNA_TRIALS = 20  # the default of n_trials
 _OBJECTIVE = "objective"
 
 Ours = Mapping[str, Any]
-"""What corresponds to a foreign setting: values by their keys below ``hydra.``; empty if nothing does."""
+"""Our settings that a foreign setting stands for: values by their keys below ``hydra.``; empty: none."""
 
 
 # -- The space ---------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ Ours = Mapping[str, Any]
 def read_foreign_space(config: DictConfig) -> list[str]:
     """Return the space that ``hydra.sweeper`` of the multirun's ``config`` holds, as overrides.
 
-    Raises SpaceError if it holds what no override can say.
+    Raises SpaceError if it holds something that no override can express.
     """
     sweeper = config.hydra.sweeper
     if sweeper.params is None and sweeper.search_space is not None:  # as the Optuna sweeper does
@@ -110,7 +110,7 @@ def _format_range(low: Any, high: Any, *, integer: bool, log: bool = False, step
 
 
 def describe_foreign_settings(config: DictConfig, settings: Settings, spec: SweepSpec | None) -> str:
-    """Return what to say of the settings of other sweepers; empty if there are none, or ours are given as well.
+    """Return a message about the settings of other sweepers; empty if there are none, or ours are given as well.
 
     Args:
         config: The multirun's configuration.

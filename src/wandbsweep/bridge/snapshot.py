@@ -127,7 +127,13 @@ def _is_excluded(directory: Path) -> bool:
 
 
 def set_key(config: DictConfig, key: str, value: Any) -> None:
-    """Set a dotted key whatever flags its node has: Hydra 1.4 makes its own nodes read-only."""
+    """Set a key whatever flags its node has: Hydra 1.4 makes its own nodes read-only.
+
+    Args:
+        config: The configuration to change.
+        key: The dotted key.
+        value: Its new value.
+    """
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(config, parent)
     with read_write(node), open_dict(node):

@@ -1,4 +1,4 @@
-"""What a trial prints, sent to its log."""
+"""Sends what a trial prints to its log."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 
 @contextmanager
 def send_output_to_log() -> Iterator[None]:
-    """For a ``with`` block, send what this process and those that it starts print to the log of Hydra's present job.
+    """For a ``with`` block, send the output of this process and of those that it starts to the current job's log.
 
-    What Hydra's logging writes to a file as well is not printed.
+    Lines that Hydra's logging also writes to a file are not printed.
     """
     job = HydraConfig.get()
     handlers = logging.root.handlers

@@ -43,7 +43,7 @@ def add_by_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         choices=("best", "last"),
-        help="take a trial's best or last value of the metric for its own (default: what the sweep says, else best)",
+        help="rank by the best or the last value that each trial reported (default: what the sweep says, else best)",
     )
 
 

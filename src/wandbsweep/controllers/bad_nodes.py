@@ -20,9 +20,13 @@ _FIRST_WAIT_S, _MAX_WAIT_S = 1.0, 60.0
 
 
 def is_suspect(table: TrialTable, entry: TrialEntry, *, forgiven: int = -1) -> bool:
-    """Whether the failure of the newest attempt, which ends now, may be the fault of its agent's node.
+    """Return whether the failure of a trial's newest attempt, which ends now, may be the fault of its agent's node.
 
-    ``forgiven`` is the newest attempt when the sweep was last resumed: what other agents completed before says nothing.
+    Args:
+        table: The trials of the sweep.
+        entry: The trial that fails.
+        forgiven: The key of the newest attempt when the sweep was last resumed after failures. Other agents'
+            successes up to it do not count.
     """
     lasted_s = time.time() - entry.newest.started if entry.newest.started else 0.0
     if lasted_s > _QUICK_S and not table.streaks.get(entry.agent):
@@ -35,7 +39,13 @@ def is_suspect(table: TrialTable, entry: TrialEntry, *, forgiven: int = -1) -> b
 
 
 def find_bad_node(table: TrialTable, agent: str, *, forgiven: int = -1) -> Completion | None:
-    """Return why ``agent`` gets no more trials: trials fail there that other agents can run. None: it gets more."""
+    """Return why an agent gets no more trials: trials fail there that other agents can run. None: it gets more.
+
+    Args:
+        table: The trials of the sweep.
+        agent: The agent's name.
+        forgiven: As for ``is_suspect``.
+    """
     if len(table.streaks.get(agent, ())) < MAX_IN_A_ROW or not _do_others_succeed(table, agent, forgiven):
         return None
     return Completion(f"agent {agent} failed {MAX_IN_A_ROW} trials in a row while others do well")
@@ -48,7 +58,13 @@ def describe_bad_nodes(table: TrialTable, *, forgiven: int = -1) -> list[str]:
 
 
 def compute_wait_s(table: TrialTable, agent: str, *, forgiven: int = -1) -> float:
-    """Return how many seconds ``agent`` should wait before it asks again."""
+    """Return how many seconds an agent should wait before it asks again.
+
+    Args:
+        table: The trials of the sweep.
+        agent: The agent's name.
+        forgiven: As for ``is_suspect``.
+    """
     suspects = len(table.suspects.get(agent, ()))
     if not suspects or agent in table.healthy or _do_others_succeed(table, agent, forgiven):
         return 0.0

@@ -86,7 +86,7 @@ class SweepController(Controller, Protocol):
         """Return a sentence for each agent that gets no more trials, because trials fail there alone."""
 
     def forgive_failures(self) -> None:
-        """Let the failures so far not end the sweep again: whoever resumes it says that their cause is gone."""
+        """Keep the failures so far from ending the sweep again: the user who resumes it has removed the cause."""
 
     def has_live_agents(self) -> bool | None:
         """Whether other processes run trials of this sweep; None: not known yet, ask again."""

@@ -57,7 +57,7 @@ def hide_agents_as_jobs(launcher: object) -> Iterator[None]:
         return re.match(r"\t#\d+ : |Launching \d+ jobs locally", record.getMessage()) is None
 
     module = type(launcher).__module__
-    # joblib's launcher logs in a module beside its own.
+    # joblib's launcher logs in a module next to its own.
     loggers = [logging.getLogger(name) for name in (module, f"{module.rpartition('.')[0]}._core")]
     for logger in loggers:
         logger.addFilter(is_other)

@@ -24,7 +24,7 @@ PREFIX = "wandbsweep: "
 
 _POLL_S = 0.5
 _QUIET_S = 60.0
-"""How long no line tells of running trials after one that does, if there is no terminal in which a line can change."""
+"""The least time between two lines on the progress of running trials, if there is no terminal to redraw a line in."""
 _RUNNING_SHOWN = 8
 
 Describe = Callable[[SweepData], Sequence[str]]
@@ -50,7 +50,7 @@ class Monitor:
     """Where to write; None: stderr."""
     done: threading.Event = field(default_factory=threading.Event)
     _ready: threading.Event = field(default_factory=threading.Event)
-    """Set when what is said is shown: then the terminal's output is redirected, if it is at all."""
+    """Set when lines can be shown: by then the terminal's output is redirected, if it is redirected at all."""
     _started: dict[int, int] = field(default_factory=dict)
     """By trial, the newest attempt that was shown as started."""
     _ended: dict[int, int] = field(default_factory=dict)
@@ -227,7 +227,16 @@ def format_params(trial: TrialRecord, data: SweepData) -> str:
 
 
 def describe_running(trial: TrialRecord, data: SweepData, *, with_params: bool = False) -> str:
-    """Return how far a trial is: ``trial 0: step 3, val/loss 0.1``."""
+    """Return how far a trial is.
+
+    Args:
+        trial: A running trial.
+        data: Its sweep.
+        with_params: Whether to add its parameters.
+
+    Returns:
+        ``trial 0: step 3, val/loss 0.1``.
+    """
     from wandbsweep.results.terminal.tables import format_short
 
     parts = []

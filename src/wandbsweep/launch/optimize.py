@@ -61,13 +61,13 @@ def optimize(
     Args:
         function: Called once for each trial with its parameters, a dictionary of dotted names and values.
         sweep: A sweep file, the mapping that one holds, or what ``load_sweep`` returns.
-        path: Directory that keeps the sweep. An equal sweep in it is resumed. None keeps nothing on disk after the end.
+        path: Directory that keeps the sweep. An equal sweep in it is resumed. None: nothing stays on disk.
         agents: How many trials run at once. With one, trials run in this process. With more, each agent is a process,
             and each trial is a process that the agent forks.
         run_cap: The largest number of trials, in place of the sweep's ``run_cap``.
         storage: Optuna storage URL, used instead of a journal in ``path``.
-        seed: Seed of the search. None draws a random one, or takes the stored one.
-        max_failures: The sweep ends if its first ``max_failures`` trials all fail, or later this many in a row.
+        seed: Seed of the search. None: the stored one, or else a random one.
+        max_failures: How many trials in a row may fail, at the start or later, before the call raises SweepError.
         progress: Whether to show the progress on standard error.
 
     Returns:
@@ -145,7 +145,7 @@ def _resume(controller: SweepController) -> None:
 def _run_processes(
     function: Function, agents: int, directory: Path, options: ControllerOptions, controller: SweepController
 ) -> None:
-    """Run agents until the sweep is over; others in place of those that died, as long as there is progress."""
+    """Run agents until the sweep is over. If they end before that, start new ones, as long as there is progress."""
     job, before, first = pack_function(function, directory), -1, 0
     _await_known_agents(controller)
     while controller.completion() is None and (progress := _measure_progress(controller)) != before:
@@ -163,7 +163,7 @@ def _await_known_agents(controller: SweepController) -> None:
 
 
 def _run_once(agents: Sequence[FunctionAgent]) -> None:
-    """Start a process for each agent, and wait until all have ended. Whatever interrupts this ends them."""
+    """Start a process for each agent, and wait until all have ended. An interruption, such as Ctrl-C, ends them."""
     command = [sys.executable, "-c", STARTER, json.dumps(sys.path)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in agents]
     try:

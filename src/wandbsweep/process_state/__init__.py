@@ -1,1 +1,1 @@
-"""The state of this process that a trial can leave behind, and how it is put back before the next trial."""
+"""The state of this process that a trial may change, and the guard that restores it before the next trial."""

@@ -1,4 +1,4 @@
-"""Puts the state of this process back after a trial, so that the next one sees what a process of its own would see."""
+"""Restores the state of this process after a trial, so that the next one sees what a process of its own would see."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ State = list[dict[Hashable, Any]]
 
 
 class Guard:
-    """Puts back the parts of a process's state. An agent has one for all its trials."""
+    """Restores the parts of a process's state. An agent has one guard for all its trials."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        """Put nothing back yet.
+        """Restore nothing yet.
 
         Args:
-            parts: What is put back, in this order.
+            parts: The parts to restore, in this order.
         """
         self._parts = parts
         self._named: set[str] = set()
 
     @contextmanager
     def restore(self, who: str) -> Iterator[None]:
-        """Put back at the end of a ``with`` block what it has changed, but for what importing modules changed.
+        """Restore at the end of a ``with`` block what it has changed, except for what the import of modules changed.
 
         A module is imported once in a process, so what its import sets (a resolver, a filter of warnings, a handler of
         a logger) must still be there for later trials.
@@ -62,7 +62,7 @@ class Guard:
         return self._named.issuperset(map(_strip_numbers, names))
 
     def warn(self, who: str, left: Sequence[str]) -> None:
-        """Log once what a trial has left behind, which later trials of this process therefore see."""
+        """Log once what a trial has left behind, and later trials of this process therefore see."""
         new = [name for name in dict.fromkeys(left) if _strip_numbers(name) not in self._named]
         self._named.update(map(_strip_numbers, new))
         if new:
@@ -77,11 +77,11 @@ class Guard:
         return [part.read() for part in self._parts]
 
     def _write(self, state: State) -> list[str]:
-        """Write ``state``, and return the names of what is still another."""
+        """Write ``state``, and return the names of the items that still differ from it."""
         left = []
         for part, before in zip(self._parts, state, strict=True):
             errors: dict[Hashable, str] = {}
-            for _ in range(2):  # what one setting of a library is may depend on another
+            for _ in range(2):  # one setting of a library may depend on another
                 errors.clear()
                 for item in _find_changes(before, part.read()):
                     try:

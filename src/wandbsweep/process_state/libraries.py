@@ -119,7 +119,7 @@ PARTS: Final[tuple[Part, ...]] = (
 
 
 def release_memory() -> None:
-    """Give back the GPU memory that a trial no longer uses, and let torch compile the next trial's model anew."""
+    """Release the GPU memory that a trial no longer uses, and let torch forget the models that it has compiled."""
     dynamo: Any = sys.modules.get("torch._dynamo")
     if hasattr(dynamo, "reset"):
         dynamo.reset()

@@ -8,14 +8,14 @@ import sys
 from typing import Any
 
 _SEEDED = 2**32
-"""torch seeds itself with 64 random bits, so a smaller seed is somebody's."""
+"""torch seeds itself with 64 random bits, so a smaller seed was set by the application."""
 
 
 class RandomNumbers:
     """The random numbers with which trials start: those of the launching process. It can be pickled.
 
-    What the script has seeded starts each trial from just that state, as in a process of its own. What nobody has
-    seeded starts each trial from another state, whatever the trials before it have seeded.
+    Generators that the script has seeded start each trial from the script's state, as in a process of its own. Unseeded
+    generators start each trial from another state, whatever the trials before it have seeded.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class RandomNumbers:
         """Start from these states.
 
         Args:
-            stream: Tells apart the states of trials, and of their ranks, of what nobody has seeded.
+            stream: A text that differs between trials and their ranks, from which unseeded generators get their state.
         """
         source = random.Random()
         source.setstate(self._random)

@@ -1,4 +1,4 @@
-"""What is to be known about a sweep's best trial before its number is believed, in one line."""
+"""Says in one line why the best trial of a sweep may not be the best."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.trial import TrialRecord, is_number
 
 _MIN_OTHERS = 2
-"""A curve with fewer differences apart from those at its best point does not show its noise."""
+"""A curve with fewer differences, those at its best point left out, does not show its noise."""
 
 
 def describe_doubt(data: SweepData) -> str:
-    """Return why the best trial may not be the best, and what to do about it; empty if nothing speaks against it."""
+    """Return why the best trial may not be the best, and what to do about it; empty if nothing suggests so."""
     best, metric = data.best, data.spec.metric
     if best is None or metric is None or data.find_configuration(best) is not None:
         return ""

@@ -1,7 +1,7 @@
-"""What is kept of a trial to be shown: everything that it reported, with the times, and its page at W&B.
+"""Files of a trial that are only shown: everything that it reported, with the times, and its page at W&B.
 
-The storage decides; it keeps the sweep's own metric by step, and of the others the last values. These files are for
-display alone, so a missing or damaged one hinders nothing.
+All decisions rest on the storage, which keeps the sweep's own metric by step, and of the others the last values. A
+missing or damaged file only leaves something out of the report.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ class Report(NamedTuple):
 
 
 def append_report(directory: Path | None, number: int, step: int, metrics: Mapping[str, float]) -> None:
-    """Append what trial ``number`` reported; do nothing for a sweep in memory, or if the file cannot be written."""
+    """Append a report of a trial; do nothing if the file cannot be written.
+
+    Args:
+        directory: The sweep's directory; None: the sweep is in memory, and nothing is kept.
+        number: The trial's number.
+        step: The step that it reports.
+        metrics: All metrics of this step.
+    """
     if directory is None or not metrics:
         return
     line = json.dumps([step, round(time.time(), 3), dict(metrics)], separators=(",", ":"))
@@ -50,7 +57,13 @@ def read_reports(directory: Path, number: int) -> dict[int, Report]:
 
 
 def save_run_url(directory: Path, number: int, url: str | None) -> None:
-    """Keep the address of the page that a trial's run has at W&B; do nothing if it has none."""
+    """Keep the address of the page that a trial's run has at W&B.
+
+    Args:
+        directory: The sweep's directory.
+        number: The trial's number.
+        url: The address; None: the run has no page, and nothing is kept.
+    """
     if url is None:
         return
     file = _locate(directory, number).with_suffix(".url")

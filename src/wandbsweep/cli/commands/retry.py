@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trials", nargs="*", metavar="TRIAL", help="numbers of trials that failed or crashed")
     parser.add_argument("--failed", action="store_true", help="all trials whose task raised an error")
     parser.add_argument("--crashed", action="store_true", help="all trials whose process or agent died")
-    parser.add_argument("--dry-run", action="store_true", help="only print which trials these are")
+    parser.add_argument("--dry-run", action="store_true", help="print which trials these are, and change nothing")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -103,6 +103,9 @@ def plan_evaluation(
         top: How many of the best configurations.
         extra: Hydra overrides for these runs.
 
+    Returns:
+        The commands to run, and the runs' directories and seeds.
+
     Raises:
         SweepError: The sweep has no best trial or no command, or an argument is out of range.
     """

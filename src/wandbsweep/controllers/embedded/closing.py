@@ -65,7 +65,15 @@ class Closer:
         self._close(key, StoredOutcome("queued", reason, metrics=self.metrics.get(key, {}), suspect=suspect))
 
     def crash(self, key: int, reason: str, *, lost: int, killed: bool, suspect: bool) -> None:
-        """Close an attempt whose process died. ``lost``: how many of its trial's attempts were lost, with this one."""
+        """Close an attempt whose process died.
+
+        Args:
+            key: The attempt.
+            reason: How the process died.
+            lost: How many attempts of the trial were lost, this one included.
+            killed: Whether something outside the training killed the process.
+            suspect: Whether the agent's node may be to blame, so that another agent should try the trial.
+        """
         reports, metrics = self._storage.read_reports(key), self.metrics.get(key)
         limit = self._options.max_attempts
         outcome = compute_loss(

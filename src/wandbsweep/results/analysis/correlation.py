@@ -85,7 +85,16 @@ def compute_correlation(matrix: TrialMatrix) -> Correlation:
 
 
 def explain_difference(matrix: TrialMatrix, name: str, association: Association) -> str:
-    """Return why a parameter's correlations by value and by rank differ; empty if they hardly do."""
+    """Return why a parameter's correlations by value and by rank differ.
+
+    Args:
+        matrix: The trials.
+        name: The parameter.
+        association: Its correlations.
+
+    Returns:
+        A sentence without its full stop; empty if the correlations hardly differ.
+    """
     difference = abs(association.linear - association.rank)
     if association.kind != "correlation" or difference < _DIFFERENCE:
         return ""

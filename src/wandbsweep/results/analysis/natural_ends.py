@@ -17,7 +17,7 @@ _POSITIVE = re.compile(
     r"wd|weight|width"
 )
 _COUNTS = (0, 1)
-"""The least values of whole numbers: there is nothing below no layers, and often nothing below one."""
+"""The natural least values of whole numbers: a count cannot be below 0, and often not below 1."""
 
 
 def is_natural_end(parameter: Parameter, side: Literal["lower", "upper"]) -> bool:

@@ -94,7 +94,13 @@ def _format_parameter(trial: TrialRecord, name: str) -> str:
 
 
 def format_sweep(data: SweepData, *, width: int, top: int) -> str:
-    """Return a sweep as text: the ``top`` trials in lines of at most ``width`` characters, and the counts."""
+    """Return a sweep as text: its best trials, and the counts.
+
+    Args:
+        data: The sweep.
+        width: The most characters in a line.
+        top: How many trials to show.
+    """
     out = Console(file=io.StringIO(), width=width, highlight=False, soft_wrap=False)
     print_leaderboard(data, out, top=top)
     out.print(format_progress(data, data.cap), markup=False, soft_wrap=True)
@@ -229,9 +235,9 @@ def print_best(data: SweepData, out: Console) -> None:
 
 
 def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
-    """Return lines on what training ``trial`` again gives; none if nothing can be promised.
+    """Return lines on what training ``trial`` again gives; none for a trial with several attempts.
 
-    Nothing is promised of a trial with several attempts: an interrupted training need not equal one in a single piece.
+    An interrupted training need not equal one without interruption.
     """
     if data.spec.metric is None or trial.value is None or trial.attempts > 1:
         return []
