@@ -24,7 +24,6 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
 from hydra.version import VersionBase
 from omegaconf import DictConfig
-from omegaconf.basecontainer import BaseContainer
 
 
 def make_search_path(sources: Iterable[tuple[str, str]]) -> ConfigSearchPath:
@@ -134,11 +133,6 @@ def get_whole_config() -> Any:
     """
     own: Any = HydraConfig.instance().cfg
     return None if own is None else own.hydra._get_parent()
-
-
-def get_resolvers() -> dict[str, Any]:
-    """Return OmegaConf's resolvers by name. The public interface does not list them."""
-    return BaseContainer._resolvers
 
 
 def get_version_base() -> Any:

@@ -62,7 +62,7 @@ def look() -> dict[str, Any]:
             [action, str(text and text.pattern)] for action, text, *_ in warnings.filters if action == "error" or text
         ],
         "start method": multiprocessing.get_start_method(allow_none=True),
-        "resolvers": [OmegaConf.has_resolver(name) for name in ("of_script", "of_import", "of_task")],
+        "resolvers": [OmegaConf.has_resolver(name) for name in ("of_script", "of_import")],
         "hydra": GlobalHydra.instance().is_initialized(),
         "numpy": [np.geterr(), np.get_printoptions()["precision"]],
         "torch": [
@@ -112,7 +112,7 @@ def disturb() -> None:
     gc.disable()
     warnings.simplefilter("error")
     multiprocessing.set_start_method("spawn")  # raises if an earlier trial's is still set
-    OmegaConf.register_new_resolver("of_task", lambda: "there")  # the same
+    OmegaConf.register_new_resolver("of_task", lambda: "there", replace=True)
     GlobalHydra.instance().clear()
     hydra.initialize(version_base="1.2")
     np.seterr(all="raise")
