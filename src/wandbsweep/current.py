@@ -245,7 +245,7 @@ def _find_trial(address: str) -> CurrentTrial:
     """Return the trial that has started this process."""
     number, is_here = parse_address(address)
     if not is_here:
-        log.warning("Trial %d runs on another machine than this process, whose reports it does not get.", number)
+        log.warning("This process is not on the machine of trial %d, so the trial does not get its reports.", number)
         return CurrentTrial(address=address)
     link = TrialLink(address)
     trial: CurrentTrial = link.connect() or CurrentTrial(number)  # the trial is over, so this process must end too

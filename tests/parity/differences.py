@@ -15,7 +15,7 @@ ISOLATIONS = ("none", "process")
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that is meant."""
+    """A difference that is intended."""
 
     reason: str
     """A line of ``docs/parity.md``, word by word."""
@@ -66,7 +66,7 @@ DIFFERENCES = (
     ),
     Difference(
         "What needs the script in the job's process (pools of its functions, `_target_: __main__.Net`) works under all "
-        "launchers, and not under basic alone.",
+        "launchers; with Hydra's own sweeper, under basic alone.",
         rf"{_CONFIG}(launcher|runtime/choices/hydra/launcher|overrides/hydra|help|sweep)|"
         r"/files/sweep/\.submitit|/jobs/.*/environment/|/jobs/.*/(process|start method|path|stdin)",
         where=_NOT_BASIC,
@@ -95,7 +95,7 @@ DIFFERENCES = (
         r"/jobs/.*/signals/SIG(INT|TERM|USR2|CONT)",
     ),
     Difference(
-        "Multiprocessing's start method is Python's, and a trial's own process no worker of joblib.",
+        "Multiprocessing's start method is Python's default, and a trial's own process is no worker of joblib.",
         r"/jobs/.*/(process|start method)",
         where="joblib",
     ),

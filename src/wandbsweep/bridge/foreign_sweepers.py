@@ -93,7 +93,7 @@ def _format_nevergrad(path: str, value: Any) -> str:
 
 def _format_choice(path: str, values: Any) -> str:
     if not isinstance(values, list) or not values:
-        raise SpaceError(f"{path}: {values!r} must be a list of one choice at least")
+        raise SpaceError(f"{path}: {values!r} must be a list with at least one choice")
     return f"choice({','.join(map(format_value, values))})"
 
 

@@ -34,8 +34,8 @@ class Guard:
     def restore(self, who: str) -> Iterator[None]:
         """Restore at the end of a ``with`` block what it has changed, except for what the import of modules changed.
 
-        A module is imported once in a process, so what its import sets (a resolver, a filter of warnings, a handler of
-        a logger) must still be there for later trials.
+        A module is imported once in a process, so what its import sets (a filter of warnings, a handler of a
+        logger) must still be there for later trials.
 
         Args:
             who: What runs in the block, for messages: ``Trial 0``.
