@@ -36,11 +36,11 @@ def read_run_option(key: str, otherwise: Any = None) -> Any:
 
 
 def show_config(*, _root_: Any, _parent_: Any) -> bool:
-    """Prepare for Hydra, which resolves a copy of ``hydra.sweeper`` when it makes the sweeper.
+    """Prepare ``hydra.sweeper`` for Hydra, which resolves a copy of it when it makes the sweeper.
 
-    ``${hydra:KEY}`` is to resolve there, but Hydra has set no HydraConfig, which its resolver reads.
-    ``WandbSweeper.setup`` removes this one. The sweep configuration is not to be resolved as a whole: the sweeper does
-    that by rules of its own, and reads the original.
+    ``${hydra:KEY}`` must resolve there, but its resolver reads HydraConfig, which Hydra has not set yet.
+    ``WandbSweeper.setup`` removes this one. The sweep configuration must not be resolved as a whole: the sweeper reads
+    the original, and resolves it by its own rules.
 
     Returns:
         False, the value of ``hydra.sweeper._recursive_``, which is resolved before the settings.

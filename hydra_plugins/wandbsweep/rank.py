@@ -8,7 +8,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class RankOfTrial(SearchPathPlugin):
-    """Hydra's first call of the application's plugins, before it composes a configuration."""
+    """Uses Hydra's first call of a plugin, which comes before Hydra composes a configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if "WANDBSWEEP_TRIAL" not in os.environ:  # in nearly all processes: importing the agent takes time

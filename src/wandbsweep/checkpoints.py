@@ -1,4 +1,4 @@
-"""Finds the checkpoint from which an interrupted training can go on, in anybody's code."""
+"""Finds the checkpoint from which an interrupted training can resume, whichever program wrote it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SUFFIXES = (("*.ckpt",), ("*.pt", "*.pth"))  # the first kind that is there: th
 
 
 def find_checkpoint(directory: Path) -> Path | None:
-    """Return the newest checkpoint in ``directory`` and below that was written to its end; None: there is none."""
+    """Return the newest checkpoint in or below ``directory`` that was written to its end; None: there is none."""
     for patterns in _SUFFIXES:
         found = []
         for path in (path for pattern in patterns for path in directory.rglob(pattern)):

@@ -120,7 +120,7 @@ class CurrentTrial:
     def wandb(self) -> dict[str, Any]:
         """Options of ``wandb.init`` that group the trial's run by its sweep and let a later attempt continue it.
 
-        Empty outside a sweep. W&B has chosen the id of a run in a sweep of its own.
+        Empty outside a sweep. In a sweep of W&B's own there is no ``id``, since W&B has chosen it.
         """
         if not self:
             return {}

@@ -62,8 +62,8 @@ class Settings:
     """``process``: each trial in its own process, forked from one that has imported the task, so that a crash ends no
     agent. ``none``: in the agent, where a debugger works. null: ``none`` under the basic launcher, else ``process``."""
     output: str = "terminal"
-    """Where what a trial prints appears. ``terminal``: as without a sweep, where its process writes. ``log``: in the
-    trial's log file."""
+    """Where the output of trials appears. ``terminal``: as without a sweep, where a trial's process writes. ``log``: in
+    the trial's log file."""
     preload: list[str] = field(default_factory=list)
     """Modules that each agent imports once for all its trials, under ``isolation=process``: ``[torch, lightning]``.
     What else a trial imports stays in that trial. Name no module that reads at import what
@@ -90,8 +90,8 @@ FOREIGN_KEYS = (
     *("n_trials", "direction", "directions", "sampler", "n_jobs", "max_batch_size", "study_name", "max_failure_rate"),
     *("search_space", "custom_search_space", "ax_config", "optim", "parametrization"),
 )
-"""Keys of Hydra's basic, Optuna, Ax and Nevergrad sweepers. Their spaces are taken; what the others are called here is
-in ``bridge.foreign_sweepers``."""
+"""Keys of Hydra's basic, Optuna, Ax and Nevergrad sweepers. ``bridge.foreign_sweepers`` reads their spaces and names
+our settings for the other keys."""
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _RESUME_KEY = re.compile(r"\+{0,2}[^\W\d]\w*(\.\w+)*")

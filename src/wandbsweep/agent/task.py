@@ -58,7 +58,7 @@ class AgentTask:
     detached: bool = False
     """Whether no process waits for the agents. Then the last one publishes the summary at the end."""
     output: str = "terminal"
-    """Where what a trial prints appears: ``hydra.sweeper.output``."""
+    """Where the output of trials appears: ``hydra.sweeper.output``."""
     random_numbers: RandomNumbers = field(default_factory=RandomNumbers, compare=False)
     """Those of the launching process, with which trials start."""
     packed: bytes | None = None

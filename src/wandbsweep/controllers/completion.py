@@ -18,7 +18,7 @@ class Completion:
     aborted: bool = False
     """Whether the sweep ended because all its trials failed. It is resumed by joining it or by a command."""
     paused: bool = False
-    """Whether the sweep is paused because its last trials failed, after others had not. It is resumed alike."""
+    """Whether the sweep is paused because its last trials failed, after others had not. It is resumed likewise."""
     exhausted: bool = False
     """Whether the only reason is that all trials are given out. If one is lost or released, there is one more."""
 

@@ -87,7 +87,7 @@ class Monitor:
             print_line(line, self.stream or sys.stderr)
 
     def print_lines(self) -> None:
-        """Print a line for each trial that starts or ends, the counts, and now and then how the running ones do."""
+        """Print a line for each start and end of a trial, the counts, and regularly the progress of running trials."""
         from wandbsweep.results.terminal.tables import format_progress
 
         quiet_until, said = 0.0, ""

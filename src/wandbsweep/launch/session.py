@@ -149,7 +149,7 @@ class Session:
         return trials
 
     def _resume_failing(self) -> None:
-        """Let the failures of earlier agents not end the sweep again, which may have another ``max_failures`` now."""
+        """Keep earlier failures from ending the sweep again. ``max_failures`` may have another value now."""
         completion = self._controller.completion()
         is_failing = completion is not None and completion.failing
         if completion is not None and is_failing:

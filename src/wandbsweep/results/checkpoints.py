@@ -18,13 +18,13 @@ _MAX_FILES = 1000
 def find_checkpoint(directory: Path, step: int, reported: Collection[int]) -> Path | None:
     """Return the checkpoint in ``directory`` that was written at ``step``; of several, one that is called ``best``.
 
-    A checkpoint says itself of which step it is: Lightning's by the epoch that it ends or by its ``global_step``, and
-    what ``torch.save`` or ``numpy.savez`` wrote by an entry ``step``.
+    A checkpoint holds its step: one of Lightning's the epoch that it ends, or the ``global_step``, and one of
+    ``torch.save`` or ``numpy.savez`` an entry ``step``.
 
     Args:
         directory: The trial's directory.
         step: The step to look for.
-        reported: All steps at which the trial reported.
+        reported: All steps at which the trial reported. They tell whether steps are epochs.
     """
     files = itertools.islice((path for path in directory.rglob("*") if path.suffix in _SUFFIXES), _MAX_FILES)
     unit = "epoch" if _are_epochs(sorted(reported)) else "global_step"

@@ -61,7 +61,7 @@ class SweepData:
         """Return the same sweep with the best or the last value of each trial as its value; None: the sweep's own.
 
         Raises:
-            SweepError: There is no such rule, or of several metrics, whose last values count, the best are asked for.
+            SweepError: There is no such rule, or the sweep has several metrics, whose last values count.
         """
         if rule not in (None, *get_args(ValueRule)):
             raise SweepError(f"The value of `by` is {rule!r}, but must be {join_words(get_args(ValueRule), 'or')}.")
@@ -210,7 +210,7 @@ class SweepData:
         """The overrides without which a single run would be a multirun, or not compose; often none.
 
         One is needed if the configuration says ``hydra.mode: MULTIRUN``: Hydra then adds no such override.
-        Another one if it has settings of another sweeper, which need not be installed.
+        Another one is needed if it has settings of another sweeper, which need not be installed.
         """
         own, given = self.configuration.get("hydra"), self.launch_record.overrides.hydra if self.launch_record else []
         if not isinstance(own, Mapping):

@@ -1,4 +1,4 @@
-"""``wandbsweep retry``: gives trials out again that failed or crashed."""
+"""``wandbsweep retry``: queues failed and crashed trials again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Give trials out again. Exit status 1 if none has failed or crashed."""
+    """Queue trials again. The exit status is 1 if none has failed or crashed."""
     from wandbsweep.controllers.embedded.controller import EmbeddedController
     from wandbsweep.controllers.hosted.decode import PREFIX
     from wandbsweep.controllers.open import open_controller
@@ -98,4 +98,4 @@ def _refuse_wandb(*, is_hosted: bool) -> None:
         )
 
 
-COMMAND = Command("retry", "Give trials out again that failed or crashed.", run, add_arguments)
+COMMAND = Command("retry", "Queue failed and crashed trials again.", run, add_arguments)

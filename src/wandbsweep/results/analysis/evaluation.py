@@ -52,7 +52,7 @@ _POSITIVE = re.compile(
 
 
 def find_bounds(metric: str, values: Sequence[float]) -> Bounds:
-    """Return between what ``metric`` must lie, as its name says and no value contradicts.
+    """Return the bounds of ``metric``, as its name says and no value contradicts.
 
     A share such as an accuracy lies between 0 and 1, or 0 and 100 if it is given in percent; a loss is not negative.
     """
@@ -109,7 +109,7 @@ def compare(first: Sequence[float], second: Sequence[float], bounds: Bounds = UN
     Args:
         first: The values of one configuration.
         second: Those of the other, with the same seeds.
-        bounds: Between what the values must lie: they keep the interval of the difference inside as well.
+        bounds: The bounds of the values, which also limit the interval of the difference.
     """
     from scipy.stats import ttest_1samp
 
