@@ -329,7 +329,7 @@ class ForkServer:
             )
             return JobResult(lost=True)
         if process.result is not None:
-            # It may be another of the trial's processes that was told to end.
+            # The interruption may have reached another of the trial's processes.
             job = process.result.job
             return replace(job, preempted=job.preempted or current.interrupt_requested)
         worked_s = 0.0 if process.ready_at is None else time.monotonic() - process.ready_at

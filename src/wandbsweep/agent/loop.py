@@ -47,7 +47,7 @@ def run_agent(
     grace is over. Then the process ends as it would have ended without this loop.
 
     Args:
-        controller: Decides which trial comes next, and is told how it ends.
+        controller: Decides which trial comes next, and gets its outcome.
         run_job: Runs a trial.
         name: The agent's name, for the controller.
         sweep_id: The sweep's id, for the training.
@@ -138,7 +138,7 @@ def _await_turn(controller: Controller, name: str, watch: SignalWatch, poll_s: f
 def _serve_and_enforce_grace(
     current: CurrentTrial, watch: SignalWatch, grace_s: float, abandon: Callable[[signal.Signals], None]
 ) -> Iterator[None]:
-    """Do for a trial in this process, from threads, what the agent otherwise does while it waits for the trial's."""
+    """Serve the processes of a trial that runs in this process, and enforce its grace period, from threads."""
     with enforce_grace(watch, grace_s, abandon), serve_from_thread(current):
         yield
 

@@ -60,7 +60,7 @@ class AgentTask:
     output: str = "terminal"
     """Where the output of trials appears: ``hydra.sweeper.output``."""
     random_numbers: RandomNumbers = field(default_factory=RandomNumbers, compare=False)
-    """Those of the launching process, with which trials start."""
+    """The random numbers of the launching process, with which trials start."""
     packed: bytes | None = None
     """``task_function`` and ``callbacks``, pickled. Under ``process`` an agent never loads what they import."""
 

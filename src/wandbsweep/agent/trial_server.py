@@ -62,8 +62,8 @@ class TrialServer:
         current.address = make_address(current.number)
         self.current = current
         self.lost = False
-        """Whether a report showed that another agent has the trial. Under ``polls=False`` it is not answered: a
-        training that is told to stop saves a checkpoint, which would overwrite that of the new owner."""
+        """Whether a report showed that another agent has the trial. Under ``polls=False`` it gets no answer: a
+        training that stops saves a checkpoint, which would overwrite that of the new owner."""
         self._polls = polls
         self._next_poll = 0.0
         self._reported = -1
@@ -175,7 +175,7 @@ class TrialServer:
 
 
 _servers: dict[TrialServer, None] = {}
-"""Those that this process has open."""
+"""The servers that this process has open."""
 
 
 def _close_in_fork() -> None:

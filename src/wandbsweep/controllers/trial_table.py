@@ -37,7 +37,7 @@ METRICS = "wandbsweep:metrics"
 
 
 RETRIABLE: tuple[State, ...] = ("failed", "crashed")
-"""The states in which a trial can be given out again."""
+"""The states in which a user can retry a trial."""
 
 
 class Claim(TypedDict):
@@ -50,7 +50,7 @@ class Claim(TypedDict):
     cap: int | None
     """How many trials there may be in all, as far as the claimant knew."""
     retry: NotRequired[bool]
-    """Whether a user gives the trial out again, which failed or crashed."""
+    """Whether this is a user's retry of a trial that failed or crashed."""
     owner: NotRequired[str | None]
     """The owner of the lease that holds the attempt. None: in memory, where there are no leases."""
 
@@ -84,7 +84,7 @@ class TrialEntry:
     work: dict[int, float] = field(default_factory=dict)
     """By attempt that has ended, counted from 1, how many seconds it ran."""
     retries: int = 0
-    """How many of its attempts only gave it out again."""
+    """How many of its attempts are users' retries, which no agent ran."""
     claims: dict[int, StoredAttempt] = field(default_factory=dict)
     """By key, in the storage's order: claims of later attempts, undecided while the newest attempt is open."""
 

@@ -80,7 +80,7 @@ class Claims:
         return trial
 
     def retry(self, entry: TrialEntry) -> None:
-        """Give a trial out again that failed or crashed; nothing happens if another process does so first.
+        """Queue a failed or crashed trial again; nothing happens if another process does so first.
 
         An attempt that no agent runs says so. It counts as soon as it is created.
         """

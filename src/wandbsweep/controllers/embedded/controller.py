@@ -289,7 +289,7 @@ class EmbeddedController:
             return describe_bad_nodes(table, forgiven=self._study.forgiven)
 
     def retry(self, numbers: Iterable[int]) -> None:
-        """Give trials that failed or crashed out again. Failures so far do not end the sweep again."""
+        """Queue failed and crashed trials again. The failures so far do not end the sweep again."""
         for number in numbers:
             with self._study.refresh() as table:
                 entry = table.entries[number].freeze()
