@@ -53,7 +53,7 @@ class Separator:
     def _await_ending(self, threads: set[threading.Thread], processes: dict[int, str]) -> list[str]:
         """Wait for the threads and processes that are new, and return the names of those that do not end.
 
-        A process of a trial's own would wait for such threads. It does not wait for those that a warning has already named.
+        A process of a trial's own would wait for such threads. It does not wait for those that it named before.
         """
         end = time.monotonic() + _ENDING_S
         while True:
