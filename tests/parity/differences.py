@@ -109,6 +109,21 @@ DIFFERENCES = (
         where=f"process|{_NOT_BASIC}",
     ),
     Difference(
+        "A trial whose configuration does not compose fails alone.",
+        _ALL,
+        applications="structured-wrong-value",
+    ),
+    Difference(
+        "An error that cannot be pickled becomes a RuntimeError with its text, and such a result None.",
+        _ALL,
+        applications="-unpicklable",
+    ),
+    Difference(
+        "What a trial leaves in its process, such as the handlers of its own logging, does not reach the next trial.",
+        r"/files/own\.log|/jobs/.*/loggers",
+        applications="logging-none",
+    ),
+    Difference(
         "A trial that calls `sys.exit` ends alone: it is finished if the status is 0, and failed otherwise.",
         _ALL,
         applications="exit-",
