@@ -237,9 +237,10 @@ def print_best(data: SweepData, out: Console) -> None:
 def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
     """Return lines on what training ``trial`` again gives; none for a trial with several attempts.
 
-    An interrupted training need not equal one without interruption.
+    An interrupted training need not equal one without interruption. There are none either if Hydra did not start the
+    sweep, since then no command trains it again.
     """
-    if data.spec.metric is None or trial.value is None or trial.attempts > 1:
+    if data.launch_record is None or data.spec.metric is None or trial.value is None or trial.attempts > 1:
         return []
     value, step = f"{show_name(data.spec.metric.name)} {format_short(trial.value)}", data.find_step(trial)
     if trial.state != "stopped" or step is None:
