@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.applications import AGENTS, App, MakeApp
@@ -64,6 +67,23 @@ def test_a_module_with_a_thread_is_not_forked(app: App) -> None:
     assert {result["threads"] for result in app.results()} == {2}
     assert told.count("Each trial starts from a fresh interpreter") == 1
     assert "(librarian)" in told
+
+
+def test_what_a_module_starts_serves_all_trials_and_ends_with_them(app: App) -> None:
+    app.multirun(*PROCESS, "how=processes", "hydra.sweeper.preload=[starts_processes]")
+    assert found(app) == [(name, name) for name in ("jax", "torch", "numpy")]
+    results = app.results()
+    assert len({tuple(result["processes"]) for result in results}) == 1
+    for result in results:
+        assert not any(map(os.path.exists, result["directories"]))
+        assert not any(map(_lives, result["processes"]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_thread_that_a_trial_starts_is_its_own(app: App) -> None:

@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import faulthandler
 import gc
+import multiprocessing.process
 import multiprocessing.util
 import os
 import pickle
@@ -23,6 +24,7 @@ import threading
 import time
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -44,8 +46,9 @@ _PR_SET_PDEATHSIG = 1
 def main() -> NoReturn:
     """Serve the agent at the other end of the socket whose descriptor the command line names."""
     descriptor, agent, forks_early = map(int, sys.argv[2:5])
-    # First ignore the signals, then unblock them, which the agent had blocked: one that is pending is dropped.
-    handlers: dict[int, Any] = {s: signal.signal(s, signal.SIG_IGN) for s in (*WATCHED, signal.SIGHUP)}
+    # First ignore the signals, then unblock them, which the agent had blocked: one that is pending is dropped. Programs
+    # that the imports start would inherit SIG_IGN.
+    handlers: dict[int, Any] = {s: signal.signal(s, _ignore) for s in (*WATCHED, signal.SIGHUP)}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     os.setpgid(0, 0)  # a terminal's Ctrl-C is for the agent, which passes it on
     _die_with(agent)
@@ -55,7 +58,11 @@ def main() -> NoReturn:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with suppress(EOFError, OSError):  # the agent has closed its end
         _serve(socket.socket(fileno=descriptor), handlers, forks_early=bool(forks_early))
-    os._exit(0)
+    _exit(0)
+
+
+def _ignore(signum: int, frame: object) -> None:
+    pass
 
 
 def _serve(agent: socket.socket, handlers: Mapping[int, Any], *, forks_early: bool) -> None:
@@ -67,6 +74,16 @@ def _serve(agent: socket.socket, handlers: Mapping[int, Any], *, forks_early: bo
         forks_early: Whether to leave it to these processes to load the task.
     """
     control = Connection(os.dup(agent.fileno()))
+    is_trial = False
+
+    def leave() -> None:
+        # Only the fork server may hold the agent's socket: what the agent reads from it must be the server's.
+        agent.close()
+        control.close()
+        for signum, handler in () if is_trial else handlers.items():  # a process that the imports start
+            signal.signal(signum, handler)
+
+    os.register_at_fork(after_in_child=leave)
     task = control.recv_bytes()
     loaded = None if forks_early else _load(task)
     rehearsed = False
@@ -82,11 +99,10 @@ def _serve(agent: socket.socket, handlers: Mapping[int, Any], *, forks_early: bo
             continue
         for stream in (sys.stdout, sys.stderr):
             stream.flush()  # otherwise each child would print what is buffered here
+        is_trial = True
         me, pid = os.getpid(), os.fork()
-        if pid == 0:
-            # Only the fork server may hold the agent's socket: what the agent reads from it must be the server's.
-            agent.close()
-            control.close()
+        is_trial = pid == 0
+        if is_trial:
             _be_a_trial(request, loaded or task, descriptors[0], handlers, parent=me)
         os.close(descriptors[0])  # the trial alone holds its channel, which ends with it
         control.send(Started(pid))
@@ -193,15 +209,28 @@ def _be_a_trial(
 
 def _take_on(request: Request) -> None:
     """Become what a process started for this trial would be."""
-    # Exit functions that the imports have registered belong to the fork server, as in children of multiprocessing. The
-    # exception is multiprocessing's own, which ends what the trial starts. It has no public name.
-    atexit._clear()
-    atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
+    _leave_exits_to_the_server()
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.cwd)
     sys.argv[:] = request.argv
     faulthandler.enable(sys.__stderr__ or 2)
+
+
+def _leave_exits_to_the_server() -> None:
+    """Forget what the imports want done at the end: that, and what they have started, belongs to the fork server.
+
+    As in children of ``multiprocessing``, whose own exit function, which ends what the trial starts, is the exception.
+    Hardly anything of this has a public name.
+    """
+    atexit._clear()
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False  # such as those of temporary directories
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    multiprocessing.process._children.clear()  # type: ignore[attr-defined]
+    multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
+    multiprocessing.util._run_after_forkers()  # type: ignore[attr-defined]
+    atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
 
 
 def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mapping[int, Any]) -> JobResult:
@@ -223,7 +252,7 @@ def _run(request: Request, run_job: RunJob, channel: Connection, handlers: Mappi
 
 
 def _exit(status: int) -> NoReturn:
-    """End as Python ends a process, but without tearing down what the fork server had set up."""
+    """Do what Python does at the end of a process, but do not tear down its modules, most of which a fork shares."""
     with suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells pools that the process ends
     with suppress(BaseException):

@@ -42,6 +42,7 @@ from wandbsweep.trial_link import ADDRESS
 _SLOW_IMPORT_S = 0.2  # what importing a module takes at least, to be worth a remark
 _ADVISED = 4  # how many modules are named
 _EXIT_S = 30.0  # how long a process may live after its trial's result
+_SERVER_EXIT_S = 3.0  # how long the fork server may take to end
 _STARTER = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from wandbsweep.agent.child import main; main()"
 
 _OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
@@ -179,6 +180,14 @@ class ForkServer:
             return self._attend(TrialProcess(trial, server, channel))
 
     def close(self) -> None:
+        """End the fork server when it has ended what its imports have started."""
+        self._socket.close()
+        self._control.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._server.wait(_SERVER_EXIT_S)
+        self._kill_server()
+
+    def _kill_server(self) -> None:
         """End the fork server, and with it the process of a trial, if there is one."""
         self._socket.close()
         self._control.close()
@@ -313,7 +322,7 @@ class ForkServer:
         """End ``process`` for certain; the fork server with it if the process does not exist yet."""
         process.advance(ProcessState.KILLED)
         if process.pid is None:
-            self.close()
+            self._kill_server()
             process.status = -signal.SIGKILL
             return
         process.send_signal(signal.SIGKILL)
