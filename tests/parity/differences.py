@@ -120,8 +120,8 @@ DIFFERENCES = (
     ),
     Difference(
         "What a trial leaves in its process, such as the handlers of its own logging, does not reach the next trial.",
-        r"/files/own\.log|/jobs/.*/loggers",
-        applications="logging-none",
+        r"/files/own\.log|/jobs/.*/(loggers|environment/PARITY_LEFT)",
+        applications="logging-none|environment-set",
     ),
     Difference(
         "A trial that calls `sys.exit` ends alone: it is finished if the status is 0, and failed otherwise.",
