@@ -81,6 +81,7 @@ PARTS: Final[tuple[Part, ...]] = (
             **make_attributes("argv", "path", "meta_path", "path_hooks"),
             **make_lists("argv", "path", "meta_path", "path_hooks"),
             **make_functions(getrecursionlimit="setrecursionlimit", getswitchinterval="setswitchinterval"),
+            **make_functions(gettrace="settrace", getprofile="setprofile"),
         },
     ),
     Settings("threading", make_attributes("excepthook")),
@@ -105,5 +106,6 @@ PARTS: Final[tuple[Part, ...]] = (
     ),
     # A new policy has no event loop, neither a closed one nor the none that asyncio.run leaves.
     Settings("asyncio.events", make_attributes("_event_loop_policy")),
+    Settings("logging", make_functions(getLoggerClass="setLoggerClass", getLogRecordFactory="setLogRecordFactory")),
     Logging(),
 )

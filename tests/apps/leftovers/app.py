@@ -51,6 +51,8 @@ def look() -> dict[str, Any]:
             name: [type(handler).__name__ for handler in logging.getLogger(name).handlers]
             for name in ("of_script", "of_task", "task_module")
         },
+        "classes": [str(logging.getLoggerClass()), str(logging.getLogRecordFactory())],
+        "tracing": [str(sys.gettrace()), str(sys.getprofile())],
         "argv": sys.argv[1:],
         "path": sys.path,
         "hooks": [sys.excepthook is sys.__excepthook__, sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__],
@@ -99,6 +101,10 @@ def disturb() -> None:
     logging.getLogger("of_task").setLevel("DEBUG")
     logging.getLogger("of_script").handlers.clear()
     logging.disable()
+    logging.setLoggerClass(type("OfTask", (logging.Logger,), {}))
+    logging.setLogRecordFactory(lambda *values, **named: logging.LogRecord(*values, **named))
+    sys.settrace(lambda *event: None)
+    sys.setprofile(lambda *event: None)
     sys.argv[:] = ["app.py", "--of-task"]
     sys.path.insert(0, "of-task")
     sys.excepthook = lambda *error: None
