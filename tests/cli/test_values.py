@@ -110,6 +110,7 @@ class TestDoubts:
         line = describe_doubt(make_sweep([0.9, 0.5, 0.1], STEADY, states=["stopped"]))
         assert line.startswith("Trial 0 is in doubt: it was stopped at step 2")
         assert "evaluate" in line
+        assert "Train it again" not in run_command("best")  # Hydra did not start this sweep
         monkeypatch.setattr(SweepData, "command", lambda _, trial: f"python train.py n={trial.number}")
         best = run_command("best")
         assert (

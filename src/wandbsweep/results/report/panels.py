@@ -79,13 +79,17 @@ def list_best(data: SweepData) -> list[dict[str, Any]]:
     for trial in data.winners[:_MAX_WINNERS]:
         params = [[name, to_text(value)] for name, value in trial.params.items()]
         checkpoint = data.find_checkpoint(trial)
+        try:
+            retraining = describe_retraining(data, trial)
+        except SweepError:  # a value that cannot be written on a command line
+            retraining = []
         found.append(
             {
                 "n": trial.number,
                 "achieved": describe_achieved(data, trial),
                 "params": params,
                 "checkpoint": None if checkpoint is None else str(checkpoint),
-                "retraining": describe_retraining(data, trial),
+                "retraining": retraining,
             }
         )
     return found

@@ -240,7 +240,7 @@ def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
     An interrupted training need not equal one without interruption. There are none either if Hydra did not start the
     sweep, since then no command trains it again.
     """
-    if data.launch_record is None or data.spec.metric is None or trial.value is None or trial.attempts > 1:
+    if data.spec.metric is None or trial.value is None or trial.attempts > 1 or data.command(trial) is None:
         return []
     value, step = f"{show_name(data.spec.metric.name)} {format_short(trial.value)}", data.find_step(trial)
     if trial.state != "stopped" or step is None:
