@@ -110,7 +110,7 @@ def test_a_sweep_file_that_wandb_refuses(home):
 
 
 def test_a_sweep_file_with_errors(home):
-    (home / "bad.yaml").write_text("method: grid\nwhat: 1\n")
+    (home / "bad.yaml").write_text("method: grid\nmetrc: {name: loss}\n")
     findings = [f for f in run_checks(home / "bad.yaml") if f.check == "sweep"]
     assert len(findings) == 2
     assert {finding.state for finding in findings} == {"error"}

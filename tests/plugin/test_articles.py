@@ -82,6 +82,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 def test_the_projects_own_sweeps(tmp_path: Path) -> None:
     """Every file of conf/sweep, through train.py."""
     sweeps = ROOT / "conf" / "sweep"

@@ -29,6 +29,7 @@ def test_lightning_starts_the_other_rank(ddp: App) -> None:
     check_both_ranks_trained(ddp, ["finished", "stopped"])
 
 
+@pytest.mark.slow
 def test_lightning_starts_the_other_rank_of_a_module(ddp: App) -> None:
     """Lightning starts ranks by ``python -m`` if the application was started so."""
     command = [sys.executable, "-m", "app", "-m", "hydra/sweeper=wandbsweep", "hydra.sweep.dir=sweep", "sweep=grid"]

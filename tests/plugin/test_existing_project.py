@@ -110,6 +110,7 @@ def read_trials(project: App) -> list[TrialRecord]:
     return []
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_report(project: App) -> None:
     """In one test, since the sweep takes half a minute: two agents, an interruption, and resuming by the id."""
     interrupted = interrupt(project, find_command("sweep=first"))
