@@ -174,8 +174,9 @@ def test_inert_outside_a_sweep(monkeypatch):
 
 
 def test_every_n_steps_must_be_positive():
-    with pytest.raises(ValueError, match="`every_n_steps` is 0, but must be >= 1"):
-        SweepCallback(0)
+    for wrong in (0, "loss"):
+        with pytest.raises(ValueError, match=f"`every_n_steps` is {wrong!r}, but must be a whole number >= 1"):
+            SweepCallback(wrong)
 
 
 class TinyWithTest(Tiny):

@@ -55,12 +55,15 @@ class SweepCallback(EarlyStopping):
         checkpoint: Where to save the checkpoint; None: ``last.ckpt`` in the directory of the trainer's checkpoints.
 
     Raises:
-        ValueError: ``every_n_steps`` is less than 1.
+        ValueError: ``every_n_steps`` is no whole number of at least 1.
     """
 
     def __init__(self, every_n_steps: int | None = None, *, checkpoint: Path | None = None) -> None:
-        if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"The value of `every_n_steps` is {every_n_steps}, but must be >= 1, or None")
+        if every_n_steps is not None and not (isinstance(every_n_steps, int) and every_n_steps >= 1):
+            raise ValueError(
+                f"The value of `every_n_steps` is {every_n_steps!r}, but must be a whole number >= 1, or None; the "
+                "metric is named by the sweep"
+            )
         super().__init__(monitor="")
         self.every_n_steps = every_n_steps
         self.checkpoint = checkpoint
