@@ -37,6 +37,7 @@ def test_lightning_starts_the_other_rank_of_a_module(ddp: App) -> None:
     check_both_ranks_trained(ddp, ["finished"])
 
 
+@pytest.mark.slow
 def test_lightning_starts_the_other_rank_of_a_forked_trial(ddp: App) -> None:
     ddp.multirun("sweep=grid", "++sweep.run_cap=1", "hydra/launcher=submitit_local")
     check_both_ranks_trained(ddp, ["finished"])
@@ -58,6 +59,7 @@ TWO_TASKS = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"]
         pytest.param("fail", ("failed", 1, "rank 1: ValueError: no luck with rank 1"), id="raised: why"),
     ],
 )
+@pytest.mark.slow
 def test_a_rank_that_ends_alone(ddp: App, act: str, ended: tuple[str, int, str]) -> None:
     status = int(ended[0] == "failed")
     ddp.multirun("sweep=grid", "++sweep.run_cap=1", *TWO_TASKS, f"act={act}", status=status)

@@ -148,6 +148,7 @@ class TestTrials:
         assert crashed.reason == "its process was killed by SIGKILL (out of memory?); attempt 2 of 2"
         assert crashed.reason in ended.err
 
+    @pytest.mark.slow
     def test_an_agent_that_is_killed_is_replaced(self, app: App) -> None:
         """submitit gives up, but the other agent continues. It takes the trial over, and is killed by it as well."""
         agents = ["hydra/launcher=submitit_local", "hydra.sweeper.agents=2"]

@@ -46,7 +46,7 @@ class TestLauncher(LauncherTestSuite):
     ("task_launcher_cfg", "extra_flags"),
     [
         ({}, ["-m", OURS, "hydra/launcher=basic"]),
-        ({}, ["-m", OURS, "hydra/launcher=submitit_local"]),
+        pytest.param({}, ["-m", OURS, "hydra/launcher=submitit_local"], marks=pytest.mark.slow),
     ],
 )
 class TestIntegration(IntegrationTestSuite):

@@ -165,12 +165,12 @@ class TestTheCommandLine:
         ended = app.multirun("units=3,1", "model=mlp,convnet", "lr=choice(0.5,0.1)")
         assert counted(app.params())[:3] == [(3, "mlp", 0.5), (3, "mlp", 0.1), (3, "convnet", 0.5)]
         assert len(app.params()) == 8
-        assert "Created sweep" not in ended.out
+        assert "\n8/8 trials · 8 finished" in ended.out
 
     def test_comma_lists_say_where_their_results_are(self, app: App) -> None:
         ended = app.multirun("units=1,2", into=None)
         (directory,) = (app.directory / "outputs").iterdir()
-        assert ended.out.startswith(f"Directory: {directory}\n")
+        assert ended.out.startswith(f"Created sweep {directory.name}: grid over 1 parameter\nDirectory: {directory}\n")
 
     def test_comma_lists_run_again_in_the_same_place(self, app: App) -> None:
         app.multirun("units=3,1")

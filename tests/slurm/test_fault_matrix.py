@@ -28,11 +28,13 @@ def test_a_fault_at_every_phase(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ON_SLURM)
+@pytest.mark.slow
 def test_a_fault_of_slurms_at_every_phase(name: str, slurm: Cluster, tmp_path: Path) -> None:
     with held_sweep(tmp_path / "sweep", cluster=slurm, launcher="slurm_gpu", overrides=faults.SLURM) as sweep:
         assert_harmless(faults.run(sweep, faults.ON_SLURM[name]), sweep)
 
 
+@pytest.mark.slow
 def test_processes_killed_at_random(tmp_path: Path) -> None:
     overrides = ["epoch_s=0.1", "hydra.sweeper.max_attempts=20"]
     with held_sweep(tmp_path / "sweep", trials=12, agents=2, held=False, overrides=overrides) as sweep:

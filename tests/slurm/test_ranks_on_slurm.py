@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from scripts.daemons import find_free_ports
 from tests.apps.ddp.notes import assert_both_trained_the_same, read_notes
 from tests.slurm.sweeper import TIMEOUT_S, Sweeper
@@ -22,6 +24,7 @@ def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> No
     assert_both_trained_the_same(ddp.directory, results.trials, ["finished", "stopped", "finished"])
 
 
+@pytest.mark.slow
 def test_both_ranks_resume_from_the_same_checkpoint(ddp: Sweeper) -> None:
     trial = ddp.directory / "0"
     with ddp.start(*TWO_NODES, "++sweep.run_cap=1", "act=wait", "epochs=8", **choose_port()) as process:

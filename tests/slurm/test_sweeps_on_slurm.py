@@ -3,6 +3,8 @@
 from itertools import combinations
 from typing import Any
 
+import pytest
+
 from tests.slurm.sweeper import Sweeper
 from wandbsweep import SweepResults
 
@@ -17,6 +19,7 @@ def test_agents_that_run_many_trials(training: Sweeper) -> None:
     assert all("gres/gpu=1" in task["AllocTRES"] for task in tasks)
 
 
+@pytest.mark.slow
 def test_one_array_task_one_trial(tiny: Sweeper) -> None:
     results = tiny.run("++sweep.run_cap=5", "hydra.sweeper.count=1", "hydra.launcher.array_parallelism=2")
     watched = assert_each_ran_once_on_its_own_gpu(tiny, results, 5)

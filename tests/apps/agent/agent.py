@@ -61,4 +61,5 @@ def main(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under nohup ignore it, and so would this process
     main(**json.loads(sys.argv[1]))
