@@ -16,7 +16,7 @@ from classifier import loggers
 from classifier.training import train
 from train import drop_sweep
 from wandbsweep.current import CurrentTrial, Preempted, running
-from wandbsweep.results.checkpoints import find_checkpoint
+from wandbsweep.results.checkpoints import find_checkpoint_of_step
 from wandbsweep.trial import CONTINUE, Decision
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_the_best_epoch_is_kept_and_returned_and_tested(make_config, tmp_path, c
     assert best < 5
     assert returned == losses[best]
     checkpoints = tmp_path / "out/checkpoints"
-    assert [find_checkpoint(tmp_path, step, range(6)) for step in (best, 5)] == [
+    assert [find_checkpoint_of_step(tmp_path, step, range(6)) for step in (best, 5)] == [
         checkpoints / "best.ckpt",
         checkpoints / "last.ckpt",
     ]

@@ -13,7 +13,7 @@ from tests.configurations import RANDOM
 from wandbsweep import Outcome, SweepConfigError, SweepError, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.hosted.doctor import check_supported
 from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
-from wandbsweep.results.checkpoints import find_checkpoint
+from wandbsweep.results.checkpoints import find_checkpoint_of_step
 from wandbsweep.results.doubts import describe_doubt
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.search.bayes.curves import read_curve
@@ -132,10 +132,10 @@ class TestCheckpoints:
             (tmp_path / "checkpoints").mkdir(exist_ok=True)
             torch.save({**written, "state_dict": {"w": torch.ones(3)}}, tmp_path / "checkpoints" / f"{name}.ckpt")
         (tmp_path / "damaged.ckpt").write_bytes(b"PK")
-        assert find_checkpoint(tmp_path, 3, range(6)) == tmp_path / "checkpoints" / "best.ckpt"
-        assert find_checkpoint(tmp_path, 5, range(6)) == tmp_path / "checkpoints" / "last.ckpt"
-        assert find_checkpoint(tmp_path, 4, range(6)) is None
-        assert find_checkpoint(tmp_path, 40, range(10, 70, 10)) == tmp_path / "checkpoints" / "best.ckpt"
+        assert find_checkpoint_of_step(tmp_path, 3, range(6)) == tmp_path / "checkpoints" / "best.ckpt"
+        assert find_checkpoint_of_step(tmp_path, 5, range(6)) == tmp_path / "checkpoints" / "last.ckpt"
+        assert find_checkpoint_of_step(tmp_path, 4, range(6)) is None
+        assert find_checkpoint_of_step(tmp_path, 40, range(10, 70, 10)) == tmp_path / "checkpoints" / "best.ckpt"
 
     def test_what_is_not_of_lightning_says_its_step(self, tmp_path, make_sweep, run_command):
         results = make_sweep(LUCKY)
@@ -154,5 +154,5 @@ class TestCheckpoints:
                 return (Path.touch, (tmp_path / "executed",))
 
         torch.save({"step": 3, "bomb": Bomb()}, tmp_path / "a.pt")
-        assert find_checkpoint(tmp_path, 3, [3]) == tmp_path / "a.pt"
+        assert find_checkpoint_of_step(tmp_path, 3, [3]) == tmp_path / "a.pt"
         assert not (tmp_path / "executed").exists()

@@ -13,7 +13,7 @@ from wandbsweep.results.analysis.health import check_health
 from wandbsweep.results.analysis.partial_dependence import compute_partial_dependence
 from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
 from wandbsweep.results.report.data import build_page_data
-from wandbsweep.sweep.report_log import read_reports
+from wandbsweep.sweep.report_log import read_report_log
 
 
 def judge(data):
@@ -86,14 +86,14 @@ def test_why_correlations_by_value_and_by_rank_differ(tmp_path):
 
 def test_every_report_is_kept_with_all_its_metrics(tmp_path):
     data = train_sweep(tmp_path, TRAINING, 4, steps=5, odd={2})
-    reports = read_reports(tmp_path, 1)
+    reports = read_report_log(tmp_path, 1)
     assert list(reports) == [0, 1, 2, 3, 4]
     assert set(reports[0].metrics) == {"val/loss", "val/accuracy"}
     assert reports[0].at <= reports[4].at
     with open(tmp_path / ".sweep" / "reports" / "1.jsonl", "a") as file:
         file.write('[5, 1.0, {"val/acc')  # its writer was killed
-    assert list(read_reports(tmp_path, 1)) == [0, 1, 2, 3, 4]
-    assert read_reports(tmp_path, 99) == {}
+    assert list(read_report_log(tmp_path, 1)) == [0, 1, 2, 3, 4]
+    assert read_report_log(tmp_path, 99) == {}
     curves = json.loads(json.dumps(build_page_data(data)["curves"], allow_nan=False))
     assert curves["metrics"]["val/accuracy"]["1"][0] == [0, 1, 2, 3, 4]
     assert curves["seconds"]["1"][1] == sorted(curves["seconds"]["1"][1])

@@ -161,7 +161,7 @@ def _run_and_close(
             with around, running(current), watch.notifying(current):
                 result = run_job(trial)
                 watch.hold()
-        worked_s = _measure_work(began, import_s) if result.worked_s is None else result.worked_s
+        worked_s = _time_work(began, import_s) if result.worked_s is None else result.worked_s
         controller.note_work(trial, worked_s)
         # If the signal ended the trial, raise it now, so that the trial is given back. If the task was done anyway,
         # its result counts, and the signal is raised after the trial is closed.
@@ -171,14 +171,14 @@ def _run_and_close(
             result = replace(result, payload=None)
     except BaseException as error:
         watch.hold()
-        controller.note_work(trial, _measure_work(began, import_s) if worked_s is None else worked_s)
+        controller.note_work(trial, _time_work(began, import_s) if worked_s is None else worked_s)
         name = error.signum.name if isinstance(error, Signalled) else type(error).__name__
         controller.release(trial, f"the agent was interrupted ({name})")
         raise
     return result
 
 
-def _measure_work(began: float, import_s: Mapping[str, float]) -> float:
+def _time_work(began: float, import_s: Mapping[str, float]) -> float:
     return max(0.0, time.monotonic() - began - sum(import_s.values()))
 
 

@@ -40,10 +40,10 @@ def read_foreign_space(config: DictConfig) -> list[str]:
     """
     sweeper = config.hydra.sweeper
     if sweeper.params is None and sweeper.search_space is not None:  # as the Optuna sweeper does
-        return _format_space("search_space", sweeper.search_space, _format_parameter)
+        return _format_space("search_space", sweeper.search_space, _format_space_entry)
     return [
-        *_format_space("params", sweeper.params, _format_parameter),
-        *_format_space("ax_config.params", _select(sweeper, "ax_config.params"), _format_parameter),
+        *_format_space("params", sweeper.params, _format_space_entry),
+        *_format_space("ax_config.params", _select(sweeper, "ax_config.params"), _format_space_entry),
         *_format_space("parametrization", sweeper.parametrization, _format_nevergrad),
     ]
 
@@ -55,7 +55,7 @@ def _format_space(key: str, space: Any, format_one: Callable[[str, Any], str]) -
     return lines
 
 
-def _format_parameter(path: str, value: Any) -> str:
+def _format_space_entry(path: str, value: Any) -> str:
     """Return a value as the basic and the Optuna sweeper read it, or the mapping of an Optuna or Ax distribution."""
     if not isinstance(value, DictConfig):
         return str(value)

@@ -45,7 +45,7 @@ def _resolve(node: Any, key: Any, path: str, faults: list[str]) -> Any:
             value = node[key]
         except OmegaConfBaseException as error:
             if not is_value:  # else each trial's configuration may still have what it refers to
-                faults.append(f"{path}: {raw[key]!r} cannot be resolved: {_explain(error)}")
+                faults.append(f"{path}: {raw[key]!r} cannot be resolved: {_explain_unresolved(error)}")
             return raw[key]
         if is_value and not OmegaConf.is_config(value):
             return raw[key]
@@ -62,7 +62,7 @@ def _resolve(node: Any, key: Any, path: str, faults: list[str]) -> Any:
     return value
 
 
-def _explain(error: OmegaConfBaseException) -> str:
+def _explain_unresolved(error: OmegaConfBaseException) -> str:
     return str(error).partition("\n")[0]
 
 
@@ -91,7 +91,7 @@ def explain_unresolvable(composed: DictConfig, name: str) -> str:
         if OmegaConf.is_config(value):
             OmegaConf.to_container(value, resolve=True)
     except (InterpolationKeyError, InterpolationValidationError) as error:
-        return _explain(error)
+        return _explain_unresolved(error)
     except Exception:  # an application's own resolver may raise anything
         return ""
     return ""

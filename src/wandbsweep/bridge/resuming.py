@@ -29,14 +29,14 @@ def set_checkpoint(config: DictConfig, resume_key: str) -> None:
 
     It is no override of the composition, since the job's directory may be named after those.
     """
-    checkpoint = find_checkpoint(_find_directory(config))
+    checkpoint = find_checkpoint(_find_trial_directory(config))
     if checkpoint is not None:
         OmegaConf.update(config, resume_key.lstrip("+"), str(checkpoint), force_add=True)
         shown = [*config.hydra.overrides.task, f"{resume_key}={format_value(str(checkpoint))}"]
         set_key(config, "hydra.overrides.task", shown)
 
 
-def _find_directory(config: DictConfig) -> Path:
+def _find_trial_directory(config: DictConfig) -> Path:
     """Return where Hydra will run the job."""
     own = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)  # for the resolvers of the directory's name

@@ -82,7 +82,7 @@ def optimize(
     if isinstance(agents, bool) or not isinstance(agents, int) or agents < 1:
         raise SweepError(f"The value of agents is {agents!r}, but must be a whole number of at least 1.")
     spec = _read_spec(sweep, run_cap)
-    with _find_directory(path) as directory:
+    with _provide_directory(path) as directory:
         create_sweep(spec, directory, storage=storage, seed=seed).close()
         options = ControllerOptions(storage=storage, max_failures=max_failures)
         with closing(open_embedded(directory, spec, options, study_name=directory.name)) as controller:
@@ -116,7 +116,7 @@ def _read_spec(sweep: str | os.PathLike[str] | Mapping[str, Any] | SweepSpec, ru
 
 
 @contextmanager
-def _find_directory(path: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _provide_directory(path: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the sweep's directory. A temporary one is removed at the end, unless the sweep is interrupted."""
     if path is not None:
         yield Path(path).absolute()

@@ -14,7 +14,7 @@ from wandbsweep.process_state.parts import ABSENT, Part
 
 log = logging.getLogger(__name__)
 
-State = list[dict[Hashable, Any]]
+PartItems = list[dict[Hashable, Any]]
 """The items of each part."""
 
 
@@ -48,7 +48,7 @@ class Guard:
             try:
                 yield
             finally:
-                _merge(state, before, self._read())
+                _merge_changes(state, before, self._read())
 
         try:
             with watch_imports(lambda name: keep_changes()):
@@ -73,10 +73,10 @@ class Guard:
                 ", ".join(new),
             )
 
-    def _read(self) -> State:
+    def _read(self) -> PartItems:
         return [part.read() for part in self._parts]
 
-    def _write(self, state: State) -> list[str]:
+    def _write(self, state: PartItems) -> list[str]:
         """Write ``state``, and return the names of the items that still differ from it."""
         left = []
         for part, before in zip(self._parts, state, strict=True):
@@ -112,7 +112,7 @@ def _is_same(before: Any, after: Any) -> bool:
         return False
 
 
-def _merge(state: State, before: State, after: State) -> None:
+def _merge_changes(state: PartItems, before: PartItems, after: PartItems) -> None:
     """Make the changes from ``before`` to ``after`` in ``state``."""
     for kept, old, new in zip(state, before, after, strict=True):
         for item in _find_changes(old, new):

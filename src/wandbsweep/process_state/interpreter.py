@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Hashable
 from typing import Any, Final
 
-from wandbsweep.process_state.parts import ABSENT, Part, Settings, make_attributes, make_functions, make_lists
+from wandbsweep.process_state.parts import ABSENT, ModuleSettings, Part, make_attributes, make_functions, make_lists
 
 
 def _set_collecting(gc_module: Any, enabled: bool) -> None:
@@ -67,14 +67,14 @@ class Logging:
 
 PARTS: Final[tuple[Part, ...]] = (
     # First, so that a filter of the trial does not turn what follows into errors.
-    Settings(
+    ModuleSettings(
         "warnings",
         {
             **make_attributes("filters", "showwarning", "_showwarnmsg_impl", "formatwarning"),
             "filters[:]": (lambda module: tuple(module.filters), _write_filters),
         },
     ),
-    Settings(
+    ModuleSettings(
         "sys",
         {
             **make_attributes("stdin", "stdout", "stderr", "displayhook", "excepthook", "unraisablehook"),
@@ -84,18 +84,20 @@ PARTS: Final[tuple[Part, ...]] = (
             **make_functions(gettrace="settrace", getprofile="setprofile"),
         },
     ),
-    Settings("threading", make_attributes("excepthook")),
-    Settings("tempfile", make_attributes("tempdir")),
-    Settings("socket", make_functions(getdefaulttimeout="setdefaulttimeout")),
-    Settings(
+    ModuleSettings("threading", make_attributes("excepthook")),
+    ModuleSettings("tempfile", make_attributes("tempdir")),
+    ModuleSettings("socket", make_functions(getdefaulttimeout="setdefaulttimeout")),
+    ModuleSettings(
         "gc",
         {
             "isenabled": (lambda module: module.isenabled(), _set_collecting),
             "threshold": (lambda module: gc.get_threshold(), lambda module, value: gc.set_threshold(*value)),
         },
     ),
-    Settings("locale", {"locale": (lambda m: m.setlocale(m.LC_ALL), lambda m, value: m.setlocale(m.LC_ALL, value))}),
-    Settings(
+    ModuleSettings(
+        "locale", {"locale": (lambda m: m.setlocale(m.LC_ALL), lambda m, value: m.setlocale(m.LC_ALL, value))}
+    ),
+    ModuleSettings(
         "multiprocessing",
         {
             "start method": (
@@ -105,7 +107,9 @@ PARTS: Final[tuple[Part, ...]] = (
         },
     ),
     # A new policy has no event loop, neither a closed one nor the none that asyncio.run leaves.
-    Settings("asyncio.events", make_attributes("_event_loop_policy")),
-    Settings("logging", make_functions(getLoggerClass="setLoggerClass", getLogRecordFactory="setLogRecordFactory")),
+    ModuleSettings("asyncio.events", make_attributes("_event_loop_policy")),
+    ModuleSettings(
+        "logging", make_functions(getLoggerClass="setLoggerClass", getLogRecordFactory="setLogRecordFactory")
+    ),
     Logging(),
 )

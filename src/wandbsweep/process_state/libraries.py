@@ -7,7 +7,7 @@ import sys
 from collections.abc import Hashable
 from typing import Any, Final
 
-from wandbsweep.process_state.parts import ABSENT, Part, Settings, make_attributes, make_functions
+from wandbsweep.process_state.parts import ABSENT, ModuleSettings, Part, make_attributes, make_functions
 
 
 class MatplotlibStyle:
@@ -53,7 +53,7 @@ class Jax:
 
 
 PARTS: Final[tuple[Part, ...]] = (
-    Settings(
+    ModuleSettings(
         "numpy",
         {
             "errors": (lambda numpy: numpy.geterr(), lambda numpy, value: numpy.seterr(**value)),
@@ -63,7 +63,7 @@ PARTS: Final[tuple[Part, ...]] = (
             ),
         },
     ),
-    Settings(
+    ModuleSettings(
         "torch",
         {
             **make_attributes("backends.fp32_precision", "backends.cuda.matmul.fp32_precision"),
@@ -100,15 +100,15 @@ PARTS: Final[tuple[Part, ...]] = (
             ),
         },
     ),
-    Settings(
+    ModuleSettings(
         "sklearn", {"config": (lambda module: module.get_config(), lambda module, value: module.set_config(**value))}
     ),
-    Settings("keras.config", make_functions(floatx="set_floatx", dtype_policy="set_dtype_policy")),
+    ModuleSettings("keras.config", make_functions(floatx="set_floatx", dtype_policy="set_dtype_policy")),
     # A second ray.init() or mlflow.start_run() would raise.
-    Settings(
+    ModuleSettings(
         "ray", {"session": (lambda ray: ray.is_initialized(), lambda ray, is_open: None if is_open else ray.shutdown())}
     ),
-    Settings(
+    ModuleSettings(
         "mlflow",
         {"run": (lambda mlflow: bool(mlflow.active_run()), lambda mlflow, is_open: is_open or mlflow.end_run())},
     ),

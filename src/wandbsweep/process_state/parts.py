@@ -30,8 +30,8 @@ Access = tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of one module, which are read and written by its functions."""
+class ModuleSettings:
+    """ModuleSettings of one module, which are read and written by its functions."""
 
     module: str
     table: Mapping[str, Access]

@@ -20,7 +20,7 @@ class RandomNumbers:
 
     def __init__(self) -> None:
         """Note the present states."""
-        numpy, torch = _find("numpy.random", "get_state"), _find("torch", "get_rng_state")
+        numpy, torch = _find_generators("numpy.random", "get_state"), _find_generators("torch", "get_rng_state")
         self._random = random.getstate()
         self._numpy = self._torch = None
         # A generator of numpy's that has its seed from the operating system remembers that.
@@ -43,16 +43,16 @@ class RandomNumbers:
         random.setstate(self._random if is_seeded else source.getstate())
         if self._numpy is not None:
             importlib.import_module("numpy.random").set_state(self._numpy)  # importing numpy does not load it
-        elif numpy := _find("numpy.random", "get_state"):
+        elif numpy := _find_generators("numpy.random", "get_state"):
             numpy.seed(source.getrandbits(32))
-        if torch := _find("torch", "get_rng_state"):
+        if torch := _find_generators("torch", "get_rng_state"):
             seed, state = self._torch or (source.getrandbits(63), None)
             torch.manual_seed(seed)  # that of the GPUs as well
             if state is not None:
                 torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
 
 
-def _find(module: str, function: str) -> Any:
+def _find_generators(module: str, function: str) -> Any:
     """Return a module if it is loaded, and not still being imported by another thread."""
     found = sys.modules.get(module)
     return found if hasattr(found, function) else None

@@ -110,12 +110,12 @@ PARTS: Final[tuple[Part, ...]] = (Environment(), Signals(), Limits())
 @contextmanager
 def restore_streams() -> Iterator[None]:
     """Connect the descriptors of the standard streams again, at the end of a ``with`` block, to what they were."""
-    before, pid = {number: os.dup(number) for number in (0, 1, 2) if _identify(number)}, os.getpid()
+    before, pid = {number: os.dup(number) for number in (0, 1, 2) if _identify_file(number)}, os.getpid()
     try:
         yield
     finally:
         for number, copy in before.items():
-            if os.getpid() == pid and _identify(number) != _identify(copy):
+            if os.getpid() == pid and _identify_file(number) != _identify_file(copy):
                 for stream in (sys.stdout, sys.stderr):
                     with suppress(Exception):  # closed
                         stream.flush()
@@ -123,7 +123,7 @@ def restore_streams() -> Iterator[None]:
             os.close(copy)
 
 
-def _identify(descriptor: int) -> tuple[int, int] | None:
+def _identify_file(descriptor: int) -> tuple[int, int] | None:
     """Return what tells the file of a descriptor from others; None: it is closed."""
     try:
         found = os.fstat(descriptor)

@@ -15,7 +15,7 @@ _LIGHTNING = "pytorch-lightning_version"
 _MAX_FILES = 1000
 
 
-def find_checkpoint(directory: Path, step: int, reported: Collection[int]) -> Path | None:
+def find_checkpoint_of_step(directory: Path, step: int, reported: Collection[int]) -> Path | None:
     """Return the checkpoint in ``directory`` that was written at ``step``; of several, one that is called ``best``.
 
     A checkpoint holds its step: one of Lightning's the epoch that it ends, or the ``global_step``, and one of
@@ -71,13 +71,13 @@ def _load_entries(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-class _StandIn:
+class _Placeholder:
     """Takes the place of every object that is no plain value: nothing of a checkpoint is executed."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __call__(self, *_: object, **__: object) -> _StandIn:
+    def __call__(self, *_: object, **__: object) -> _Placeholder:
         return self
 
     def __setstate__(self, state: object) -> None:
@@ -95,7 +95,7 @@ class _StandIn:
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        return _StandIn
+        return _Placeholder
 
     def persistent_load(self, pid: object) -> None:
         return None

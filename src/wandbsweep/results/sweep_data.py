@@ -89,10 +89,10 @@ class SweepData:
 
         It reads the files in the trial's directory, so call it for few trials only.
         """
-        from wandbsweep.results.checkpoints import find_checkpoint  # imports numpy
+        from wandbsweep.results.checkpoints import find_checkpoint_of_step  # imports numpy
 
         step = self.find_step(trial)
-        return None if step is None else find_checkpoint(self.trial_directory(trial), step, trial.reports)
+        return None if step is None else find_checkpoint_of_step(self.trial_directory(trial), step, trial.reports)
 
     @property
     def sweep_id(self) -> str:

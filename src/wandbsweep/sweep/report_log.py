@@ -16,7 +16,7 @@ from typing import NamedTuple
 from wandbsweep.sweep.launch_record import HIDDEN
 
 
-class Report(NamedTuple):
+class LoggedReport(NamedTuple):
     """The metrics of one step."""
 
     at: float
@@ -45,14 +45,14 @@ def append_report(directory: Path | None, number: int, step: int, metrics: Mappi
             log.write(f"{line}\n".encode())
 
 
-def read_reports(directory: Path, number: int) -> dict[int, Report]:
+def read_report_log(directory: Path, number: int) -> dict[int, LoggedReport]:
     """Return the reports of a trial by step, in order. A later report of the same step adds to it, and replaces."""
-    found: dict[int, Report] = {}
+    found: dict[int, LoggedReport] = {}
     with suppress(OSError):
         for line in _locate(directory, number).read_bytes().splitlines():
             with suppress(ValueError, TypeError):  # a line that was cut off
                 step, at, metrics = json.loads(line)
-                found[step] = Report(at, {**(found[step].metrics if step in found else {}), **metrics})
+                found[step] = LoggedReport(at, {**(found[step].metrics if step in found else {}), **metrics})
     return dict(sorted(found.items()))
 
 

@@ -94,7 +94,7 @@ def _check_count(examined: _Examined) -> Iterator[Check]:
     )
 
 
-def _check_reports(examined: _Examined) -> Iterator[Check]:
+def _check_report_counts(examined: _Examined) -> Iterator[Check]:
     spec = examined.data.spec
     if spec.metric is None:
         return
@@ -234,6 +234,6 @@ CHECKS: Sequence[Callable[[_Examined], Iterator[Check]]] = (
     _check_inside,
     _check_lead,
     _check_stopping,
-    _check_reports,
+    _check_report_counts,
     _check_scales,
 )

@@ -57,10 +57,10 @@ def compute_partial_dependence(matrix: TrialMatrix) -> Mapping[str, Dependence]:
     ]
     sign = -1.0 if matrix.goal == "maximize" else 1.0
     by_parameter = [sign * np.array([of[index] for of in resampled]) for index in range(len(names))]
-    return {name: _summarize(matrix, name, points, of) for name, of in zip(names, by_parameter, strict=True)}
+    return {name: _summarize_draws(matrix, name, points, of) for name, of in zip(names, by_parameter, strict=True)}
 
 
-def _summarize(matrix: TrialMatrix, name: str, points: Floats, predicted: Floats) -> Dependence:
+def _summarize_draws(matrix: TrialMatrix, name: str, points: Floats, predicted: Floats) -> Dependence:
     """Return the mean and the percentiles of the predictions (resamples, points)."""
     parameter = matrix.parameters[name]
     if not matrix.is_ordered(name):

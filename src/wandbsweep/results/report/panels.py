@@ -30,7 +30,7 @@ from wandbsweep.results.analysis.trial_matrix import TrialMatrix, build_trial_ma
 from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.results.terminal.tables import describe_achieved, describe_retraining, format_short
 from wandbsweep.sweep.provenance import read_provenance
-from wandbsweep.sweep.report_log import read_reports, read_run_url
+from wandbsweep.sweep.report_log import read_report_log, read_run_url
 from wandbsweep.trial import TrialRecord, is_number
 
 MAX_POINTS = 120_000
@@ -116,7 +116,7 @@ def build_curves(data: SweepData) -> dict[str, Any]:
     The times are seconds of work: those between two attempts do not count.
     """
     own = data.spec.metric.name if data.spec.metric else None
-    reports = {trial.number: read_reports(data.directory, trial.number) for trial in data.trials}
+    reports = {trial.number: read_report_log(data.directory, trial.number) for trial in data.trials}
     names = sorted({name for of in reports.values() for report in of.values() for name in report.metrics} - {own})
     spans: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for _, number, _, started, ended, *_ in _list_attempts(data):

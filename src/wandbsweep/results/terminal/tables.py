@@ -83,13 +83,13 @@ def build_leaderboard(data: SweepData, *, top: int | None = None) -> list[list[C
     headings = ["trial", "state", *_list_value_headings(data), "steps", "time"]
     head = [Cell(heading, "bold", right=heading != "state") for heading in headings]
     rows = [
-        [*_build_cells(trial, data), *(Cell(_format_parameter(trial, name)) for name in names)]
+        [*_build_cells(trial, data), *(Cell(_show_parameter(trial, name)) for name in names)]
         for trial in data.ranked[:top]
     ]
     return [[*head, *(Cell(name, "bold") for name in names.values())], *rows]
 
 
-def _format_parameter(trial: TrialRecord, name: str) -> str:
+def _show_parameter(trial: TrialRecord, name: str) -> str:
     return format_short(trial.params[name]) if name in trial.params else ""
 
 
@@ -109,7 +109,7 @@ def format_sweep(data: SweepData, *, width: int, top: int) -> str:
 
 
 def _list_value_headings(data: SweepData) -> list[str]:
-    """Return the headings of the columns that ``_list_values`` fills: a value, its step, and the last value."""
+    """Return the headings of the columns that ``_list_row_values`` fills: a value, its step, and the last value."""
     spec = data.spec
     if spec.metric is None:
         return [show_name(metric.name) for metric in spec.metrics] or ["value"]
@@ -118,7 +118,7 @@ def _list_value_headings(data: SweepData) -> list[str]:
     return [*own, *(["mean"] if spec.repeats else [])]
 
 
-def _list_values(trial: TrialRecord, data: SweepData) -> list[float | None]:
+def _list_row_values(trial: TrialRecord, data: SweepData) -> list[float | None]:
     values: list[float | None] = [*data.list_values(trial)]
     if data.spec.metric:
         values += [data.find_step(trial), *([trial.last] if data.value_rule == "best" else [])]
@@ -129,7 +129,7 @@ def _list_values(trial: TrialRecord, data: SweepData) -> list[float | None]:
 
 
 def _build_cells(trial: TrialRecord, data: SweepData) -> list[Cell]:
-    values = _list_values(trial, data)
+    values = _list_row_values(trial, data)
     time = "" if trial.duration_s is None else f"{trial.duration_s:.1f}s"
     numbers = [*map(format_short, values), str(len(trial.reports)), time]
     return [
