@@ -81,8 +81,9 @@ DIFFERENCES = (
         r"/jobs/.*/environment/(WANDB|SUBMITIT)",
     ),
     Difference(
-        "Under joblib and submitit `__main__` is the application's, as under the basic launcher.",
-        r"/jobs/.*/(main/|file$|version$)",
+        "Under joblib and submitit `__main__` is the application's, and its imports are repeated, as under the basic "
+        "launcher.",
+        r"/jobs/.*/(main/|file$|version$|known$)",
         where=_NOT_BASIC,
     ),
     Difference(
@@ -122,6 +123,19 @@ DIFFERENCES = (
         "What a trial leaves in its process, such as the handlers of its own logging, does not reach the next trial.",
         r"/files/own\.log|/jobs/.*/(loggers|environment/PARITY_LEFT)",
         applications="logging-none|environment-set",
+    ),
+    Difference(
+        "What submitit logs of its own job is in the agent's log.",
+        r"/files/sweep/.*\.log",
+        where="submitit_local",
+        applications="logging-(colors|levels)",
+    ),
+    Difference(
+        "If trials share a directory and run at once, which of them writes `.hydra/` last is chance, as it is with "
+        "Hydra's.",
+        r"/files/sweep/all/\.hydra/",
+        where="joblib",
+        applications="directory-same",
     ),
     Difference(
         "A trial that calls `sys.exit` ends alone: it is finished if the status is 0, and failed otherwise.",
