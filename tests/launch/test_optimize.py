@@ -59,9 +59,11 @@ def test_failures_end_the_sweep_with_a_traceback(tmp_path, agents):
     def fail(params):
         raise ValueError("no such dataset")
 
+    # More points than two agents try before the sweep is aborted.
+    grid = GRID | {"parameters": {"opt.lr": {"values": list(range(12))}}}
     with pytest.raises(SweepError, match=r"(?s)Trial \d: ValueError: no such dataset.*in fail\n"):
-        wandbsweep.optimize(fail, GRID, tmp_path, agents=agents, max_failures=2, progress=False)
-    results = wandbsweep.optimize(lambda params: params["opt.lr"], GRID, tmp_path, agents=agents, progress=False)
+        wandbsweep.optimize(fail, grid, tmp_path, agents=agents, max_failures=2, progress=False)
+    results = wandbsweep.optimize(lambda params: params["opt.lr"], grid, tmp_path, agents=agents, progress=False)
     assert any(trial.state == "finished" for trial in results.trials)
 
 

@@ -120,7 +120,7 @@ def _collect_members() -> dict[str, Any]:
 def _is_picklable(value: Any) -> bool:
     try:
         pickle.loads(cloudpickle.dumps(value))
-    except Exception:
+    except Exception:  # whatever the application's own classes raise
         return False
     return True
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,16 @@ def _provide_directory(path: str | os.PathLike[str] | None) -> Iterator[Path]:
     if path is not None:
         yield Path(path).absolute()
         return
-    with ExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(prefix="wandbsweep-")
-        stack.callback(temporary.cleanup)
-        try:
-            yield Path(temporary.name)
-        except KeyboardInterrupt:
-            stack.pop_all()
-            temporary._finalizer.detach()  # type: ignore[attr-defined]
-            print(f"Interrupted. The trials so far are in {temporary.name}; path= resumes them.", file=sys.stderr)
-            raise
+    temporary, is_interrupted = Path(tempfile.mkdtemp(prefix="wandbsweep-")), False
+    try:
+        yield temporary
+    except KeyboardInterrupt:
+        is_interrupted = True
+        print(f"Interrupted. The trials so far are in {temporary}; path= resumes them.", file=sys.stderr)
+        raise
+    finally:
+        if not is_interrupted:
+            shutil.rmtree(temporary)
 
 
 def _resume(controller: SweepController) -> None:
