@@ -110,7 +110,7 @@ class TrialJob:
                 finally:
                     save_run_url(self._directory, trial.number, runs.note_url())
                     _finish_runs(runs, result)
-        except Exception as error:
+        except Exception as error:  # of Hydra's logging, or of what wraps the task
             if result is None:
                 return self._fail(trial, error, make_failed_job(error, config))
             _log_late_error(trial, error)
@@ -224,7 +224,7 @@ class _RecordedTask:
             # Not the agent's to tell: only the job's own process knows where Hydra has put it.
             with set_variables({DIRECTORY: HydraConfig.get().runtime.output_dir}), self._output():
                 returned = self.task_function(config)
-        except Exception as error:
+        except Exception as error:  # the task's, whatever it is
             self.ended = make_failed_job(error, config)
             raise
         self.ended = make_finished_job(returned, config)
