@@ -191,7 +191,7 @@ def test_training_sees_only_its_trial(file: Path) -> None:
         ),
         ("wandbsweep.controllers.embedded.controller", HEAVY),
         ("train", HEAVY),
-        ("wandbsweep; wandbsweep.current; wandbsweep.stopping", HEAVY),
+        ("wandbsweep; wandbsweep.current; wandbsweep.stopping; wandbsweep.lightning", HEAVY),
     ],
 )
 def test_nothing_heavy_is_imported(imported: str, absent: tuple[str, ...]) -> None:
@@ -220,6 +220,8 @@ def test_public_names() -> None:
         home = getattr(value, "__module__", name)
         assert home == name or hasattr(importlib.import_module(home), name)
     assert dir(wandbsweep) == names
-    assert wandbsweep.lightning.SweepCallback.__module__ == "wandbsweep.lightning"
+    assert wandbsweep.lightning.__all__ == sorted(set(wandbsweep.lightning.__all__)) == dir(wandbsweep.lightning)
+    for name in wandbsweep.lightning.__all__:
+        assert getattr(wandbsweep.lightning, name).__name__ == name
     with pytest.raises(AttributeError, match="nonesuch"):
         _ = wandbsweep.nonesuch

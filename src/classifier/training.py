@@ -20,11 +20,10 @@ from omegaconf import DictConfig
 
 from classifier import loggers
 from classifier.artifacts import ModelArtifacts, read_log_model
-from classifier.checkpoints import AtomicCheckpointIO, BestCheckpoint, Reproducible, is_intact
 from classifier.data import Digits
 from classifier.module import ImageClassifier
 from wandbsweep.current import current_trial
-from wandbsweep.lightning import SweepCallback
+from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
 
 log = logging.getLogger(__name__)
 

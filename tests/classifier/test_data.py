@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from classifier.data import Digits, EpochBatches
+from classifier.data import Digits
+from wandbsweep.lightning import EpochBatches
 
 
 def splits(**options: int) -> dict[str, torch.Tensor]:

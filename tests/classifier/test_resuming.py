@@ -8,12 +8,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from classifier.checkpoints import AtomicCheckpointIO, is_intact
 from classifier.data import Digits
 from classifier.module import ImageClassifier
 from classifier.training import train
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.lightning import AtomicCheckpointIO, is_intact
 from wandbsweep.trial import CONTINUE
 
 OPTIONS = [
@@ -172,7 +172,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path):
     path = tmp_path / "last.ckpt"
     program = (
         "import os, sys, signal, torch\n"
-        "from classifier.checkpoints import AtomicCheckpointIO\n"
+        "from wandbsweep.lightning import AtomicCheckpointIO\n"
         "class Fatal:\n"
         "    def __reduce__(self):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"

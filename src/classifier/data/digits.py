@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from classifier.data.loading import EpochBatches, ResumableLoader
+from wandbsweep.lightning import EpochBatches, ResumableLoader
 
 
 class Digits(LightningDataModule):

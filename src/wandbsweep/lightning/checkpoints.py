@@ -1,19 +1,18 @@
-"""``checkpoints/last.ckpt`` and ``best.ckpt``: written atomically, and read only if they are intact."""
+"""Checkpoints that are written atomically, keep the best epoch, and are read only if they are intact."""
 
 from __future__ import annotations
 
 import logging
 import os
-import random
+import pkgutil
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from wandbsweep.lightning.package import LightningModule, ModelCheckpoint, TorchCheckpointIO, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -73,46 +72,6 @@ class BestCheckpoint(ModelCheckpoint):
         self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
 
 
-class Reproducible(Callback):
-    """Lets a resumed training draw the random numbers that an uninterrupted one would have drawn, in mid-epoch too.
-
-    Torch is seeded in every epoch, so that an epoch does not depend on what the one before drew. The checkpoint holds
-    the states of all generators.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._resumed: dict[str, Any] = {}
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._resumed:
-            _restore_generators(self._resumed)
-            self._resumed = {}
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning does not call this when it resumes in mid-epoch.
-        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_000 + trainer.global_rank)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "python": random.getstate(),
-            "numpy": numpy.random.get_state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._resumed = state_dict
-
-
-def _restore_generators(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    numpy.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"].cpu())
-    if len(states["cuda"]) == torch.cuda.device_count():  # else another machine wrote them
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
-
-
 def is_intact(path: Path) -> bool:
     """Whether ``path`` is a checkpoint that can be read; logs a warning if the file exists and cannot."""
     if not path.exists():
@@ -125,3 +84,14 @@ def is_intact(path: Path) -> bool:
     if damaged is not None:
         log.warning("%s is damaged (%s): the training starts from the beginning.", path, damaged)
     return damaged is None
+
+
+def trust_checkpoint(path: Path) -> None:
+    """Let torch load the hyperparameters in a checkpoint that an earlier attempt of this trial has saved.
+
+    Since torch 2.6 ``torch.load`` loads only objects on its list, but Lightning saves an application's own, too: an
+    optimizer as a ``functools.partial``, a network, a configuration.
+    """
+    with suppress(Exception):  # not in a format that can be examined; the training's own loading says what is wrong
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        torch.serialization.add_safe_globals([(pkgutil.resolve_name(name), name) for name in names])

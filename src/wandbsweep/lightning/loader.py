@@ -1,4 +1,4 @@
-"""Batches in an order that depends on the seed and the epoch alone, and a loader that resumes in mid-epoch."""
+"""A loader that resumes in mid-epoch, at the batch where the training was interrupted."""
 
 from __future__ import annotations
 

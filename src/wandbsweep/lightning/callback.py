@@ -1,37 +1,20 @@
-"""``SweepCallback``: reports a Lightning training to the current trial, and ends it when the sweep decides so.
-
-No other module knows both Lightning and a trial.
-"""
+"""``SweepCallback``: reports a Lightning training to the current trial, and ends it when the sweep decides so."""
 
 from __future__ import annotations
 
 import os
-import pkgutil
-import sys
 import time
 import warnings
 from collections.abc import Collection
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from wandbsweep.current import DIRECTORY, Preempted, current_trial
+from wandbsweep.lightning.checkpoints import trust_checkpoint
+from wandbsweep.lightning.package import EarlyStopping, LightningModule, Trainer, TrainerFn
 from wandbsweep.trial import CONTINUE, Decision
-
-# Lightning is published as two packages with classes of their own: the callback must be of the one that trains.
-_is_standalone = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
-if TYPE_CHECKING or not (_is_standalone or find_spec("lightning") is None):
-    from lightning.pytorch import LightningModule, Trainer
-    from lightning.pytorch.callbacks import EarlyStopping
-    from lightning.pytorch.trainer.states import TrainerFn
-else:
-    from pytorch_lightning import LightningModule, Trainer
-    from pytorch_lightning.callbacks import EarlyStopping
-    from pytorch_lightning.trainer.states import TrainerFn
 
 _CONTINUE = (CONTINUE, False)
 _POLL_S = 2.0
@@ -89,7 +72,7 @@ class SweepCallback(EarlyStopping):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and (checkpoint := current_trial().find_checkpoint()):
-            _trust_checkpoint(checkpoint)  # before Lightning loads it
+            trust_checkpoint(checkpoint)  # before Lightning loads it
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
@@ -232,17 +215,6 @@ class SweepCallback(EarlyStopping):
                 f"trial has no value. Logged were: {', '.join(sorted(self._seen)) or 'none'}",
                 stacklevel=2,
             )
-
-
-def _trust_checkpoint(path: Path) -> None:
-    """Let torch load the hyperparameters in a checkpoint that an earlier attempt of this trial has saved.
-
-    Since torch 2.6 ``torch.load`` loads only objects on its list, but Lightning saves an application's own, too: an
-    optimizer as a ``functools.partial``, a network, a configuration.
-    """
-    with suppress(Exception):  # not in a format that can be examined; the training's own loading says what is wrong
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        torch.serialization.add_safe_globals([(pkgutil.resolve_name(name), name) for name in names])
 
 
 def _warn_of_unread_checkpoint(trainer: Trainer) -> None:
