@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from classifier.instantiate import instantiate
 from wandbsweep.current import Preempted, current_trial
 
 if TYPE_CHECKING:

@@ -12,11 +12,13 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from classifier.metrics import EvaluationMetrics
+
 Batch = tuple[Tensor, Tensor]
 
 
 class ImageClassifier(LightningModule):
-    """Logs ``train/loss``, ``val/loss``, ``val/accuracy``, ``test/loss`` and ``test/accuracy`` per epoch."""
+    """Logs ``train/loss``, and of ``val`` and ``test`` the loss, accuracy, F1 and calibration error, per epoch."""
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        self.evaluation = EvaluationMetrics()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
 
     def forward(self, images: Tensor) -> Tensor:
@@ -47,8 +50,21 @@ class ImageClassifier(LightningModule):
     def _evaluate(self, split: str, batch: Batch) -> None:
         images, classes = batch
         logits = self(images)
-        accuracy = (logits.argmax(1) == classes).float().mean()
-        self._log({f"{split}/loss": cross_entropy(logits, classes), f"{split}/accuracy": accuracy}, classes)
+        self.evaluation.update(logits, classes)
+        self._log({f"{split}/loss": cross_entropy(logits, classes)}, classes)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.forward(batch[0])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    def _log_evaluation(self, split: str) -> None:
+        metrics = {f"{split}/{name}": value for name, value in self.evaluation.compute().items()}
+        self.log_dict(metrics, sync_dist=True)  # the ranks have the same values already; else Lightning would warn
 
     def _log(self, values: dict[str, Tensor], classes: Tensor) -> None:
         # With the batch size a shorter last batch counts less, and Lightning need not infer it.

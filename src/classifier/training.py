@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from hydra.utils import instantiate
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from classifier import loggers
 from classifier.artifacts import ModelArtifacts, read_log_model
+from classifier.callbacks import RunStatistics, make_callbacks
 from classifier.data import Digits
+from classifier.instantiate import instantiate
 from classifier.module import ImageClassifier
 from wandbsweep.current import current_trial
 from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
@@ -70,14 +71,21 @@ def _make_module(cfg: DictConfig, data: Digits) -> LightningModule:
 
 def _make_trainer(cfg: DictConfig, logger: Logger | bool) -> Trainer:
     saved = _locate_checkpoint(cfg) if cfg.trainer.enable_checkpointing else None
-    callbacks: list[Callback] = [Reproducible(cfg.seed), SweepCallback(cfg.report_every_n_steps, checkpoint=saved)]
+    # Reports come after what the configuration adds: early stopping may have decided that this epoch is the last.
+    sweep = SweepCallback(cfg.report_every_n_steps, checkpoint=saved)
+    callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), *make_callbacks(cfg), sweep]
     if saved:
         callbacks += _make_checkpoints(cfg, saved)
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():  # the sweep's agents requeue jobs, so Lightning must not
         several = int(os.environ["SLURM_NTASKS"]) > 1  # else Lightning starts the processes of several devices
         plugins.append(SLURMEnvironment(auto_requeue=False) if several else LightningEnvironment())
-    trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(logger=logger, callbacks=callbacks, plugins=plugins)
+    options: dict[str, Any] = {"logger": logger, "callbacks": callbacks, "plugins": plugins}
+    if any(isinstance(callback, ProgressBar) for callback in callbacks):
+        options["enable_progress_bar"] = True
+    elif current_trial():
+        options["enable_progress_bar"] = False
+    trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(**options)
     return trainer
 
 

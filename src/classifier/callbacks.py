@@ -1,0 +1,82 @@
+"""The callbacks of a training: those that ``cfg.callbacks`` names, and ``RunStatistics``."""
+
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from omegaconf import DictConfig
+
+from classifier.instantiate import instantiate
+from wandbsweep.current import current_trial
+
+
+def make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Make the callbacks under ``cfg.callbacks``, each with a ``_target_``. Inside a sweep there is no progress bar."""
+    made = [instantiate(each) for each in (cfg.get("callbacks") or {}).values() if each]
+    return [each for each in made if not (current_trial() and isinstance(each, ProgressBar))]
+
+
+class RunStatistics(Callback):
+    """Logs, once an epoch, what the training costs.
+
+    ``train/images_per_second`` (of all devices, validation not counted), ``train/seconds_per_epoch`` (with validation),
+    ``memory/host_peak_mib`` of this process, on a GPU ``memory/device_peak_mib``, and ``model/parameters``.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _reset_host_peak()
+        self._device = pl_module.device
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        self._parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_epoch()  # Lightning does not call on_train_epoch_start when it resumes in mid-epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._began = time.perf_counter()
+        self._evaluated_s, self._images = 0.0, 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any) -> None:
+        self._images += len(batch[0][0])
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.training:
+            self._evaluation_began = self._read_clock()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.training:
+            self._evaluated_s += self._read_clock() - self._evaluation_began
+
+    def _read_clock(self) -> float:
+        if self._device.type == "cuda":  # it computes what was asked of it before
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seconds = self._read_clock() - self._began
+        metrics = {
+            "train/images_per_second": self._images * trainer.world_size / max(seconds - self._evaluated_s, 1e-9),
+            "train/seconds_per_epoch": seconds,
+            "memory/host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts KiB
+            "model/parameters": float(self._parameters),
+        }
+        if self._device.type == "cuda":
+            metrics["memory/device_peak_mib"] = torch.cuda.max_memory_allocated(self._device) / 2**20
+        pl_module.log_dict(metrics, sync_dist=True, reduce_fx="max")  # of several ranks the slowest and largest
+
+
+def _reset_host_peak() -> None:
+    """Let the peak be this training's: trials may share a process. Only Linux can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
