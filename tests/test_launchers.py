@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from wandbsweep import launchers
-from wandbsweep.launchers import LauncherProfile, Rank, find_profile, read_rank, read_requeue_id
+from wandbsweep.errors import SweepError
+from wandbsweep.launchers import LauncherProfile, Rank, find_profile, limit_jobs, read_rank, read_requeue_id
 
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
 TARGETS = {
@@ -33,6 +34,27 @@ def test_the_installed_launchers_have_these_classes(target: str) -> None:
 @pytest.mark.parametrize(("name", "isolation"), [("basic", "none"), ("joblib", "process"), ("unlisted", "process")])
 def test_only_under_the_basic_launcher_trials_run_in_the_agent(name: str, isolation: str) -> None:
     assert {find_profile(target).isolation for target in TARGETS if find_profile(target).name == name} == {isolation}
+
+
+@pytest.mark.parametrize(("name", "key"), [("joblib", "n_jobs"), ("submitit_slurm", "array_parallelism")])
+def test_a_launcher_runs_at_most_so_many_jobs_at_once(name: str, key: str) -> None:
+    (target,) = (target for target, known in TARGETS.items() if known == name)
+    launcher = {"_target_": target, key: 16}
+    limit_jobs(launcher, None)
+    assert launcher[key] == 16
+    limit_jobs(launcher, 2)
+    assert launcher[key] == 2
+
+
+def test_a_launcher_that_starts_all_jobs_at_once_is_refused_and_basic_never_does() -> None:
+    for target, name in TARGETS.items():
+        launcher = {"_target_": target}
+        if name in ("submitit_local", "unlisted"):
+            with pytest.raises(SweepError, match=f"hydra/launcher={name} starts all .* joblib, submitit_slurm"):
+                limit_jobs(launcher, 2)
+        if name == "basic":
+            limit_jobs(launcher, 2)
+        assert launcher == {"_target_": target}
 
 
 def test_a_new_launcher_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:

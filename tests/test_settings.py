@@ -21,6 +21,7 @@ from wandbsweep.settings import FOREIGN_KEYS, Settings
         ("isolation", "thread", "the value is 'thread'; the choices are process, none, or null"),
         ("preload", ["a b"], "the value is ['a b'], but must be a list of modules, such as [torch, lightning]"),
         ("count", -1, "the value is -1, but must be an integer >= 1"),
+        ("agents_at_once", 0, "the value is 0, but must be an integer >= 1"),
         ("max_failures", 0, "the value is 0, but must be an integer >= 1"),
         ("agents", 0, "the value is 0, but must be an integer >= 1"),
         ("gpus_per_agent", -1, "the value is -1, but must be an integer >= 1"),

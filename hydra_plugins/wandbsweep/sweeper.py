@@ -41,12 +41,14 @@ class WandbSweeper(Sweeper):
         from wandbsweep.errors import SweepError
         from wandbsweep.launch.messages import hide_agents_as_jobs
         from wandbsweep.launch.session import Session, refuse_unsuitable_launcher
+        from wandbsweep.launchers import limit_jobs
 
         try:
             with set_hydra_config(self._config):
                 settings = read_settings(self._config, self._settings)
                 launcher_class = str(self._config.hydra.launcher._target_)
                 refuse_unsuitable_launcher(launcher_class, settings)
+                limit_jobs(self._config.hydra.launcher, settings.agents_at_once)
                 prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
                 tell_directory(self._config, prepared.directory)  # to on_multirun_end
                 session = Session(prepared, settings, launcher=launcher_class)

@@ -10,10 +10,12 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
+
+from wandbsweep.errors import SweepError
 
 Isolation = Literal["process", "none"]
 
@@ -46,6 +48,8 @@ class LauncherProfile:
     """Whether its jobs survive the process that submitted them."""
     shares_terminal: bool = True
     """Whether its jobs write to the launching terminal."""
+    limit_key: str | None = None
+    """The key of ``hydra.launcher`` that limits how many of its jobs run at once; None: it has none."""
     assigns_gpus: bool = False
     """Whether its scheduler gives each job its GPUs."""
     isolation: Isolation = "process"
@@ -107,12 +111,13 @@ _SUBMITIT_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL'
 # The first match is taken, so general patterns come last.
 LAUNCHERS = (
     LauncherProfile("basic", r".*\.BasicLauncher", isolation="none"),  # so that a debugger works in the task
-    LauncherProfile("joblib", r".*\.JoblibLauncher"),
+    LauncherProfile("joblib", r".*\.JoblibLauncher", limit_key="n_jobs"),
     LauncherProfile(
         "submitit_slurm",
         r".*submitit.*Slurm.*",
         detachable=True,
         shares_terminal=False,
+        limit_key="array_parallelism",
         assigns_gpus=True,
         preemption_signal=_SUBMITIT_SIGNAL,
         read_rank=lambda: _read_submitit_rank("slurm"),
@@ -140,6 +145,28 @@ HANDLER_PACKAGES = ("submitit", "wandbsweep")
 def find_profile(target: str) -> LauncherProfile:
     """Return the profile of the launcher with the class ``target`` (``hydra.launcher._target_``)."""
     return next((launcher for launcher in LAUNCHERS if re.fullmatch(launcher.pattern, target)), _UNLISTED)
+
+
+def limit_jobs(launcher: MutableMapping[str, Any], at_once: int | None) -> None:
+    """Have a launcher run at most ``at_once`` jobs at the same time.
+
+    Args:
+        launcher: Its configuration, ``hydra.launcher``, which is changed.
+        at_once: ``hydra.sweeper.agents_at_once``; None: as it is configured.
+
+    Raises:
+        SweepError: The launcher starts all its jobs at once.
+    """
+    profile = find_profile(str(launcher["_target_"]))
+    if at_once is None or profile.name == "basic":  # it runs one job after another
+        return
+    if profile.limit_key is None:
+        able = ", ".join(other.name for other in LAUNCHERS if other.limit_key)
+        raise SweepError(
+            f"hydra.sweeper.agents_at_once: the value is {at_once}, but hydra/launcher={profile.name} starts all its "
+            f"jobs at once; those that can limit them are {able}. Without a limit: hydra.sweeper.agents_at_once=null"
+        )
+    launcher[profile.limit_key] = at_once
 
 
 def read_rank() -> Rank:

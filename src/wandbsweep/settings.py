@@ -40,6 +40,9 @@ class Settings:
     """Number of agents, each a job of the launcher. null: 1, or, with ``count``, as many as the trials need."""
     count: int | None = None
     """Number of trials that an agent runs. null: until the sweep is over."""
+    agents_at_once: int | None = None
+    """The most agents that run at once, as ``%2`` in ``sbatch --array=1-12%2``: it replaces the launcher's own limit
+    (``hydra.launcher.array_parallelism``, ``n_jobs``). null: the launcher's own."""
     storage: str | None = None
     """Optuna storage URL: ``postgresql://…``, ``mysql://…``, ``sqlite:///…``. null: ``journal.log`` in the sweep's
     directory. A password belongs in the environment: ``postgresql://me:${oc.env:DB_PASSWORD}@host/sweeps``."""
@@ -101,6 +104,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "controller": (lambda value: value in CONTROLLERS, f"; the choices are {', '.join(CONTROLLERS)}"),
     "agents": _POSITIVE,
     "count": _POSITIVE,
+    "agents_at_once": _POSITIVE,
     "seed": (lambda value: value >= 0, ", but must be an integer >= 0"),
     "gpus_per_agent": _POSITIVE,
     "lease_s": (lambda value: value >= _SHORTEST_LEASE_S, f", but must be at least {_SHORTEST_LEASE_S:g} seconds"),

@@ -172,8 +172,8 @@ def _join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     if refused:
         raise SweepDirectoryError(
             f"A sweep that is joined runs what it was started with, so {' '.join(refused)} cannot be changed; "
-            "what can is ++sweep.run_cap, hydra.sweeper.agents, count, max_failures, gpus_per_agent, detach, "
-            "isolation, resume_key, and hydra.launcher.*"
+            "what can is ++sweep.run_cap, hydra.sweeper.agents, count, agents_at_once, max_failures, gpus_per_agent, "
+            "detach, isolation, resume_key, and hydra.launcher.*"
         )
     run_caps: list[Any] = [settings.sweep.get("run_cap"), *(line.partition("=")[2] for line in given)]
     return _reopen(multirun, directory, record, sweepdir.read_spec(directory), run_caps[-1])

@@ -30,7 +30,7 @@ from wandbsweep.trial import TrialRecord
 
 _CALLBACK = "wandbsweep.cli.evaluation.callback.EvaluationCallback"
 # Keep the sweeper's settings on how trials run, and drop those on which trials run.
-_KEPT = "agents|count|gpus_per_agent|isolation|lease_s|max_attempts|preload|resume_key"
+_KEPT = "agents|agents_at_once|count|gpus_per_agent|isolation|lease_s|max_attempts|preload|resume_key"
 _DROPPED = re.compile(rf"[+~]*hydra(/sweeper|\.mode|\.sweep\.|\.sweeper\.(?!({_KEPT})\b))")
 
 
