@@ -1,5 +1,8 @@
 """Data modules: images ``(n, channels, height, width)`` and their classes, in batches."""
 
+from classifier.data.augment import Augmentation
 from classifier.data.digits import Digits
+from classifier.data.folders import FolderImages
+from classifier.data.module import ImageData
 
-__all__ = ["Digits"]
+__all__ = ["Augmentation", "Digits", "FolderImages", "ImageData"]

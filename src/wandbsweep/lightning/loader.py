@@ -23,13 +23,24 @@ class EpochBatches(Sampler[Tensor]):
     A trial that resumes from a checkpoint therefore trains on the data that it would have seen, and no random state
     needs to be saved. ``start`` is the position at which an earlier attempt left the data: that epoch begins there.
     Lightning calls ``set_epoch``.
+
+    Args:
+        size: How many samples there are.
+        batch_size: Samples in a batch; an epoch's last batch may be smaller.
+        seed: Of the order.
+        rank: Which rank's samples these are.
+        world_size: How many ranks share the samples of an epoch, evenly: up to ``world_size - 1`` samples are left out.
+        drop_last: Leave out the last batch if it is smaller than ``batch_size``.
     """
 
     start = Position(0, 0)
 
-    def __init__(self, size: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, size: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, drop_last: bool = False
+    ) -> None:
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.rank, self.world_size = rank, world_size
+        self.drop_last = drop_last
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,7 +52,8 @@ class EpochBatches(Sampler[Tensor]):
         return self.size // self.world_size
 
     def __len__(self) -> int:
-        return -(-self._share // self.batch_size)
+        whole, rest = divmod(self._share, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
 
     @property
     def skipped(self) -> int:
@@ -53,10 +65,10 @@ class EpochBatches(Sampler[Tensor]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator)
         mine = order[self.rank :: self.world_size][: self._share]
-        yield from torch.split(mine, self.batch_size)[self.skipped :]
+        yield from torch.split(mine, self.batch_size)[self.skipped : len(self)]
 
 
-class ResumableLoader(DataLoader[tuple[Tensor, ...]]):
+class ResumableLoader(DataLoader[Any]):
     """Loads ``EpochBatches``, and saves and restores its position through Lightning's stateful-loader protocol."""
 
     sampler: EpochBatches
