@@ -23,9 +23,12 @@ _MODES = {1: (ImageReadMode.GRAY, "L"), 3: (ImageReadMode.RGB, "RGB")}
 
 
 class Samples(Protocol):
-    """Images that can be read by index. ``classes``: of each image, ``(n,)``, int64."""
+    """Images that can be read by index."""
 
-    classes: Tensor
+    @property
+    def classes(self) -> Tensor:
+        """The class of each image, ``(n,)``, int64."""
+        ...
 
     def read(self, indices: Tensor) -> Sequence[Tensor]:
         """Return uint8 images ``(channels, height, width)``, which may differ in size."""
