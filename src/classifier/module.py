@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from classifier.metrics import EvaluationMetrics
+from classifier.schedulers import count_steps
 
 Batch = tuple[Tensor, Tensor]
 
@@ -23,8 +24,8 @@ class ImageClassifier(LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer, int], LRScheduler],
+        optimizer: Callable[[nn.Module], Optimizer],
+        scheduler: Callable[[Optimizer, int | None], LRScheduler],
     ) -> None:
         super().__init__()
         self.network = network
@@ -71,8 +72,8 @@ class ImageClassifier(LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(classes), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self.make_optimizer(self.parameters())
-        scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        optimizer = self.make_optimizer(self.network)
+        scheduler = self.make_scheduler(optimizer, count_steps(self.trainer))
         lr_scheduler: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
         # Lightning takes any scheduler; its type allows only those of torch.
         return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]

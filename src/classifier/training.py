@@ -20,9 +20,11 @@ from omegaconf import DictConfig
 from classifier import loggers
 from classifier.artifacts import ModelArtifacts, read_log_model
 from classifier.callbacks import RunStatistics, make_callbacks
+from classifier.compute import CompileTimer, Compute, prepare_module, prepare_process
 from classifier.data import Digits
 from classifier.instantiate import instantiate
 from classifier.module import ImageClassifier
+from classifier.optimizers import read_optimizer
 from wandbsweep.current import current_trial
 from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
 
@@ -44,9 +46,10 @@ def train(cfg: DictConfig) -> float | None:
     trial = current_trial()
     if cfg.test and trial:
         raise ValueError("test=true inside a sweep: the test split must not guide a search")
-    seed_everything(cfg.seed, verbose=False)
+    compute = prepare_process(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
-    module = _make_module(cfg, data)
+    module = _make_module(cfg, data, compute)
     with _mute_lightning(), loggers.open_logger(cfg) as logger:
         trainer = _make_trainer(cfg, logger)
         trainer.fit(module, datamodule=data, ckpt_path=_find_checkpoint(cfg), weights_only=False)
@@ -64,16 +67,19 @@ def train(cfg: DictConfig) -> float | None:
         return _read_metric(metrics, cfg.metric)
 
 
-def _make_module(cfg: DictConfig, data: Digits) -> LightningModule:
+def _make_module(cfg: DictConfig, data: Digits, compute: Compute) -> LightningModule:
     network = instantiate(cfg.model, _partial_=True)(input_shape=data.input_shape, classes=data.classes)
-    return ImageClassifier(network, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+    module = ImageClassifier(network, read_optimizer(cfg.optimizer), instantiate(cfg.scheduler, _partial_=True))
+    prepare_module(module, network, compute)
+    return module
 
 
 def _make_trainer(cfg: DictConfig, logger: Logger | bool) -> Trainer:
     saved = _locate_checkpoint(cfg) if cfg.trainer.enable_checkpointing else None
     # Reports come after what the configuration adds: early stopping may have decided that this epoch is the last.
     sweep = SweepCallback(cfg.report_every_n_steps, checkpoint=saved)
-    callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), *make_callbacks(cfg), sweep]
+    callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), CompileTimer()]
+    callbacks += [*make_callbacks(cfg), sweep]
     if saved:
         callbacks += _make_checkpoints(cfg, saved)
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -158,6 +164,8 @@ _MUTED_MESSAGES = (
     "`Trainer.fit` stopped:",
     "LOCAL_RANK:",
     "Loading `train_dataloader`",
+    "Using 16bit Automatic Mixed",
+    "Using bfloat16 Automatic Mixed",
     "Loaded model weights from the checkpoint",
     "Restor",  # "Restoring states from the checkpoint path", "Restored all states …"
 )

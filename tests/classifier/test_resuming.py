@@ -72,8 +72,8 @@ def equal(a, b):
         (13, 13, []),
         (10, 10, []),  # an epoch's last step: its validation and report come first
         (11, 11, ["data.batch_size=64"]),  # 19 steps an epoch
-        (5, 5, ["+trainer.accumulate_grad_batches=2"]),
-        (7, 7, ["+trainer.accumulate_grad_batches=2"]),
+        (5, 5, ["trainer.accumulate_grad_batches=2"]),
+        (7, 7, ["trainer.accumulate_grad_batches=2"]),
         (15, 16, ["+trainer.val_check_interval=5"]),  # a validation comes first
         (12, 12, ["trainer.check_val_every_n_epoch=2"]),
     ],

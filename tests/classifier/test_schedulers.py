@@ -1,7 +1,31 @@
+import warnings
+
 import pytest
 import torch
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, OneCycleLR
 
-from classifier.schedulers import compute_factor, warmup
+from classifier.schedulers import OneCycle, compute_factor, count_warmup_steps, warmup
+
+
+def make_optimizer(kind="SGD", **options):
+    """Two groups, whose rates are 1 and 10."""
+    parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 10.0}]
+    return getattr(torch.optim, kind)(groups, lr=1.0, **options)
+
+
+def record(optimizer, scheduler, steps):
+    """The rates and momenta of each step of a training."""
+    seen = []
+    for _ in range(steps):
+        seen.append([(g["lr"], g.get("momentum"), g.get("betas")) for g in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def rates(seen):
+    return [[rate for rate, *_ in step] for step in seen]
 
 
 @pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
@@ -13,6 +37,31 @@ def test_rises_to_the_rate_then_decays(decay):
     assert min(factors[:100]) > 0
 
 
+@pytest.mark.parametrize(
+    ("decay", "torchs"),
+    [
+        ("constant", lambda optimizer: ConstantLR(optimizer, factor=1.0)),
+        ("linear", lambda optimizer: LinearLR(optimizer, 1.0, 0.0, total_iters=50)),
+        ("cosine", lambda optimizer: CosineAnnealingLR(optimizer, T_max=50)),
+    ],
+)
+def test_decays_as_torch_s_schedulers_do(decay, torchs):
+    ours, theirs = make_optimizer(), make_optimizer()
+    seen = rates(record(ours, warmup(ours, 50, warmup_steps=0, decay=decay), 50))
+    expected = rates(record(theirs, torchs(theirs), 50))
+    torch.testing.assert_close(torch.tensor(seen), torch.tensor(expected))
+
+
+def test_the_rates_of_the_groups_keep_their_ratio():
+    optimizer = make_optimizer()
+    for schedule in (
+        warmup(optimizer, 20, warmup_steps=0.25, decay="cosine"),
+        OneCycle(make_optimizer(), 20, warmup_steps=5),
+    ):
+        for small, large in rates(record(schedule.optimizer, schedule, 20)):
+            assert large == pytest.approx(10 * small)
+
+
 def test_no_warmup_begins_at_the_rate():
     assert compute_factor(0, 100, warmup_steps=0, decay="cosine") == 1
 
@@ -21,7 +70,74 @@ def test_a_warmup_longer_than_training_is_still_rising_at_the_end():
     assert 0 < compute_factor(99, 100, warmup_steps=500, decay="constant") < 0.21
 
 
+@pytest.mark.parametrize(("given", "steps"), [(0, 0), (0.0, 0), (1, 1), (1.0, 1), (250.0, 250), (0.25, 20), (0.5, 40)])
+def test_a_warmup_counts_steps_or_is_a_fraction(given, steps):
+    assert count_warmup_steps(given, 80) == steps
+
+
+@pytest.mark.parametrize("given", [-1, -0.1, 1.5, float("nan"), float("inf"), True, "half", None])
+def test_another_warmup_is_refused_with_the_rule(given):
+    with pytest.raises(ValueError, match="must be a whole number of steps >= 0, or a fraction of the training below 1"):
+        count_warmup_steps(given, 80)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda optimizer: warmup(optimizer, None, warmup_steps=0.1, decay="constant"),
+        lambda optimizer: warmup(optimizer, None, warmup_steps=10, decay="cosine"),
+        lambda optimizer: OneCycle(optimizer, None, warmup_steps=10),
+    ],
+)
+def test_a_schedule_that_needs_the_training_s_length_says_so(make):
+    with pytest.raises(ValueError, match=r"set trainer.max_epochs or trainer.max_steps"):
+        make(make_optimizer())
+
+
+def test_a_constant_rate_needs_no_length():
+    optimizer = make_optimizer()
+    assert rates(record(optimizer, warmup(optimizer, None, warmup_steps=1, decay="constant"), 3))[1:] == [[1, 10]] * 2
+
+
 def test_unknown_decay_names_the_choices():
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
     with pytest.raises(ValueError, match="constant, linear, cosine"):
-        warmup(optimizer, 10, warmup_steps=0, decay="exponential")
+        warmup(make_optimizer(), 10, warmup_steps=0, decay="exponential")
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+@pytest.mark.parametrize("options", [{}, {"cycle_momentum": False}, {"div_factor": 10.0, "anneal_strategy": "linear"}])
+@pytest.mark.parametrize("warmup_steps", [0.3, 0.0, 12, 40])
+def test_one_cycle_is_torch_s(kind, options, warmup_steps):
+    ours, theirs = make_optimizer(kind), make_optimizer(kind)
+    share = warmup_steps if warmup_steps < 1 else warmup_steps / 40
+    seen = record(ours, OneCycle(ours, 40, warmup_steps=warmup_steps, **options), 39)
+    assert seen == record(theirs, OneCycleLR(theirs, [1.0, 10.0], 40, pct_start=share, **options), 39)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7])
+@pytest.mark.parametrize("warmup_steps", [0, 1, 2, 0.3, 0.5, 1000])
+def test_one_cycle_of_any_length_and_beyond_it(total, warmup_steps):
+    optimizer = make_optimizer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = rates(record(optimizer, OneCycle(optimizer, total, warmup_steps=warmup_steps), total + 3))
+    assert all(0 < small <= 1 for small, _ in seen)
+    assert seen[total - 1 :] == [seen[total - 1]] * 4
+
+
+def test_one_cycle_continues_where_it_was_left_and_takes_a_new_length():
+    whole, first = make_optimizer(), make_optimizer()
+    expected = record(whole, OneCycle(whole, 30, warmup_steps=0.3), 30)
+    scheduler = OneCycle(first, 20, warmup_steps=0.3)
+    record(first, scheduler, 10)
+    second = make_optimizer()
+    resumed = OneCycle(second, 30, warmup_steps=0.3)
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    record(second, resumed, 1)  # the rate of the step that comes next is the old schedule's
+    assert record(second, resumed, 19) == expected[11:]
+
+
+def test_one_cycle_without_a_momentum_to_cycle_says_so():
+    with pytest.raises(ValueError, match="cycle_momentum"):
+        OneCycle(make_optimizer("Adagrad"), 10, warmup_steps=0.3)
