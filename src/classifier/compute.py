@@ -148,7 +148,7 @@ def find_image_dtype(precision: str) -> torch.dtype:
 
 
 class CompileTimer(Callback):
-    """Logs the seconds that ``torch.compile`` has taken, if any: a line each time, ``compile_seconds`` once an epoch."""
+    """Logs the seconds that ``torch.compile`` has taken, if any: a line each time, ``compile_seconds`` per epoch."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
