@@ -10,7 +10,7 @@ from typing import Any
 
 import hydra.utils
 
-TRUSTED = ["lightning.*", "torch.*", "torchmetrics.*", "torchvision.*"]
+TRUSTED = ["lightning.*", "torch.*", "torchmetrics.*", "torchvision.*", "wandb.*"]
 """What a configuration may name besides this repository's own modules. Hydra 1.4 and later refuse any other target:
 values of a sweep may come from a server. Add the packages that your configurations use."""
 

@@ -1,11 +1,11 @@
-"""Loggers for a run's metrics. A logger that is opened here is closed here, since trials may share a process."""
+"""``wandb_logger``: a run at W&B, which a trial's later attempts continue."""
 
 from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,37 +13,10 @@ from urllib.parse import urlsplit
 
 from omegaconf import DictConfig, OmegaConf
 
-from classifier.instantiate import instantiate
-from wandbsweep.current import Preempted, current_trial
+from wandbsweep.current import current_trial
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger, WandbLogger
-
-
-@contextmanager
-def open_logger(cfg: DictConfig) -> Iterator[Logger | bool]:
-    """Open the logger that ``cfg.logger`` describes (none: False). A W&B run ends with the block."""
-    if not cfg.get("logger"):
-        yield False
-        return
-    make = instantiate(cfg.logger, _partial_=True)
-    ours = is_wandb(cfg)
-    logger: Logger = make(cfg=cfg) if ours else make()
-    exit_code: int | None = 1
-    try:
-        yield logger
-        exit_code = 0
-    except Preempted:
-        exit_code = None
-        raise
-    finally:
-        if ours:
-            _finish(exit_code)
-
-
-def is_wandb(cfg: DictConfig) -> bool:
-    """Whether ``cfg.logger`` is ``wandb_logger``, below."""
-    return bool(cfg.get("logger")) and cfg.logger.get("_target_") == f"{__name__}.wandb_logger"
+    from lightning.pytorch.loggers import WandbLogger
 
 
 _OTHER_KEYS = ("log_model", "summary", "wandb_sweep")
@@ -69,6 +42,8 @@ def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -
 
         @rank_zero_only
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+            if step is not None and step < first:
+                return  # the attempt before logged it, and was killed before its next checkpoint
             # W&B drops values for a step before its last one.
             at = None if step is None else max(step, self.experiment.step)
             self.experiment.log({**metrics, "trainer/global_step": step}, step=at)
@@ -76,6 +51,7 @@ def wandb_logger(*, cfg: DictConfig, save_dir: str, project: str, **init: Any) -
     # Not started by WandbLogger: that passes an option which W&B warns of, and its offline=True sets WANDB_MODE for
     # the rest of the process.
     run = None if getattr(rank_zero_only, "rank", 0) else _start_run(cfg, dir=save_dir, project=project, **init)
+    first = run.starting_step if run else 0
     return GlobalStepLogger(save_dir=save_dir, project=project, experiment=run)
 
 
@@ -146,7 +122,7 @@ def _make_settings() -> Any:
     return wandb.Settings(silent=True, console="off", stop_fn=partial(trial.stop, "W&B stopped the run"))
 
 
-def _finish(exit_code: int | None) -> None:
+def finish(exit_code: int | None) -> None:
     """End the W&B run; None: it was preempted, and a later attempt continues it."""
     import wandb
 

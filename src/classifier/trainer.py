@@ -1,0 +1,102 @@
+"""``make_trainer``: Lightning's Trainer with the callbacks that a trial needs, and where a training starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from classifier import loggers
+from classifier.artifacts import ModelArtifacts, read_log_model
+from classifier.callbacks import RunStatistics, make_callbacks
+from classifier.compute import CompileTimer
+from classifier.instantiate import instantiate
+from wandbsweep.current import current_trial
+from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
+
+
+def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
+    """Make the Trainer that ``cfg.trainer`` describes, with our callbacks and those of ``cfg.callbacks``."""
+    # `fast_dev_run` is a test of the code, which leaves no checkpoint that another run could take for a result.
+    saves = cfg.trainer.enable_checkpointing and not cfg.trainer.get("fast_dev_run")
+    saved = _locate_checkpoint(cfg) if saves else None
+    # Reports come after what the configuration adds: early stopping may have decided that this epoch is the last.
+    sweep = SweepCallback(cfg.report_every_n_steps, checkpoint=saved)
+    callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), CompileTimer()]
+    callbacks += [*make_callbacks(cfg), sweep]
+    if saved:
+        callbacks += _make_checkpoints(cfg, saved)
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():  # the sweep's agents requeue jobs, so Lightning must not
+        several = int(os.environ["SLURM_NTASKS"]) > 1  # else Lightning starts the processes of several devices
+        plugins.append(SLURMEnvironment(auto_requeue=False) if several else LightningEnvironment())
+    options: dict[str, Any] = {"logger": opened or False, "callbacks": callbacks, "plugins": plugins}
+    if any(isinstance(callback, ProgressBar) for callback in callbacks):
+        options["enable_progress_bar"] = True
+    elif current_trial():
+        options["enable_progress_bar"] = False
+    trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(**options)
+    return trainer
+
+
+def _locate_checkpoint(cfg: DictConfig) -> Path:
+    return Path(cfg.output_dir, "checkpoints", "last.ckpt")
+
+
+def _make_checkpoint(path: Path) -> ModelCheckpoint:
+    """Make the callback that overwrites one file; a run into an old directory makes no ``last-v1``."""
+    return ModelCheckpoint(path.parent, filename=path.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+def _make_checkpoints(cfg: DictConfig, saved: Path) -> list[Callback]:
+    last = _make_checkpoint(saved)
+    best = BestCheckpoint(saved.parent, *_find_objective(cfg))
+    artifacts: list[Callback] = []
+    if loggers.is_wandb(cfg) and (which := read_log_model(cfg)) is not None:
+        artifacts = [ModelArtifacts(which, best=best, last=last)]
+    return [best, last, *artifacts]  # best first, so that last.ckpt holds its state
+
+
+def _find_objective(cfg: DictConfig) -> tuple[str, str]:
+    """Return the metric that decides which epoch is best, and its goal: the sweep's, or in a plain run ``cfg``'s.
+
+    The test split decides nothing: of ``test/loss`` the epoch is chosen by ``val/loss``.
+    """
+    if (trial := current_trial()).metric:
+        return trial.metric, trial.goal
+    split, _, name = str(cfg.metric).rpartition("/")
+    goal = cfg.goal or ("minimize" if name.endswith("loss") else "maximize")
+    return (f"val/{name}" if split == "test" else cfg.metric), goal
+
+
+def find_checkpoint(cfg: DictConfig, module: LightningModule) -> Path | None:
+    """Return the checkpoint that the training continues from; with ``ckpt_weights_only`` load its weights instead.
+
+    A resumed trial continues from its own ``last.ckpt``, whatever ``ckpt_path`` says.
+
+    Raises:
+        ValueError: ``ckpt_path`` is no file, or its weights are another network's.
+    """
+    own = _locate_checkpoint(cfg)
+    if current_trial().resumed and is_intact(own):
+        return own
+    if cfg.ckpt_path is None:
+        return None
+    path = Path(cfg.ckpt_path)
+    if not path.is_file():
+        raise ValueError(f"The value of `ckpt_path` is {cfg.ckpt_path!r}, but there is no such file")
+    if not cfg.ckpt_weights_only:
+        return path
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=False)["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"The weights in `ckpt_path` ({path}) are not those of this network: {error}") from error
+    return None
