@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wandbsweep.current import CurrentTrial, current_trial
     from wandbsweep.errors import SpaceError, SweepConfigError, SweepDirectoryError, SweepError
     from wandbsweep.launch.optimize import optimize
+    from wandbsweep.optuna_tools.sampler import optuna_sampler
     from wandbsweep.results.sweep_results import SweepResults, open_sweep
     from wandbsweep.spec.distributions import Parameter
     from wandbsweep.spec.load import load_sweep
@@ -38,6 +39,7 @@ _HOMES = {
     "load_sweep": "spec.load",
     "open_sweep": "results.sweep_results",
     "optimize": "launch.optimize",
+    "optuna_sampler": "optuna_tools.sampler",
 }
 # Modules that are attributes of the package as soon as they are used. ``lightning`` needs Lightning.
 _MODULES = ("current", "lightning", "stopping")
@@ -60,6 +62,7 @@ __all__ = [
     "load_sweep",
     "open_sweep",
     "optimize",
+    "optuna_sampler",
     "stopping",
 ]
 
