@@ -8,7 +8,7 @@ from wandbsweep.lightning import EpochBatches
 def splits(**options: int) -> dict[str, torch.Tensor]:
     data = Digits(batch_size=64, **options)
     data.setup()
-    return {name: split.tensors for name, split in data.splits.items()}
+    return {name: (split.images, split.classes) for name, split in data.splits.items()}
 
 
 def test_splits_share_no_image():

@@ -4,5 +4,6 @@ from classifier.data.augment import Augmentation
 from classifier.data.digits import Digits
 from classifier.data.folders import FolderImages
 from classifier.data.module import ImageData
+from classifier.data.torchvision_sets import TorchvisionImages
 
-__all__ = ["Augmentation", "Digits", "FolderImages", "ImageData"]
+__all__ = ["Augmentation", "Digits", "FolderImages", "ImageData", "TorchvisionImages"]

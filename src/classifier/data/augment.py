@@ -81,7 +81,9 @@ class Normalizer:
         self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(-1, 1, 1)
 
     def to_float(self, images: Tensor) -> Tensor:
-        """Return normalised images as float32."""
+        """Return normalised images as float32; images of floating-point numbers are normalised already."""
+        if images.is_floating_point():
+            return images
         if self._shift.device != images.device:
             self._shift, self._scale = self._shift.to(images.device), self._scale.to(images.device)
         return images.float().sub_(self._shift).mul_(self._scale)

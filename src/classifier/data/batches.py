@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from classifier.data.samples import Samples
+from classifier.data.samples import Samples, describe_sizes
 from wandbsweep.lightning import EpochBatches, Position
 
 Batch = tuple[Tensor, Tensor]
@@ -97,6 +97,9 @@ class WorkerBatches(Dataset[RawBatch]):
         if self.transform:
             with seeded_generators(self.seed, source.epoch + 1, source.number, self.rank):
                 images = [self.transform(image) for image in images]
+        other = next((image for image in images if image.shape != images[0].shape), None)
+        if other is not None:
+            raise ValueError(describe_sizes(images[0].shape, other.shape))
         return RawBatch(torch.stack(list(images)), self.samples.classes[source.indices], source)
 
 

@@ -32,10 +32,10 @@ Transform = Callable[[Tensor], Tensor]
 class ImageSets(NamedTuple):
     """What a data set consists of. ``val`` and ``test``: None if it has no such part, so it is taken from ``train``."""
 
+    class_names: Sequence[str]
     train: Samples
     val: Samples | None
     test: Samples | None
-    class_names: Sequence[str]
 
 
 class ImageData(LightningDataModule):
@@ -46,7 +46,7 @@ class ImageData(LightningDataModule):
 
     Args:
         batch_size: Images in a training batch, on each device.
-        eval_batch_size: Images in a batch of validation and test.
+        eval_batch_size: Images in a batch of validation and test, on each device; None: all in one.
         val_size: Images, or the fraction of them, that are taken from the training images for validation, if the data
             set has no validation part of its own. 0: none; then there are no ``val/`` metrics.
         test_size: The same for the test.
@@ -67,7 +67,7 @@ class ImageData(LightningDataModule):
         self,
         *,
         batch_size: int,
-        eval_batch_size: int = 1000,
+        eval_batch_size: int | None = 1000,
         val_size: float,
         test_size: float = 0,
         limit_train: int | None = None,
@@ -81,6 +81,13 @@ class ImageData(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        for name, value in (
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+            ("limit_train", limit_train),
+        ):
+            _check_count(name, value, 1)
+        _check_count("num_workers", num_workers, 0)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.test_size, self.limit_train = val_size, test_size, limit_train
         self.drop_last = drop_last
@@ -127,48 +134,44 @@ class ImageData(LightningDataModule):
 
     def _split(self) -> dict[str, Samples]:
         sets = self.sets
-        left = torch.arange(len(sets.train.classes))
+        train, left = sets.train, torch.arange(len(sets.train.classes))
         splits = {"val": sets.val, "test": sets.test}
         for name in ("test", "val"):  # whatever the size of the validation split, the test split is the same
             if splits[name] is None:
                 count = count_images(getattr(self, f"{name}_size"), len(left), f"data.{name}_size")
-                drawn, rest = draw_stratified(sets.train.classes[left], count, self.split_seed)
-                splits[name], left = sets.train.select(left[drawn]), left[rest]
+                drawn, rest = draw_stratified(train.classes[left], count, self.split_seed)
+                splits[name], left = train.select(left[drawn]) if count else None, left[rest]
         if self.limit_train is not None:
-            if not 1 <= self.limit_train <= len(left):
+            if self.limit_train > len(left):
                 raise ValueError(
-                    f"The value of `data.limit_train` is {self.limit_train!r}, but must be between 1 and {len(left)}, "
-                    "the images that are left to train on, or null"
+                    f"The value of `data.limit_train` is {self.limit_train}, but must be at most {len(left)}, the "
+                    "number of training images, or null"
                 )
-            left = left[draw_stratified(sets.train.classes[left], self.limit_train, self.split_seed)[0]]
-        return {"train": sets.train.select(left), **{name: split for name, split in splits.items() if split}}
+            left = left[draw_stratified(train.classes[left], self.limit_train, self.split_seed)[0]]
+        if len(left) < len(train.classes):
+            train = train.select(left)
+        return {"train": train, **{name: split for name, split in splits.items() if split}}
 
     def train_dataloader(self) -> TrainBatches | ResumableLoader:
-        samples = self.splits["train"]
-        size, (rank, world_size) = len(samples.classes), self._find_rank()
+        samples, (rank, world_size) = self.splits["train"], self._find_rank()
+        size = len(samples.classes)
+        order: dict[str, Any] = {"seed": self.seed, "rank": rank, "world_size": world_size, "drop_last": self.drop_last}
         augmenter = Augmenter(
             self.augment, self._make_normalizer(), classes=self.classes, size=size, seed=self.seed, rank=rank
         )
-        options: dict[str, Any] = {
-            "seed": self.seed,
-            "rank": rank,
-            "world_size": world_size,
-            "drop_last": self.drop_last,
-        }
         if isinstance(samples, TensorSamples) and self.train_transform is None:
-            device = self._find_device()
-            windows, classes = augmenter.make_windows(samples.images.to(device)), samples.classes.to(device)
-
-            def make(indices: Tensor, epoch: int, number: int) -> Batch:
-                rows = indices.to(device)
-                return augmenter(windows, rows, classes[rows], rows, epoch=epoch, batch=number)
-
-            self._train = TrainBatches(EpochBatches(size, self.batch_size, **options), make)
+            batches = EpochBatches(size, self.batch_size, **order)
+            self._train = TrainBatches(batches, _make_on_device(samples.to(self._find_device()), augmenter))
         else:
-            batches = NumberedBatches(size, self.batch_size, **options)
+            batches = NumberedBatches(size, self.batch_size, **order)
             data = WorkerBatches(samples, self.train_transform, seed=self.seed, rank=rank)
             self._train = ResumableLoader(data, sampler=batches, **self._worker_options())
-            self._augmenter = augmenter
+            self._augmenter = augmenter  # for on_after_batch_transfer
+        if not len(batches):
+            raise ValueError(
+                f"The value of `data.batch_size` is {self.batch_size}, but with `data.drop_last` must be at most "
+                f"{size // world_size}, the training images of each device"
+            )
         self.load_state_dict(self._start)
         return self._train
 
@@ -181,12 +184,10 @@ class ImageData(LightningDataModule):
     def _evaluate(self, split: str) -> Any:
         if (samples := self.splits.get(split)) is None:
             return []
-        rank, world_size = self._find_rank()
-        batches = split_evaluation(len(samples.classes), self.eval_batch_size, rank=rank, world_size=world_size)
-        normalizer = self._make_normalizer()
+        size, (rank, world_size) = len(samples.classes), self._find_rank()
+        batches = split_evaluation(size, self.eval_batch_size or size, rank=rank, world_size=world_size)
         if isinstance(samples, TensorSamples):
-            device = self._find_device()
-            images, classes = samples.images.to(device), samples.classes.to(device)
+            (images, classes), normalizer = samples.to(self._find_device()), self._make_normalizer()
             return EvaluationBatches(batches, lambda rows: (normalizer(images[rows]), classes[rows]))
         sampler = [Numbered(indices, -1, number) for number, indices in enumerate(batches)]
         return DataLoader(WorkerBatches(samples, self.eval_transform), sampler=sampler, **self._worker_options())
@@ -239,8 +240,37 @@ class ImageData(LightningDataModule):
 
     def _find_moments(self) -> tuple[Sequence[float], Sequence[float]]:
         samples = self.splits["train"]
-        if self.mean is not None and self.std is not None:
-            return list(self.mean), list(self.std)
-        if not isinstance(samples, TensorSamples):
-            raise ValueError("Images that are not held in memory need `data.mean` and `data.std`")
-        return measure_moments(samples.images)
+        if self.mean is None or self.std is None:
+            if not isinstance(samples, TensorSamples):
+                raise ValueError("`data.mean` and `data.std` must be given for images that are not held in memory")
+            return measure_moments(samples.images)
+        channels = self.input_shape[0]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                raise ValueError(f"`data.{name}` has {len(values)} values, but the images have {channels} channels")
+        return list(self.mean), list(self.std)
+
+
+def _make_on_device(samples: TensorSamples, augmenter: Augmenter) -> Callable[[Tensor, int, int], Batch]:
+    """Return the function that makes a training batch of images on the device from their indices."""
+    images, classes = samples
+    device = images.device
+    if augmenter.options == Augmentation():
+
+        def make(indices: Tensor, epoch: int, number: int) -> Batch:
+            rows = indices.to(device)
+            return augmenter.normalizer(images[rows]), classes[rows]
+
+        return make
+    windows = augmenter.make_windows(images)
+
+    def make_augmented(indices: Tensor, epoch: int, number: int) -> Batch:
+        rows = indices.to(device)
+        return augmenter(windows, rows, classes[rows], rows, epoch=epoch, batch=number)
+
+    return make_augmented
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ValueError(f"The value of `data.{name}` is {value!r}, but must be a whole number >= {least}")

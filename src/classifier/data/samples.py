@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy
 import torch
@@ -17,7 +16,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2.functional import to_dtype
 
 # Formats of torchvision's own decoder; PIL, which is half as fast, reads the others.
-_FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+_FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _CHUNK = 256
 _MODES = {1: (ImageReadMode.GRAY, "L"), 3: (ImageReadMode.RGB, "RGB")}
 
@@ -39,9 +38,8 @@ class Samples(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TensorSamples:
-    """Images in memory: uint8, ``(n, channels, height, width)``."""
+class TensorSamples(NamedTuple):
+    """Images in memory, ``(n, channels, height, width)``: uint8, or floating-point numbers that are normalised."""
 
     images: Tensor
     classes: Tensor
@@ -51,6 +49,9 @@ class TensorSamples:
 
     def select(self, indices: Tensor) -> TensorSamples:
         return TensorSamples(self.images[indices], self.classes[indices])
+
+    def to(self, device: torch.device) -> TensorSamples:
+        return TensorSamples(self.images.to(device), self.classes.to(device))
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def read_image(path: str | Path, channels: int) -> Tensor:
     mode, pil_mode = _MODES[channels]
     try:
         if str(path).lower().endswith(_FAST_SUFFIXES):
-            image: Tensor = to_dtype(decode_image(str(path), mode), torch.uint8, scale=True)
-            return image
+            image: Tensor = decode_image(str(path), mode)
+            return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)
         with Image.open(path) as opened:
             pixels = numpy.array(opened.convert(pil_mode))
     except (OSError, RuntimeError, ValueError) as error:
@@ -87,8 +88,12 @@ def read_image(path: str | Path, channels: int) -> Tensor:
     return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
-def load_into_memory(samples: FileSamples, transform: Callable[[Tensor], Tensor] | None = None) -> TensorSamples:
-    """Decode all images, in threads. ``transform`` gives each the size of the first.
+def decode_all(samples: FileSamples, transform: Callable[[Tensor], Tensor] | None = None) -> numpy.ndarray:
+    """Decode all images, in threads, and return them as uint8 ``(n, channels, height, width)``.
+
+    Args:
+        samples: The images.
+        transform: Applied to each; all must then be of one size.
 
     Raises:
         ValueError: Images differ in size, or one cannot be read.
@@ -99,23 +104,27 @@ def load_into_memory(samples: FileSamples, transform: Callable[[Tensor], Tensor]
         return transform(image) if transform else image
 
     count = len(samples.paths)
-    images = torch.empty((count, *read(0).shape), dtype=torch.uint8)
+    images = numpy.empty((count, *read(0).shape), dtype=numpy.uint8)
 
     def fill(start: int) -> None:
         for index in range(start, min(start + _CHUNK, count)):
-            image = read(index)
+            image = read(index).numpy()
             if image.shape != images.shape[1:]:
-                raise ValueError(
-                    f"Images differ in size: {samples.paths[0]} has {describe_size(images[0])} pixels, "
-                    f"{samples.paths[index]} has {describe_size(image)}"
-                )
+                raise ValueError(f"{describe_sizes(images[0].shape, image.shape)} ({samples.paths[index]})")
             images[index] = image
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    threads = ThreadPoolExecutor(torch.get_num_threads())
+    try:
         for _ in threads.map(fill, range(0, count, _CHUNK)):
             pass
-    return TensorSamples(images, samples.classes)
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return images
 
 
-def describe_size(image: Tensor) -> str:
-    return f"{image.shape[-2]}x{image.shape[-1]}"
+def describe_sizes(one: Sequence[int], other: Sequence[int]) -> str:
+    """Return what to say if images of two shapes ``(channels, height, width)`` are not of one size."""
+    return (
+        f"Images differ in size: {one[-2]}x{one[-1]} and {other[-2]}x{other[-1]} pixels. Set `data.image_size`, to "
+        "which all are brought"
+    )
