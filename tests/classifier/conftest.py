@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
+from tests.classifier.small_images import make_cifar_files, make_folder, make_mnist_files, write_files
 from train import drop_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -23,3 +25,19 @@ def make_config(tmp_path: Path) -> Compose:
             return drop_sweep(compose("config", overrides=[*small, *logger, *overrides]))
 
     return make
+
+
+@pytest.fixture
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a small data set of each format to ``DATA_DIR``, where ``data=mnist`` and the others look for it.
+
+    ``data=image_folder`` needs ``data.root=${oc.env:DATA_DIR}/folder``; all need a small ``data.val_size``.
+    """
+    root = tmp_path / "data sets"
+    monkeypatch.setenv("DATA_DIR", str(root))
+    for mnist in (MNIST, FashionMNIST):
+        write_files(root / mnist.__name__ / "raw", make_mnist_files())
+    for cifar in (CIFAR10, CIFAR100):
+        write_files(root, make_cifar_files(monkeypatch, cifar))
+    make_folder(root / "folder/train", 10)
+    return root

@@ -23,8 +23,13 @@ SHORT = [
 ]
 NEEDED: dict[str, list[str]] = {
     "callbacks=lr_monitor": ["logger=csv"],
+    **{f"data={name}": ["data.val_size=10"] for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")},
+    "data=image_folder": ["data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4"],
 }
 """What a file needs besides ``SHORT``, by ``GROUP=CHOICE``."""
+
+
+pytestmark = pytest.mark.usefixtures("small_data")
 
 
 def list_choices(group: str) -> list[str]:

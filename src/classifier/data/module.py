@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from classifier.compute import find_image_dtype
 from classifier.data.augment import Augmentation, Augmenter, Normalizer, measure_moments
 from classifier.data.batches import (
     Batch,
@@ -235,7 +236,8 @@ class ImageData(LightningDataModule):
     def _make_normalizer(self) -> Normalizer:
         if self._normalizer is None:
             mean, std = self._find_moments()
-            self._normalizer = Normalizer(mean, std)
+            dtype = find_image_dtype(self.trainer.precision) if self.trainer else torch.float32
+            self._normalizer = Normalizer(mean, std, dtype=dtype)
         return self._normalizer
 
     def _find_moments(self) -> tuple[Sequence[float], Sequence[float]]:

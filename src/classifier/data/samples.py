@@ -12,13 +12,9 @@ import numpy
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2.functional import to_dtype
 
-# Formats of torchvision's own decoder; PIL, which is half as fast, reads the others.
-_FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _CHUNK = 256
-_MODES = {1: (ImageReadMode.GRAY, "L"), 3: (ImageReadMode.RGB, "RGB")}
+_MODES = {1: "L", 3: "RGB"}
 
 
 class Samples(Protocol):
@@ -75,16 +71,12 @@ def read_image(path: str | Path, channels: int) -> Tensor:
     Raises:
         ValueError: The file is no image that can be read.
     """
-    mode, pil_mode = _MODES[channels]
     try:
-        if str(path).lower().endswith(_FAST_SUFFIXES):
-            image: Tensor = decode_image(str(path), mode)
-            return image if image.dtype == torch.uint8 else to_dtype(image, torch.uint8, scale=True)
         with Image.open(path) as opened:
-            pixels = numpy.array(opened.convert(pil_mode))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"Cannot read the image {path}: {reason}") from error
+            image = opened.convert("RGBA") if "transparency" in opened.info else opened
+            pixels = numpy.array(image.convert(_MODES[channels]))
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: a PNG's parts
+        raise ValueError(f"Cannot read the image {path}: {error}") from error
     return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
