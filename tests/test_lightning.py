@@ -144,8 +144,9 @@ def test_every_n_steps_reports_a_validation_once_when_it_ends(sweep):
     assert sweep.steps_with("val") == [2, 4, 6, 8, 10, 12]
 
 
-def test_every_n_steps_reports_the_epochs_metrics_with_the_epoch(sweep):
-    fit(every_n_steps=100)
+@pytest.mark.parametrize("every_n_steps", [1, 100])
+def test_every_n_steps_reports_the_epochs_metrics_with_the_epoch(sweep, every_n_steps):
+    fit(every_n_steps)
     assert sweep.steps_with("epoch") == sweep.steps_with("end") == [4, 8, 12]
 
 

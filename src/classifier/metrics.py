@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryCalibrationError, MulticlassConfusionMatrix
@@ -46,3 +48,29 @@ class EvaluationMetrics(nn.Module):
         self.confusion.reset()
         self.calibration.reset()
         return values
+
+
+class MeanLoss:
+    """The mean loss over the images of an epoch, added up on the device."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._total: Tensor | float = 0.0
+        self._images = 0
+
+    def update(self, loss: Tensor, images: int) -> None:
+        """Add a batch: the mean loss of its ``images``."""
+        self._total = loss.detach() * images + self._total
+        self._images += images
+
+    def compute(self) -> Tensor | float:
+        return self._total / self._images
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self._total, "images": self._images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``, whose total may lie on another device than the next batches."""
+        self._total, self._images = float(state.get("total", 0.0)), state.get("images", 0)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from classifier.metrics import EvaluationMetrics
+from classifier.metrics import EvaluationMetrics, MeanLoss
 from classifier.schedulers import count_steps
 
 Batch = tuple[Tensor, Tensor]
@@ -30,6 +30,7 @@ class ImageClassifier(LightningModule):
         super().__init__()
         self.network = network
         self.evaluation = EvaluationMetrics()
+        self._train_loss = MeanLoss()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
 
     def forward(self, images: Tensor) -> Tensor:
@@ -39,8 +40,21 @@ class ImageClassifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, classes = batch
         loss = cross_entropy(self(images), classes)
-        self._log({"train/loss": loss}, classes)
+        self._train_loss.update(loss, len(classes))
         return loss
+
+    def on_train_epoch_start(self) -> None:  # not called if an epoch is resumed after some of its batches
+        self._train_loss.reset()
+
+    def on_train_epoch_end(self) -> None:
+        # All ranks have equally many images. Logged once: a call of Lightning's log costs as much as such a step.
+        self.log("train/loss", self._train_loss.compute(), sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_loss"] = self._train_loss.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._train_loss.load_state_dict(checkpoint.get("train_loss", {}))  # earlier versions saved none
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)

@@ -100,6 +100,7 @@ class SweepCallback(EarlyStopping):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._saved:  # at the end of the previous epoch, since Lightning cannot resume from here
             raise Preempted(current_trial().decision.reason)
+        self._take_new_metrics(trainer)  # Lightning makes new tensors of the same values when the last epoch has ended
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any) -> None:
         # The global step does not change while gradients accumulate.
