@@ -23,6 +23,8 @@ _MUTED_MESSAGES = (
 _MUTED_WARNINGS = (
     # The data fits in memory, and a batch is one indexing operation: workers made it five times slower.
     r".*does not have many workers.*",
+    # A frozen backbone and averaged weights are evaluated only.
+    r"Found \d+ module\(s\) in eval mode",
     # Fewer batches than trainer.log_every_n_steps; all our metrics are logged per epoch.
     r".*is smaller than the logging interval.*",
     # Lightning 2.6 on torch 2.14 causes it.

@@ -13,6 +13,7 @@ from classifier.compute import Compute, prepare_module, prepare_process
 from classifier.data import Digits
 from classifier.instantiate import instantiate
 from classifier.loggers import open_loggers
+from classifier.models import make_network
 from classifier.module import ImageClassifier
 from classifier.muting import mute_lightning
 from classifier.optimizers import read_optimizer
@@ -63,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _make_module(cfg: DictConfig, data: Digits, compute: Compute) -> LightningModule:
-    network = instantiate(cfg.model, _partial_=True)(input_shape=data.input_shape, classes=data.classes)
+    network = make_network(cfg.model, input_shape=data.input_shape, classes=data.classes)
     module = ImageClassifier(network, read_optimizer(cfg.optimizer), instantiate(cfg.scheduler, _partial_=True))
     prepare_module(module, network, compute)
     return module

@@ -31,10 +31,17 @@ def names(group: str) -> list[str]:
 
 
 @pytest.mark.parametrize("model", names("model"))
+def test_every_model_trains(make_config, model):
+    cfg = make_config(
+        f"model={model}", "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false"
+    )
+    assert math.isfinite(train(cfg))
+
+
 @pytest.mark.parametrize("optimizer", names("optimizer"))
 @pytest.mark.parametrize("scheduler", names("scheduler"))
-def test_every_combination_trains(make_config, model, optimizer, scheduler):
-    groups = [f"model={model}", f"optimizer={optimizer}", f"scheduler={scheduler}"]
+def test_every_optimizer_trains_with_every_schedule(make_config, optimizer, scheduler):
+    groups = [f"optimizer={optimizer}", f"scheduler={scheduler}"]
     cfg = make_config(*groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false")
     assert math.isfinite(train(cfg))
 

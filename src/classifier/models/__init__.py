@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from classifier.models.heads import find_head
+from classifier.models.make import make_network
 from classifier.models.small import airbench, convnet, mlp
+from classifier.models.vision import torchvision_classifier
 
-__all__ = ["airbench", "convnet", "mlp"]
+__all__ = ["airbench", "convnet", "find_head", "make_network", "mlp", "torchvision_classifier"]
