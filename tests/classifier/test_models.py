@@ -211,18 +211,13 @@ def test_a_frozen_backbone_without_weights_is_warned_of(caplog):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_every_classifier_of_torchvision_fits_images_and_classes(name, monkeypatch):
-    """On the meta device, which computes shapes alone."""
-    big = name.startswith(("alexnet", "inception", "maxvit", "vgg", "densenet", "squeezenet", "vit"))
-    with torch.device("meta"):
-        network = make(
-            {"_target_": RESNET["_target_"], "name": name},
-            input_shape=GREY,
-            classes=7,
-            dropout=0.3,
-            image_size=224 if big else None,
-        )
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "regnet_y_128gf"])  # 2.6 GB
+def test_every_classifier_of_torchvision_fits_images_and_classes(name):
+    large = name.startswith(("alexnet", "convnext", "densenet", "inception", "maxvit", "squeezenet", "vgg", "vit"))
+    options = {"_target_": RESNET["_target_"], "name": name, "dropout": 0.3, "image_size": 224 if large else None}
+    # The meta device computes shapes alone; RegNets compute their widths with tensors.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        network = make(options, input_shape=GREY, classes=7)
         assert network(torch.zeros(2, *GREY)).shape == (2, 7)
     head_name, head = find_head(network)
     assert isinstance(head, nn.Linear | nn.Conv2d)
