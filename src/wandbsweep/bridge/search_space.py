@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +14,7 @@ from wandbsweep.bridge.overrides import CommandLine
 from wandbsweep.errors import SpaceError, SweepConfigError
 from wandbsweep.settings import Settings
 from wandbsweep.spec.conditions import select_active
+from wandbsweep.spec.constraints import list_names, substitute
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.methods import find_method
@@ -137,7 +138,8 @@ def _add_command_line(merged: dict[str, Any], line: CommandLine) -> dict[str, An
             f"The command line sets every parameter of the sweep ({', '.join(name for name, _ in _flatten(given))}), "
             "so there is nothing to search; run it without -m (with hydra.mode=RUN if the configuration has a mode)."
         )
-    return _filter_priors({**merged, "parameters": parameters}, line.fixed)
+    dropped = flat.keys() - parameters.keys()
+    return _fix_constraints(_filter_priors({**merged, "parameters": parameters}, line.fixed), line.fixed, dropped)
 
 
 def _flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -197,6 +199,15 @@ def _drop_dependents(parameters: Mapping[str, Any], dropped: set[str]) -> dict[s
         for name in dropped:
             del left[name]
     return left
+
+
+def _fix_constraints(merged: dict[str, Any], fixed: Mapping[str, Any], dropped: Collection[str]) -> dict[str, Any]:
+    """Put the ``fixed`` values into the constraints, and leave out those on ``dropped`` parameters."""
+    given = merged.get("constraints")
+    if not isinstance(given, list):
+        return merged
+    texts = [text for text in given if not (isinstance(text, str) and list_names(text, dropped))]
+    return {**merged, "constraints": [substitute(text, fixed) if isinstance(text, str) else text for text in texts]}
 
 
 def _filter_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wandbsweep.search.base import Search
 from wandbsweep.search.random_draws import draw_parameters
 from wandbsweep.spec.conditions import is_conditional, select_active
+from wandbsweep.spec.constraints import are_met
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
@@ -62,6 +63,6 @@ def _suggest_active(
         seen.append(TrialRecord(number=-1, state="running", params=suggested))
     for _ in range(_RANDOM_TRIES):
         drawn = select_active(spec.parameters, draw_parameters(spec.parameters, rng))
-        if grid_key(drawn) not in tried:
+        if grid_key(drawn) not in tried and are_met(spec.constraints, spec.parameters, drawn):
             return drawn
     return found

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.base import Search
 from wandbsweep.spec.conditions import grid_points, is_conditional
+from wandbsweep.spec.constraints import are_met
 from wandbsweep.spec.sweep_spec import SweepSpec
 
 
@@ -36,7 +38,7 @@ class GridSearch(Search):
 
 @dataclass(frozen=True)
 class ListedGrid(Search):
-    """A grid whose points are listed: with conditional parameters they are not a product."""
+    """A grid whose points are listed: with conditions or constraints they are not a product."""
 
     points: Sequence[dict[str, Any]]
 
@@ -49,7 +51,16 @@ class ListedGrid(Search):
 
 
 def make_grid_search(spec: SweepSpec, seed: int) -> Search:
-    """Make the grid of ``spec``. A grid uses no seed."""
+    """Make the grid of ``spec``. A grid uses no seed.
+
+    Raises:
+        SweepConfigError: No point meets the sweep's constraints, or there are too many to list.
+    """
+    if spec.constraints:
+        points = [p for p in grid_points(spec.parameters) if are_met(spec.constraints, spec.parameters, p)]
+        if not points:
+            raise SweepConfigError([f"constraints: no point of the grid meets {' and '.join(spec.constraints)}"])
+        return ListedGrid(points)
     if is_conditional(spec.parameters):
         return ListedGrid(grid_points(spec.parameters))
     return GridSearch(tuple((name, parameter.grid()) for name, parameter in spec.parameters.items()))

@@ -11,7 +11,6 @@ from typing import Any
 
 from wandbsweep.search.base import Search
 from wandbsweep.search.random_draws import RandomSearch
-from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -37,8 +36,7 @@ class PriorSearch(Search):
     def draw(self, number: int) -> dict[str, Any] | None:
         if number >= len(self.configurations):
             return self.inner.draw(number)
-        drawn = RandomSearch(self.spec, self.seed).draw_all(number)
-        return select_active(self.spec.parameters, {**drawn, **self.configurations[number]})
+        return RandomSearch(self.spec, self.seed).complete(number, self.configurations[number])
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         return self.inner.propose(number, [*self.known, *trials], without_model)

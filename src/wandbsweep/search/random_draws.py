@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wandbsweep.search.base import Search
 from wandbsweep.spec.conditions import select_active
+from wandbsweep.spec.constraints import DRAWS, are_met
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
 
@@ -23,13 +24,18 @@ class RandomSearch(Search):
     seed: int
 
     def draw(self, number: int) -> dict[str, Any]:
-        return select_active(self.spec.parameters, self.draw_all(number))
+        return self.complete(number, {})
 
-    def draw_all(self, number: int) -> dict[str, Any]:
-        """Return the draw of every parameter, including those whose conditions are not met."""
+    def complete(self, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trial's draw with the ``given`` values, drawn again until it meets the sweep's constraints."""
         import numpy as np
 
-        return draw_parameters(self.spec.parameters, np.random.default_rng([self.seed, number]))
+        rng, spec = np.random.default_rng([self.seed, number]), self.spec
+        for _ in range(DRAWS):
+            found = select_active(spec.parameters, {**draw_parameters(spec.parameters, rng), **given})
+            if are_met(spec.constraints, spec.parameters, found):
+                break
+        return found
 
 
 def draw_parameters(parameters: Mapping[str, Parameter], rng: np.random.Generator) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.conditions import check_conditions
+from wandbsweep.spec.constraints import are_met, read_constraints
+from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.early_termination import read_early_terminate
 from wandbsweep.spec.extensions import read_prior, read_repeats
 from wandbsweep.spec.findings import Findings, describe_kind, show
@@ -25,7 +27,7 @@ from wandbsweep.spec.methods import METHODS, find_method
 from wandbsweep.spec.normalize import normalize
 from wandbsweep.spec.parameters import read_parameters
 from wandbsweep.spec.sweep_file import read_file
-from wandbsweep.spec.sweep_spec import Metric, SweepSpec
+from wandbsweep.spec.sweep_spec import Metric, Prior, SweepSpec
 from wandbsweep.text import join_words
 
 GOALS = ("minimize", "maximize")
@@ -37,7 +39,7 @@ _WANDB_KEYS = (*_TEXT_KEYS, "command", "controller", "kind", "scheduler")
 _SCHEDULER_KEYS = ("engine", "source", "optimizer", "search_space")
 _ENGINES = ("wandb", "optuna", "ax")
 TOP_KEYS = (
-    *("method", "parameters", "metric", "metrics", "early_terminate", "run_cap", "repeats", "prior"),
+    *("method", "parameters", "metric", "metrics", "early_terminate", "run_cap", "repeats", "prior", "constraints"),
     *_WANDB_KEYS,
 )
 
@@ -89,6 +91,8 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
     repeats = read_repeats(findings, config, parameters) if "repeats" in config else None
     prior = read_prior(findings, config, parameters) if "prior" in config else None
     check_conditions(findings, parameters)
+    constraints = read_constraints(findings, config["constraints"], parameters) if "constraints" in config else ()
+    _check_prior_meets(findings, prior, constraints, parameters)
     _check_wandb_keys(findings, config)
     _check_combinations(findings, config)
     if method and METHODS[method].finite:
@@ -108,6 +112,7 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
         run_cap=run_cap,
         repeats=repeats,
         prior=prior,
+        constraints=constraints,
         name=config.get("name"),
         description=config.get("description"),
         program=config.get("program"),
@@ -185,6 +190,22 @@ def _check_combinations(findings: Findings, config: Mapping[str, Any]) -> None:
         findings.refuse("metric", f"is required by method {method.name}: {{name: …, goal: minimize or maximize}}")
     if "early_terminate" in config and "metric" not in config:
         findings.refuse("metric", "is required by early_terminate: {name: …, goal: minimize or maximize}")
+
+
+def _check_prior_meets(
+    findings: Findings,
+    prior: Prior | None,
+    constraints: Sequence[str],
+    parameters: Mapping[str, Parameter | None],
+) -> None:
+    """Refuse configurations to try first that break a constraint."""
+    readable = {name: parameter for name, parameter in parameters.items() if parameter}
+    if findings.violations or prior is None:
+        return
+    for index, configuration in enumerate(prior.configurations):
+        for text in constraints:
+            if not are_met([text], readable, configuration):
+                findings.refuse(f"prior.configurations[{index}]", f"breaks the constraint {text!r}")
 
 
 def _check_wandb_keys(findings: Findings, config: Mapping[str, Any]) -> None:

@@ -77,6 +77,8 @@ class SweepSpec:
     """The largest number of trials."""
     repeats: Repeats | None = None
     prior: Prior | None = None
+    constraints: tuple[str, ...] = ()
+    """Extension: conditions that every configuration meets (``constraints.py``)."""
     name: str | None = None
     description: str | None = None
     program: str | None = None
@@ -113,15 +115,15 @@ class SweepSpec:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes two sweeps the same, by key path: method, metric, space, repeats and prior.
+        """What makes two sweeps the same, by key path: method, metric, space, repeats, prior and constraints.
 
         The values are text, because 1 and true would be equal otherwise; long text is cut and ends in a hash.
         """
         metric = ", ".join(f"{metric.goal} {metric.name}" for metric in self.objectives) or "none"
         metric += ", its last value" if self.value_rule == "last" else ""
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
-        # The parameters of a trial's number depend on these two as well.
-        extensions = {key: str(given) for key in ("repeats", "prior") if (given := getattr(self, key))}
+        # The parameters of a trial's number depend on these as well.
+        extensions = {key: str(given) for key in ("repeats", "prior", "constraints") if (given := getattr(self, key))}
         parts = {"method": self.method, "metric": metric, **space, **extensions}
         return {path: _abridge(text) for path, text in parts.items()}
 

@@ -199,7 +199,11 @@ def _check_project(transport: Transport, entity: str, name: str) -> Finding:
 def check_supported(spec: SweepSpec) -> None:
     """Raise SweepConfigError with everything in ``spec`` that only the embedded controller supports."""
     faults = [f"parameters.{name}: W&B allows no `/` and `@` in names" for name in spec.names_wandb_refuses]
-    faults += [f"{key}: an extension that W&B does not know" for key in ("repeats", "prior") if getattr(spec, key)]
+    faults += [
+        f"{key}: an extension that W&B does not know"
+        for key in ("repeats", "prior", "constraints")
+        if getattr(spec, key)
+    ]
     faults += [
         f"parameters.{p.name}.when: an extension that W&B does not know" for p in spec.parameters.values() if p.when
     ]

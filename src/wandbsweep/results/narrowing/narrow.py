@@ -16,6 +16,7 @@ from wandbsweep.results.analysis.importance import Importance, compute_importanc
 from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, Indices, TrialMatrix, build_trial_matrix
 from wandbsweep.results.narrowing.ranges import narrow_range
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.spec.constraints import list_names
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -225,6 +226,9 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
     config = data.spec.dump()
     config["parameters"] = {name: _remove_defaults(change.config) for name, change in changes.items()}
     config.pop("prior", None)
+    if data.spec.constraints:  # those of parameters that are gone no longer apply
+        gone = data.spec.parameters.keys() - changes.keys()
+        config["constraints"] = [text for text in data.spec.constraints if not list_names(text, gone)]
     notes = []
     if fork:
         if not data.spec.objectives:

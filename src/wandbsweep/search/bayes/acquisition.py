@@ -161,14 +161,29 @@ def maximise(
     everywhere = rng.random() < max(EVERYWHERE, acquisition.novelty.repeats)
     drawn = space.draw(500, rng) if everywhere else cross(space, np.repeat(good, 100, axis=0), rng)
     pool = np.concatenate([drawn, *(step(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
+    if space.constraints:
+        allowed = space.meets_constraints(pool)
+        pool = pool[allowed] if allowed.any() else space.draw(500, rng)
     order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
     chosen = _pick_apart(pool[order], STARTS)
     reach = 1.0 if everywhere else REACH
-    climbed = np.stack([climb(acquisition, point, reach) for point in chosen])
+    climbed = np.stack([_stay_allowed(space, point, climb(acquisition, point, reach)) for point in chosen])
     every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
     value = acquisition(every) + survival(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
     return ranked
+
+
+def _stay_allowed(space: Space, start: Floats, end: Floats) -> Floats:
+    """Return the point nearest to ``end`` on the way there from ``start`` that meets the constraints, by bisection."""
+    if not space.constraints or space.meets_constraints(end[None])[0]:
+        return end
+    low, high = 0.0, 1.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        met = space.meets_constraints((start + middle * (end - start))[None])[0]
+        low, high = (middle, high) if met else (low, middle)
+    return start + low * (end - start)
 
 
 def cross(space: Space, base: Floats, rng: np.random.Generator) -> Floats:

@@ -35,7 +35,7 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
         trials: Every trial so far, in any state; those without parameters yet are ignored.
         rng: The source of all random numbers.
     """
-    space = Space(spec.parameters)
+    space = Space(spec.parameters, spec.constraints)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
@@ -49,7 +49,7 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     The other parameters move a little, so that agents which ask at the same moment get different configurations. If no
     trial has ended yet, the result is a configuration far from all others. The arguments are those of ``suggest``.
     """
-    space = Space(spec.parameters)
+    space = Space(spec.parameters, spec.constraints)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
@@ -129,9 +129,9 @@ def fill(space: Space, tried: Floats, rng: np.random.Generator, *, draws: int = 
 
 
 def pick_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generator) -> Floats:
-    """Return the first of the ranked points that was not tried.
+    """Return the first of the ranked points that meets the constraints and was not tried.
 
-    If all were tried, any other point of the space is returned, and if the space has none left, the first.
+    If there is none, any other point of the space is returned, and if the space has none left, the first.
 
     Args:
         space: The space.
@@ -141,12 +141,13 @@ def pick_new(space: Space, ranked: Floats, tried: Floats, rng: np.random.Generat
     """
     seen = {row.tobytes() for row in tried.round(12)}
     row: Floats
-    for row in ranked:
+    allowed = ranked[space.meets_constraints(ranked)]
+    for row in allowed:
         if row.round(12).tobytes() not in seen:
             return row
     if len(seen) < space.size:
         for row in space.snap(space.draw(2000, rng)):
             if row.round(12).tobytes() not in seen:
                 return row
-    best: Floats = ranked[0]
+    best: Floats = (allowed if len(allowed) else space.snap(space.draw(1, rng)))[0]
     return best

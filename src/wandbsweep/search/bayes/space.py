@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wandbsweep.spec.constraints import are_met
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.trial import is_number
 
@@ -27,6 +28,8 @@ UNKNOWN = -1.0
 """The coordinate of a category that the space does not know, or that a trial did not have."""
 _ENUMERABLE = 40
 """Up to this many steps, a column's values are listed and searched one by one; beyond, they are nearly continuous."""
+_REDRAWS = 50
+"""How often random points that break a constraint are drawn again."""
 
 
 class Column:
@@ -130,8 +133,8 @@ class Column:
 class Space:
     """The parameters of a sweep as columns of a matrix (trials, columns)."""
 
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: Mapping[str, Parameter], constraints: Sequence[str] = ()) -> None:
+        self.parameters, self.constraints = parameters, constraints
         every = {name: Column(parameter) for name, parameter in parameters.items()}
         self._fixed = {name: column for name, column in every.items() if not column.varies}
         self.columns = {name: column for name, column in every.items() if column.varies}
@@ -174,10 +177,26 @@ class Space:
         return np.stack([c.snap(x[:, j]) for j, c in enumerate(self.columns.values())], axis=1)
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """Draw points (count, columns) from the parameters' own distributions, not snapped."""
+        """Draw points (count, columns) from the parameters' own distributions, not snapped.
+
+        They meet the constraints, except for a space in which hardly any point does.
+        """
         if not self.dims:
             return np.zeros((count, 0))
-        return np.stack([c.draw(count, rng) for c in self.columns.values()], axis=1)
+        drawn = np.stack([c.draw(count, rng) for c in self.columns.values()], axis=1)
+        for _ in range(_REDRAWS):
+            wrong = np.flatnonzero(~self.meets_constraints(drawn))
+            if not len(wrong):
+                break
+            drawn[wrong] = np.stack([c.draw(len(wrong), rng) for c in self.columns.values()], axis=1)
+        return drawn
+
+    def meets_constraints(self, x: Floats) -> Bools:
+        """Return which points (n, columns) meet the sweep's constraints (n,), each at the values it rounds to."""
+        if not self.constraints:
+            return np.ones(len(x), dtype=bool)
+        met = [are_met(self.constraints, self.parameters, self.decode(row)) for row in self.snap(x)]
+        return np.array(met, dtype=bool)
 
     def differences(self, a: Floats, b: Floats) -> Floats:
         """Return squared differences (columns, len(a), len(b)); categories are 0 or 1 apart."""
