@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 from wandbsweep.bridge.hydra_private import has_failed
@@ -19,6 +19,7 @@ from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.detach import refuse_undetachable, submit_only
 from wandbsweep.launch.devices import assign_devices
+from wandbsweep.launch.lost_jobs import await_all_jobs
 from wandbsweep.launch.messages import (
     describe_start,
     describe_unfinished,
@@ -82,10 +83,12 @@ class Session:
             self._resume_failing()
         profile = find_profile(launcher)
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
+        self._has_launched = False
         self.devices = assign_devices(launcher, settings, self._count_agents())
         self._lease_s = prepared.record.controller.lease_s
         self._has_terminal = not profile.shares_terminal or settings.output == "log"
         self._is_queued = profile.assigns_gpus
+        self._is_submitit = profile.detachable
         self._shares_process = profile.name == "basic" and self.isolation == "none"
         self._monitor: Monitor | None = None
 
@@ -196,11 +199,13 @@ class Session:
 
     def _launch_agents(self, launch: Launch) -> Sequence[Any]:
         numbers = reserve_agents(self.prepared.directory, self._count_agents())
+        self._has_launched = True
         if self._monitor is not None:
             self._monitor.say(
                 describe_start(numbers, self.prepared.record.application, self.isolation, queued=self._is_queued)
             )
-        return launch([self.prepared.agent_overrides] * len(numbers), numbers[0])
+        with await_all_jobs() if self._is_submitit and not self.settings.detach else nullcontext():
+            return launch([self.prepared.agent_overrides] * len(numbers), numbers[0])
 
     def _detach(self, launch: Launch) -> list[Any]:
         self._find_lost_trials()
@@ -214,14 +219,16 @@ class Session:
         return []
 
     def _count_agents(self) -> int:
-        """Return how many agents to launch: as many as asked for, or as the remaining trials need."""
-        if self.settings.agents is not None:
-            return self.settings.agents
-        cap, count = self._controller.cap, self.settings.count
-        if count is None or cap is None:
-            return 1
+        """Return how many agents to launch: as many as asked for, or as the remaining trials need.
+
+        If agents were lost, no more are launched again than the remaining trials need.
+        """
+        agents, cap, count = self.settings.agents, self._controller.cap, self.settings.count
+        if count is None or cap is None or (agents is not None and not self._has_launched):
+            return agents or 1
         ended = sum(trial.state not in ("queued", "running") for trial in self._controller.trials())
-        return max(1, math.ceil((cap - ended) / count))
+        needed = max(1, math.ceil((cap - ended) / count))
+        return min(needed, agents or needed)
 
     def _measure_progress(self) -> int:
         """Return a number that rises with everything that agents do."""
@@ -233,7 +240,7 @@ class Session:
     def _await_other_agents(self, *, has_lost_jobs: bool) -> None:
         """Wait until it is known whether other agents live; if a launcher has lost jobs, until none does.
 
-        A launcher raises as soon as one of its jobs fails, while the others are still at work.
+        A launcher may raise as soon as one of its jobs fails, while the others are still at work.
         """
         last_seen = time.monotonic()
         while True:
