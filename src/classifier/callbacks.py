@@ -10,17 +10,25 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor, ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import DictConfig
 
 from classifier.instantiate import instantiate
 from wandbsweep.current import current_trial
 
 
-def make_callbacks(cfg: DictConfig) -> list[Callback]:
-    """Make the callbacks under ``cfg.callbacks``, each with a ``_target_``. Inside a sweep there is no progress bar."""
+def make_callbacks(cfg: DictConfig, *, logs: bool) -> list[Callback]:
+    """Make the callbacks under ``cfg.callbacks``, each with a ``_target_``, but for those that would have no effect.
+
+    These are a progress bar inside a sweep, which prints one line a trial, and, unless the training ``logs``,
+    Lightning's monitors of what only loggers show: they would raise.
+    """
+    without: tuple[type[Callback], ...] = (ProgressBar,) if current_trial() else ()
+    if not logs:
+        without += (LearningRateMonitor, DeviceStatsMonitor)
     made = [instantiate(each) for each in (cfg.get("callbacks") or {}).values() if each]
-    return [each for each in made if not (current_trial() and isinstance(each, ProgressBar))]
+    return [each for each in made if not isinstance(each, without)]
 
 
 class RunStatistics(Callback):
@@ -51,11 +59,11 @@ class RunStatistics(Callback):
         self._images += len(batch[0][0])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.training:
+        if _is_part_of_training(trainer):
             self._evaluation_began = self._read_clock()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.training:
+        if _is_part_of_training(trainer):
             self._evaluated_s += self._read_clock() - self._evaluation_began
 
     def _read_clock(self) -> float:
@@ -74,6 +82,11 @@ class RunStatistics(Callback):
         if self._device.type == "cuda":
             metrics["memory/device_peak_mib"] = torch.cuda.max_memory_allocated(self._device) / 2**20
         pl_module.log_dict(metrics, sync_dist=True, reduce_fx="max")  # of several ranks the slowest and largest
+
+
+def _is_part_of_training(trainer: Trainer) -> bool:
+    """Whether a validation is one between training steps, and not of ``trainer.validate`` or before the first step."""
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
 
 def _reset_host_peak() -> None:

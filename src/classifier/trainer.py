@@ -31,7 +31,7 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     # Reports come after what the configuration adds: early stopping may have decided that this epoch is the last.
     sweep = SweepCallback(cfg.report_every_n_steps, checkpoint=saved)
     callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), CompileTimer()]
-    callbacks += [*make_callbacks(cfg), sweep]
+    callbacks += [*make_callbacks(cfg, logs=bool(opened)), sweep]
     if saved:
         callbacks += _make_checkpoints(cfg, saved)
     plugins: list[Any] = [AtomicCheckpointIO()]

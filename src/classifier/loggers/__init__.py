@@ -38,9 +38,12 @@ def open_loggers(cfg: DictConfig) -> Iterator[list[Logger]]:
 
 def _open(cfg: DictConfig) -> list[Logger]:
     from lightning.pytorch.loggers import Logger
+    from lightning.pytorch.loggers.logger import DummyLogger
 
-    if not cfg.get("logger") or cfg.trainer.get("fast_dev_run"):  # of such a run Lightning logs nothing
+    if not cfg.get("logger"):
         return []
+    if cfg.trainer.get("fast_dev_run"):  # a test of the code, of which Lightning logs nothing
+        return [DummyLogger()]
     settings = OmegaConf.to_container(cfg.logger, resolve=True)
     assert isinstance(settings, dict)
     made = {name: instantiate(value) for name, value in settings.items() if isinstance(value, Mapping)}

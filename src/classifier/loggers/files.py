@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -11,6 +13,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from wandbsweep.current import current_trial
+from wandbsweep.files import write_atomically
 
 # An attempt that was killed may have logged steps after its last checkpoint. The next attempt trains these steps again
 # and logs them again, so its first step is where the file of the attempts before is cut.
@@ -37,21 +40,25 @@ class _ContinuingWriter(ExperimentWriter):
         pass  # Lightning's warns, and deletes the file
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
-        if not self._cut and step is not None and self._fs.isfile(self.metrics_file_path):
-            self._keep_rows_before(step)
+        path = Path(self.metrics_file_path)
+        if not self._cut and step is not None and path.is_file():
+            self.metrics_keys = _keep_rows_before(step, path)
         self._cut = True
         super().log_metrics(metrics_dict, step)
 
-    def _keep_rows_before(self, step: int) -> None:
-        with self._fs.open(self.metrics_file_path, newline="") as file:
-            reader = csv.DictReader(file)
-            self.metrics_keys = list(reader.fieldnames or [])
-            # A kill may have cut the last row.
-            rows = [row for row in reader if (row["step"] or "").isdigit() and int(row["step"]) < step]
-        with self._fs.open(self.metrics_file_path, mode="w", newline="") as file:
-            writer = csv.DictWriter(file, self.metrics_keys)
-            writer.writeheader()
-            writer.writerows(rows)
+
+def _keep_rows_before(step: int, path: Path) -> list[str]:
+    """Remove the other rows, and one that a kill has cut; return the names of the columns."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if (row["step"] or "").isdigit() and int(row["step"]) < step]
+    columns = list(reader.fieldnames or [])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+    return columns
 
 
 class ResumableTensorBoardLogger(TensorBoardLogger):
