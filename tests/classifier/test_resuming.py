@@ -68,6 +68,13 @@ def equal(a, b):
     return a == b
 
 
+AUGMENTED = ["data.batch_size=16", "data.augment.crop_padding=1", "data.augment.flip=alternating"]
+CIFAR = ["data=cifar10", "data.val_size=10", *AUGMENTED, "data.augment.cutout=4", "data.augment.mixup=0.3"]
+FOLDER = ["data=image_folder", "data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4", *AUGMENTED]
+WORKERS = ["data.batch_size=4", "data.in_memory=false", "data.image_size=12", "data.num_workers=1"]  # 4 steps an epoch
+
+
+@pytest.mark.usefixtures("small_data")
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
 @pytest.mark.parametrize(
     ("at", "left_at", "options"),
@@ -79,6 +86,8 @@ def equal(a, b):
         (7, 7, ["trainer.accumulate_grad_batches=2"]),
         (15, 16, ["+trainer.val_check_interval=5"]),  # a validation comes first
         (12, 12, ["trainer.check_val_every_n_epoch=2"]),
+        (17, 17, CIFAR),  # 12 steps an epoch
+        (6, 6, [*FOLDER, *WORKERS]),
     ],
 )
 def test_an_interrupted_training_ends_with_the_same_bits(make_config, tmp_path, at, left_at, options):

@@ -117,7 +117,7 @@ def _transfer(url: str, partial: Path) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
             start = start if response.status == 206 else 0  # else the server begins with the first byte
-            with partial.open("ab" if start else "wb") as file:
+            with partial.open("ab" if start else "wb", buffering=0) as file:
                 shutil.copyfileobj(response, file, _CHUNK)
                 received = file.tell() - start
             expected = response.headers.get("Content-Length")

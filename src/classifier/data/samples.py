@@ -73,7 +73,11 @@ def read_image(path: str | Path, channels: int) -> Tensor:
     """
     try:
         with Image.open(path) as opened:
-            image = opened.convert("RGBA") if "transparency" in opened.info else opened
+            image: Image.Image = opened
+            if opened.mode.startswith("I"):  # 16 bits, which convert() would clip
+                image = Image.fromarray((numpy.array(opened) >> 8).astype(numpy.uint8))
+            elif "transparency" in opened.info:
+                image = opened.convert("RGBA")
             pixels = numpy.array(image.convert(_MODES[channels]))
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: a PNG's parts
         raise ValueError(f"Cannot read the image {path}: {error}") from error
