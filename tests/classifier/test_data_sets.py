@@ -164,9 +164,15 @@ def test_options_that_cannot_be_are_refused(small_data: Path) -> None:
         ({"val_size": 200}, "`data.val_size` is 200, but there are only 200 images"),
         ({"num_workers": -1}, "`data.num_workers` is -1"),
     ]:
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(ValueError, match=re.escape(message)):
             load(**options)
-        assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("batch_size", "last"), [(7, 7), (21, 21), (50, 40), (1, 1)])
+def test_no_last_batch_has_a_single_image(small_data: Path, batch_size: int, last: int) -> None:
+    data = TorchvisionImages(dataset="cifar10", root=str(small_data), batch_size=batch_size, val_size=10)
+    data.setup()
+    assert len(list(data.train_dataloader())[-1][0]) == last
 
 
 def test_without_a_validation_split_there_are_no_validation_batches(small_data: Path) -> None:

@@ -52,7 +52,8 @@ class ImageData(LightningDataModule):
             set has no validation part of its own. 0: none; then there are no ``val/`` metrics.
         test_size: The same for the test.
         limit_train: Train on so many images, drawn by ``split_seed`` with each class's share; None: on all.
-        drop_last: Leave out an epoch's last batch if it is smaller.
+        drop_last: Leave out an epoch's last batch if it is smaller. One of a single image is always left out: batch
+            normalisation has no variance of it.
         seed: Of the order of the training images and of the augmentation.
         split_seed: Of the splits. It differs from ``seed``, since runs with several seeds must share a test split.
         mean: Of each channel, of pixels between 0 and 1; None: as the training split has it, if it is held in memory.
@@ -63,6 +64,7 @@ class ImageData(LightningDataModule):
     """
 
     eval_transform: Transform | None = None
+    drops_single = True
 
     def __init__(
         self,
@@ -156,7 +158,8 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> TrainBatches | ResumableLoader:
         samples, (rank, world_size) = self.splits["train"], self._find_rank()
         size = len(samples.classes)
-        order: dict[str, Any] = {"seed": self.seed, "rank": rank, "world_size": world_size, "drop_last": self.drop_last}
+        drop_last = self.drop_last or (self.drops_single and (size // world_size) % self.batch_size == 1)
+        order: dict[str, Any] = {"seed": self.seed, "rank": rank, "world_size": world_size, "drop_last": drop_last}
         augmenter = Augmenter(
             self.augment, self._make_normalizer(), classes=self.classes, size=size, seed=self.seed, rank=rank
         )
