@@ -43,7 +43,9 @@ class RunStatistics(Callback):
         self._device = pl_module.device
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        self._parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+        # Those of averaged weights are copies.
+        named = pl_module.named_parameters()
+        self._parameters = sum(parameter.numel() for name, parameter in named if not name.startswith("ema."))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin_epoch()  # Lightning does not call on_train_epoch_start when it resumes in mid-epoch

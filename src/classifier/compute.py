@@ -123,7 +123,7 @@ def prepare_module(module: LightningModule, network: nn.Module, compute: Compute
         compute: The options.
     """
     if compute.channels_last:
-        network.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # its averaged weights too
         network.register_forward_pre_hook(_use_channels_last)
     if compute.mode:
         network.compile(mode=compute.mode, dynamic=None if compute.dynamic_batch else False)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from classifier.averaging import copy_network, update_average
 from classifier.metrics import EvaluationMetrics, MeanLoss
 from classifier.schedulers import count_steps
 
@@ -19,29 +20,61 @@ Batch = tuple[Tensor, Tensor]
 
 
 class ImageClassifier(LightningModule):
-    """Logs ``train/loss``, and of ``val`` and ``test`` the loss, accuracy, F1 and calibration error, per epoch."""
+    """Logs ``train/loss``, and of ``val`` and ``test`` the loss, accuracy, F1 and calibration error, per epoch.
+
+    Targets are classes ``(n,)``, in training also probabilities ``(n, classes)``, which mixup makes.
+
+    Args:
+        network: Takes images ``(n, channels, height, width)``, and returns logits ``(n, classes)``.
+        optimizer: Makes the optimizer of a network.
+        scheduler: Makes the schedule of an optimizer and the number of steps of the training.
+        ema: The decay of an exponential moving average of the weights, which is what is evaluated; None: no average.
+        label_smoothing: How much of each target is spread over all classes, in training alone.
+
+    Raises:
+        ValueError: ``ema`` or ``label_smoothing`` is out of range.
+    """
 
     def __init__(
         self,
         network: nn.Module,
         optimizer: Callable[[nn.Module], Optimizer],
         scheduler: Callable[[Optimizer, int | None], LRScheduler],
+        *,
+        ema: float | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if ema is not None and not 0 < ema < 1:
+            raise ValueError(f"The value of `module.ema` is {ema!r}, but must be > 0 and < 1, or null")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"The value of `module.label_smoothing` is {label_smoothing!r}, but must be >= 0 and < 1")
         self.network = network
+        self.ema = None if ema is None else copy_network(network)
+        self._decay, self._label_smoothing = ema, label_smoothing
         self.evaluation = EvaluationMetrics()
         self._train_loss = MeanLoss()
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)
-        return logits
+        network = self.network if self.training or self.ema is None else self.ema
+        logits: Tensor = network(images)
+        return logits.float()  # a loss in 16 bits has three digits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, classes = batch
-        loss = cross_entropy(self(images), classes)
-        self._train_loss.update(loss, len(classes))
+        images, targets = batch
+        if targets.is_floating_point():
+            targets = targets.float()
+        loss = cross_entropy(self(images), targets, label_smoothing=self._label_smoothing)
+        self._train_loss.update(loss, len(targets))
         return loss
+
+    def on_train_start(self) -> None:
+        if self.ema is not None and any(parameter.itemsize < 4 for parameter in self.ema.parameters()):
+            raise ValueError(
+                f"The value of `module.ema` is {self._decay}, but must be null with "
+                f"trainer.precision={self.trainer.precision}: weights of 16 bits have too few digits for an average"
+            )
 
     def on_train_epoch_start(self) -> None:  # not called if an epoch is resumed after some of its batches
         self._train_loss.reset()
@@ -55,6 +88,13 @@ class ImageClassifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._train_loss.load_state_dict(checkpoint.get("train_loss", {}))  # earlier versions saved none
+        state = checkpoint["state_dict"]  # of a training that may have had another `ema`
+        averaged = {key for key in state if key.startswith("ema.")}
+        if self.ema is None:
+            for key in averaged:
+                del state[key]
+        elif not averaged:
+            state |= {f"ema.{key}": state[f"network.{key}"] for key in self.ema.state_dict()}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
@@ -85,8 +125,14 @@ class ImageClassifier(LightningModule):
         # With the batch size a shorter last batch counts less, and Lightning need not infer it.
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(classes), sync_dist=True)
 
+    def _average(self, *step: object) -> None:
+        if self.ema is not None and self._decay is not None:
+            update_average(self.ema, self.network, decay=self._decay, step=self.global_step)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.make_optimizer(self.network)
+        if self.ema is not None:
+            optimizer.register_step_post_hook(self._average)
         scheduler = self.make_scheduler(optimizer, count_steps(self.trainer))
         lr_scheduler: dict[str, Any] = {"scheduler": scheduler, "interval": "step"}
         # Lightning takes any scheduler; its type allows only those of torch.

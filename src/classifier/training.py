@@ -14,7 +14,6 @@ from classifier.data import Digits
 from classifier.instantiate import instantiate
 from classifier.loggers import open_loggers
 from classifier.models import make_network
-from classifier.module import ImageClassifier
 from classifier.muting import mute_lightning
 from classifier.optimizers import read_optimizer
 from classifier.printing import print_config
@@ -65,7 +64,8 @@ def train(cfg: DictConfig) -> float | None:
 
 def _make_module(cfg: DictConfig, data: Digits, compute: Compute) -> LightningModule:
     network = make_network(cfg.model, input_shape=data.input_shape, classes=data.classes)
-    module = ImageClassifier(network, read_optimizer(cfg.optimizer), instantiate(cfg.scheduler, _partial_=True))
+    scheduler = instantiate(cfg.scheduler, _partial_=True)
+    module: LightningModule = instantiate(cfg.module, _partial_=True)(network, read_optimizer(cfg.optimizer), scheduler)
     prepare_module(module, network, compute)
     return module
 

@@ -80,6 +80,7 @@ WORKERS = ["data.batch_size=4", "data.in_memory=false", "data.image_size=12", "d
     ("at", "left_at", "options"),
     [
         (13, 13, []),
+        (13, 13, ["module.ema=0.9"]),
         (10, 10, []),  # an epoch's last step: its validation and report come first
         (11, 11, ["data.batch_size=64"]),  # 19 steps an epoch
         (5, 5, ["trainer.accumulate_grad_batches=2"]),
