@@ -34,7 +34,9 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     callbacks += [*make_callbacks(cfg, logs=bool(opened)), sweep]
     if saved:
         callbacks += _make_checkpoints(cfg, saved)
-    plugins: list[Any] = [AtomicCheckpointIO()]
+    # Artifacts are made of the file of every epoch.
+    every_s = 0.0 if any(isinstance(callback, ModelArtifacts) for callback in callbacks) else cfg.checkpoint_every_s
+    plugins: list[Any] = [AtomicCheckpointIO(every_s)]
     if SLURMEnvironment.detect():  # the sweep's agents requeue jobs, so Lightning must not
         several = int(os.environ["SLURM_NTASKS"]) > 1  # else Lightning starts the processes of several devices
         plugins.append(SLURMEnvironment(auto_requeue=False) if several else LightningEnvironment())

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -211,3 +212,49 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_else(tmp_path):
         writer.save_checkpoint({"step": 2, "rest": Full()}, path)
     assert torch.load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_checkpoints_that_come_too_soon_are_written_together(tmp_path, monkeypatch):
+    writer, weights, written = AtomicCheckpointIO(every_s=60), torch.zeros(3), []
+    write = AtomicCheckpointIO._write
+    monkeypatch.setattr(
+        AtomicCheckpointIO, "_write", lambda self, *given: (written.append(given[1].stem), write(self, *given))
+    )
+    for epoch in range(3):
+        weights += 1  # the training goes on in place
+        if epoch < 2:
+            writer.save_checkpoint({"weights": weights, "parts": [{"epoch": epoch}]}, tmp_path / "best.ckpt")
+        writer.save_checkpoint({"weights": weights}, tmp_path / "last.ckpt")
+    assert written == []
+    weights += 1
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 61)
+    writer.save_checkpoint({"weights": weights}, tmp_path / "last.ckpt")
+    assert written == ["best", "last"]
+    saved = torch.load(tmp_path / "best.ckpt")
+    assert (saved["weights"].tolist(), saved["parts"]) == ([2.0] * 3, [{"epoch": 1}])
+    assert torch.load(tmp_path / "last.ckpt")["weights"].tolist() == [4.0] * 3
+    writer.save_checkpoint({"weights": weights + 1}, tmp_path / "last.ckpt")
+    assert written == ["best", "last"]
+    assert writer.load_checkpoint(tmp_path / "last.ckpt")["weights"].tolist() == [5.0] * 3  # what was saved last
+
+
+def test_a_training_that_raises_writes_its_last_epochs(make_config, tmp_path, monkeypatch):
+    """Also an epoch that has just ended; the next attempt goes on from there."""
+
+    def fail(module, batch, batch_idx):
+        if module.current_epoch == 2:
+            raise RuntimeError("a test")
+        return step(module, batch, batch_idx)
+
+    step = ImageClassifier.training_step
+    monkeypatch.setattr(ImageClassifier, "training_step", fail)
+    with pytest.raises(RuntimeError, match="a test"), running(CurrentTrial(number=0, metric="val/loss")):
+        train(make_config(*OPTIONS, "checkpoint_every_s=60"))
+    assert load_checkpoint(tmp_path / "out")["epoch"] == 1
+    best = torch.load(tmp_path / "out/checkpoints/best.ckpt", weights_only=False)
+    assert best["epoch"] <= 1
+
+
+def test_every_s_must_be_a_time():
+    with pytest.raises(ValueError, match="The value of `every_s` is -1, but must be >= 0"):
+        AtomicCheckpointIO(-1)
