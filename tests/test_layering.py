@@ -20,7 +20,19 @@ LIBRARY = SOURCE / "wandbsweep"
 # Each package or module may import those of the rows above its own, and its own. No import is exempt: those in
 # functions and under TYPE_CHECKING count.
 ROWS = (
-    ("errors", "trial", "checkpoints", "files", "settings", "launchers", "environment", "retry", "text"),
+    (
+        "errors",
+        "trial",
+        "faults",
+        "memory",
+        "checkpoints",
+        "files",
+        "settings",
+        "launchers",
+        "environment",
+        "retry",
+        "text",
+    ),
     ("process_state",),
     ("spec",),
     ("stopping",),

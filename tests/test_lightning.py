@@ -1,12 +1,14 @@
 """``SweepCallback`` in real trainings of a few batches."""
 
+import math
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from wandbsweep.current import DIRECTORY, CurrentTrial, Preempted, current_trial, running
+from wandbsweep.errors import DivergedError
 from wandbsweep.lightning import SweepCallback
+from wandbsweep.lightning.divergence import LossCheck
 from wandbsweep.trial import CONTINUE, Decision
 
 pytestmark = [
@@ -102,6 +106,95 @@ def test_values_of_an_earlier_validation_are_not_reported_again(sweep):
 def test_sanity_checking_reports_nothing(sweep):
     fit(num_sanity_val_steps=2, max_epochs=1)
     assert [step for step, _ in sweep.reports] == [0]
+
+
+class Diverging(Tiny):
+    """Its loss is not finite from the step ``at`` on, for ``lasts`` steps."""
+
+    def __init__(self, at: int, value: float = math.nan, lasts: int = 10**6) -> None:
+        super().__init__()
+        self.bad, self.value = range(at, at + lasts), value
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * self.value if self.global_step in self.bad else loss
+
+
+def fit_diverging(module: LightningModule, **options: Any) -> None:
+    data = DataLoader(TensorDataset(torch.ones(BATCHES, 1)))
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    callback = SweepCallback(check_loss=options.pop("check_loss", True))
+    trainer = Trainer(**settings, enable_model_summary=False, max_epochs=3, callbacks=[callback], **options)
+    trainer.fit(module, data, data)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "options", "text"),
+    [
+        (5, math.nan, {}, "the loss is NaN at step 5 (epoch 1)"),
+        (0, math.inf, {}, "the loss is infinite at step 0 (epoch 0)"),
+        (1, math.nan, {"accumulate_grad_batches": 2}, "the loss is NaN at step 1 (epoch 0)"),
+        (2, math.nan, {"precision": "bf16-mixed"}, "the loss is NaN at step 2 (epoch 0)"),
+    ],
+)
+def test_a_loss_that_is_not_finite_ends_the_training(sweep, at, value, options, text):
+    module = Diverging(at, value)
+    with pytest.raises(DivergedError) as caught:
+        fit_diverging(module, **options)
+    assert str(caught.value) == text
+    assert len(sweep.reports) == at // BATCHES
+    assert module.automatic_steps == at * options.get("accumulate_grad_batches", 1) + 1  # and no batch more
+
+
+def test_a_loss_is_not_checked_outside_a_sweep_or_if_it_shall_not_be():
+    fit_diverging(Diverging(5))
+    with running(CurrentTrial(number=0, metric="val", send=Recorder())):
+        fit_diverging(Diverging(5), check_loss=False)
+
+
+class GpuTrainer:
+    """Stands in for the trainer of a training on ``world_size`` GPUs, and counts the collective calls."""
+
+    def __init__(self, *, world_size: int = 1, scaler: object = None, elsewhere: bool = False) -> None:
+        self.world_size, self.global_step, self.current_epoch = world_size, 0, 0
+        self.precision_plugin = SimpleNamespace(scaler=scaler)
+        self.strategy = SimpleNamespace(reduce_boolean_decision=self.reduce)
+        self.elsewhere, self.collective = elsewhere, 0
+
+    def reduce(self, decision: bool, all: bool) -> bool:
+        self.collective += 1
+        return decision or self.elsewhere
+
+    def train(self, losses: Sequence[float]) -> tuple[int, str]:
+        """Return after how many batches the training ended, and why."""
+        check = LossCheck()
+        for count, loss in enumerate(losses, 1):
+            # Where the trainer has several ranks or the tensor is on a device, a check comes every 50 batches.
+            try:
+                check.add(self, {"loss": torch.tensor(loss)}, step=count - 1)
+                self.global_step = count
+                if count == len(losses):
+                    check.check(self)
+            except DivergedError as error:
+                return count, str(error)
+        return len(losses), ""
+
+
+def test_several_ranks_check_together_every_50_batches():
+    losses = [1.0] * 120
+    assert GpuTrainer(world_size=2).train(losses) == (120, "")
+    losses[60] = math.nan
+    assert (trainer := GpuTrainer(world_size=2)).train(losses) == (100, "the loss is NaN at step 60 (epoch 0)")
+    assert trainer.collective == 2
+    elsewhere = GpuTrainer(world_size=2, elsewhere=True)
+    assert elsewhere.train([1.0] * 120) == (50, "the loss of another rank is NaN or infinite before step 49")
+
+
+def test_steps_that_a_gradient_scaler_skips_are_not_the_end():
+    scaler = torch.amp.GradScaler("cpu")
+    overflows = [1.0, *[math.inf] * 9, 1.0, *[math.nan] * 9, 2.0]
+    assert GpuTrainer(scaler=scaler).train(overflows) == (len(overflows), "")
+    assert GpuTrainer(scaler=scaler).train([1.0, *[math.nan] * 20]) == (11, "the loss is NaN at step 1 (epoch 0)")
 
 
 @pytest.mark.parametrize("held_back", [{}, {"min_epochs": 3}, {"min_steps": 12}])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.checkpoints import find_checkpoint
+from wandbsweep.faults import check_loss
 from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
 from wandbsweep.trial_link import ADDRESS, TrialLink, parse_address
 
@@ -179,6 +180,22 @@ class CurrentTrial:
         """The highest step that the trial's processes have reported or trained to; -1: none."""
         self._last_step = self.reach(self._last_step)
         return self._last_step
+
+    def check_loss(self, step: int, loss: Any) -> None:
+        """Raise DivergedError if ``loss`` is NaN or infinite: the trial has failed, and is not tried again.
+
+        On a GPU this waits for the loss to be computed, so check every few steps. Outside a sweep it does nothing.
+
+        Args:
+            step: The step that computed it.
+            loss: A number, or a scalar of any array library.
+
+        Raises:
+            DivergedError: The loss is NaN or infinite.
+            ValueError: ``loss`` is not a number.
+        """
+        if self.records:
+            check_loss(_as_float("loss", loss), step)
 
     @property
     def preempted(self) -> bool:

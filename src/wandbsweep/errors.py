@@ -3,7 +3,9 @@
 SweepError                    what a user can fix; every message names the value, the rule and the choices
 ├── SweepConfigError          a sweep configuration breaks its rules; lists every violation
 ├── SpaceError                the search space does not fit the application's Hydra configuration
-└── SweepDirectoryError       a sweep's directory is missing, unreadable or belongs to another sweep
+├── SweepDirectoryError       a sweep's directory is missing, unreadable or belongs to another sweep
+└── BrokenDeviceError         a trial has left the GPU unusable for its process
+DivergedError                 a training's loss is NaN or infinite
 """
 
 from __future__ import annotations
@@ -41,3 +43,11 @@ class SpaceError(SweepError):
 
 class SweepDirectoryError(SweepError):
     """A sweep's directory is missing, unreadable, not writable, or belongs to another sweep."""
+
+
+class BrokenDeviceError(SweepError):
+    """A trial has left the GPU unusable for its process, so that this process can run no other trial."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss of a training is NaN or infinite. The trial has failed, and is not tried again."""

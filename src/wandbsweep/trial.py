@@ -13,6 +13,8 @@ State = Literal["queued", "running", "finished", "stopped", "failed", "crashed"]
 STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed")
 ValueRule = Literal["best", "last"]
 """Which of the values that a trial reports of the metric is its own."""
+Cause = Literal["", "out of memory", "diverged"]
+"""Why a trial failed, if its parameters are to blame and not the script or the node; empty: that is not known."""
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "crashed"})
 
 
@@ -54,6 +56,9 @@ class Outcome:
     reason: str = ""
     returned: float | None = None
     """The number that the task function returned; None: it returned no number."""
+    cause: Cause = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was measured from outside the training; it replaces what the trial reported under the same names."""
 
     @classmethod
     def finished(cls, returned: float | None = None) -> Self:
@@ -64,8 +69,8 @@ class Outcome:
         return cls("stopped", reason)
 
     @classmethod
-    def failed(cls, reason: str) -> Self:
-        return cls("failed", reason)
+    def failed(cls, reason: str, *, cause: Cause = "", metrics: Mapping[str, float] | None = None) -> Self:
+        return cls("failed", reason, cause=cause, metrics=metrics or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,10 @@ class JobResult:
     """The number that the task function returned; None: it returned no number."""
     error: str = ""
     """Why the task failed, in one line; empty: it did not fail."""
+    cause: Cause = ""
+    """What in its parameters made the task fail."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The peaks of memory of a task that ran out of it, as metrics."""
     payload: Any = None
     """What the agent passes on to its caller unread: Hydra's JobReturn."""
     crashed: str = ""
@@ -113,6 +122,8 @@ class TrialRecord:
     """The last value of every metric reported; filled in when the trial ends."""
     reason: str = ""
     """Why it was stopped, or why it failed."""
+    cause: Cause = ""
+    """Why it failed, if its parameters are to blame."""
     attempts: int = 1
     agent: str = ""
     started: float | None = None

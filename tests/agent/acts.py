@@ -72,6 +72,22 @@ def fail(trial):
     raise [ValueError("no\nluck"), MemoryError("too large"), SystemExit(4)][trial.number]
 
 
+def exceed_limit(trial):
+    """Run out of an address space of little more than is used."""
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, -1))
+    return JobResult(returned=float(sum(len(bytearray(2**20)) for _ in [bytearray(2**27) for _ in range(9)])))
+
+
+def enter_group_and_exceed(trial):
+    """Use more memory than the control group GROUP allows."""
+    Path(os.environ["GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+    held = [bytearray(os.urandom(2**20)) for _ in range(200)]
+    return JobResult(returned=float(len(held)))
+
+
 def kill_fork_server(trial):
     if not current_trial().resumed:
         os.kill(os.getppid(), signal.SIGKILL)

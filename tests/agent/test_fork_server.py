@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from wandbsweep import Decision, create_sweep, current_trial, load_sweep
 from wandbsweep.agent.fork_server import ForkServer, ProcessState, TrialProcess
 from wandbsweep.agent.loop import run_agent
 from wandbsweep.agent.signals import SignalWatch
+from wandbsweep.memory import KernelKills
 
 CONFIG = RANDOM | {"run_cap": 3}
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -111,12 +113,61 @@ def test_the_reason_of_a_crash_ends_with_the_last_line_of_the_log(make_agent, tm
 def test_what_the_task_raises_is_a_failure(make_agent):
     agent = make_agent("fail")
     agent.run(3)
-    assert [(trial.state, trial.reason) for trial in agent.controller.trials()] == [
+    trials = agent.controller.trials()
+    assert [(trial.state, trial.reason.partition(" (")[0]) for trial in trials] == [
         ("failed", "ValueError: no luck"),
-        ("failed", "MemoryError: too large"),
+        ("failed", "out of memory: MemoryError: too large"),
         ("failed", "the task exited with status 4"),
     ]
     assert agent.crashes == []
+
+
+def test_a_trial_that_exceeds_a_limit_of_its_process_ran_out_of_memory(make_agent):
+    agent = make_agent("exceed_limit")
+    agent.run(1)
+    (trial,) = agent.controller.trials()
+    assert (trial.state, trial.cause, agent.crashes) == ("failed", "out of memory", [])
+    assert re.match(
+        r"out of memory: MemoryError \(acts.py:\d+, in <listcomp>|exceed_limit\); peak memory", trial.reason
+    )
+
+
+@pytest.fixture
+def memory_group():
+    """A control group of 60 MiB, in which this user's processes may be; skipped where there is none."""
+    kills = KernelKills()
+    parent = kills._source.parent if kills._source else Path("/nonexistent")
+    group = parent / f"wandbsweep-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group of memory can be made here: {error}")
+    try:
+        names = [name for name in ("memory.limit_in_bytes", "memory.max") if (group / name).exists()]
+        if not names:
+            pytest.skip("control groups made here do not limit memory")
+        (group / names[0]).write_text(str(60 * 2**20))
+        yield group
+    finally:
+        group.rmdir()
+
+
+def test_a_trial_that_the_kernel_kills_for_its_memory_has_failed(make_agent, memory_group, monkeypatch):
+    """Really killed. The count is that of the group in which the process is, as in a SLURM job."""
+    monkeypatch.setenv("GROUP", str(memory_group))
+    source = next(
+        memory_group / name for name in ("memory.oom_control", "memory.events") if (memory_group / name).exists()
+    )
+    monkeypatch.setattr("wandbsweep.memory._find_source", lambda proc, mounts: (source, 60.0))
+    agent = make_agent("enter_group_and_exceed")
+    (result,) = agent.run(1)
+    (trial,) = agent.controller.trials()
+    assert (trial.state, trial.cause, trial.attempts, agent.crashes) == ("failed", "out of memory", 1, [])
+    assert trial.reason.startswith(
+        "out of memory (the kernel killed a process at a limit of 60 MiB): its process was killed by SIGKILL"
+    )
+    assert 20 < trial.metrics["memory/host_peak_mib"] < 100
+    assert not result.crashed
 
 
 def test_a_task_that_cannot_be_loaded_fails_its_trials(make_agent, capfd):

@@ -1,7 +1,9 @@
 """The agent's loop, on the in-memory controller and as a process that is sent real signals."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from tests.agent.acts import import_slowly
 from tests.configurations import RANDOM
 from wandbsweep import create_sweep, current_trial, load_sweep
 from wandbsweep.agent.loop import run_agent
+from wandbsweep.errors import BrokenDeviceError
 from wandbsweep.trial import JobResult
 
 CONFIG = RANDOM | {"run_cap": 3}
@@ -73,16 +76,56 @@ def test_a_failed_task_is_a_failed_trial_and_the_agent_continues(controller):
         if trial.number == 0:
             return JobResult(error="ValueError: no")
         if trial.number == 1:
-            raise RuntimeError("CUDA\nout of memory")
+            raise RuntimeError("CUDA\nerror")
         return succeed(trial)
 
     results = run(controller, job)
     assert [(t.state, t.reason) for t in controller.trials()] == [
         ("failed", "ValueError: no"),
-        ("failed", "RuntimeError: CUDA out of memory"),
+        ("failed", "RuntimeError: CUDA error"),
         ("finished", ""),
     ]
     assert [bool(result.error) for result in results] == [True, True, False]
+
+
+class Diverges:
+    """A job whose parameters make it fail, and what the controller is asked of it."""
+
+    def __init__(self, controller):
+        self.asked = []
+        controller.reassign_suspect = lambda trial, reason: self.asked.append(reason) or False
+
+    def __call__(self, trial):
+        if trial.number == 0:
+            raise MemoryError
+        if trial.number == 1:
+            current_trial().check_loss(17, math.nan)
+        return JobResult(error="ValueError: no")
+
+
+def test_failures_of_the_parameters_are_tried_once(controller):
+    job = Diverges(controller)
+    results = run(controller, job)
+    assert [(trial.cause, trial.attempts) for trial in controller.trials()] == [
+        ("out of memory", 1),
+        ("diverged", 1),
+        ("", 1),
+    ]
+    first, second, _ = controller.trials()
+    assert re.match(r"out of memory: MemoryError \(test_loop.py:\d+, in __call__\); peak memory \d+ MiB", first.reason)
+    assert first.metrics["memory/host_peak_mib"] > 10
+    assert second.reason == "diverged: the loss is NaN at step 17"
+    assert job.asked == ["ValueError: no"]
+    assert [result.cause for result in results] == ["out of memory", "diverged", ""]
+
+
+def test_a_process_with_a_broken_gpu_runs_no_other_trial(controller, monkeypatch):
+    broken = iter(["", "AcceleratorError: CUDA error: device-side assert triggered"])
+    monkeypatch.setattr("wandbsweep.agent.loop.find_broken_device", lambda: next(broken))
+    with pytest.raises(BrokenDeviceError, match=r"Agent a ends, .*\(AcceleratorError: CUDA error: device-side assert"):
+        run(controller, succeed)
+    assert states(controller) == ["finished"]
+    assert len(run(controller, succeed, separate=True)) == 2  # which use the GPU in processes of their own
 
 
 @pytest.mark.parametrize(("code", "state"), [(None, "finished"), (0, "finished"), (3, "failed"), ("bye", "failed")])

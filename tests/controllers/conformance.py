@@ -95,6 +95,29 @@ class ControllerTestCase:
             assert controller.completion().aborted
             assert controller.completion().reason == f"the first {given} trials all failed (max_failures=5)"
 
+    def test_failures_of_the_parameters_neither_pause_a_sweep_nor_blame_an_agent(self):
+        full = Outcome.failed("out of memory: …", cause="out of memory", metrics={"memory/host_peak_mib": 9.0})
+        diverged = Outcome.failed("diverged: the loss is NaN at step 3", cause="diverged")
+
+        def run(controller, agent, *outcomes):
+            for outcome in outcomes:
+                controller.complete(controller.ask(agent), outcome)
+
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=3))
+        run(controller, "a", Outcome.finished(0.5), full, diverged, full, diverged)
+        assert controller.completion() is None
+        assert controller.describe_bad_nodes() == []
+        assert controller.trials()[1].metrics["memory/host_peak_mib"] == 9.0
+        assert [trial.cause for trial in controller.trials()][:3] == ["", "out of memory", "diverged"]
+        assert controller.ask("a") is not None
+
+    @pytest.mark.parametrize("cause", ["", "out of memory", "diverged"])
+    def test_before_a_success_all_failures_abort_a_sweep(self, cause):
+        controller = self.make(RANDOM, options=ControllerOptions(max_failures=3))
+        for _ in range(3):
+            controller.complete(controller.ask("a"), Outcome.failed("why", cause=cause))
+        assert controller.completion().aborted
+
     @pytest.mark.parametrize("agents", [2, 8])
     def test_max_failures_aborts_a_sweep_of_several_threads(self, agents):
         controller = self.make(RANDOM, options=ControllerOptions(max_failures=5))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.configurations import RANDOM
-from wandbsweep import load_sweep
+from wandbsweep import Outcome, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, describe_reported
 
 SPEC = load_sweep(RANDOM)
@@ -24,6 +24,19 @@ def test_rare_facts_are_stored_only_if_they_are_so(field, key):
     assert outcome.encode()[key] is True
     assert key not in StoredOutcome("queued").encode()
     assert StoredOutcome.decode(outcome.encode()) == outcome
+
+
+def test_a_cause_is_stored_and_read(tmp_path):
+    assert "cause" not in StoredOutcome("failed", "why").encode()
+    controller = create_sweep(SPEC, tmp_path / "sweep")
+    trial = controller.ask("a")
+    controller.report(trial, 0, {"loss": 1.0})
+    peaks = {"memory/host_peak_mib": 512.0}
+    controller.complete(trial, Outcome.failed("out of memory: …", cause="out of memory", metrics=peaks))
+    controller.close()
+    (stored,) = open_sweep(tmp_path / "sweep").trials
+    assert (stored.state, stored.cause, stored.reason) == ("failed", "out of memory", "out of memory: …")
+    assert stored.metrics == {"loss": 1.0, **peaks}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 from wandbsweep.agent.import_times import time_imports
 from wandbsweep.agent.loop import run_catching
-from wandbsweep.agent.messages import Broken, Ended, Ready, Request, Result, Started, Unforkable
+from wandbsweep.agent.messages import Broken, Ended, Freed, Ready, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import running
 from wandbsweep.text import describe_error
@@ -109,7 +109,8 @@ def _serve(agent: socket.socket, handlers: Mapping[int, Any], *, forks_early: bo
         control.send(Ended(_await_end(pid)))
         # Until the agent answers, it may signal the process, so the process number must not be reused.
         control.recv()
-        os.waitpid(pid, 0)
+        _, _, usage = os.wait4(pid, 0)
+        control.send(Freed(usage.ru_maxrss / 1024))
         if loaded and loaded.run_job and not rehearsed:
             rehearsed = True
             _rehearse(loaded.run_job, request.trial)

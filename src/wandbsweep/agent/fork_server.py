@@ -27,15 +27,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.agent.messages import Broken, Ended, Ready, Reaped, Request, Result, Started, Unforkable
+from wandbsweep.agent.messages import Broken, Ended, Freed, Ready, Reaped, Request, Result, Started, Unforkable
 from wandbsweep.agent.signals import GRACE_S, WATCHED, SignalWatch
 from wandbsweep.agent.trial_server import POLL_S, TrialServer
 from wandbsweep.current import CurrentTrial, current_trial
+from wandbsweep.faults import explain_kill
+from wandbsweep.memory import KernelKills
 from wandbsweep.trial import JobResult, Trial
 from wandbsweep.trial_link import ADDRESS
 
@@ -88,6 +90,10 @@ class TrialProcess:
     deadline: float = math.inf
     """When to kill it if it has not ended (monotonic clock)."""
     next_poll: float = 0.0
+    kills: KernelKills = field(default_factory=KernelKills)
+    """The kernel's count from before the process was requested."""
+    peak_mib: float | None = None
+    """The most memory that it used, once that is known."""
     ready_at: float | None = None
     """When its task began (monotonic clock); None: it has not, as far as the agent knows."""
     unforkable: Unforkable | None = None
@@ -226,13 +232,21 @@ class ForkServer:
         # Ended comes through another socket than the trial's messages, and may arrive before the last of them.
         while not process.channel_closed and process.channel.poll():
             self._receive(process)
-        with suppress(OSError):  # the fork server is dead; the next trial starts another
-            self._control.send(Reaped())
+        self._free(process)
         if process.unforkable is not None:
             return process.unforkable
         if process.result is not None and not self._forks_early:
             self._advise(process.result.import_s)
         return self._judge(process)
+
+    def _free(self, process: TrialProcess) -> None:
+        """Have the fork server reap the process, and learn how much memory it used."""
+        with suppress(OSError, EOFError):  # the fork server is dead; the next trial starts another
+            self._control.send(Reaped())
+            if process.pid is not None and not process.death:
+                freed = self._control.recv()
+                assert isinstance(freed, Freed)
+                process.peak_mib = freed.peak_mib
 
     def _advise(self, import_s: Mapping[str, float]) -> None:
         """Log once what importing modules ahead would save."""
@@ -345,8 +359,12 @@ class ForkServer:
         if process.state == ProcessState.KILLED:  # without a result, only a stop has a deadline
             return JobResult(preempted=True, worked_s=worked_s)
         reason = process.death or f"its process {_describe_status(process.status or 0)}"
+        fault = explain_kill(process.kills, reason, process.peak_mib) if process.status == -signal.SIGKILL else None
+        reason = fault.reason if fault else reason
         lines = _read_last_lines(self._find_log(process.trial))
         log.error("Trial %d: %s%s", number, reason, "".join(f"\n  {line}" for line in lines))
+        if fault:
+            return JobResult(error=fault.reason, cause=fault.cause, metrics=fault.metrics, worked_s=worked_s)
         killed = not process.death and _is_from_outside(process.status or 0)
         crashed = "; its log ends: ".join([reason, *lines[-1:]])
         return JobResult(crashed=crashed, killed=killed, worked_s=worked_s)

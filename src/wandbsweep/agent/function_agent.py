@@ -24,10 +24,11 @@ from wandbsweep.controllers.base import Controller
 from wandbsweep.controllers.open import open_embedded
 from wandbsweep.current import DIRECTORY
 from wandbsweep.environment import set_variables
+from wandbsweep.faults import TaskWatch, release_task
 from wandbsweep.files import write_atomically
 from wandbsweep.sweep.directory import TRACEBACK, read_spec
 from wandbsweep.sweep.launch_record import ControllerOptions
-from wandbsweep.text import describe_error, escape_surrogates
+from wandbsweep.text import escape_surrogates
 from wandbsweep.trial import JobResult, RunJob, Trial, as_number
 
 _PR_SET_PDEATHSIG = 1
@@ -53,12 +54,15 @@ class FunctionJob:
         place = self.directory / str(trial.number)
         place.mkdir(exist_ok=True)
         (place / TRACEBACK).unlink(missing_ok=True)  # an earlier attempt's
+        watch = TaskWatch()
         try:
             with set_variables({DIRECTORY: str(place)}):
                 return JobResult(returned=as_number(self.function(dict(trial.params))))
         except Exception as error:  # the function's own, whatever it is
             write_atomically(place / TRACEBACK, escape_surrogates(traceback.format_exc()))
-            return JobResult(error=describe_error(error))
+            fault = watch.explain(error)
+            release_task(error)  # before the next trial needs the memory
+            return JobResult(error=fault.reason, cause=fault.cause, metrics=fault.metrics)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from wandbsweep.agent.signals import GRACE_S, Signalled, SignalWatch, end_by_sig
 from wandbsweep.agent.trial_server import serve_from_thread
 from wandbsweep.controllers.base import Controller
 from wandbsweep.current import CurrentTrial, Preempted, running
-from wandbsweep.text import describe_error, escape_surrogates
+from wandbsweep.errors import BrokenDeviceError
+from wandbsweep.faults import TaskWatch, find_broken_device, release_task
+from wandbsweep.text import escape_surrogates
 from wandbsweep.trial import CONTINUE, Decision, JobResult, Outcome, RunJob, Trial
 
 POLL_S = 0.2
@@ -62,12 +64,15 @@ def run_agent(
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
+        BrokenDeviceError: A trial that ran in this process has left the GPU unusable.
     """
     watch = watch or SignalWatch()
     durations: list[float] = []
     with watch.watching():
         try:
             while (count is None or len(durations) < count) and worth_starting(durations):
+                if not separate:
+                    _check_device(name)
                 _await_turn(controller, name, watch, poll_s)
                 # From here until the trial runs, and again until it is closed, a Ctrl-C waits: an interrupted write
                 # to the storage could leave a trial that was claimed and that no agent runs.
@@ -93,6 +98,14 @@ def run_agent(
             end_by_signal(watch, signalled.signum)
 
 
+def _check_device(name: str) -> None:
+    if broken := find_broken_device():
+        raise BrokenDeviceError(
+            f"Agent {name} ends, because its process cannot use the GPU any more ({broken}). Under "
+            "hydra.sweeper.isolation=process this only ends the process of the trial that caused it."
+        )
+
+
 def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
     """Run ``trial``; return any exception of its task, except KeyboardInterrupt, as a failure.
 
@@ -116,12 +129,15 @@ def run_catching(run_job: RunJob, trial: Trial) -> JobResult:
 
 
 def _run_catching(run_job: RunJob, trial: Trial) -> JobResult:
+    task = TaskWatch()
     try:
         return run_job(trial)
     except Preempted:
         return JobResult(preempted=True)
     except Exception as error:  # the task's, whatever it is
-        return JobResult(error=describe_error(error))
+        fault = task.explain(error)
+        release_task(error)
+        return JobResult(error=fault.reason, cause=fault.cause, metrics=fault.metrics)
 
 
 def _await_turn(controller: Controller, name: str, watch: SignalWatch, poll_s: float) -> None:
@@ -193,9 +209,10 @@ def _close(controller: Controller, trial: Trial, result: JobResult, decision: De
     elif result.preempted:
         controller.release(trial, "its process was asked to end")
     elif result.error:
-        if controller.reassign_suspect(trial, result.error):
+        # Its parameters would fail on any other agent, too.
+        if not result.cause and controller.reassign_suspect(trial, result.error):
             return False
-        controller.complete(trial, Outcome.failed(result.error))
+        controller.complete(trial, Outcome.failed(result.error, cause=result.cause, metrics=result.metrics))
     else:
         controller.complete(trial, Outcome.finished(result.returned))
     return True

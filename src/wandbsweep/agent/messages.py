@@ -11,11 +11,12 @@
       | <------------------------------------------------ Result -|
       | <--------------- Ended ---- | the process is a zombie, so that its number is not reused
       | -- Reaped ----------------> | reaps it
+      | <--------------- Freed ---- |
 
 The fork server serves one trial at a time. Each trial has its own socket pair with the agent, so that a trial that is
 killed while it writes does not disturb the next one. Reports take another way, since not only this process may report:
 ``wandbsweep.trial_link``. Instead of Started and Ended the fork server may
-answer Broken or Unforkable.
+answer Broken or Unforkable; there is nothing to free then.
 """
 
 from __future__ import annotations
@@ -72,6 +73,14 @@ class Unforkable:
 @dataclass(frozen=True)
 class Reaped:
     """Agent → fork server: the process will not be signalled any more, and its number may be reused."""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Fork server → agent: the process is gone."""
+
+    peak_mib: float
+    """The most memory that it or one of its own processes used, as the kernel counts it."""
 
 
 @dataclass(frozen=True)

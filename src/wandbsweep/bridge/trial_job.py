@@ -31,6 +31,7 @@ from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_
 from wandbsweep.bridge.task_output import send_output_to_log
 from wandbsweep.current import DIRECTORY, current_trial
 from wandbsweep.environment import set_variables
+from wandbsweep.faults import TaskWatch, release_task
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
@@ -89,12 +90,13 @@ class TrialJob:
 
     def __call__(self, trial: Trial) -> JobResult:
         """Run ``trial`` and return its result. If its task raises, the trial has failed."""
+        watch = TaskWatch()
         os.chdir(self._record.application.cwd)  # the agent's own job may have changed it
         self._traceback_file(trial).unlink(missing_ok=True)  # an earlier attempt's
         try:
             config = self.compose(trial)
         except Exception as error:  # resolvers and config sources are the application's, and may raise anything
-            return self._fail(trial, error, make_failed_job(error))
+            return self._fail(trial, error, make_failed_job(error), watch)
         overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # they may be relative
         assert isinstance(overrides, list)
         environment = trial.environment or prepare_environment(self._record, self._directory, trial)
@@ -106,13 +108,13 @@ class TrialJob:
                 runs = TrialRuns()
                 _look_at_reports(runs)
                 try:
-                    result = self._conclude(trial, config, self._run(trial, config))
+                    result = self._conclude(trial, config, self._run(trial, config), watch)
                 finally:
                     save_run_url(self._directory, trial.number, runs.note_url())
                     _finish_runs(runs, result)
         except Exception as error:  # of Hydra's logging, or of what wraps the task
             if result is None:
-                return self._fail(trial, error, make_failed_job(error, config))
+                return self._fail(trial, error, make_failed_job(error, config), watch)
             _log_late_error(trial, error)
         return result
 
@@ -162,35 +164,35 @@ class TrialJob:
         finally:
             HydraConfig.instance().cfg = own  # Hydra leaves the trial's if it cannot resolve the job's directory
 
-    def _conclude(self, trial: Trial, config: DictConfig, job: JobReturn) -> JobResult:
+    def _conclude(self, trial: Trial, config: DictConfig, job: JobReturn, watch: TaskWatch) -> JobResult:
         """Return the result of the ``trial`` whose job has ended."""
         try:
             self._link(trial, OmegaConf.select(config, "hydra.runtime.output_dir"))
         except OSError as error:
             _log_late_error(trial, error)
         if job.status == JobStatus.FAILED:
-            return self._fail(trial, get_returned(job), job)
+            return self._fail(trial, get_returned(job), job, watch)
         return JobResult(returned=as_number(get_returned(job)), payload=self._make_payload(trial, job))
 
     def _traceback_file(self, trial: Trial) -> Path:
         return self._directory / str(trial.number) / add_rank(TRACEBACK, self._rank)
 
-    def _fail(self, trial: Trial, error: BaseException, job: JobReturn) -> JobResult:
+    def _fail(self, trial: Trial, error: BaseException, job: JobReturn, watch: TaskWatch) -> JobResult:
         """Write and log why ``trial`` failed, and return its result."""
-        file = self._traceback_file(trial)
+        file, fault = self._traceback_file(trial), watch.explain(error)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(traceback.format_exception(error))
-            if not self._keep:
-                _clear_frames(error)
             file.write_text(text, encoding="utf-8", errors="backslashreplace")  # it may quote names that are not UTF-8
         except OSError as unwritten:  # a full disk must not hide why the trial failed
             log.warning("Cannot write %s: %s", file, unwritten)
-        line = describe_error(error)
+        release_task(error)  # before the next trial needs the memory
+        line = fault.reason
         if isinstance(error, HydraException) and error.__cause__ is not None:
             line += f" ({escape_surrogates(' '.join(str(error.__cause__).split()))})"  # Hydra puts the reason there
         log.error("Trial %d failed: %s", trial.number, line)
-        return JobResult(error=line, payload=self._make_payload(trial, job))
+        payload = self._make_payload(trial, job)
+        return JobResult(error=line, cause=fault.cause, metrics=fault.metrics, payload=payload)
 
     def _make_payload(self, trial: Trial, job: JobReturn) -> tuple[int, JobReturn]:
         """Return the part of the agent's result that ``trial`` gives. Launchers pickle it."""
@@ -229,15 +231,6 @@ class _RecordedTask:
             raise
         self.ended = make_finished_job(returned, config)
         return returned
-
-
-def _clear_frames(error: BaseException | None) -> None:
-    """Let go of the task's local variables, its model among them, which an error keeps for as long as it exists."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
 
 
 def _look_at_reports(runs: TrialRuns) -> None:

@@ -83,6 +83,6 @@ def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
         "overrides": data.overrides(trial),
         "directory": str(data.trial_directory(trial)),
         "steps": len(trial.reports),
-        **pick(trial, "duration_s", "attempts", "agent", "reason"),
+        **pick(trial, "duration_s", "attempts", "agent", "reason", "cause"),
         **repeated,
     }

@@ -75,7 +75,10 @@ def _find_abort(table: TrialTable, max_failures: int | None, forgiven: int) -> C
     """Find out whether the script is broken: its trials all fail, or no trial can ever have a value."""
     if max_failures is None:
         return None
-    failures, is_fatal = table.count_failed_in_a_row(after=forgiven), table.fatal > forgiven
+    # Parameters with which a training diverges or runs out of memory are what a sweep finds out. They only count as
+    # long as no others work.
+    failures = table.count_failed_in_a_row(after=forgiven, excuse=bool(table.healthy))
+    is_fatal = table.fatal > forgiven
     if table.healthy:
         if failures < max_failures or _is_any_doing_well(table):
             return None

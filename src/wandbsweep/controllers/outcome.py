@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.text import join_words, quote_names
-from wandbsweep.trial import Outcome, State, ValueRule, as_number, is_number
+from wandbsweep.trial import Cause, Outcome, State, ValueRule, as_number, is_number
 
 # W&B's clients name what `define_metric(name, summary=...)` computes after its metric.
 _SUMMARY = re.compile(r"[./_](max|min|best|mean|first|last)\Z")
@@ -37,6 +37,8 @@ class StoredOutcome:
 
     worked_s: float | None = None
     """How many seconds the attempt's task ran, without its imports; None: not measured."""
+    cause: Cause = ""
+    """Why the trial failed, if its parameters are to blame."""
 
     def encode(self) -> dict[str, Any]:
         """Return the outcome as JSON. Two keys keep their first names, so that stored sweeps stay readable."""
@@ -49,6 +51,8 @@ class StoredOutcome:
         }
         if self.worked_s is not None:
             stored["worked_s"] = round(self.worked_s, 3)
+        if self.cause:
+            stored["cause"] = self.cause
         flags = {"lost": self.lost, "killed": self.killed, "doubted": self.suspect}
         return {**stored, **{name: True for name, value in flags.items() if value}}
 
@@ -64,6 +68,7 @@ class StoredOutcome:
             killed=stored.get("killed", False),
             suspect=stored.get("doubted", False),
             worked_s=stored.get("worked_s"),
+            cause=stored.get("cause", ""),
         )
 
 
@@ -86,11 +91,12 @@ def compute_outcome(
     value = choose_value(reports, spec.goal, spec.value_rule)
     if find_best_value(reports.values(), spec.goal) is None and is_number(returned):
         value = returned
+    metrics = {**metrics, **outcome.metrics}
     state, reason, fatal = outcome.state, outcome.reason, False
     missing = _find_missing_metrics(spec, metrics, reported=bool(reports), returned=returned)
     if state == "finished" and missing:
         state, reason, fatal = "failed", _describe_missing(missing, metrics), True
-    return StoredOutcome(state, reason, value, metrics, fatal=fatal)
+    return StoredOutcome(state, reason, value, metrics, fatal=fatal, cause=outcome.cause)
 
 
 def compute_loss(

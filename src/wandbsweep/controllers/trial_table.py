@@ -141,6 +141,8 @@ class TrialTable:
     """By agent: the key of the newest attempt that it completed."""
     _failed: dict[int, int] = field(default_factory=dict)
     """By key, the attempts in which trials failed or crashed for good, but for those that something outside killed."""
+    _excused: set[int] = field(default_factory=set)
+    """The keys of the attempts in ``_failed`` that failed because of their trials' parameters."""
     _by_key: dict[int, TrialEntry | None] = field(default_factory=dict)
     """By the key of every attempt seen; None: the attempt is void."""
     _open: dict[int, TrialEntry] = field(default_factory=dict)
@@ -183,13 +185,18 @@ class TrialTable:
         """The key of the newest attempt that was seen; -1: there is none."""
         return max(self._by_key, default=-1)
 
-    def count_failed_in_a_row(self, *, after: int = -1) -> int:
+    def count_failed_in_a_row(self, *, after: int = -1, excuse: bool = False) -> int:
         """Return how many trials failed or crashed in attempts newer than ``after``, and than all completed ones.
 
         Those that something outside killed do not count.
+
+        Args:
+            after: The key of an attempt.
+            excuse: Whether those that failed because of their parameters do not count either.
         """
         newest = max([after, *self._completed.values()])
-        return len({number for key, number in self._failed.items() if key > newest})
+        failed = self._failed.keys() - (self._excused if excuse else set())
+        return len({self._failed[key] for key in failed if key > newest})
 
     @property
     def healthy(self) -> Collection[str]:
@@ -319,12 +326,16 @@ class TrialTable:
             return
         if outcome.state in ("failed", "crashed"):
             self._failed[key] = entry.number
+        if outcome.cause:
+            self._excused.add(key)
         has_failed = outcome.state == "failed" or (outcome.lost and not outcome.suspect)
         if has_failed and any(entry.number in numbers for numbers in self.suspects.values()):
             # It failed on two agents, so the trial is to blame.
             for streak in self.streaks.values():
                 for k in [k for k, number in streak.items() if number == entry.number]:
                     del streak[k]
+        elif outcome.cause:  # which says nothing about the agent
+            return
         elif (outcome.state == "failed" or outcome.suspect or outcome.lost) and key > self._completed.get(agent, -1):
             self.streaks.setdefault(agent, {})[key] = entry.number
 
@@ -379,6 +390,7 @@ def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
         value=ended.value if ended else choose_value(attempt.reports, goal, rule),
         metrics=outcome.metrics if outcome else attempt.attributes.get(METRICS, {}),
         reason=outcome.reason if outcome else "",
+        cause=outcome.cause if outcome else "",
         attempts=entry.attempts - entry.retries,
         agent=entry.agent,
         started=entry.started,

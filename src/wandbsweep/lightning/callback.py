@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wandbsweep.current import DIRECTORY, Preempted, current_trial
 from wandbsweep.lightning.checkpoints import trust_checkpoint
+from wandbsweep.lightning.divergence import LossCheck
 from wandbsweep.lightning.package import EarlyStopping, LightningModule, Trainer, TrainerFn
 from wandbsweep.trial import CONTINUE, Decision
 
@@ -33,15 +34,24 @@ class SweepCallback(EarlyStopping):
     If the process is asked to end (preempted, near its time limit, cancelled, Ctrl-C), the callback saves a checkpoint
     after the next optimisation step from which Lightning can resume, and raises ``Preempted`` out of the training.
 
+    If the training's loss is NaN or infinite, the training ends with DivergedError, and the trial has failed. On a CPU
+    the loss is checked after every batch. On a GPU, or with several ranks, the checks are some batches apart, since
+    each waits for the GPU. With a gradient scaler (``16-mixed``), which skips steps that overflow, ten losses in a row
+    count. A module that optimizes manually must return its loss from ``training_step``, or call
+    ``current_trial().check_loss``.
+
     Args:
         every_n_steps: How many optimisation steps lie between two reports; None: report once an epoch.
         checkpoint: Where to save the checkpoint; None: ``last.ckpt`` in the directory of the trainer's checkpoints.
+        check_loss: Whether a loss that is NaN or infinite ends the training.
 
     Raises:
         ValueError: ``every_n_steps`` is no whole number of at least 1.
     """
 
-    def __init__(self, every_n_steps: int | None = None, *, checkpoint: Path | None = None) -> None:
+    def __init__(
+        self, every_n_steps: int | None = None, *, checkpoint: Path | None = None, check_loss: bool = True
+    ) -> None:
         if every_n_steps is not None and not (isinstance(every_n_steps, int) and every_n_steps >= 1):
             raise ValueError(
                 f"The value of `every_n_steps` is {every_n_steps!r}, but must be a whole number >= 1, or None; the "
@@ -50,6 +60,7 @@ class SweepCallback(EarlyStopping):
         super().__init__(monitor="")
         self.every_n_steps = every_n_steps
         self.checkpoint = checkpoint
+        self.check_loss = check_loss
         self._reset()
 
     def _reset(self) -> None:
@@ -59,6 +70,7 @@ class SweepCallback(EarlyStopping):
         self._seen: dict[str, Tensor] = {}
         self._by_step: set[str] = set()
         self._last_step = self._stepped = 0
+        self._losses = LossCheck()
 
     @property
     def state_key(self) -> str:
@@ -105,6 +117,8 @@ class SweepCallback(EarlyStopping):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *batch: Any) -> None:
         # The global step does not change while gradients accumulate.
         step = trainer.global_step
+        if self._active and self.check_loss:
+            self._losses.add(trainer, outputs, step=self._stepped)
         stepped, self._stepped = step != self._stepped, step
         if self._active and self.every_n_steps and step != self._last_step and step % self.every_n_steps == 0:
             self._last_step = step
@@ -138,6 +152,8 @@ class SweepCallback(EarlyStopping):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._active:
             return
+        if self.check_loss:
+            self._losses.check(trainer)
         self._report(trainer, self._find_step(trainer), but_not=self._by_step)
         self._warn_of_missing_metric(trainer)
         if not _is_done(trainer):

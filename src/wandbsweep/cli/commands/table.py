@@ -32,10 +32,12 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json([format_trial_json(data, trial) for trial in data.ranked[: options.top or None]])
         return 0
-    from wandbsweep.results.terminal.tables import make_console, print_leaderboard
+    from wandbsweep.results.terminal.tables import make_console, print_failures, print_leaderboard
 
     top = options.top if options.top is not None or not sys.stdout.isatty() else _TERMINAL_TOP
-    print_leaderboard(data, make_console(), top=top or None, hint="; --top 0 for all" if options.top is None else "")
+    out = make_console()
+    print_leaderboard(data, out, top=top or None, hint="; --top 0 for all" if options.top is None else "")
+    print_failures(data, out)
     return 0
 
 

@@ -301,7 +301,10 @@ class HostedController:
         entry = self.log.find_open(trial.key)
         if entry is None:
             return
-        reports, metrics = entry.newest.reports, entry.newest.attributes[METRICS]
+        reports = entry.newest.reports
+        if outcome.metrics:
+            self.log.report(trial.key, max(reports, default=0), outcome.metrics)
+        metrics = entry.newest.attributes[METRICS]
         stored = compute_outcome(self.spec, outcome, reports=reports, metrics=metrics)
         metric, returned = self.spec.metric, as_number(outcome.returned)
         if metric and not reports and returned is not None and (live := self._live.get(trial.key)):

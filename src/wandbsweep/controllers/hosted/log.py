@@ -191,7 +191,9 @@ class HostedLog:
             ours: Whether a queued trial is to be given out by us, because W&B does not know that it has to run again.
         """
         end = {"key": key, "state": outcome.state, "reason": outcome.reason, "value": outcome.value, "ours": ours}
-        return self._write_if_open(key, {**end, **{flag: getattr(outcome, flag) for flag in _FLAGS}, "at": time.time()})
+        cause = {"cause": outcome.cause} if outcome.cause else {}
+        flags = {flag: getattr(outcome, flag) for flag in _FLAGS}
+        return self._write_if_open(key, {**end, **flags, **cause, "at": time.time()})
 
     def _write_if_open(self, key: int, line: Mapping[str, Any]) -> bool:
         return self._write_if(lambda: self._find_open(key) is not None, line)
@@ -282,6 +284,7 @@ class HostedLog:
             # Earlier versions did not write it. They queued a trial without W&B's knowledge only if its process died.
             lost=line.get("lost", line["ours"]),
             killed=line.get("killed", False),
+            cause=line.get("cause", ""),
             suspect=line.get("suspect", False),
             worked_s=line.get("worked_s"),
         )

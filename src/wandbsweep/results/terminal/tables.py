@@ -17,13 +17,14 @@ from rich.text import Text
 
 from wandbsweep.results.doubts import describe_doubt, find_finished_best
 from wandbsweep.results.sweep_data import SweepData
-from wandbsweep.text import pluralize, show_name
+from wandbsweep.text import escape_surrogates, pluralize, show_name
 from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200
 """The width of the output if it is no terminal."""
 _STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "failed": "red", "crashed": "red"}
 _GAP = 2  # blanks between columns
+_FAILURES = 10  # how many reasons the table lists
 _MIN_WIDTH = 20  # of the column of parameters, however narrow the terminal is
 
 
@@ -72,6 +73,20 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
         room = max(_MIN_WIDTH, out.width - sum(widths[:fixed]) - _GAP * fixed)
         widths = [*widths[:fixed], room]
     out.print(Text("\n").join(line for row in table for line in _lay_out(row, widths)), soft_wrap=True)
+
+
+def print_failures(data: SweepData, out: Console) -> None:
+    """Print why trials failed or crashed: of those with a known cause how many there are, of the others the first."""
+    failed = [trial for trial in data.trials if trial.state in ("failed", "crashed")]
+    causes = Counter(trial.cause for trial in failed if trial.cause)
+    lines = [f"{count} failed: {cause}" for cause, count in causes.items()]
+    lines += [f"trial {trial.number} {trial.state}: {trial.reason}" for trial in failed[:_FAILURES]]
+    if len(failed) > _FAILURES:
+        lines.append(f"and {len(failed) - _FAILURES} more; --json has all reasons")
+    if lines:
+        out.print()
+    for line in lines:
+        out.print(escape_surrogates(line), markup=False, soft_wrap=True)
 
 
 def build_leaderboard(data: SweepData, *, top: int | None = None) -> list[list[Cell]]:
