@@ -6,6 +6,9 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+import yaml
 
 from classifier.training import train
 from tests.classifier.conftest import Compose
@@ -21,15 +24,32 @@ SHORT = [
     *("trainer.max_epochs=1", "++trainer.limit_train_batches=1", "++trainer.limit_val_batches=1"),
     *("data.batch_size=8", "trainer.enable_checkpointing=false"),
 ]
+CIFAR = ["data.val_size=10", "trainer.precision=32-true"]
 NEEDED: dict[str, list[str]] = {
     "callbacks=lr_monitor": ["logger=csv"],
+    "logger=mlflow": ["logger.mlflow.tracking_uri=sqlite:///${oc.env:DATA_DIR}/mlflow.db"],
     **{f"data={name}": ["data.val_size=10"] for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")},
     "data=image_folder": ["data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4"],
+    "experiment=resnet50_cifar10": CIFAR,
+    "experiment=cifar10_from_scratch": CIFAR,
+    "sweep=resnet50_cifar10": ["model=mlp"],  # the experiment itself trains the network
+    "sweep=cifar10_from_scratch": ["model=mlp"],
+    "experiment=finetune": [*CIFAR, "model.weights=${oc.env:DATA_DIR}/resnet18.pth", "model.image_size=48"],
 }
 """What a file needs besides ``SHORT``, by ``GROUP=CHOICE``."""
 
 
-pytestmark = pytest.mark.usefixtures("small_data")
+pytestmark = [
+    pytest.mark.usefixtures("small_data"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),  # MLflow's, of SQLAlchemy 2.1
+]
+
+
+@pytest.fixture
+def weights(request: pytest.FixtureRequest, small_data: Path) -> None:
+    """Save weights as torchvision would have downloaded them, if the test is about fine-tuning."""
+    if "finetune" in request.node.name:
+        torch.save(torchvision.models.resnet18().state_dict(), small_data / "resnet18.pth")
 
 
 def list_choices(group: str) -> list[str]:
@@ -53,17 +73,23 @@ def test_every_choice_of_a_group_trains(make_config: Compose, group: str, choice
     assert math.isfinite(train(make_config(chosen, *SHORT, *find_needs(f"{group}={choice}"))))
 
 
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("experiment", list_choices("experiment"))
 def test_every_experiment_trains(make_config: Compose, experiment: str) -> None:
     chosen = f"experiment={experiment}"
     assert 0 <= train(make_config(chosen, "logger=none", *SHORT, *find_needs(chosen))) <= 1
 
 
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("name", list_choices("sweep"))
 def test_a_trial_of_every_sweep_trains(make_config: Compose, name: str) -> None:
     """As the sweep's own controller proposes it, and with the experiment of the sweep's name if there is one."""
     spec = load_sweep(CONF / "sweep" / f"{name}.yaml")
-    experiment = [f"experiment={name}", *find_needs(f"experiment={name}")] if name in list_choices("experiment") else []
+    experiment = (
+        [f"experiment={name}", *find_needs(f"experiment={name}"), *find_needs(f"sweep={name}")]
+        if name in list_choices("experiment")
+        else []
+    )
     assert spec.metric is not None
     controller = create_sweep(spec)
     trial = controller.ask()
@@ -84,3 +110,13 @@ def test_a_trial_of_every_sweep_trains(make_config: Compose, name: str) -> None:
     controller.close()
     assert ended.state == "finished"
     assert ended.value is not None
+
+
+def test_every_model_has_the_keys_that_sweeps_name() -> None:
+    """So a sweep may be combined with any ``model=``."""
+    specs = [load_sweep(file) for file in (CONF / "sweep").glob("*.yaml")]
+    keys = {name for spec in specs for name in spec.parameters if name.startswith("model.")}
+    assert keys
+    for model in list_choices("model"):
+        has = {f"model.{key}" for key in yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())}
+        assert keys <= has, model
