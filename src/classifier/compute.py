@@ -79,9 +79,12 @@ def prepare_process(cfg: DictConfig) -> Compute:
 
 def _require(name: str, value: Any, choices: tuple[Any, ...], *, group: str = "compute") -> None:
     if not any(type(value) is type(choice) and value == choice for choice in choices):
-        words = {None: "null", True: "true", False: "false"}
-        given, valid = (words.get(value, value), [str(words.get(choice, choice)) for choice in choices])
-        raise ValueError(f"The value of `{group}.{name}` is {given!r}; the choices are {', '.join(valid)}")
+        valid = ", ".join(map(_format, choices))
+        raise ValueError(f"The value of `{group}.{name}` is {_format(value)}; the choices are {valid}")
+
+
+def _format(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _make_cublas_deterministic() -> None:

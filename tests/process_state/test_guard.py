@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wandbsweep.process_state import interpreter, system
+from wandbsweep.process_state import interpreter, libraries, system
 from wandbsweep.process_state.guard import Guard
 
 MODULE = """
@@ -82,3 +82,32 @@ def test_what_cannot_be_put_back_is_named_once(caplog: pytest.LogCaptureFixture)
             part.value += 1
     (record,) = caplog.records
     assert "Trial 0 has left behind: library mode: too late" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.use_deterministic_algorithms(True, warn_only=True)",
+        "torch.utils.deterministic.fill_uninitialized_memory = False",
+        "torch.backends.cudnn.benchmark = True",
+        "torch.backends.cudnn.benchmark_limit = 3",
+        "torch.backends.mkldnn.deterministic = True",
+        "torch.backends.cuda.matmul.allow_fp16_accumulation = True",
+        "torch.backends.cuda.enable_flash_sdp(False)",
+        "torch.set_num_threads(torch.get_num_threads() + 1)",
+        "torch._dynamo.config.recompile_limit = 3",
+        "torch._inductor.config.max_autotune = True",
+    ],
+)
+def test_torch_computes_as_before_after_a_trial(change: str, caplog: pytest.LogCaptureFixture) -> None:
+    import torch._dynamo.config
+    import torch._inductor.config
+
+    parts = libraries.PARTS
+    before = [part.read() for part in parts]
+    with Guard(parts).restore("Trial 0"):
+        exec(change, {"torch": torch})
+        assert [part.read() for part in parts] != before
+    assert [part.read() for part in parts] == before
+    assert caplog.text == ""

@@ -52,6 +52,28 @@ class Jax:
             sys.modules["jax"].config.update(item, value)
 
 
+class InductorOptions:
+    """The options of the compiler behind ``torch.compile``: hundreds, of which a hash is quicker to read."""
+
+    name = "torch._inductor"
+
+    def __init__(self) -> None:
+        self._saved: dict[Hashable, Any] = {}
+
+    def read(self) -> dict[Hashable, Any]:
+        config: Any = sys.modules.get("torch._inductor.config")
+        if not hasattr(config, "get_hash"):
+            return {}
+        value = config.get_hash()
+        if value not in self._saved:
+            self._saved[value] = config.save_config()
+        return {"config": value}
+
+    def write(self, item: Hashable, value: Any) -> None:
+        if value is not ABSENT:
+            sys.modules["torch._inductor.config"].load_config(self._saved[value])
+
+
 PARTS: Final[tuple[Part, ...]] = (
     ModuleSettings(
         "numpy",
@@ -72,6 +94,10 @@ PARTS: Final[tuple[Part, ...]] = (
             **make_attributes("backends.cudnn.benchmark", "backends.cudnn.deterministic", "backends.cudnn.enabled"),
             **make_attributes("backends.cuda.matmul.allow_fp16_reduced_precision_reduction"),
             **make_attributes("backends.cuda.matmul.allow_bf16_reduced_precision_reduction"),
+            **make_attributes("backends.cuda.matmul.allow_fp16_accumulation", "backends.cudnn.benchmark_limit"),
+            **make_attributes("backends.mkldnn.enabled", "backends.mkldnn.deterministic"),
+            **make_attributes("backends.mkldnn.matmul.fp32_precision", "backends.mkldnn.conv.fp32_precision"),
+            **make_attributes("backends.mkldnn.rnn.fp32_precision", "utils.deterministic.fill_uninitialized_memory"),
             **make_functions(get_float32_matmul_precision="set_float32_matmul_precision"),
             **make_functions(get_default_dtype="set_default_dtype", is_grad_enabled="set_grad_enabled"),
             **make_functions(get_deterministic_debug_mode="set_deterministic_debug_mode"),
@@ -100,6 +126,17 @@ PARTS: Final[tuple[Part, ...]] = (
             ),
         },
     ),
+    ModuleSettings(
+        "torch.backends.cuda",
+        make_functions(
+            flash_sdp_enabled="enable_flash_sdp",
+            mem_efficient_sdp_enabled="enable_mem_efficient_sdp",
+            math_sdp_enabled="enable_math_sdp",
+            cudnn_sdp_enabled="enable_cudnn_sdp",
+        ),
+    ),
+    ModuleSettings("torch._dynamo.config", make_functions(get_config_copy="load_config")),
+    InductorOptions(),
     ModuleSettings(
         "sklearn", {"config": (lambda module: module.get_config(), lambda module, value: module.set_config(**value))}
     ),
