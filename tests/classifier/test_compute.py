@@ -16,7 +16,7 @@ from wandbsweep.process_state import libraries, system
 from wandbsweep.process_state.guard import Guard
 from wandbsweep.trial import CONTINUE
 
-SHORT = ["model=convnet", "metric=val/loss", "+trainer.limit_train_batches=3"]
+SHORT = ["model=convnet", "metric=val/loss", "trainer.limit_train_batches=3"]
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ OPTIONS = [
     "data.batch_size=128",  # 10 steps an epoch
     "report_every_n_steps=1",
 ]
+GROUPS = ["optimizer.head_lr=0.01", "optimizer.decay_norms_and_biases=false"]
 
 
 class Sweep:
@@ -86,10 +87,13 @@ WORKERS = ["data.batch_size=4", "data.in_memory=false", "data.image_size=12", "d
         (11, 11, ["data.batch_size=64"]),  # 19 steps an epoch
         (5, 5, ["trainer.accumulate_grad_batches=2"]),
         (7, 7, ["trainer.accumulate_grad_batches=2"]),
-        (15, 16, ["+trainer.val_check_interval=5"]),  # a validation comes first
+        (15, 16, ["trainer.val_check_interval=5"]),  # a validation comes first
         (12, 12, ["trainer.check_val_every_n_epoch=2"]),
         (17, 17, CIFAR),  # 12 steps an epoch
         (6, 6, [*FOLDER, *WORKERS]),
+        (5, 5, ["trainer.accumulate_grad_batches=3", "scheduler=one_cycle"]),  # 4 steps an epoch, the last of one batch
+        (13, 13, ["scheduler=one_cycle", "scheduler.warmup_steps=0.5", "optimizer=adamw", *GROUPS]),
+        (6, 6, ["scheduler.warmup_steps=8", "trainer.precision=bf16-mixed", "compute.channels_last=true", *GROUPS]),
     ],
 )
 def test_an_interrupted_training_ends_with_the_same_bits(make_config, tmp_path, at, left_at, options):

@@ -1,3 +1,5 @@
+"""Schedules, beside those of torch and within trainings."""
+
 import warnings
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, OneCycleLR
 
 from classifier.schedulers import OneCycle, compute_factor, count_warmup_steps, warmup
+from classifier.training import train
 
 
 def make_optimizer(kind="SGD", **options):
@@ -141,3 +144,38 @@ def test_one_cycle_continues_where_it_was_left_and_takes_a_new_length():
 def test_one_cycle_without_a_momentum_to_cycle_says_so():
     with pytest.raises(ValueError, match="cycle_momentum"):
         OneCycle(make_optimizer("Adagrad"), 10, warmup_steps=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ([], 20),  # 10 batches an epoch
+        (["trainer.accumulate_grad_batches=4"], 6),  # the last step of an epoch has two batches
+        (["trainer.limit_train_batches=7", "trainer.accumulate_grad_batches=2"], 8),
+        (["trainer.limit_train_batches=0.5"], 10),
+        (["trainer.max_steps=13"], 13),
+        (["trainer.max_steps=3", "trainer.max_epochs=-1", "trainer.accumulate_grad_batches=5"], 3),
+    ],
+)
+def test_a_training_follows_the_schedule_to_its_end(make_config, tmp_path, options, steps):
+    short = ["data.batch_size=128", "trainer.max_epochs=2", "optimizer.lr=1.0", "optimizer.head_lr=0.1"]
+    train(make_config(*short, "scheduler=linear", "scheduler.warmup_steps=2", "metric=train/loss", *options))
+    saved = torch.load(tmp_path / "out/checkpoints/last.ckpt", weights_only=False)
+    assert saved["global_step"] == saved["lr_schedulers"][0]["last_epoch"] == steps
+    assert saved["lr_schedulers"][0]["_last_lr"] == [0, 0]
+    (optimizer,) = saved["optimizer_states"]
+    assert [group["initial_lr"] for group in optimizer["param_groups"]] == [1.0, 0.1]
+
+
+def test_a_training_of_unknown_length_with_a_decay_is_refused(make_config):
+    cfg = make_config("scheduler=cosine", "trainer.max_epochs=-1", "metric=train/loss")
+    with pytest.raises(ValueError, match=r"scheduler.decay=cosine needs to know how many steps"):
+        train(cfg)
+
+
+@pytest.mark.slow
+def test_two_devices_take_half_the_steps(make_config, tmp_path):
+    options = ["trainer.devices=2", "trainer.strategy=ddp_spawn", "data.batch_size=64", "scheduler=one_cycle"]
+    train(make_config(*options, "trainer.max_epochs=2", "metric=train/loss"))
+    saved = torch.load(tmp_path / "out/checkpoints/last.ckpt", weights_only=False)
+    assert saved["global_step"] == saved["lr_schedulers"][0]["total_steps"] == 20

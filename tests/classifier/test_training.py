@@ -33,7 +33,7 @@ def names(group: str) -> list[str]:
 @pytest.mark.parametrize("scheduler", names("scheduler"))
 def test_every_optimizer_trains_with_every_schedule(make_config, optimizer, scheduler):
     groups = [f"optimizer={optimizer}", f"scheduler={scheduler}"]
-    cfg = make_config(*groups, "metric=train/loss", "+trainer.max_steps=1", "trainer.enable_checkpointing=false")
+    cfg = make_config(*groups, "metric=train/loss", "trainer.max_steps=1", "trainer.enable_checkpointing=false")
     assert math.isfinite(train(cfg))
 
 

@@ -68,7 +68,7 @@ for arguments in json.loads(sys.argv[1]):
         sys.exit(f"failed: {arguments}")
 """
 SHORT = ["logger=none", "trainer.accelerator=cpu", "trainer.enable_checkpointing=false", "hydra.sweeper.seed=0"]
-TWO_TRIALS = ["++sweep.run_cap=2", "trainer.max_epochs=1", "+trainer.limit_train_batches=2"]
+TWO_TRIALS = ["++sweep.run_cap=2", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
 OWN = {
     "article_bayes": ["++sweep.run_cap=4", "trainer.max_epochs=4"],
     "article_grid": ["trainer.max_epochs=4"],
