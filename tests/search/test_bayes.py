@@ -18,6 +18,7 @@ from wandbsweep.search.bayes.gp import Hyperparameters, MarginalLikelihood, Obse
 from wandbsweep.search.bayes.model import suggest, vary
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Space
+from wandbsweep.search.bayes.success import Success
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.spec.load import load_sweep
@@ -264,7 +265,10 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     posterior = condition(space.differences(x, x), seen, running, p, normals)
     novelty = Novelty(space, x, [3.0, 1.0, 3.0, 2.0, 1.0, 1.0])
     assert novelty.repeats
-    acquisition = Acquisition(space, x, posterior, -1.0, novelty)
+    states = ["failed", "finished", "finished", "crashed"] * len(x)
+    success = Success(space, [TrialRecord(i, states[i], space.decode(row)) for i, row in enumerate(x)])  # type: ignore[arg-type]
+    assert success.is_modelled
+    acquisition = Acquisition(space, x, posterior, -1.0, [novelty, success])
     point = space.draw(1, rng)[0]
     value, slope = acquisition.with_slope(point)
     assert value == pytest.approx(float(acquisition(point[None])[0]))
@@ -417,3 +421,20 @@ class TestSurvival:
     def test_if_nothing_is_stopped_all_continue(self) -> None:
         assert self.survival() == (0.0, 0.0)
         assert self.survival(type="hyperband", min_iter=100) == (0.0, 0.0)
+
+
+def test_failures_repel_the_search_without_spoiling_its_model() -> None:
+    """A third of the space fails, with the best of the rest at its edge; then every third trial fails by chance."""
+    parameters = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
+    spec = sweep(parameters)
+    for fails in (lambda x, n: x[0] + x[1] > 1.15, lambda x, n: n % 3 == 1):
+        trials: list[TrialRecord] = []
+        for number in range(24):
+            params = suggest(spec, trials, rng=np.random.default_rng([0, number]))
+            x = np.array(list(params.values()))
+            loss = float(((x - [0.7, 0.6, 0.3]) ** 2).sum())
+            state: State = "failed" if fails(x, number) else "finished"
+            value = None if state == "failed" else loss
+            trials.append(TrialRecord(number, state, params, reports={} if value is None else {0: value}, value=value))
+        assert min(trial.value for trial in trials if trial.value is not None) < 0.02
+        assert sum(trial.state == "failed" for trial in trials) < 14

@@ -12,14 +12,14 @@ points from the whole cube.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
-from wandbsweep.search.bayes.gp import SQRT5, Posterior
-from wandbsweep.search.bayes.novelty import Novelty
+from wandbsweep.search.bayes.gp import Posterior
 from wandbsweep.search.bayes.space import Floats, Space
 
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
@@ -58,34 +58,37 @@ def log_ei(mean: Floats, variance: Floats, best: Floats) -> Floats:
     return np.asarray(top + np.log(np.exp(logs - top[:, None]).mean(1)))
 
 
+class Chance(Protocol):
+    """The log of a probability by which the expected improvement is weighted."""
+
+    def __call__(self, points: Floats) -> Floats:
+        """Return it at points (n, columns)."""
+        ...
+
+    def with_slope(self, point: Floats) -> tuple[float, Floats]:
+        """Return it at one point (columns,), and its gradient (columns,)."""
+        ...
+
+
 class Acquisition:
-    """log EI at points (n, columns) of a space, plus the log of the probability that their values are new ones."""
+    """log EI at points (n, columns) of a space, plus the logs of the probabilities of what else must come true."""
 
     def __init__(
-        self, space: Space, x: Floats, posterior: Posterior, best: float, novelty: Novelty | None = None
+        self, space: Space, x: Floats, posterior: Posterior, best: float, chances: Sequence[Chance] = ()
     ) -> None:
         self.space, self.x, self.posterior = space, x, posterior
-        self.novelty = novelty or Novelty(space, x, [])
+        self.chances = chances
         self.best = posterior.drawn.min(0, initial=best)
 
     def __call__(self, points: Floats) -> Floats:
         mean, variance = self.posterior.at(self.space.differences(points, self.x))
-        return log_ei(mean, variance, self.best) + self.novelty(points)
+        return sum((chance(points) for chance in self.chances), start=log_ei(mean, variance, self.best))
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient (columns,), meaningless in a category's column."""
         # The same as __call__ at one point, written out because the gradient shares most terms.
-        post = self.posterior
-        delta = point[None, :] - self.x
-        delta[:, self.space.categorical] = delta[:, self.space.categorical] != 0
-        scale = np.exp(-2 * post.length)
-        r = np.sqrt(delta * delta @ scale)
-        decay = post.variance * np.exp(-SQRT5 * r)
-        k = (1 + SQRT5 * r + 5 / 3 * r * r) * decay
-        dk = (-5 / 3 * (1 + SQRT5 * r) * decay)[:, None] * delta * scale
-        reduced = post.precision @ k
-        mean = k @ post.beta
-        variance = max(post.variance - float(k @ reduced), 1e-10)
+        delta = self.space.differences_to(point, self.x)
+        mean, variance, dk, reduced = self.posterior.with_slope(delta)
         sigma = variance**0.5
         z = (self.best - mean) / sigma
         logs = log_h(z)
@@ -97,9 +100,12 @@ class Acquisition:
         # The derivative of log EI by the mean is -Phi / (sigma h), by the standard deviation phi / (sigma h).
         by_mean = -share * np.exp(log_ndtr(z) - logs) / sigma
         by_sigma = float(share @ np.exp(-0.5 * z * z - LOG_SQRT_2PI - logs)) / sigma
-        slope = dk.T @ (post.beta @ by_mean) - by_sigma / sigma * (dk.T @ reduced)
-        new, towards_new = self.novelty.with_slope(point)
-        return float(value) + new, slope + towards_new
+        slope = dk.T @ (self.posterior.beta @ by_mean) - by_sigma / sigma * (dk.T @ reduced)
+        total = float(value)
+        for chance in self.chances:
+            more, its_slope = chance.with_slope(point)
+            total, slope = total + more, slope + its_slope
+        return total, slope
 
 
 def climb(acquisition: Acquisition, start: Floats, reach: float) -> Floats:
@@ -144,6 +150,7 @@ def maximise(
     good: Floats,
     rng: np.random.Generator,
     survival: Callable[[Floats], Floats],
+    repeats: float = 0.0,
 ) -> Floats:
     """Return candidates (n, columns), best first.
 
@@ -155,10 +162,11 @@ def maximise(
         good: The good trials (n, columns), best first.
         rng: The source of all random numbers.
         survival: The log of the probability that a trial at points (n, columns) is not stopped early.
+        repeats: The share of trials' values that were seen before.
     """
     space = acquisition.space
     # If values often repeat, there is less to gain near the good trials.
-    everywhere = rng.random() < max(EVERYWHERE, acquisition.novelty.repeats)
+    everywhere = rng.random() < max(EVERYWHERE, repeats)
     drawn = space.draw(500, rng) if everywhere else cross(space, np.repeat(good, 100, axis=0), rng)
     pool = np.concatenate([drawn, *(step(space, np.repeat(good, 20, axis=0), s, rng) for s in (0.02, 0.1))])
     if space.constraints:

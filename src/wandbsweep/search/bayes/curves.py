@@ -128,11 +128,23 @@ class TrainingSet:
     """Rows of `x` with a value, best first."""
 
 
-def make_training_set(space: Space, trials: Sequence[TrialRecord], metric: Metric) -> TrainingSet | None:
-    """Make the training set of trials that have parameters; None: none of them has ended with a value yet."""
+def make_training_set(
+    space: Space, trials: Sequence[TrialRecord], metric: Metric, *, failures_are_modelled: bool = False
+) -> TrainingSet | None:
+    """Make the training set of trials that have parameters; None: none of them has ended with a value yet.
+
+    Args:
+        space: The space.
+        trials: The trials.
+        metric: The metric, which says what failed trials count as.
+        failures_are_modelled: Failed trials that would count as the worst are left out, because ``Success`` models
+            them: a cliff in the values makes the model of all other values worse.
+    """
     sign = -1.0 if metric.goal == "maximize" else 1.0
     curves = [read_curve(trial, sign, metric.value) for trial in trials]
     failed = impute(trials, sign, metric)
+    if failures_are_modelled and metric.impute == "worst":
+        failed = {i: value for i, value in failed.items() if trials[i].state not in ("failed", "crashed")}
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
     ended = [i for i in values if curves[i].ended]
     if not ended:

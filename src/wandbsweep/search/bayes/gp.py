@@ -188,6 +188,26 @@ class Posterior:
         spread = self.variance - np.einsum("ij,ij->i", k @ self.precision, k)
         return k @ self.beta, np.maximum(spread, 1e-10)
 
+    def with_slope(self, delta: Floats) -> tuple[Floats, float, Floats, Floats]:
+        """Return the mean (fantasies,) and variance of f at one point, and what their gradients are made of.
+
+        Args:
+            delta: The differences (trials, columns) of the point to the trials.
+
+        Returns:
+            The mean, the variance, the gradients of the covariances with the trials, ``dk`` (trials, columns), and
+            ``reduced`` (trials,). The gradient of the mean is ``dk.T @ beta``, that of the variance
+            ``-2 dk.T @ reduced``.
+        """
+        scale = np.exp(-2 * self.length)
+        r = np.sqrt(delta * delta @ scale)
+        decay = self.variance * np.exp(-SQRT5 * r)
+        k = (1 + SQRT5 * r + 5 / 3 * r * r) * decay
+        dk = (-5 / 3 * (1 + SQRT5 * r) * decay)[:, None] * delta * scale
+        reduced = self.precision @ k
+        variance = max(self.variance - float(k @ reduced), 1e-10)
+        return k @ self.beta, variance, dk, reduced
+
 
 def condition(
     squares: Floats, seen: Observations, pending: NDArray[np.int64], p: Hyperparameters, normals: Floats

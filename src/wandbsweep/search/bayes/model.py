@@ -12,6 +12,7 @@ from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.gp import condition, fit
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
+from wandbsweep.search.bayes.success import Success
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.spec.sweep_spec import Goal, Metric, SweepSpec
@@ -77,7 +78,8 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
     metric = spec.metric or Metric("")
-    data = make_training_set(space, trials, metric)
+    success = Success(space, trials)
+    data = make_training_set(space, trials, metric, failures_are_modelled=success.is_modelled)
     if data is None:
         return fill(space, tried, rng)
     # With the hyperparameters fixed at their most probable values, the running trials' final values are drawn, and each
@@ -86,9 +88,10 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     p = fit(squares, data.sample)
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
-    acquisition = Acquisition(space, data.x, posterior, data.best, _novelty(space, trials, data.x))
+    novelty = _novelty(space, trials, data.x)
+    acquisition = Acquisition(space, data.x, posterior, data.best, [novelty, success])
     survival = Survival(space, spec, trials)
-    ranked = maximise(acquisition, data.x[data.ranked[:GOOD]], rng, survival)
+    ranked = maximise(acquisition, data.x[data.ranked[:GOOD]], rng, survival, novelty.repeats)
     return pick_new(space, ranked, tried, rng)
 
 

@@ -198,6 +198,12 @@ class Space:
         met = [are_met(self.constraints, self.parameters, self.decode(row)) for row in self.snap(x)]
         return np.array(met, dtype=bool)
 
+    def differences_to(self, point: Floats, others: Floats) -> Floats:
+        """Return ``point`` (columns,) less the others (n, columns); categories are 0 or 1 apart."""
+        delta: Floats = point[None, :] - others
+        delta[:, self.categorical] = delta[:, self.categorical] != 0
+        return delta
+
     def differences(self, a: Floats, b: Floats) -> Floats:
         """Return squared differences (columns, len(a), len(b)); categories are 0 or 1 apart."""
         delta: Floats = a.T[:, :, None] - b.T[:, None, :]
