@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from classifier.instantiate import instantiate
+from classifier.models import find_head
 
 _GROUP_OPTIONS = ("decay_norms_and_biases", "head_lr")
 """Keys of ``optimizer`` that are ours; all others are the optimizer's own."""
@@ -61,7 +62,9 @@ class OptimizerFactory:
         return optimizer
 
     def _group(self, network: nn.Module) -> list[dict[str, Any]]:
-        head = {id(parameter) for parameter in find_head(network).parameters()} if self.head_lr is not None else set()
+        head = (
+            {id(parameter) for parameter in find_head(network)[1].parameters()} if self.head_lr is not None else set()
+        )
         groups: dict[str, dict[str, Any]] = {}
         seen = set[int]()  # a parameter that two modules share is in one group
         for module in network.modules():
@@ -89,14 +92,6 @@ def read_optimizer(config: DictConfig) -> OptimizerFactory:
     with open_dict(own):
         options = {name: own.pop(name) for name in _GROUP_OPTIONS if name in own}
     return OptimizerFactory(instantiate(own, _partial_=True), **options)
-
-
-def find_head(network: nn.Module) -> nn.Module:
-    """Return the last module that has parameters of its own. In all of torchvision's classifiers this is the head."""
-    with_parameters = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
-    if not with_parameters:
-        raise ValueError("The network has no parameters, and so no head")
-    return with_parameters[-1]
 
 
 def _is_norm_or_bias(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:

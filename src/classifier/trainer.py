@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -79,13 +78,13 @@ def _find_objective(cfg: DictConfig) -> tuple[str, str]:
     return (f"val/{name}" if split == "test" else cfg.metric), goal
 
 
-def find_checkpoint(cfg: DictConfig, module: LightningModule) -> Path | None:
-    """Return the checkpoint that the training continues from; with ``ckpt_weights_only`` load its weights instead.
+def find_checkpoint(cfg: DictConfig) -> Path | None:
+    """Return the checkpoint that the training continues from.
 
     A resumed trial continues from its own ``last.ckpt``, whatever ``ckpt_path`` says.
 
     Raises:
-        ValueError: ``ckpt_path`` is no file, or its weights are another network's.
+        ValueError: ``ckpt_path`` is no file.
     """
     own = _locate_checkpoint(cfg)
     if current_trial().resumed and is_intact(own):
@@ -95,10 +94,4 @@ def find_checkpoint(cfg: DictConfig, module: LightningModule) -> Path | None:
     path = Path(cfg.ckpt_path)
     if not path.is_file():
         raise ValueError(f"The value of `ckpt_path` is {cfg.ckpt_path!r}, but there is no such file")
-    if not cfg.ckpt_weights_only:
-        return path
-    try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=False)["state_dict"])
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"The weights in `ckpt_path` ({path}) are not those of this network: {error}") from error
-    return None
+    return path

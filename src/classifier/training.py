@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> float | None:
     module = _make_module(cfg, data, compute)
     with mute_lightning(), open_loggers(cfg) as opened:
         trainer = make_trainer(cfg, opened)
-        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(cfg, module), weights_only=False)
+        trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(cfg), weights_only=False)
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint) and c.metrics), None)
         metrics = dict(best.metrics) if best else _floats(trainer.callback_metrics)
         origin = _describe_epoch(best, trainer.current_epoch - 1)  # before the test: it loads the callbacks' states too

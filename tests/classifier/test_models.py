@@ -11,6 +11,7 @@ from torch import nn
 
 from classifier.models import find_head, make_network
 from classifier.training import train
+from wandbsweep.current import CurrentTrial, running
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 CIFAR, GREY = (3, 32, 32), (1, 28, 28)
@@ -188,7 +189,8 @@ def test_without_a_network_the_message_says_which_file_to_put_where(tmp_path, mo
 
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics(make_config, tmp_path):
-    train(make_config("model=convnet", output="first"))
+    with running(CurrentTrial(number=0, metric="val/loss")):  # the trial of a sweep, with all that it saves
+        train(make_config("model=convnet", "scheduler=one_cycle", "callbacks=[early_stopping]", output="first"))
     weights = f"model.weights={tmp_path}/first/checkpoints/best.ckpt"
     train(make_config("model=convnet", weights, "model.freeze=backbone", "model.dropout=0.3", output="second"))
     first, second = (

@@ -6,7 +6,8 @@ import torchvision
 from omegaconf import OmegaConf
 from torch import nn
 
-from classifier.optimizers import find_head, read_optimizer
+from classifier.models import find_head
+from classifier.optimizers import read_optimizer
 
 
 def read(**options):
@@ -87,7 +88,7 @@ def test_a_shared_parameter_is_in_one_group():
 def test_the_head_of_torchvision_s_classifiers(name, head):
     with torch.device("meta"):
         network = torchvision.models.get_model(name)
-    assert find_head(network) is network.get_submodule(head)
+    assert find_head(network) == (head, network.get_submodule(head))
 
 
 def test_interpolations_of_the_configuration_are_resolved():

@@ -106,16 +106,16 @@ def test_a_checkpoint_of_the_user_is_continued_or_gives_its_weights(make_config,
     options = [*SMALL, "metric=val/loss", "optimizer.lr=0.01"]
     whole = train(make_config(*options, "trainer.max_epochs=3", output="whole"))
     train(make_config(*options, "trainer.max_epochs=1", output="first"))
-    given = f"ckpt_path={tmp_path}/first/checkpoints/last.ckpt"
-    continued = make_config(*options, given, "trainer.max_epochs=3", output="continued")
+    given = tmp_path / "first/checkpoints/last.ckpt"
+    continued = make_config(*options, f"ckpt_path={given}", "trainer.max_epochs=3", output="continued")
     assert train(continued) == whole
-    anew = make_config(*options, given, "ckpt_weights_only=true", "optimizer.lr=0.0", output="anew")
-    one_epoch = torch.load(tmp_path / "first/checkpoints/last.ckpt", weights_only=False)["state_dict"]
+    anew = make_config(*options, f"model.weights={given}", "optimizer.lr=0.0", output="anew")
+    one_epoch = torch.load(given, weights_only=False)["state_dict"]
     train(anew)
     saved = torch.load(tmp_path / "anew/checkpoints/last.ckpt", weights_only=False)
     assert (saved["epoch"], saved["global_step"]) == (0, 5)
     assert all(torch.equal(saved["state_dict"][name], value) for name, value in one_epoch.items())
-    assert {record.name for record in caplog.records} == {"classifier.training"}
+    assert {record.name for record in caplog.records} == {"classifier.training", "classifier.models.pretrained"}
 
 
 def test_a_resumed_trial_prefers_its_own_checkpoint(make_config, tmp_path):
@@ -132,8 +132,8 @@ def test_a_resumed_trial_prefers_its_own_checkpoint(make_config, tmp_path):
     ("options", "message"),
     [
         (["ckpt_path=/nowhere.ckpt"], "The value of `ckpt_path` is '/nowhere.ckpt', but there is no such file"),
-        (["ckpt_path={}/a.ckpt", "ckpt_weights_only=true"], "are not those of this network"),
-        (["ckpt_path={}/b.ckpt", "ckpt_weights_only=true"], "are not those of this network"),
+        (["model.weights={}/a.ckpt"], "whose weights are of another network"),
+        (["model.weights={}/b.ckpt"], "There are no weights in"),
     ],
 )
 def test_a_wrong_checkpoint_is_refused(make_config, tmp_path, options, message):

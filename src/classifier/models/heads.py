@@ -8,8 +8,15 @@ from torch import nn
 
 
 def find_head(network: nn.Module) -> tuple[str, nn.Module]:
-    """Return the head's name and the head. What is before it is the backbone."""
-    return _find_layers(network)[-1]
+    """Return the head's name and the head. What is before it is the backbone.
+
+    Raises:
+        ValueError: The network has no parameters.
+    """
+    layers = _find_layers(network)
+    if not layers:
+        raise ValueError("The network has no parameters, and so no head")
+    return layers[-1]
 
 
 def iterate_tail(network: nn.Module) -> Iterator[nn.Module]:

@@ -70,7 +70,8 @@ def load_weights(network: nn.Module, state: State, *, source: str) -> None:
         ValueError: The backbone is another one; the message lists all differences.
     """
     own: State = network.state_dict()
-    head = find_head(network)[0] + "."
+    name = find_head(network)[0]
+    head = f"{name}." if name else ""  # a network may be a single layer
     found = _adapt(_rename(state, own), network, own)
     fitting = {key for key in own if key in found and found[key].shape == own[key].shape}
     differences = {
@@ -88,7 +89,7 @@ def load_weights(network: nn.Module, state: State, *, source: str) -> None:
         for key in fitting:
             if with_head or not key.startswith(head):
                 own[key].copy_(found[key])
-    log.info("Weights: %s%s", source, "" if with_head else f", without its head ({head[:-1]}), which does not fit")
+    log.info("Weights: %s%s", source, "" if with_head else f", without its head ({name}), which does not fit")
 
 
 def _read_file(path: Path) -> State:
