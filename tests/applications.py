@@ -50,7 +50,7 @@ class App:
     def run(self, *arguments: str, **environment: str) -> Ended:
         return self.shell([sys.executable, self.file, *arguments], **environment)
 
-    def shell(self, command: str | list[str], **environment: str) -> Ended:
+    def shell(self, command: str | list[str], *, timeout_s: float = TIMEOUT_S, **environment: str) -> Ended:
         done = subprocess.run(
             command,
             shell=isinstance(command, str),
@@ -58,7 +58,7 @@ class App:
             env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -69,31 +69,49 @@ for arguments in json.loads(sys.argv[1]):
 """
 SHORT = ["logger=none", "trainer.accelerator=cpu", "trainer.enable_checkpointing=false", "hydra.sweeper.seed=0"]
 TWO_TRIALS = ["++sweep.run_cap=2", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
-OWN = {
+SPECIAL = {
     "article_bayes": ["++sweep.run_cap=4", "trainer.max_epochs=4"],
     "article_grid": ["trainer.max_epochs=4"],
-    "digits_bayes": TWO_TRIALS,
-    "random": TWO_TRIALS,
-    "from_scratch": TWO_TRIALS,
-    "finetune": TWO_TRIALS,
-    "beyond_wandb/conditional": TWO_TRIALS,
-    "beyond_wandb/seeds": TWO_TRIALS,
-    "beyond_wandb/stopping": TWO_TRIALS,
 }
+IMAGES = ["data=image_folder", "data.val_size=4", "data.test_size=4", "data.batch_size=8", "trainer.precision=32-true"]
+EXPERIMENTS = {
+    "resnet50_cifar10": ["model=resnet18"],
+    "cifar10_from_scratch": [],
+    "finetune": ["model.image_size=48"],
+}
+"""Those that a sweep has of its own name."""
 
 
 @pytest.mark.slow
 def test_the_projects_own_sweeps(tmp_path: Path) -> None:
-    """Every file of conf/sweep, through train.py."""
+    """Every file of conf/sweep, through train.py; if there is an experiment of its name, with that on a few images."""
+    import torch
+    import torchvision
+
+    from tests.classifier.small_images import make_folder
+
     sweeps = ROOT / "conf" / "sweep"
-    assert {file.relative_to(sweeps).with_suffix("").as_posix() for file in sweeps.rglob("*.yaml")} == OWN.keys()
-    commands = [[f"sweep={name}", f"hydra.sweep.dir={tmp_path / name}", *SHORT, *small] for name, small in OWN.items()]
-    ended = App(ROOT).shell([sys.executable, "-W", "error::UserWarning", "-c", TRAIN_ALL, json.dumps(commands)])
+    names = sorted(file.relative_to(sweeps).with_suffix("").as_posix() for file in sweeps.rglob("*.yaml"))
+    assert EXPERIMENTS.keys() == {file.stem for file in sweeps.parent.glob("experiment/*.yaml")} & set(names)
+    folder = make_folder(tmp_path / "images", 20)
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    commands = []
+    for name in names:
+        small = SPECIAL.get(name, TWO_TRIALS)
+        if name in EXPERIMENTS:
+            own = [f"model.weights={weights}"] if name == "finetune" else []
+            small = [f"experiment={name}", *IMAGES, f"data.root={folder}", *EXPERIMENTS[name], *own, *small]
+        commands.append([f"sweep={name}", f"hydra.sweep.dir={tmp_path / name}", *SHORT, *small])
+    train_all = [sys.executable, "-W", "error::UserWarning", "-c", TRAIN_ALL, json.dumps(commands)]
+    ended = App(ROOT).shell(train_all, timeout_s=900)
     assert ended.status == 0, ended
-    first, second, *others = [open_sweep(tmp_path / name).trials for name in OWN]
-    assert [trial.number for trial in first] == [0, 1, 2, 3]
-    assert {trial.state for trial in first} <= {"finished", "stopped"}
-    assert all(trial.value is not None for trial in first)
-    assert [trial.params for trial in second] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
-    assert [(trial.state, len(trial.reports)) for trial in second] == [("finished", 4)] * 2
-    assert [[trial.state for trial in trials] for trials in others] == [["finished"] * 2] * 7
+    trials = {name: open_sweep(tmp_path / name).trials for name in names}
+    bayes, grid = trials.pop("article_bayes"), trials.pop("article_grid")
+    assert [trial.number for trial in bayes] == [0, 1, 2, 3]
+    assert {trial.state for trial in bayes} <= {"finished", "stopped"}
+    assert all(trial.value is not None for trial in bayes)
+    assert [trial.params for trial in grid] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]
+    assert [(trial.state, len(trial.reports)) for trial in grid] == [("finished", 4)] * 2
+    states = {name: [trial.state for trial in found] for name, found in trials.items()}
+    assert states == dict.fromkeys(trials, ["finished"] * 2)
