@@ -85,8 +85,10 @@ def test_avoids_configurations_that_fail() -> None:
 
     study = optuna.create_study(sampler=optuna_sampler(seed=0))
     study.optimize(objective, n_trials=20, catch=MemoryError)
-    assert study.best_value < 0.6
-    assert sum(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials[5:]) < 8
+    assert study.best_value < 0.51
+    assert (
+        sum(trial.state == optuna.trial.TrialState.FAIL for trial in study.trials) < 15
+    )  # it halves the way to the edge
 
 
 SOURCE = """

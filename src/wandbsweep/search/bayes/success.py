@@ -21,6 +21,9 @@ FEWEST = 2
 WEIGHT = 2.0
 """The power of the probability. With 1, more than half of the trials fail where the best configurations lie next to
 failing ones; with 4, the search leaves regions in which trials fail by chance."""
+SOFTNESS = 0.02
+"""The variance that the edge between successes and failures has at least. Labels that contradict each other raise the
+model's noise, which is no reason to try again where most trials failed."""
 LATEST = 200
 """If there are more trials, this many of the latest are used."""
 FAILED = ("failed", "crashed")
@@ -43,14 +46,13 @@ class Success:
         self._mean = float(np.where(failed, -1.0, 1.0).mean())
         seen = Observations(np.arange(len(ended)), np.zeros(len(ended)), np.where(failed, -1.0, 1.0) - self._mean)
         p = fit(squares, seen)
-        self._noise = float(np.exp(p.noise))
         self._posterior = condition(squares, seen, np.array([], dtype=np.int64), p, np.zeros((1, 0)))
 
     def __call__(self, points: Floats) -> Floats:
         if not self.is_modelled:
             return np.zeros(len(points))
         mean, variance = self._posterior.at(self._space.differences(points, self._x))
-        return np.asarray(WEIGHT * log_ndtr((mean[:, 0] + self._mean) / np.sqrt(variance + self._noise)))
+        return np.asarray(WEIGHT * log_ndtr((mean[:, 0] + self._mean) / np.sqrt(variance + SOFTNESS)))
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient (columns,)."""
@@ -58,7 +60,7 @@ class Success:
             return 0.0, np.zeros(len(point))
         delta = self._space.differences_to(point, self._x)
         mean, variance, dk, reduced = self._posterior.with_slope(delta)
-        sigma = (variance + self._noise) ** 0.5
+        sigma = (variance + SOFTNESS) ** 0.5
         z = (float(mean[0]) + self._mean) / sigma
         value = float(log_ndtr(z))
         by_z = float(np.exp(-0.5 * z * z - LOG_SQRT_2PI - value))  # the derivative of log Phi
