@@ -32,12 +32,13 @@ NEEDED: dict[str, list[str]] = {
     "data=image_folder": ["data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4"],
     "experiment=resnet50_cifar10": CIFAR,
     "experiment=cifar10_from_scratch": CIFAR,
-    "sweep=resnet50_cifar10": ["model=mlp"],  # the experiment itself trains the network
+    "sweep=resnet50_cifar10": ["model=mlp"],  # the networks are trained with their experiments
     "sweep=cifar10_from_scratch": ["model=mlp"],
     "experiment=finetune": [*CIFAR, "model.weights=${oc.env:DATA_DIR}/resnet18.pth", "model.image_size=48"],
 }
 """What a file needs besides ``SHORT``, by ``GROUP=CHOICE``."""
-
+HEAVY = ("resnet50_cifar10",)
+"""Experiments that take long; model=resnet50 and a trial of the sweep, with another network, are run all the same."""
 
 pytestmark = [
     pytest.mark.usefixtures("small_data"),
@@ -74,7 +75,10 @@ def test_every_choice_of_a_group_trains(make_config: Compose, group: str, choice
 
 
 @pytest.mark.usefixtures("weights")
-@pytest.mark.parametrize("experiment", list_choices("experiment"))
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in HEAVY)) for name in list_choices("experiment")],
+)
 def test_every_experiment_trains(make_config: Compose, experiment: str) -> None:
     chosen = f"experiment={experiment}"
     assert 0 <= train(make_config(chosen, "logger=none", *SHORT, *find_needs(chosen))) <= 1
