@@ -51,8 +51,8 @@ lock: setup  ## pin the newest versions that pyproject.toml allows
 bench: setup  ## measure the overheads that the README states
 	$(BIN)/python benchmarks/overhead.py
 
-bench-search: setup  ## measure the search on real learning curves
-	$(BIN)/python benchmarks/search/run.py $(ARGS)
+bench-search: setup  ## compare the search with others (FULL=1: everything, days; BENCH_CURVES=DIR: TaskSet's curves)
+	$(BIN)/python -m benchmarks.search.bench run --processes $(JOBS) $(if $(FULL),--full) $(ARGS)
 
 build: setup  ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel

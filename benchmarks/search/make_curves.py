@@ -1,8 +1,8 @@
 """Trains the networks behind `curves.npz`: real learning curves of 1,000 configurations on each of ten data
 sets.
 
-    python benchmarks/search/make_curves.py            # all ten, about a quarter of an hour on one core
-    python benchmarks/search/make_curves.py digits     # only these, into curves/NAME.npz
+    python -m benchmarks.search.make_curves            # all ten, about a quarter of an hour on one core
+    python -m benchmarks.search.make_curves digits     # only these, into curves/NAME.npz
 
 Only data that scikit-learn carries inside its package: digits, breast cancer, wine, diabetes, and patches
 of its two sample photographs. The networks are multilayer perceptrons trained by SGD with cosine annealing
@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import qmc
-from tables import EPOCHS, parameters_of
+
+from benchmarks.search.tasks.own import EPOCHS, load_parameters
 
 CONFIGS = 1000
 CHUNK = 50
@@ -156,7 +157,7 @@ DATA: dict[str, Callable[[], Arrays]] = {
 
 def sample(name: str, seed: int) -> dict[str, np.ndarray]:
     """Scrambled Sobol points as columns of values; a category's are indices."""
-    parameters = parameters_of(name)
+    parameters = load_parameters(name)
     u = qmc.Sobol(len(parameters), seed=seed).random_base2(10)[:CONFIGS]
     return {
         key: np.array([p.values.index(p.ppf(x)) if p.values else p.ppf(x) for x in column.tolist()])

@@ -1,10 +1,10 @@
 """Stopping rules on curves of different lengths: random search at equal epochs with `auto`, and with Hyperband under
 settings that suit some of these lengths and not others. Prints the tables as Markdown.
 
-    python benchmarks/search/stoppers.py
-    python benchmarks/search/stoppers.py --late      # artificial curves: the better a trial ends, the worse it starts
+    python -m benchmarks.search.stoppers
+    python -m benchmarks.search.stoppers --late      # artificial curves: the better a trial ends, the worse it starts
 
-The real curves of `tables.py` are thinned out to fewer epochs, or read between their epochs for more.
+The real curves of `tasks/own.py` are thinned out to fewer epochs, or read between their epochs for more.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import peers
-from clock import Stopper, auto, hyperband, simulate
-from tables import DEVELOPMENT, EPOCHS, HELD_OUT, Task, load_task
 
+from benchmarks.search.searchers import Random
+from benchmarks.search.simulation import Stopper, auto, hyperband, simulate
+from benchmarks.search.tasks.own import DEVELOPMENT, EPOCHS, FAMILY, HELD_OUT, OwnTask, load_task
 from wandbsweep.spec.sweep_spec import Goal
 
 LENGTHS = (10, 27, 52, 200)
@@ -25,7 +25,7 @@ BANDS = ((1, 3), (1, 8), (3, 3), (9, 3), (27, 3))
 FULL_TRIALS_OF_EPOCHS = 30
 
 
-def resample(task: Task, epochs: int, *, late: bool) -> Task:
+def resample(task: OwnTask, epochs: int, *, late: bool) -> OwnTask:
     curves = task.curves
     if late:
         sign = -1.0 if task.goal == "maximize" else 1.0
@@ -50,11 +50,11 @@ def list_stoppers(epochs: int) -> dict[str, Callable[[Goal], Stopper | None]]:
     return found
 
 
-def compute_regret(task: Task, stopper: Stopper | None, *, workers: int, seed: int) -> tuple[float, int]:
+def compute_regret(task: OwnTask, stopper: Stopper | None, *, workers: int, seed: int) -> tuple[float, int]:
     """Return the regret at the epochs of 30 full trials, and the number of trials."""
     budget = FULL_TRIALS_OF_EPOCHS * task.curves.shape[1]
-    course = simulate(task, peers.Random(task, seed), workers=workers, epochs=budget, stopper=stopper)
-    return course.by_epoch[-1], course.trials
+    course = simulate(task, Random(task, seed), workers=workers, seed=seed, epochs=budget, stopper=stopper)
+    return course.by_epoch[-1][1], course.trials
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     names = {"development": DEVELOPMENT, "held-out": HELD_OUT, "all": DEVELOPMENT + HELD_OUT}[options.sets]
     print("| epochs | workers | stopper | regret | auto minus it, same runs | trials |\n" + "|---" * 6 + "|")
     for epochs in map(int, options.lengths.split(",")):
-        tasks = [resample(load_task(name), epochs, late=options.late) for name in names]
+        tasks = [resample(load_task(f"{FAMILY}/{name}"), epochs, late=options.late) for name in names]
         for workers in map(int, options.workers.split(",")):
             ours = np.zeros(0)
             for title, make in list_stoppers(epochs).items():

@@ -1,7 +1,11 @@
-"""The learning curves in `curves.npz` as tasks: a configuration gets the curve of the nearest stored one."""
+"""Our own learning curves (`curves.npz`) as tasks: a configuration gets the curve of the nearest unused one.
+
+Searches are told the parameters that they proposed, so the distance to the stored configuration is part of the noise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.search.tasks.base import Evaluation, Split, Task
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
-from wandbsweep.spec.sweep_spec import Goal, SweepSpec
+from wandbsweep.spec.sweep_spec import Goal
 
-HERE = Path(__file__).parent
+PACKED = Path(__file__).parent.parent / "curves.npz"
+FAMILY, SMOOTH = "own", "smooth"
 EPOCHS = 52
 
 DEVELOPMENT = ("digits", "digits_noisy", "breast_cancer", "diabetes", "china_or_flower")
 HELD_OUT = ("digits_few", "digits_odd", "wine", "next_pixel", "china_place")
 """Design decisions were made without these; docs/search.md names the exceptions."""
-SMOOTH = "smooth:"
 METRIC = {
     "digits": "accuracy",
     "digits_noisy": "loss",
@@ -79,66 +84,51 @@ def load_parameters(name: str) -> dict[str, Parameter]:
 
 
 @dataclass
-class Task:
+class OwnTask(Task):
     """One data set judged by one metric. Curves are as logged: to be maximised if `goal` says so."""
 
     name: str
     goal: Goal
     space: dict[str, dict[str, Any]] = field(repr=False)
-    parameters: dict[str, Parameter] = field(repr=False)
     u: np.ndarray = field(repr=False)
     """(configurations, 7) in [0, 1]; a category's is (index + 0.5) / count."""
     curves: np.ndarray = field(repr=False)
-    """(configurations, EPOCHS)"""
+    """(configurations, epochs)"""
     seconds: np.ndarray = field(repr=False)
     """(configurations,) per epoch"""
 
     def __post_init__(self) -> None:
-        sign = -1.0 if self.goal == "maximize" else 1.0
-        final = np.where(np.isfinite(self.curves), sign * self.curves, np.inf).min(1)
-        self.final = final
-        self.optimum = float(final.min())
-        self.median = float(np.median(final))
+        self.family = self.name.split("/")[0]
+        self.epochs = self.curves.shape[1]
+        self.final = np.where(np.isfinite(self.curves), self.sign * self.curves, np.inf).min(1)
+        self.optimum = float(self.final.min())
+        self.median = float(np.median(self.final))
         self.category = np.array([p.values is not None for p in self.parameters.values()])
 
-    def mapping(self, method: str = "bayes", early_terminate: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The W&B sweep configuration of this task."""
-        found: dict[str, Any] = {
-            "method": method,
-            "metric": {"name": "metric", "goal": self.goal},
-            "parameters": {name: dict(rule) for name, rule in self.space.items()},
-        }
-        if early_terminate:
-            found["early_terminate"] = early_terminate
-        return found
+    @property
+    def source(self) -> str:
+        return self.name.split("/")[1]
 
-    def spec(self, early_terminate: dict[str, Any] | None = None) -> SweepSpec:
-        return load_sweep(self.mapping("bayes", early_terminate))
+    @property
+    def sign(self) -> float:
+        return -1.0 if self.goal == "maximize" else 1.0
 
-    def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
-        """Return the curve of training with `params`, and its seconds per epoch.
-
-        `taken` are the rows of the table that other trials got; this one's row is added.
-        """
+    def evaluate(self, params: Mapping[str, Any], rng: np.random.Generator, taken: set[int]) -> Evaluation:
         row = self.nearest(params, taken)
         taken.add(row)
-        return self.curves[row], float(self.seconds[row])
+        return Evaluation(self.curves[row], float(self.final[row]), float(self.seconds[row]))
 
-    def point(self, params: dict[str, Any]) -> np.ndarray:
+    def point(self, params: Mapping[str, Any]) -> np.ndarray:
         """(7,) in [0, 1]"""
         return np.array([place(p, params[name]) for name, p in self.parameters.items()])
 
-    def nearest(self, params: dict[str, Any], taken: set[int]) -> int:
+    def nearest(self, params: Mapping[str, Any], taken: set[int]) -> int:
         """Return the row of the table, not taken yet, that is nearest in the unit cube."""
         distance = np.abs(self.u - self.point(params))
         distance[:, self.category] = distance[:, self.category] > 1e-9
         squared = (distance**2).sum(1)
         squared[list(taken)] = np.inf
         return int(squared.argmin())
-
-    def regret(self, best: float) -> float:
-        """0: the table's best; 1: its median. `best` is the sign-free value, to be minimised."""
-        return (best - self.optimum) / (self.median - self.optimum)
 
 
 def place(p: Parameter, value: Any) -> float:
@@ -152,31 +142,34 @@ def place(p: Parameter, value: Any) -> float:
     return float(p.cdf(value))
 
 
-@cache
-def load_task(name: str, metric: str = "") -> Task:
-    """Load a data set's table; with `smooth:NAME`, one that evaluates any configuration (`smooth.py`)."""
-    if name.startswith(SMOOTH):
-        from smooth import SmoothTask
+def list_names() -> Iterator[str]:
+    for family in (FAMILY, SMOOTH):
+        yield from (f"{family}/{name}" for name in DEVELOPMENT + HELD_OUT)
 
-        return SmoothTask.fit(load_task(name.removeprefix(SMOOTH), metric))
-    metric = metric or METRIC[name]
-    packed = HERE / "curves.npz"
-    single = HERE / "curves" / f"{name}.npz"
-    if packed.exists():
-        with np.load(packed) as file:
-            raw = {key.split("/")[1]: file[key] for key in file.files if key.startswith(f"{name}/")}
-        for key in ("accuracy", "loss"):
-            raw[key] = np.cumsum(raw[key], axis=1, dtype=np.uint16)
-        raw["accuracy"] = raw["accuracy"] / 10_000
-        raw["loss"] = np.where(raw["loss"] == 65535, np.nan, raw["loss"] / 2000)
-    else:
-        with np.load(single) as file:
-            raw = {key: file[key] for key in file.files}
-    parameters = load_parameters(name)
+
+def split_of(source: str) -> Split:
+    """Return the side on which a data set always was: our earlier choices were made on these, not by a hash."""
+    return "dev" if source in DEVELOPMENT else "heldout"
+
+
+@cache
+def load_task(name: str, metric: str = "") -> OwnTask:
+    """Load `own/SET`, a data set's table, or `smooth/SET`, which evaluates any configuration (`smooth.py`)."""
+    family, source = name.split("/")
+    if family == SMOOTH:
+        from benchmarks.search.tasks.smooth import SmoothTask
+
+        return SmoothTask.fit(load_task(f"{FAMILY}/{source}", metric))
+    metric = metric or METRIC[source]
+    with np.load(PACKED) as file:
+        raw = {key.split("/")[1]: file[key] for key in file.files if key.startswith(f"{source}/")}
+    for key in ("accuracy", "loss"):
+        raw[key] = np.cumsum(raw[key], axis=1, dtype=np.uint16)
+    raw["accuracy"] = raw["accuracy"] / 10_000
+    raw["loss"] = np.where(raw["loss"] == 65535, np.nan, raw["loss"] / 2000)
     columns = []
-    for key, p in parameters.items():
+    for key, p in load_parameters(source).items():
         column = raw[f"value.{key}"].tolist()
         columns.append([place(p, p.values[v] if p.values else v) for v in column])
     goal: Goal = "maximize" if metric == "accuracy" else "minimize"
-    u = np.array(columns).T
-    return Task(f"{name}/{metric}", goal, SPACES[name], parameters, u, raw[metric], raw["seconds"])
+    return OwnTask(name, goal, SPACES[source], np.array(columns).T, raw[metric], raw["seconds"])

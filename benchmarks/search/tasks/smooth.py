@@ -7,11 +7,15 @@ have no point: the smooth tasks are much harder than the tables.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import SMOOTH, Task, place
+
+from benchmarks.search.tasks.base import Evaluation, cached
+from benchmarks.search.tasks.own import PACKED, SMOOTH, OwnTask, place
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -39,7 +43,7 @@ def fit(x: np.ndarray, y: np.ndarray, seed: int) -> Layers:
     return [(w.weight.detach().numpy().T.astype(float), w.bias.detach().numpy().astype(float)) for w in linear]
 
 
-def predict(layers: Layers, x: np.ndarray) -> np.ndarray:
+def propagate(layers: Layers, x: np.ndarray) -> np.ndarray:
     for k, (weight, bias) in enumerate(layers):
         x = x @ weight + bias
         if k + 1 < len(layers):
@@ -48,7 +52,7 @@ def predict(layers: Layers, x: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class SmoothTask(Task):
+class SmoothTask(OwnTask):
     """`curves` are those of the table. The networks' curves differ, and so do their best and median value."""
 
     nets: list[Layers] = field(default_factory=list, repr=False)
@@ -56,16 +60,21 @@ class SmoothTask(Task):
     spread: float = 1.0
 
     @classmethod
-    def fit(cls, table: Task) -> SmoothTask:
+    def fit(cls, table: OwnTask) -> SmoothTask:
         curves = _without_outliers(table)
         centre, spread = float(curves.mean()), float(curves.std())
-        given = {f: getattr(table, f) for f in ("goal", "space", "parameters", "u", "curves", "seconds")}
-        task = cls(f"{SMOOTH}{table.name}", **given, centre=centre, spread=spread)
-        x = task.inputs(task.u)
-        task.nets = [fit(x, (curves - centre) / spread, seed) for seed in range(FITS)]
-        rng = np.random.default_rng(0)
-        task.median = float(np.median(task.finals(task.draw(rng, 4000))))
-        task.optimum = task.best(rng)
+        given = {f: getattr(table, f) for f in ("goal", "space", "u", "curves", "seconds")}
+        task = cls(f"{SMOOTH}/{table.source}", **given, centre=centre, spread=spread)
+
+        def measure() -> tuple[list[Layers], float, float]:
+            x = task.inputs(task.u)
+            task.nets = [fit(x, (curves - centre) / spread, seed) for seed in range(FITS)]
+            rng = np.random.default_rng(0)
+            median = float(np.median(task.finals(task.draw(rng, 4000))))
+            return task.nets, median, task.best(rng)
+
+        key = f"{task.name}-{table.goal}"
+        task.nets, task.median, task.optimum = cached(key, (Path(__file__), PACKED), measure)
         return task
 
     def inputs(self, u: np.ndarray) -> np.ndarray:
@@ -78,17 +87,18 @@ class SmoothTask(Task):
                 columns.append(2 * column - 1)
         return np.stack(columns, axis=1)
 
-    def evaluate(self, u: np.ndarray) -> np.ndarray:
+    def predict(self, u: np.ndarray) -> np.ndarray:
         """Return the curves (n, EPOCHS) at points (n, 7)."""
         x = self.inputs(u)
-        return np.mean([predict(net, x) for net in self.nets], axis=0) * self.spread + self.centre
+        return np.mean([propagate(net, x) for net in self.nets], axis=0) * self.spread + self.centre
 
     def finals(self, u: np.ndarray) -> np.ndarray:
-        return ((-1.0 if self.goal == "maximize" else 1.0) * self.evaluate(u)).min(1)
+        return (self.sign * self.predict(u)).min(1)
 
-    def curve(self, params: dict[str, Any], taken: set[int]) -> tuple[np.ndarray, float]:
+    def evaluate(self, params: Mapping[str, Any], rng: np.random.Generator, taken: set[int]) -> Evaluation:
         row = self.nearest(params, set())
-        return self.evaluate(self.point(params)[None])[0], float(self.seconds[row])
+        curve = self.predict(self.point(params)[None])[0]
+        return Evaluation(curve, float((self.sign * curve).min()), float(self.seconds[row]))
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return self.snap(rng.random((count, len(self.parameters))))
@@ -118,7 +128,7 @@ class SmoothTask(Task):
         return float(values.min())
 
 
-def _without_outliers(table: Task) -> np.ndarray:
+def _without_outliers(table: OwnTask) -> np.ndarray:
     """Return the table's curves with diverged losses and the worst tenth of first values cut at a limit.
 
     The network would otherwise fit little else.
