@@ -16,6 +16,7 @@ from classifier.loggers import open_loggers
 from classifier.models import make_network
 from classifier.muting import mute_lightning
 from classifier.optimizers import read_optimizer
+from classifier.predictions import log_predictions
 from classifier.printing import print_config
 from classifier.trainer import find_checkpoint, make_trainer
 from wandbsweep.current import current_trial
@@ -55,6 +56,7 @@ def train(cfg: DictConfig) -> float | None:
             weights = best.best_model_path if best else None
             tested = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False, weights_only=False)
             metrics |= _floats(tested[0])
+        log_predictions(trainer, module, data, split="test" if cfg.test else "val", best=best, images=cfg.misclassified)
         if not trial:
             _log_metrics(metrics, origin)
         if trial and trial.metric:
