@@ -14,6 +14,7 @@ import numpy
 import pytest
 import torch
 
+import wandbsweep
 from wandbsweep.current import CurrentTrial
 from wandbsweep.errors import DivergedError
 from wandbsweep.faults import TaskWatch, explain_kill, find_broken_device, release_task
@@ -170,6 +171,28 @@ def test_the_tensors_of_a_failed_task_are_released() -> None:
         assert [ref() for ref in held] == [None, None]
     finally:
         gc.enable()
+
+
+def test_the_next_trial_of_an_agent_finds_the_memory_free(tmp_path: Path) -> None:
+    refs: list[Any] = []
+
+    def train(params: dict[str, Any]) -> float:
+        assert [ref() for ref in refs] == [None] * len(refs)
+        model = torch.nn.Linear(2, 2)
+        model.trainer = SimpleNamespace(model=model)  # type: ignore[assignment]
+        if params["x"] == 3:
+            return 0.0
+        refs.append(weakref.ref(model))
+        raise torch.OutOfMemoryError(CUDA)
+
+    space = {"method": "grid", "metric": {"name": "loss"}, "parameters": {"x": {"values": [1, 2, 3]}}}
+    gc.disable()
+    try:
+        sweep = wandbsweep.optimize(train, space, path=tmp_path / "sweep")
+    finally:
+        gc.enable()
+    assert len(refs) == 2
+    assert [trial.cause for trial in sweep.trials] == ["out of memory", "out of memory", ""]
 
 
 def test_the_peak_begins_with_the_task() -> None:

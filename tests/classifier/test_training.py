@@ -16,6 +16,7 @@ from classifier import loggers
 from classifier.training import train
 from train import drop_sweep
 from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.errors import DivergedError
 from wandbsweep.results.checkpoints import find_checkpoint_of_step
 from wandbsweep.trial import CONTINUE, Decision
 
@@ -23,6 +24,13 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 
 COSTS = {"train/images_per_second", "train/seconds_per_epoch", "memory/host_peak_mib", "model/parameters"}
+
+
+def test_a_training_that_diverges_ends_with_the_step(make_config):
+    options = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null", "trainer.max_epochs=9"]
+    with running(CurrentTrial(number=0, metric="val/loss")), pytest.raises(DivergedError) as caught:
+        train(make_config(*options))
+    assert re.fullmatch(r"the loss is (NaN|infinite) at step \d (\(epoch 0\))", str(caught.value))
 
 
 def names(group: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -122,6 +123,22 @@ class TestTrials:
         assert app.states() == ["finished", "failed", *["finished"] * 4]
         app.multirun("units=1,2", "fail=[0]", into="lists", status=1)
         assert app.states("lists") == ["failed", "finished"]
+
+    @pytest.mark.parametrize("isolation", ["none", "process"])
+    def test_out_of_memory_and_a_nan_loss_are_reasons(self, app: App, isolation: str) -> None:
+        """Real ones. They are tried once, and shown in the lines of the sweep, the table, JSON and the report."""
+        ended = app.multirun("sweep=grid", "act=exhaust", f"hydra.sweeper.isolation={isolation}")
+        assert app.states() == ["finished", "failed", "failed", *["finished"] * 3]
+        full, diverged = app.sweep().trials[1:3]
+        assert re.match(
+            r"out of memory: MemoryError \(app\.py:\d+, in \w+\); peak memory [\d,]+ MiB \(host\)", full.reason
+        )
+        assert (full.cause, full.attempts, diverged.cause, diverged.attempts) == ("out of memory", 1, "diverged", 1)
+        assert full.metrics["memory/host_peak_mib"] > 10
+        assert diverged.reason == "diverged: the loss is NaN at step 17"
+        assert re.search(r"^trial 1 failed: [\d.]+s, out of memory: MemoryError", ended.err, re.MULTILINE)
+        assert build_page_data(app.sweep())["trials"][1]["reason"] == full.reason
+        assert (app.directory / "sweep" / "1" / "traceback.txt").read_text().rstrip().endswith("MemoryError")
 
     def test_nan_is_no_value(self, app: App) -> None:
         ended = app.multirun("sweep=macros", "act=diverge", status=1)

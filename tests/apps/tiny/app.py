@@ -22,6 +22,10 @@ def main(cfg: DictConfig) -> float | None:
     loss = cfg.lr * cfg.model.width
     if cfg.act == "raise" or trial.number in cfg.fail:
         raise ValueError(f"no luck with {cfg.lr}")
+    if cfg.act == "exhaust" and trial.number == 1:
+        bytearray(2**60)
+    if cfg.act == "exhaust" and trial.number == 2:
+        trial.check_loss(17, float("nan"))
     if cfg.act == "silent":
         trial.report(0, {"accuracy": 0.5, "train/loss": loss})
         return None
