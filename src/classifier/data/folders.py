@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -137,9 +138,9 @@ class FolderImages(ImageData):
 
     def _load(self, files: FileSamples) -> TensorSamples:
         hashed = hashlib.sha256(f"{self.channels} {self.image_size} {self.resize}".encode())
-        for path in map(Path, files.paths):
-            status = path.stat()
-            hashed.update(f"{path.relative_to(self.root)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        for path in files.paths:  # as text, which is ten times as fast as Path
+            status = os.stat(path)
+            hashed.update(f"{path[len(str(self.root)) :]}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
         images = _load_images(_Images(hashed.hexdigest(), self.cache, files, self.eval_transform))
         return TensorSamples(images, files.classes)
 
