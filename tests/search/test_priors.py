@@ -167,3 +167,42 @@ def test_several_metrics(tmp_path):
     new = create_sweep(spec, seed=0)
     assert [dict(t.metrics).keys() for t in new._proposals.search.known] == [{"loss", "size"}] * 3
     assert 0 <= new.ask("a").params["x"] <= 1
+
+
+class TestExpect:
+    """``prior.expect``: where the optimum is expected to be."""
+
+    def test_is_tried_first_and_draws_the_search(self):
+        """The objective is flat, so that only the expectation tells configurations apart."""
+        controller = create_sweep(sweep({"expect": {"x": 0.3, "kind": "b"}}), seed=0)
+        params = []
+        for _ in range(10):
+            trial = controller.ask("a")
+            params.append(trial.params)
+            controller.report(trial, 0, {"loss": 1.0 + 1e-3 * trial.number})
+            controller.complete(trial, Outcome.finished())
+        assert params[0] == {"x": 0.3, "kind": "b"}
+        assert sum(abs(p["x"] - 0.3) < 0.35 for p in params[2:]) > 5
+
+    def test_a_wrong_one_fades(self):
+        spec = sweep({"expect": {"x": 0.9}})
+        controller = create_sweep(spec, seed=0)
+        for _ in range(15):
+            trial = controller.ask("a")
+            controller.report(trial, 0, {"loss": (trial.params["x"] - 0.1) ** 2})
+            controller.complete(trial, Outcome.finished())
+        assert min(trial.value for trial in controller.trials()) < 1e-3
+
+    @pytest.mark.parametrize(
+        ("expect", "method", "message"),
+        [
+            ({"y": 1}, "bayes", "y"),
+            ({"x": 2.0}, "bayes", "2.0 is outside of 0.0 to 1.0"),
+            ({"kind": "c"}, "bayes", "'c' is not one of its values, a, b"),
+            (3, "bayes", "must be a mapping"),
+            ({"x": 0.5}, "random", "cannot be combined with method random"),
+        ],
+    )
+    def test_refuses(self, expect, method, message):
+        with pytest.raises(SweepConfigError, match=message):
+            sweep({"expect": expect}, method=method)

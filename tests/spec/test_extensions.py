@@ -115,7 +115,7 @@ def test_every_violation_is_listed_at_once():
         ({"repeats": {"parameter": "seed", "values": [1, 1.0]}}, "repeats.values: [1, 1.0] must be"),
         ({"repeats": {"parameter": "seed"}}, "repeats.values: None must be"),
         ({"repeats": {"parameter": "s", "values": [0, 1]}, "metrics": METRICS, "metric": ...}, "repeats: cannot be"),
-        ({"prior": {}}, "prior: is empty, but must have configurations or sweeps"),
+        ({"prior": {}}, "prior: is empty, but must have configurations, sweeps or expect"),
         ({"prior": {"configurations": {"lr": 0.1}}}, "prior.configurations: {'lr': 0.1} must be a list of mappings"),
         ({"prior": {"configurations": [0.1]}}, "prior.configurations[0]: 0.1 is a number, but must be a mapping"),
         ({"prior": {"configurations": [{}]}}, "prior.configurations[0]: is empty"),

@@ -211,9 +211,13 @@ def _fix_constraints(merged: dict[str, Any], fixed: Mapping[str, Any], dropped: 
 
 
 def _filter_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the prior configurations that have the ``fixed`` values, without those values."""
+    """Keep the prior configurations that have the ``fixed`` values, and expected values, without those parameters."""
     prior = merged.get("prior")
-    if not fixed or not isinstance(prior, Mapping) or not isinstance(given := prior.get("configurations"), list):
+    if not fixed or not isinstance(prior, Mapping):
+        return merged
+    if isinstance(expect := prior.get("expect"), Mapping):
+        prior = {**prior, "expect": {name: value for name, value in expect.items() if name not in fixed}}
+    if not isinstance(given := prior.get("configurations", []), list):
         return merged
     fitting = [
         {name: value for name, value in configuration.items() if name not in fixed}
@@ -222,4 +226,4 @@ def _filter_priors(merged: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str
         and all(grid_key(value) == grid_key(fixed[name]) for name, value in configuration.items() if name in fixed)
     ]
     kept = {**prior, "configurations": [configuration for configuration in fitting if configuration]}
-    return {**merged, "prior": kept if kept["configurations"] or kept.get("sweeps") else None}
+    return {**merged, "prior": kept if any(kept.get(key) for key in ("configurations", "sweeps", "expect")) else None}

@@ -44,7 +44,8 @@ def make_search(
     """
     search = SEARCHES[spec.method](spec, seed) if plain_grid is None else GridSearch(tuple(plain_grid.items()))
     if spec.prior:
-        search = PriorSearch(search, spec, seed, spec.prior.configurations, known)
+        first = spec.prior.configurations or ([spec.prior.expect] if spec.prior.expect else [])
+        search = PriorSearch(search, spec, seed, first, known)
     if spec.repeats:
         search = RepeatedSearch(search, spec.repeats, spec.goal)
     return search

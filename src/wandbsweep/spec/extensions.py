@@ -50,13 +50,14 @@ def read_prior(
     raw = config["prior"]
     if not findings.check_mapping("prior", raw, "{configurations: [{lr: 0.001}], sweeps: [ID]}"):
         return None
-    findings.check_keys("prior", raw, ("configurations", "sweeps"), "prior")
+    findings.check_keys("prior", raw, ("configurations", "sweeps", "expect"), "prior")
     method = find_method(config.get("method"))
     if method and method.finite:
         findings.refuse("prior", f"cannot be combined with method {method.name}, which tries every point in its order")
     configurations, sweeps = ([] if raw.get(key) is None else raw[key] for key in ("configurations", "sweeps"))
-    if configurations == [] == sweeps:
-        findings.refuse("prior", "is empty, but must have configurations or sweeps")
+    expect = _read_expectation(findings, config, raw["expect"], parameters) if raw.get("expect") is not None else {}
+    if configurations == [] == sweeps and not raw.get("expect"):
+        findings.refuse("prior", "is empty, but must have configurations, sweeps or expect")
     if not isinstance(configurations, list):
         findings.refuse("prior.configurations", f"{configurations!r} must be a list of mappings: [{{lr: 0.001}}]")
         configurations = []
@@ -70,7 +71,17 @@ def read_prior(
     elif sweeps and method and not (method.learns or method.finite or method.external):
         rule = f"cannot be combined with method {method.name}, which learns nothing; use method bayes"
         findings.refuse("prior.sweeps", rule)
-    return Prior(tuple(given for given in read if given is not None), tuple(sweeps))
+    return Prior(tuple(given for given in read if given is not None), tuple(sweeps), expect)
+
+
+def _read_expectation(
+    findings: Findings, config: Mapping[str, Any], raw: Any, parameters: Mapping[str, Parameter | None]
+) -> dict[str, Any]:
+    method = find_method(config.get("method"))
+    if method and not (method.learns or method.finite or method.external):
+        rule = f"cannot be combined with method {method.name}, which weighs nothing; use method bayes"
+        findings.refuse("prior.expect", rule)
+    return _read_configuration(findings, "prior.expect", raw, parameters) or {}
 
 
 def _read_configuration(

@@ -103,6 +103,8 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
         return None
     if prior and prior.configurations:
         config["prior"] = {**config["prior"], "configurations": [dict(given) for given in prior.configurations]}
+    if prior and prior.expect:
+        config["prior"] = {**config["prior"], "expect": dict(prior.expect)}
     return SweepSpec(
         method=method,
         parameters={name: parameter for name, parameter in parameters.items() if parameter},

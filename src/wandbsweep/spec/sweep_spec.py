@@ -56,9 +56,13 @@ class Prior:
     """Configurations to try first; parameters that they omit are drawn."""
     sweeps: tuple[str, ...] = ()
     """Sweeps from whose trials bayes learns: directories, or ids below ``outputs/``."""
+    expect: Mapping[str, Any] = field(default_factory=dict)
+    """Where the user expects the best values of some parameters."""
 
     def __str__(self) -> str:
-        return f"configurations {[dict(sorted(c.items())) for c in self.configurations]}, sweeps {list(self.sweeps)}"
+        configurations = [dict(sorted(c.items())) for c in self.configurations]
+        expect = f", expect {dict(sorted(self.expect.items()))}" if self.expect else ""
+        return f"configurations {configurations}, sweeps {list(self.sweeps)}{expect}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wandbsweep.search.bayes.acquisition import Acquisition, cross, maximise
+from wandbsweep.search.bayes.belief import Belief
 from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.gp import condition, fit
 from wandbsweep.search.bayes.novelty import Novelty
@@ -78,6 +79,7 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     if len(trials) < initial_trials(space.dims):
         return fill(space, tried, rng)
     metric = spec.metric or Metric("")
+    belief = Belief(space, spec.prior.expect, len(tried)) if spec.prior and spec.prior.expect else None
     success = Success(space, trials)
     data = make_training_set(space, trials, metric, failures_are_modelled=success.is_modelled)
     if data is None:
@@ -89,7 +91,7 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)
-    acquisition = Acquisition(space, data.x, posterior, data.best, [novelty, success])
+    acquisition = Acquisition(space, data.x, posterior, data.best, [novelty, success, *([belief] if belief else [])])
     survival = Survival(space, spec, trials)
     ranked = maximise(acquisition, data.x[data.ranked[:GOOD]], rng, survival, novelty.repeats)
     return pick_new(space, ranked, tried, rng)
