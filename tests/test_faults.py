@@ -82,6 +82,7 @@ def test_out_of_memory_is_recognised(error: Exception, wrapped: bool) -> None:
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
         OSError(28, "No space left on device"),
         RuntimeError("CUDA error: device-side assert triggered"),
+        ValueError("no such key. See documentation for the others"),
     ],
 )
 def test_other_errors_are_not_out_of_memory(error: Exception) -> None:

@@ -70,7 +70,7 @@ class TaskWatch:
             if _KILLED.search(str(found)) and (how := self._kills.describe_new()):
                 peaks = measure_peaks()
                 return Fault(f"{how}: {describe_error(found)}{_describe_peaks(peaks)}", "out of memory", peaks)
-        return Fault(_ADVICE.sub("", describe_error(error)))
+        return Fault(describe_error(error))
 
 
 def explain_kill(kills: KernelKills, status: str, peak_mib: float | None) -> Fault | None:
