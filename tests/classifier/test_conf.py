@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,15 @@ SHORT = [
     *("trainer.max_epochs=1", "++trainer.limit_train_batches=1", "++trainer.limit_val_batches=1"),
     *("data.batch_size=8", "trainer.enable_checkpointing=false"),
 ]
-CIFAR = ["data.val_size=10", "trainer.precision=32-true"]
+FOLDER = ["data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4"]
 NEEDED: dict[str, list[str]] = {
     "callbacks=lr_monitor": ["logger=csv"],
     "logger=mlflow": ["logger.mlflow.tracking_uri=sqlite:///${oc.env:DATA_DIR}/mlflow.db"],
     **{f"data={name}": ["data.val_size=10"] for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")},
-    "data=image_folder": ["data.root=${oc.env:DATA_DIR}/folder", "data.val_size=4"],
-    "experiment=resnet50_cifar10": CIFAR,
-    "experiment=cifar10_from_scratch": CIFAR,
+    "data=image_folder": FOLDER,
     "sweep=resnet50_cifar10": ["model=mlp"],  # the networks are trained with their experiments
     "sweep=cifar10_from_scratch": ["model=mlp"],
-    "experiment=finetune": [*CIFAR, "model.weights=${oc.env:DATA_DIR}/resnet18.pth", "model.image_size=48"],
+    "experiment=finetune": ["model.weights=${oc.env:DATA_DIR}/resnet18.pth", "model.image_size=48"],
 }
 """What a file needs besides ``SHORT``, by ``GROUP=CHOICE``."""
 HEAVY = ("resnet50_cifar10",)
@@ -58,7 +57,12 @@ def list_choices(group: str) -> list[str]:
 
 
 def find_needs(choice: str) -> list[str]:
-    return NEEDED.get(choice, [])
+    group, _, name = choice.partition("=")
+    needs = NEEDED.get(choice, [])
+    if group == "experiment":
+        data = re.search(r"override /data: (\w+)", (CONF / group / f"{name}.yaml").read_text())
+        needs = ["trainer.precision=32-true", *(find_needs(f"data={data[1]}") if data else []), *needs]
+    return needs
 
 
 def test_no_file_is_outside_the_groups_that_are_run() -> None:
@@ -117,8 +121,9 @@ def test_a_trial_of_every_sweep_trains(make_config: Compose, name: str) -> None:
 
 
 def test_every_model_has_the_keys_that_sweeps_name() -> None:
-    """So a sweep may be combined with any ``model=``."""
-    specs = [load_sweep(file) for file in (CONF / "sweep").glob("*.yaml")]
+    """So a sweep may be combined with any ``model=``, unless it has an experiment of its own."""
+    files = (CONF / "sweep").glob("*.yaml")
+    specs = [load_sweep(file) for file in files if file.stem not in list_choices("experiment")]
     keys = {name for spec in specs for name in spec.parameters if name.startswith("model.")}
     assert keys
     for model in list_choices("model"):
