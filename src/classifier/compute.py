@@ -115,23 +115,23 @@ def _require_compiler() -> None:
 
 
 def prepare_module(module: LightningModule, network: nn.Module, compute: Compute) -> None:
-    """Change the memory format of ``network``, and compile it, both in place.
+    """Change the memory format of ``network``, and of a copy with averaged weights, and compile both, in place.
 
-    The keys of its state and its class stay the same, so that a checkpoint can be loaded with other options. A copy of
-    the network is not compiled.
+    The keys of their state and their classes stay the same, so that a checkpoint can be loaded with other options.
 
     Args:
-        module: Its ``forward`` calls ``network``.
+        module: Its ``forward`` calls ``network``, or the copy, if any, in ``module.ema``.
         network: Takes images ``(n, channels, height, width)``.
         compute: The options.
     """
-    if compute.channels_last:
-        module.to(memory_format=torch.channels_last)  # its averaged weights too
-        network.register_forward_pre_hook(_use_channels_last)
-    if compute.mode:
-        network.compile(mode=compute.mode, dynamic=None if compute.dynamic_batch else False)
-        if compute.dynamic_batch:
-            module.register_forward_pre_hook(_mark_batch)  # of `module`, since what `network` does is compiled
+    for each in filter(None, (network, getattr(module, "ema", None))):
+        if compute.channels_last:
+            each.to(memory_format=torch.channels_last)
+            each.register_forward_pre_hook(_use_channels_last)
+        if compute.mode:
+            each.compile(mode=compute.mode, dynamic=None if compute.dynamic_batch else False)
+    if compute.mode and compute.dynamic_batch:
+        module.register_forward_pre_hook(_mark_batch)  # of `module`, since what `network` does is compiled
 
 
 def _use_channels_last(network: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -59,12 +60,12 @@ class ImageClassifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         network = self.network if self.training or self.ema is None else self.ema
         logits: Tensor = network(images)
-        return logits.float()  # a loss in 16 bits has three digits
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))  # a loss in 16 bits has three digits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, targets = batch
         if targets.is_floating_point():
-            targets = targets.float()
+            targets = targets.to(torch.promote_types(targets.dtype, torch.float32))
         loss = cross_entropy(self(images), targets, label_smoothing=self._label_smoothing)
         self._train_loss.update(loss, len(targets))
         return loss
