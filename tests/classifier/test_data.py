@@ -40,6 +40,12 @@ def test_an_epoch_sees_every_sample_once_in_whole_batches():
     assert sorted(torch.cat(batches).tolist()) == list(range(1197))
 
 
+def test_a_smaller_last_batch_can_be_left_out():
+    batches = EpochBatches(1197, 64, seed=0, drop_last=True)
+    assert [len(b) for b in batches] == [64] * 18
+    assert len(batches) == 18
+
+
 def test_order_depends_on_seed_and_epoch_alone():
     def order(seed: int, epoch: int) -> list[int]:
         batches = EpochBatches(100, 10, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ class ImageData(LightningDataModule):
         std: The same of the standard deviation.
         augment: What is done to a training batch.
         train_transform: A transform (of ``torchvision.transforms.v2``) of each training image, done by the workers.
-        num_workers: Processes that decode and transform images that are not held in memory.
+        num_workers: Processes that decode and transform images that are not held in memory; at most one for each CPU.
     """
 
     eval_transform: Transform | None = None
@@ -226,10 +227,12 @@ class ImageData(LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _worker_options(self) -> dict[str, Any]:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        workers = min(self.num_workers, cpus or 1)  # torch warns of more
         return {
             "batch_size": None,  # a "sample" is a batch
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
             "pin_memory": self._find_device().type == "cuda",
             # Separate: a loader draws a seed in every iter(), by default from the stream that dropout uses too, and a
             # resuming Lightning calls iter() at another moment.
