@@ -8,8 +8,10 @@ import torch
 import torchvision
 from omegaconf import OmegaConf
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from classifier.models import find_head, make_network
+from classifier.models.pretrained import load_weights
 from classifier.training import train
 from wandbsweep.current import CurrentTrial, running
 
@@ -141,6 +143,27 @@ def test_all_differences_are_in_one_message(tmp_path):
         make(CONVNET, weights=path)
     with pytest.raises(ValueError, match=r"missing: .* and \d+ more; \d+ unknown: "):
         make(SMALL, weights=path)
+
+
+def make_vit(size):
+    return VisionTransformer(size, patch_size=8, num_layers=1, num_heads=1, hidden_dim=4, mlp_dim=4, num_classes=3)
+
+
+def test_positions_of_a_vision_transformer_are_interpolated():
+    old, new = make_vit(32), make_vit(64)
+    load_weights(new, old.state_dict(), source="old")
+    assert torch.equal(new.encoder.pos_embedding[:, 0], old.encoder.pos_embedding[:, 0])  # of the class token
+    assert new.encoder.pos_embedding.shape == (1, 65, 4)
+    assert torch.equal(new.conv_proj.weight, old.conv_proj.weight)
+
+
+def test_old_names_and_auxiliary_classifiers_in_torchvisions_files():
+    old, new = (torchvision.models.DenseNet(4, (2, 2), 8, num_classes=3) for _ in range(2))
+    names = {name: re.sub(r"(norm|conv)([12])\.", r"\1.\2.", name) for name in old.state_dict() if "denselayer" in name}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in names.values()
+    state = {names.get(name, name): value for name, value in old.state_dict().items()}
+    load_weights(new, {**state, "AuxLogits.fc.weight": torch.ones(2)}, source="old")
+    assert all(torch.equal(a, b) for a, b in zip(old.state_dict().values(), new.state_dict().values(), strict=True))
 
 
 class Anything:

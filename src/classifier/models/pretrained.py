@@ -105,7 +105,7 @@ def _read_file(path: Path) -> State:
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(
-            f"The weights in {path} are not loaded; the file is damaged or not of torch: {error}"
+            f"The weights in {path} are not loaded: it is damaged, or no file of torch: {error}"
         ) from error
     for key in _WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
@@ -133,15 +133,16 @@ def _download(weights: Any) -> State:
             "or name a file in `model.weights`"
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"The file {target} of {weights} is damaged ({error}). Remove it") from error
+        raise ValueError(
+            f"The file {target} of {weights} is damaged ({error}). Remove it if it is there, and try again"
+        ) from error
     return state
 
 
 def _rename(state: State, own: State) -> State:
     """Return the state under the network's names: without what a training or a wrapper has put in front of them."""
-    state = {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key): state[key] for key in state
-    }  # as torchvision
+    # torchvision's files of DenseNets have older names, which it also renames.
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key): state[key] for key in state}
     prefixes = {prefix for key in state for prefix in accumulate(re.findall(r"[^.]+\.", key))} | {""}
     # Of equally good ones the averaged weights, which are what was evaluated.
     best = max(sorted(prefixes), key=lambda prefix: (sum(prefix + key in state for key in own), "ema" in prefix))
@@ -150,7 +151,7 @@ def _rename(state: State, own: State) -> State:
 
 def _adapt(state: State, network: nn.Module, own: State) -> State:
     """Return the state for images of another size or with another number of channels."""
-    state = {key: value for key, value in state.items() if not key.startswith(_AUXILIARY)}
+    state = {key: value for key, value in state.items() if key in own or not key.startswith(_AUXILIARY)}
     if isinstance(network, torchvision.models.VisionTransformer) and "encoder.pos_embedding" in state:
         state = dict(interpolate_embeddings(network.image_size, network.patch_size, state))
     if (convolution := find_first_convolution(network)) is not None:
