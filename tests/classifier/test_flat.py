@@ -12,6 +12,6 @@ def test_an_agent_does_not_grow(tmp_path, isolation):
     assert len(samples) == 15
     for process, before in samples[6].items():
         after = samples[14][process]
-        # A model with its optimizer, and what an epoch allocates, is some MiB a trial.
-        assert after["memory"] - before["memory"] < 8, process
+        # A failed trial holds 64 MiB, and two fail in between. The allocator may grow once by some MiB.
+        assert after["memory"] - before["memory"] < 24, process
         assert {**after, "memory": 0} == {**before, "memory": 0}, process
