@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesRegressor
 
 from benchmarks.search import runs
 from benchmarks.search.comparison import compute_worst_tenth, format_comparison, format_means, pair, read_regret
 from benchmarks.search.runs import Job, append_run, carry_out, list_missing, make_run, mend, read_runs
 from benchmarks.search.searchers import Random, describe
 from benchmarks.search.simulation import Thaw, probe_then_finish, read_at, simulate
-from benchmarks.search.tasks import find_split, list_tasks, load_task, synthetic
+from benchmarks.search.tasks import base, find_split, list_tasks, load_task, synthetic
 from benchmarks.search.tasks.base import LIMIT, Evaluation, Task, draw_params
+from benchmarks.search.tasks.taskset import PREFIX, SPACE, Forest, TaskSet
 from wandbsweep.spec.conditions import select_active
 from wandbsweep.trial import TrialRecord
 
@@ -248,3 +251,57 @@ def test_peers_are_told_of_order_bounds_scales_and_conditions() -> None:
     assert [p.when != () for p in task.parameters.values()].count(True) == 6
     assert "units4" not in Random(task, 0).ask([]) or "units3" in Random(task, 0).ask([])
     assert runs.EPOCHS_OF in runs.EPOCH_BUDGETS
+
+
+@pytest.fixture(scope="module")
+def task_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskSet]:
+    """A small TaskSet of one task, whose large learning rates diverge at the third of five epochs."""
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(60):
+        drawn = {name: rule["min"] * (rule["max"] / rule["min"]) ** rng.random() for name, rule in SPACE.items()}
+        rate = math.log10(drawn["learning_rate"])
+        curve = [0.1 * abs(rate + 3) + 1 / epoch for epoch in range(1, 6)]
+        if rate > 0:
+            curve[2:] = [math.nan] * 3
+        setting = {n.removeprefix("one_minus_"): 1 - v if n.startswith("one_") else v for n, v in drawn.items()}
+        rows.append({"hp": setting, "valid": {"loss": curve}})
+    folder = tmp_path_factory.mktemp("curves")
+    (folder / "data").mkdir()
+    (folder / "data" / f"{PREFIX}tiny.json").write_text(json.dumps(rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "CACHE", folder / "cache")
+        patch.setenv("BENCH_CURVES", str(folder))
+        yield TaskSet("taskset/tiny")
+
+
+def test_taskset_is_read_from_the_folder_that_is_named_and_kept_in_the_cache(
+    task_set: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list_tasks(families=("taskset",)) == ["taskset/tiny"]
+    assert len(list(base.CACHE.iterdir())) == 1
+    assert (TaskSet("taskset/tiny").optimum, task_set.epochs) == (task_set.optimum, 5)
+    monkeypatch.delenv("BENCH_CURVES")
+    assert list_tasks(families=("taskset",)) == []
+
+
+def test_curves_between_stored_settings_are_means_of_real_ones_and_diverge_where_most_of_these_do(
+    task_set: TaskSet,
+) -> None:
+    params = {name: p.ppf(0.5) for name, p in task_set.parameters.items()}
+    good = task_set.evaluate(params | {"learning_rate": 1e-3}, np.random.default_rng(0), set())
+    bad = task_set.evaluate(params | {"learning_rate": 9.0}, np.random.default_rng(0), set())
+    assert np.nanmin(task_set.curves, 0)[4] <= good.curve[4] <= np.nanmax(task_set.curves, 0)[4]
+    assert np.isfinite(bad.curve).tolist() == [True, True, False, False, False]
+    assert task_set.regret(good.loss) < task_set.regret(bad.loss)
+    weight = task_set.forest.weigh(task_set.encode(params))
+    assert weight.sum() == pytest.approx(1)
+    assert (weight >= 0).all()
+
+
+def test_the_forest_answers_as_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    u, y = rng.random((50, 3)), rng.random((50, 2))
+    forest = ExtraTreesRegressor(7, min_samples_leaf=2, random_state=0).fit(u, y)
+    joined = Forest.join(forest.estimators_, u)
+    points = rng.random((9, 3))
+    assert np.allclose([joined.weigh(point) @ y for point in points], forest.predict(points))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,40 +69,69 @@ class TaskSet(Task):
             raise FileNotFoundError(f"{name} needs TaskSet's curves; BENCH_CURVES must name their folder")
         path = folder / f"{PREFIX}{name.removeprefix(f'{FAMILY}/')}.json"
         found = cached(name, (path, Path(__file__)), lambda: _fit(path, self))
-        self.trees, self.curves, self.optimum, self.median = found
+        self.forest, self.curves, self.optimum, self.median = found
         self.epochs = self.curves.shape[1]
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
         return np.array([p.cdf(params[name]) for name, p in self.parameters.items()])
 
     def evaluate(self, params: Mapping[str, Any], rng: np.random.Generator, taken: set[int]) -> Evaluation:
-        curve = predict(self.trees, self.curves, self.encode(params)[None])[0]
+        curve = predict(self.forest, self.curves, self.encode(params)[None])[0]
         finite = curve[np.isfinite(curve)]
         return Evaluation(curve, float(finite.min()) if len(finite) else np.inf, draw_seconds(rng))
 
 
-Trees = list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
-"""Of each tree the split columns (-1: a leaf), thresholds, left and right children, and each row's leaf."""
+@dataclass(frozen=True)
+class Forest:
+    """All trees in one, so that one point takes a millisecond."""
+
+    column: np.ndarray
+    """Of each node the column that it splits; -1: it is a leaf."""
+    threshold: np.ndarray
+    children: np.ndarray
+    """(nodes, 2): where the lower and the upper part go on."""
+    roots: np.ndarray
+    """(trees,)"""
+    leaves: np.ndarray
+    """(trees, rows): the leaf of each stored setting."""
+
+    @classmethod
+    def join(cls, fitted: list[Any], u: np.ndarray) -> Forest:
+        """Join scikit-learn's trees, fitted to the points `u` (rows, columns)."""
+        sizes = [tree.tree_.node_count for tree in fitted]
+        roots = np.cumsum([0, *sizes[:-1]])
+        parts = [tree.tree_ for tree in fitted]
+        children = [np.stack([t.children_left, t.children_right], 1) + r for t, r in zip(parts, roots, strict=True)]
+        return cls(
+            np.concatenate([np.where(t.feature >= 0, t.feature, -1) for t in parts]),
+            np.concatenate([t.threshold for t in parts]),
+            np.concatenate(children),
+            roots,
+            np.stack([tree.apply(u) + root for tree, root in zip(fitted, roots, strict=True)]),
+        )
+
+    def weigh(self, point: np.ndarray) -> np.ndarray:
+        """Return the weight (rows,) that each stored setting has at a point."""
+        point = point.astype(np.float32)  # as scikit-learn compares
+        at = self.roots
+        while (inner := self.column[at] >= 0).any():
+            upper = point[self.column[at]] > self.threshold[at]
+            at = np.where(inner, self.children[at, upper.astype(int)], at)
+        same = at[:, None] == self.leaves
+        weight: np.ndarray = (same / same.sum(1, keepdims=True)).mean(0)
+        return weight
 
 
-def predict(trees: Trees, curves: np.ndarray, u: np.ndarray) -> np.ndarray:
+def predict(forest: Forest, curves: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return the curves (n, epochs) at points (n, 8): NaN from where more than half of the weight has diverged."""
-    weight = np.zeros((len(u), len(curves)))
-    rows = np.arange(len(u))
-    for column, threshold, left, right, leaf_of in trees:
-        at = np.zeros(len(u), dtype=np.int64)
-        while (inner := column[at] >= 0).any():
-            lower = u[rows, column[at]].astype(np.float32) <= threshold[at]
-            at = np.where(inner, np.where(lower, left[at], right[at]), at)
-        same = at[:, None] == leaf_of
-        weight += same / same.sum(1, keepdims=True) / len(trees)
+    weight = np.array([forest.weigh(point) for point in u])
     finite = np.isfinite(curves)
     share = weight @ finite
     mean = weight @ np.where(finite, curves, 0.0)
     return np.where(np.minimum.accumulate(share, axis=1) >= 0.5, mean / np.maximum(share, 1e-12), np.nan)
 
 
-def _fit(path: Path, task: TaskSet) -> tuple[Trees, np.ndarray, float, float]:
+def _fit(path: Path, task: TaskSet) -> tuple[Forest, np.ndarray, float, float]:
     from sklearn.ensemble import ExtraTreesRegressor
 
     rows = json.loads(path.read_text())
@@ -115,15 +145,10 @@ def _fit(path: Path, task: TaskSet) -> tuple[Trees, np.ndarray, float, float]:
     best = np.minimum.accumulate(np.where(np.isfinite(curves), curves, np.inf), axis=1)
     top = np.quantile(best[:, 0][np.isfinite(best[:, 0])], 0.9)
     forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, random_state=0).fit(u, np.minimum(best, top))
-    trees: Trees = []
-    for fitted in forest.estimators_:
-        tree = fitted.tree_
-        column = np.where(tree.feature >= 0, tree.feature, -1)
-        trees.append((column, tree.threshold, tree.children_left, tree.children_right, fitted.apply(u)))
+    joined = Forest.join(forest.estimators_, u)
 
     def losses(points: np.ndarray) -> np.ndarray:
-        found = [predict(trees, curves, part) for part in np.array_split(points, max(1, len(points) // 500))]
-        curve = np.concatenate(found)
+        curve = predict(joined, curves, points)
         return np.where(np.isfinite(curve), curve, np.inf).min(1)
 
     rng = np.random.default_rng(0)
@@ -139,4 +164,4 @@ def _fit(path: Path, task: TaskSet) -> tuple[Trees, np.ndarray, float, float]:
         better = found.min(0) < best_found
         at[better] = tried[found.argmin(0), np.arange(len(at))][better]
         best_found = np.minimum(best_found, found.min(0))
-    return trees, curves, float(best_found.min()), float(np.median(values))
+    return joined, curves, float(best_found.min()), float(np.median(values))
