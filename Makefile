@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test parity test-slow slurm-up slurm-down lint format lock bench bench-search build clean
+.PHONY: help setup packages demo test parity test-slow slurm-up slurm-down lint format lock bench bench-search bench-training build clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -53,6 +53,9 @@ bench: setup  ## measure the overheads that the README states
 
 bench-search: setup  ## compare the search with others (FULL=1: everything, days; BENCH_CURVES=DIR: TaskSet's curves)
 	$(BIN)/python -m benchmarks.search.bench run --processes $(JOBS) $(if $(FULL),--full) $(ARGS)
+
+bench-training: setup  ## measure a trial of train.py beside a plain PyTorch loop of the same training
+	$(BIN)/python benchmarks/training/ratio.py $(ARGS)
 
 build: setup  ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
