@@ -127,8 +127,9 @@ def test_one_compilation_serves_all_batch_sizes(make_config, tmp_path, caplog, d
 
 
 @pytest.mark.slow  # the first compilation on a machine takes a minute
-def test_inductor_s_code_trains_as_the_plain_network(make_config, tmp_path):
-    options = ["model=convnet", "data.batch_size=400", "metric=val/loss", "trainer.max_epochs=2"]
+def test_inductor_s_code_trains_as_the_plain_network(make_config):
+    # Compiled dropout draws other random numbers.
+    options = ["model=convnet", "model.dropout=0", "data.batch_size=400", "metric=val/loss", "trainer.max_epochs=2"]
     plain = train(make_config(*options, output="plain"))
     compiled = make_config(*options, "compute.compile=true", "compute.channels_last=true", output="compiled")
     assert train(compiled) == pytest.approx(plain, rel=1e-2)

@@ -175,7 +175,7 @@ def test_a_training_of_unknown_length_with_a_decay_is_refused(make_config):
 
 @pytest.mark.slow
 def test_two_devices_take_half_the_steps(make_config, tmp_path):
-    options = ["trainer.devices=2", "trainer.strategy=ddp_spawn", "data.batch_size=64", "scheduler=one_cycle"]
+    options = ["trainer.devices=2", "trainer.strategy=ddp_fork", "data.batch_size=64", "scheduler=one_cycle"]
     train(make_config(*options, "trainer.max_epochs=2", "metric=train/loss"))
     saved = torch.load(tmp_path / "out/checkpoints/last.ckpt", weights_only=False)
     assert saved["global_step"] == saved["lr_schedulers"][0]["total_steps"] == 20
