@@ -49,7 +49,7 @@ def log_predictions(
     weights = None if is_last or best is None else best.best_model_path
     trainer.predict(module, loader, return_predictions=False, ckpt_path=weights, weights_only=False)
     found = Predictions(names, collector.confusion.compute().cpu(), *collector.wrong)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and found.confusion.any():  # with ddp_spawn, other processes have the counts
         for logger in trainer.loggers:
             _log(logger, split, found, Path(trainer.default_root_dir), trainer.global_step)
 

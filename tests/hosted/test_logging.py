@@ -88,6 +88,7 @@ def test_online(server, home, run_sweep):
         assert run.config["config"]["value"]["optimizer"]["lr"] == lr
         assert len(run.values("val/accuracy")) == 2
     _check_best_checkpoints(server, runs)
+    _check_predictions(server, runs)
     _check_summary(server, home, summary, runs, out)
     ((name, sweep),) = server.sweeps.items()
     assert (sweep.state, sweep.config["controller"]) == ("FINISHED", {"type": "local"})
@@ -106,12 +107,23 @@ def _check_best_checkpoints(server, runs):
         assert zipfile.is_zipfile(BytesIO(server.read_file(model, "model.ckpt")))
 
 
+def _check_predictions(server, runs):
+    """Each trial has the confusion matrix of its validation split, and misclassified images."""
+    tables = [found for found in server.list_artifacts("run_table") if "confusion" in found["artifactCollectionName"]]
+    assert len(tables) == len(runs)
+    (path,) = [path for path in server.stored if path.startswith(tables[0]["id"]) and path.endswith(".table.json")]
+    assert sum(count for _, _, count in json.loads(server.stored[path])["data"]) == 300
+    assert all(run.values("val/misclassified")[-1]["count"] == 16 for run in runs)
+
+
 def _check_summary(server, home, summary, runs, out):
     best = max(runs, key=lambda run: max(run.values("val/accuracy")))
     assert summary.summary["best/value"] == pytest.approx(max(best.values("val/accuracy")))
     assert summary.config["sweep"]["value"]["method"] == "grid"
     assert f"Leaderboard and report at W&B: {server.url}" in out
-    (table,) = server.list_artifacts("run_table")
+    (table,) = (
+        found for found in server.list_artifacts("run_table") if "leaderboard" in found["artifactCollectionName"]
+    )
     leaderboard = json.loads(server.read_file(table, "leaderboard.table.json"))
     assert leaderboard["columns"] == [
         "trial", "state", "val/accuracy", "steps", "seconds", "attempts", "optimizer.lr"
