@@ -126,15 +126,6 @@ def test_one_compilation_serves_all_batch_sizes(make_config, tmp_path, caplog, d
         assert train(make_config(*options, "trainer.max_epochs=3")) <= loss
 
 
-@pytest.mark.slow  # the first compilation on a machine takes a minute
-def test_inductor_s_code_trains_as_the_plain_network(make_config):
-    # Compiled dropout draws other random numbers.
-    options = ["model=convnet", "model.dropout=0", "data.batch_size=400", "metric=val/loss", "trainer.max_epochs=2"]
-    plain = train(make_config(*options, output="plain"))
-    compiled = make_config(*options, "compute.compile=true", "compute.channels_last=true", output="compiled")
-    assert train(compiled) == pytest.approx(plain, rel=1e-2)
-
-
 def test_an_epoch_without_compiling_has_no_such_metric(make_config):
     reports = {}
     with running(CurrentTrial(number=0, metric="val/loss", send=lambda _, m: reports.update(m) or CONTINUE)):
