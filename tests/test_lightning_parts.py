@@ -65,6 +65,7 @@ def fit(place: Path, module: Net, *, resumed: bool, several: bool) -> Net:
     return module
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # a resumed trial's own
 @pytest.mark.parametrize("several", [False, True])
 def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, several):
     torch.manual_seed(0)

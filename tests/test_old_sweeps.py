@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import shutil
 import socket
@@ -86,7 +85,6 @@ def resume(
     *overrides: str,
     status: int | None = None,
     new: int | None = None,
-    rel: float = 0.0,
     **variables: str,
 ) -> None:
     """Resume the sweep with one agent, and compare its trials with those of the old version.
@@ -97,7 +95,6 @@ def resume(
         overrides: More overrides of the command.
         status: The exit status; None: the old version's.
         new: How many new trials to compare wholly; None: all.
-        rel: The relative tolerance of numbers.
         variables: Environment variables of the command.
     """
     sweep_id = json.loads((app.directory / "sweep" / ".sweep" / "plan.json").read_text())["sweep_id"]
@@ -111,18 +108,7 @@ def resume(
     assert len(found) == len(answers["resumed"])
     compared = None if new is None else len(answers["records"]) + new
     for record, wanted in zip(found[:compared], answers["resumed"][:compared], strict=True):
-        assert matches(record, wanted, rel), f"{record} instead of {wanted}"
-
-
-def matches(found: Any, wanted: Any, rel: float) -> bool:
-    """Whether JSON values are equal, their floats within ``rel``."""
-    if isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(matches(found[key], wanted[key], rel) for key in wanted)
-    if isinstance(wanted, list):
-        return len(found) == len(wanted) and all(matches(*pair, rel) for pair in zip(found, wanted, strict=True))
-    if isinstance(wanted, float):
-        return isinstance(found, float) and math.isclose(found, wanted, rel_tol=rel)
-    return bool(found == wanted)
+        assert record == wanted
 
 
 def select_keys(found: Any, wanted: Any) -> Any:
@@ -161,9 +147,8 @@ def test_resumes_a_plain_grid_to_the_end(tmp_path: Path) -> None:
 
 
 def test_resumes_with_a_model_to_the_end(tmp_path: Path) -> None:
-    # A model's proposal is a numerical optimum, whose last digits depend on the machine's linear algebra. Later models
-    # learn from it, so the difference grows with each further proposal.
-    resume(restore("journal", tmp_path / "tiny"), read_answers("journal"), new=1, rel=1e-6)
+    # The search may propose other configurations than the version that stored the sweep: it now models failures.
+    resume(restore("journal", tmp_path / "tiny"), read_answers("journal"), new=0)
 
 
 def test_resumes_at_wandb_to_the_end(tmp_path: Path, server: WandbServer) -> None:

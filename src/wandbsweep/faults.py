@@ -67,7 +67,7 @@ class TaskWatch:
                 return Fault(f"diverged: {text}", "diverged")
             if _is_out_of_memory(found):
                 return _explain_out_of_memory(found)
-            if _KILLED.search(str(found)) and (how := self._kills.describe_new()):
+            if _KILLED.search(_read_message(found)) and (how := self._kills.describe_new()):
                 peaks = measure_peaks()
                 return Fault(f"{how}: {describe_error(found)}{_describe_peaks(peaks)}", "out of memory", peaks)
         return Fault(describe_error(error))
@@ -150,12 +150,20 @@ def _list_chain(error: BaseException) -> Iterator[BaseException]:
         waiting += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
 
 
+def _read_message(error: BaseException) -> str:
+    """Return the exception's text; empty if it cannot write itself."""
+    try:
+        return str(error)
+    except Exception:  # of any kind: it is the task's class
+        return ""
+
+
 def _find_divergence(error: BaseException) -> str | None:
     if isinstance(error, DivergedError):
-        return " ".join(str(error).split())
+        return " ".join(_read_message(error).split())
     # torch.multiprocessing.spawn passes a process's exception on as text.
     is_remote = type(error).__name__ == "ProcessRaisedException"
-    remote = _REMOTE.search(str(error)) if is_remote else None
+    remote = _REMOTE.search(_read_message(error)) if is_remote else None
     return remote[1] if remote else None
 
 
@@ -164,7 +172,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     kind = type(error)
     is_library = kind.__module__.partition(".")[0] in _LIBRARIES
-    return kind.__name__ in _NAMES or bool((isinstance(error, RuntimeError) or is_library) and _TEXT.search(str(error)))
+    has_words = (isinstance(error, RuntimeError) or is_library) and _TEXT.search(_read_message(error))
+    return kind.__name__ in _NAMES or bool(has_words)
 
 
 def _explain_out_of_memory(error: BaseException) -> Fault:
