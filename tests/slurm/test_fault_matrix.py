@@ -13,9 +13,9 @@ from tests.slurm.matrix import random_kills
 
 # `python -m tests.slurm.matrix` runs all, in a quarter of an hour.
 LOCAL = [
-    "SIGKILL the trial's process",
+    pytest.param("SIGKILL the trial's process", marks=pytest.mark.slow),
     "SIGKILL the agent",
-    "disk full while writing the journal",
+    pytest.param("disk full while writing the journal", marks=pytest.mark.slow),
     "all processes killed, the journal truncated mid-line",
 ]
 ON_SLURM = ["node lost, its steps continue", "scontrol requeue", "preemption by a higher partition"]
