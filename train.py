@@ -26,9 +26,11 @@ def drop_sweep(cfg: DictConfig) -> DictConfig:
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
     drop_sweep(cfg)
+    from classifier.refusals import refusing
     from classifier.training import train
 
-    return train(cfg)
+    with refusing():
+        return train(cfg)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, open_dict
 from torch import nn
 from torch.optim import Optimizer
@@ -53,7 +54,10 @@ class OptimizerFactory:
         if not groups:
             raise ValueError("The network has no parameter to train: all are frozen")
         is_single = self.decay_norms_and_biases and self.head_lr is None
-        optimizer = self.make(groups[0]["params"] if is_single else groups)
+        try:
+            optimizer = self.make(groups[0]["params"] if is_single else groups)
+        except (TypeError, ValueError, InstantiationException) as error:
+            raise ValueError(f"An option of `optimizer` is refused: {error}") from error
         if not self.decay_norms_and_biases and "weight_decay" not in optimizer.defaults:
             raise ValueError(
                 "`optimizer.decay_norms_and_biases` is false, but must be true: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ _NOTHING = nullcontext()
 
 def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     """Make the Trainer that ``cfg.trainer`` describes, with our callbacks and those of ``cfg.callbacks``."""
+    for name, least in (("max_epochs", -1), ("max_steps", -1), ("accumulate_grad_batches", 1)):
+        _check_count(f"trainer.{name}", cfg.trainer.get(name), least)
     # `fast_dev_run` is a test of the code, which leaves no checkpoint that another run could take for a result.
     saves = cfg.trainer.enable_checkpointing and not cfg.trainer.get("fast_dev_run")
     saved = _locate_checkpoint(cfg) if saves else None
@@ -60,6 +63,11 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
         options["profiler"] = NoProfiler()
     trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(**options)
     return trainer
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if value is not None and (type(value) is not int or value < least):
+        raise ValueError(f"The value of `{name}` is {value!r}, but must be a whole number >= {least}, or null")
 
 
 def _locate_checkpoint(cfg: DictConfig) -> Path:
@@ -87,6 +95,8 @@ def _find_objective(cfg: DictConfig) -> tuple[str, str]:
     """
     if (trial := current_trial()).metric:
         return trial.metric, trial.goal
+    if cfg.goal not in (None, "minimize", "maximize"):
+        raise ValueError(f"The value of `goal` is {cfg.goal!r}; the choices are minimize, maximize and null")
     split, _, name = str(cfg.metric).rpartition("/")
     goal = cfg.goal or ("minimize" if name.endswith("loss") else "maximize")
     return (f"val/{name}" if split == "test" else cfg.metric), goal
@@ -98,7 +108,7 @@ def find_checkpoint(cfg: DictConfig) -> Path | None:
     A resumed trial continues from its own ``last.ckpt``, whatever ``ckpt_path`` says.
 
     Raises:
-        ValueError: ``ckpt_path`` is no file.
+        ValueError: ``ckpt_path`` is no file, or no checkpoint.
     """
     own = _locate_checkpoint(cfg)
     if current_trial().resumed and is_intact(own):
@@ -108,4 +118,6 @@ def find_checkpoint(cfg: DictConfig) -> Path | None:
     path = Path(cfg.ckpt_path)
     if not path.is_file():
         raise ValueError(f"The value of `ckpt_path` is {cfg.ckpt_path!r}, but there is no such file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"The value of `ckpt_path` is {cfg.ckpt_path!r}, but that is no checkpoint, or a damaged one")
     return path

@@ -72,7 +72,7 @@ def read_image(path: str | Path, channels: int) -> Tensor:
         ValueError: The file is no image that can be read.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(str(path)) as opened:  # a numpy.str_ would stand as such in messages
             image: Image.Image = opened
             if opened.mode.startswith("I"):  # 16 bits, which convert() would clip
                 image = Image.fromarray((numpy.array(opened) >> 8).astype(numpy.uint8))

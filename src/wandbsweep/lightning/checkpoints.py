@@ -34,7 +34,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def __init__(self, every_s: float = 0.0) -> None:
         super().__init__()
-        if not every_s >= 0:
+        if not isinstance(every_s, int | float) or not every_s >= 0:
             raise ValueError(
                 f"The value of `every_s` is {every_s!r}, but must be >= 0; 0 writes every checkpoint at once"
             )
