@@ -10,6 +10,7 @@ import torch
 
 from classifier.data.module import ImageData, ImageSets
 from classifier.data.samples import TensorSamples
+from classifier.data.splits import count_images
 
 
 class Digits(ImageData):
@@ -40,6 +41,14 @@ def _load_digits(val_size: float, test_size: float, seed: int) -> ImageSets:
     from sklearn.model_selection import train_test_split
 
     images, classes = load_digits(return_X_y=True)
+    left = len(classes)
+    for name, size in (("test_size", test_size), ("val_size", val_size)):
+        count = count_images(size, left, f"data.{name}")
+        if count < 10:
+            raise ValueError(
+                f"The value of `data.{name}` is {size!r}, but must be 10 images or more, one of each class"
+            )
+        left -= count
     rest, test = train_test_split(range(len(classes)), test_size=test_size, stratify=classes, random_state=seed)
     train, val = train_test_split(rest, test_size=val_size, stratify=classes[rest], random_state=seed)
     x = torch.as_tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8)
