@@ -60,3 +60,15 @@ def test_ranks_share_an_epoch_evenly():
     ranks = [list(EpochBatches(101, 10, seed=0, rank=rank, world_size=2)) for rank in (0, 1)]
     assert [len(batches) for batches in ranks] == [5, 5]
     assert len({int(i) for batches in ranks for batch in batches for i in batch}) == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val_size": 0}, "`data.val_size` is 0, but must be 10 images or more"),
+        ({"test_size": 5000}, "`data.test_size` is 5000, but there are only 1797 images"),
+    ],
+)
+def test_refuses_splits_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Digits(batch_size=64, **options).setup()
