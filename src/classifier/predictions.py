@@ -31,12 +31,12 @@ def log_predictions(
     """Log what the best epoch's weights predict: to W&B, TensorBoard and MLflow, and for all but W&B as files.
 
     Args:
-        trainer: Has trained; without a logger nothing is done.
-        module: What it has trained.
-        data: Whose images.
+        trainer: The trainer, after the training; without a logger nothing is done.
+        module: The trained module.
+        data: The images, and the names of their classes, if it has ``class_names``.
         split: ``val`` or ``test``.
-        best: What has kept the best epoch; None: the last epoch's weights are used.
-        images: How many misclassified images are logged: those with the most confident wrong predictions. 0: nothing.
+        best: The callback that kept the best epoch; None: the last epoch's weights are used.
+        images: How many misclassified images are logged, the most confident predictions first; 0: nothing is logged.
     """
     loader = data.test_dataloader() if split == "test" else data.val_dataloader()
     if not images or not trainer.loggers or trainer.fast_dev_run or not loader:  # type: ignore[attr-defined]
@@ -127,22 +127,18 @@ def _log_to_wandb(run: Any, split: str, found: Predictions, step: int) -> None:
             for true, row in zip(found.names, found.confusion.tolist(), strict=True)
             for predicted, count in zip(found.names, row, strict=True)
         ]
-        columns: list[str | int] = [
-            "Actual",
-            "Predicted",
-            "nPredictions",
-        ]  # those of wandb.plot.confusion_matrix, which takes images
+        columns = ["Actual", "Predicted", "nPredictions"]  # of wandb.plot.confusion_matrix, which takes predictions
         shown[f"{split}/confusion_matrix"] = wandb.plot_table(
             "wandb/confusion_matrix/v1",
-            wandb.Table(columns=columns, data=cells),
-            {str(column): str(column) for column in columns},
+            wandb.Table(columns=[*columns], data=cells),
+            {column: column for column in columns},
             {"title": f"Confusion matrix ({split})"},
         )
     run.log(shown)
 
 
 def _write_files(split: str, found: Predictions, directory: Path) -> list[Path]:
-    """Write the matrix, and the images with a list of what they are, by rows of four."""
+    """Write the matrix, and the images, four a row, with a list of their classes; return the files."""
     matrix, listed = directory / f"{split}_confusion_matrix.csv", directory / f"{split}_misclassified.csv"
     with matrix.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -155,7 +151,6 @@ def _write_files(split: str, found: Predictions, directory: Path) -> list[Path]:
         writer.writerow(["true", "predicted", "confidence"])
         for true, predicted, confidence in zip(found.true, found.predicted, found.confidence, strict=True):
             writer.writerow([found.names[true], found.names[predicted], f"{confidence:.6g}"])
-    save_image(
-        found.images, picture := directory / f"{split}_misclassified.png", nrow=4, normalize=True, scale_each=True
-    )
+    picture = directory / f"{split}_misclassified.png"
+    save_image(found.images, picture, nrow=4, normalize=True, scale_each=True)
     return [matrix, listed, picture]

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, seed_everything
 from omegaconf import DictConfig
 
 from classifier.compute import Compute, prepare_module, prepare_process
-from classifier.data import Digits
+from classifier.data import ImageData
 from classifier.instantiate import instantiate
 from classifier.loggers import open_loggers
 from classifier.models import make_network
@@ -50,12 +50,12 @@ def train(cfg: DictConfig) -> float | None:
         trainer = make_trainer(cfg, opened)
         trainer.fit(module, datamodule=data, ckpt_path=find_checkpoint(cfg), weights_only=False)
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint) and c.metrics), None)
-        metrics = dict(best.metrics) if best else _floats(trainer.callback_metrics)
+        metrics = dict(best.metrics) if best else _to_floats(trainer.callback_metrics)
         origin = _describe_epoch(best, trainer.current_epoch - 1)  # before the test: it loads the callbacks' states too
         if cfg.test:
             weights = best.best_model_path if best else None
             tested = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False, weights_only=False)
-            metrics |= _floats(tested[0])
+            metrics |= _to_floats(tested[0])
         log_predictions(trainer, module, data, split="test" if cfg.test else "val", best=best, images=cfg.misclassified)
         if not trial:
             _log_metrics(metrics, origin)
@@ -64,7 +64,7 @@ def train(cfg: DictConfig) -> float | None:
         return _read_metric(metrics, cfg.metric)
 
 
-def _make_module(cfg: DictConfig, data: Digits, compute: Compute) -> LightningModule:
+def _make_module(cfg: DictConfig, data: ImageData, compute: Compute) -> LightningModule:
     network = make_network(cfg.model, input_shape=data.input_shape, classes=data.classes)
     scheduler = instantiate(cfg.scheduler, _partial_=True)
     module: LightningModule = instantiate(cfg.module, _partial_=True)(network, read_optimizer(cfg.optimizer), scheduler)
@@ -72,7 +72,7 @@ def _make_module(cfg: DictConfig, data: Digits, compute: Compute) -> LightningMo
     return module
 
 
-def _floats(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
+def _to_floats(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 

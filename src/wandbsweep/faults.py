@@ -1,7 +1,7 @@
 """Why a task failed: its exception, memory that ran out, a training that diverged, a GPU that its process broke.
 
-This package does not import torch, and neither may the task. Exceptions of other libraries are told by the names of
-their classes and by their messages, and torch is asked only if the task has imported it.
+This package does not import torch, and a task need not. So exceptions of other libraries are recognised by the names of
+their classes and by their messages, and torch is used only if the task has imported it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ADVICE = re.compile(
 )
 _REMOTE = re.compile(r"^(?:[\w.]*\.)?DivergedError: (.*)$", re.MULTILINE)
 _CONTEXT_MIB = 1024.0  # the GPU memory that a process uses besides torch's, at most
-_SHARED = 0.25  # from this share of the GPU on, others are to blame if memory runs out
+_SHARED = 0.25  # if other processes hold at least this share of the GPU, they are to blame when memory runs out
 _PACKAGES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -204,7 +204,7 @@ def _describe_peaks(peaks: Mapping[str, float]) -> str:
 
 
 def _describe_others() -> str:
-    """Return how much of the GPU other processes hold, if it is so much that the trial may not be to blame."""
+    """Return how much of the GPU other processes hold; empty: too little to be to blame, or unknown."""
     cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return ""

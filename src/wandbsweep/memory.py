@@ -36,9 +36,9 @@ def reset_peaks() -> None:
 
 
 class KernelKills:
-    """How many processes the kernel has killed for want of memory, where this process runs, since this was made.
+    """Counts the processes that the kernel kills because memory runs out, from when this object is made.
 
-    A control group has a count of its own: of a SLURM job's step, of a container. Without one, the machine's is read.
+    The count is that of this process's control group, as a SLURM job's step or a container has one; else the machine's.
     """
 
     def __init__(self, *, proc: Path = Path("/proc"), mounts: Path = Path("/sys/fs/cgroup")) -> None:
@@ -46,7 +46,7 @@ class KernelKills:
         self._count = self._read()
 
     def describe_new(self) -> str:
-        """Return that the kernel has killed a process since; empty: it has not."""
+        """Say that the kernel has killed a process since then; empty: it has not."""
         if self._read() <= self._count:
             return ""
         limit = f" at a limit of {self.limit_mib:,.0f} MiB" if self.limit_mib else ""
@@ -74,7 +74,7 @@ def _find_source(proc: Path, mounts: Path) -> tuple[Path | None, float | None]:
         (mounts, groups.get(""), "memory.events", "memory.max"),
     )
     for root, path, count, limit in layouts:
-        # Inside a container the path may be that outside, and the container's own group is mounted as the root.
+        # Inside a container the path may be the one that holds outside; the container's own group is then the root.
         for place in (root / path, root) if path is not None else ():
             if (place / count).is_file():
                 return place / count, _find_limit(place, root, limit)

@@ -118,15 +118,15 @@ def test_images_of_one_colour_have_no_moments() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop_padding": -1}, "`augment.crop_padding` is -1, but must be a whole number >= 0"),
-        ({"crop_padding": True}, "`augment.crop_padding` is True"),
-        ({"cutout": 0.5}, "`augment.cutout` is 0.5"),
-        ({"mixup": -0.1}, "`augment.mixup` is -0.1, but must be a number >= 0"),
-        ({"mixup": float("nan")}, "`augment.mixup` is nan"),
-        ({"flip": "sometimes"}, "Unknown `augment.flip` 'sometimes'. Valid choices are none, random, alternating"),
+        ({"crop_padding": -1}, "`data.augment.crop_padding` is -1, but must be a whole number >= 0"),
+        ({"crop_padding": True}, "`data.augment.crop_padding` is True"),
+        ({"cutout": 0.5}, "`data.augment.cutout` is 0.5"),
+        ({"mixup": -0.1}, "`data.augment.mixup` is -0.1, but must be a number >= 0"),
+        ({"mixup": float("nan")}, "`data.augment.mixup` is nan"),
+        ({"flip": "sometimes"}, "Unknown `data.augment.flip` 'sometimes'. Valid choices are none, random, alternating"),
         (
             {"padding_mode": "zeros"},
-            "Unknown `augment.padding_mode` 'zeros'. Valid choices are constant, reflect",
+            "Unknown `data.augment.padding_mode` 'zeros'. Valid choices are constant, reflect",
         ),
     ],
 )

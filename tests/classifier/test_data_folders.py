@@ -208,5 +208,7 @@ def test_bad_options_are_named_with_the_choices(tmp_path: Path, options: dict[st
 
 def test_reflection_needs_less_padding_than_the_image_has(tmp_path: Path) -> None:
     augmentation = Augmentation(crop_padding=16, padding_mode="reflect")
-    with pytest.raises(ValueError, match=r"`augment.crop_padding` is 16, but .* less than the images' 16x16 pixels"):
+    with pytest.raises(
+        ValueError, match=r"`data.augment.crop_padding` is 16, but .* less than the images' 16x16 pixels"
+    ):
         load(make_folder(tmp_path, 6), augment=augmentation)

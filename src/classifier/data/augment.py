@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision.transforms.v2.functional import pad
 
-from classifier.data.batches import seed_of
+from classifier.data.batches import derive_seed
 
 PaddingMode = Literal["constant", "reflect", "edge"]
 Flip = Literal["none", "random", "alternating"]
@@ -49,20 +49,20 @@ class Augmentation:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ValueError(
-                    f"The value of `augment.{name}` is {value!r}, but must be a whole number >= 0 (pixels)"
+                    f"The value of `data.augment.{name}` is {value!r}, but must be a whole number >= 0 (pixels)"
                 )
         if isinstance(self.mixup, bool) or not isinstance(self.mixup, int | float) or not 0 <= self.mixup < 1e6:
-            raise ValueError(f"The value of `augment.mixup` is {self.mixup!r}, but must be a number >= 0")
+            raise ValueError(f"The value of `data.augment.mixup` is {self.mixup!r}, but must be a number >= 0")
         for name, choices in (("padding_mode", get_args(PaddingMode)), ("flip", get_args(Flip))):
             if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"Unknown `augment.{name}` {value!r}. Valid choices are {', '.join(choices)}")
+                raise ValueError(f"Unknown `data.augment.{name}` {value!r}. Valid choices are {', '.join(choices)}")
 
     def check_size(self, height: int, width: int) -> None:
         """Raise a ValueError if images of this size cannot be augmented so."""
         if self.padding_mode == "reflect" and self.crop_padding >= min(height, width):
             raise ValueError(
-                f"The value of `augment.crop_padding` is {self.crop_padding}, but with `padding_mode=reflect` must be "
-                f"less than the images' {height}x{width} pixels"
+                f"The value of `data.augment.crop_padding` is {self.crop_padding}, but with `padding_mode=reflect` it "
+                f"must be less than the images' {height}x{width} pixels"
             )
 
 
@@ -138,7 +138,7 @@ class Augmenter:
             each, ``(n, classes)``, as float32.
         """
         options, device, n = self.options, windows.device, len(rows)
-        seed = seed_of(self.seed, epoch, batch, self.rank)
+        seed = derive_seed(self.seed, epoch, batch, self.rank)
         generator = torch.Generator(device).manual_seed(seed >> 1)
         images = self._crop(windows, rows, generator)
         if options.flip != "none":

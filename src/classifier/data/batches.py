@@ -95,7 +95,7 @@ class WorkerBatches(Dataset[RawBatch]):
     def __getitem__(self, source: Numbered) -> RawBatch:
         images = self.samples.read(source.indices)
         if self.transform:
-            with seeded_generators(self.seed, source.epoch + 1, source.number, self.rank):
+            with seed_generators(self.seed, source.epoch + 1, source.number, self.rank):
                 images = [self.transform(image) for image in images]
         other = next((image for image in images if image.shape != images[0].shape), None)
         if other is not None:
@@ -103,15 +103,15 @@ class WorkerBatches(Dataset[RawBatch]):
         return RawBatch(torch.stack(list(images)), self.samples.classes[source.indices], source)
 
 
-def seed_of(*key: int) -> int:
-    """Return 64 bits that depend on all numbers of ``key``, none negative."""
+def derive_seed(*key: int) -> int:
+    """Return a seed of 64 bits that depends on all numbers of ``key``, of which none is negative."""
     return int(numpy.random.SeedSequence(key).generate_state(1, numpy.uint64)[0])
 
 
 @contextmanager
-def seeded_generators(*key: int) -> Iterator[None]:
-    """Seed the generators that transforms draw from, and give each its state back."""
-    seed = seed_of(*key)
+def seed_generators(*key: int) -> Iterator[None]:
+    """Seed the generators that transforms draw from within the block, and restore their states after it."""
+    seed = derive_seed(*key)
     python, arrays = random.getstate(), numpy.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed >> 1)

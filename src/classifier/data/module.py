@@ -21,14 +21,13 @@ from classifier.data.batches import (
     NumberedBatches,
     RawBatch,
     TrainBatches,
+    Transform,
     WorkerBatches,
     split_evaluation,
 )
 from classifier.data.samples import Samples, TensorSamples
 from classifier.data.splits import count_images, draw_stratified
 from wandbsweep.lightning import EpochBatches, ResumableLoader
-
-Transform = Callable[[Tensor], Tensor]
 
 
 class ImageSets(NamedTuple):

@@ -9,6 +9,14 @@ from torch import Tensor, nn
 
 
 def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """Make a multilayer perceptron, with dropout after each hidden layer.
+
+    Args:
+        input_shape: Channels, height and width of an image.
+        classes: The number of logits.
+        hidden: The width of each hidden layer.
+        dropout: The probability that a hidden unit is dropped.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     width = prod(input_shape)
     for wider in hidden:
@@ -18,7 +26,14 @@ def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], drop
 
 
 def convnet(*, input_shape: Sequence[int], classes: int, channels: Sequence[int], dropout: float) -> nn.Sequential:
-    """One 3x3 convolution per entry of ``channels``; each but the last halves the image, and the last is averaged."""
+    """Make a convolutional network: 3x3 convolutions with batch normalisation, and pooling after all but the last.
+
+    Args:
+        input_shape: Channels, height and width of an image.
+        classes: The number of logits.
+        channels: The width of each convolution. The last one's output is averaged over the image.
+        dropout: The probability that a feature is dropped before the last layer.
+    """
     layers: list[nn.Module] = []
     width = input_shape[0]
     for i, wider in enumerate(channels):
@@ -41,10 +56,10 @@ class Scale(nn.Module):
 
 
 def airbench(*, input_shape: Sequence[int], classes: int, width: float, dropout: float) -> nn.Sequential:
-    """A network like that of Keller Jordan's cifar10-airbench94, which is fast on images of CIFAR-10's size.
+    """Make a network like that of Keller Jordan's cifar10-airbench94, which is fast on images of CIFAR-10's size.
 
-    Few wide layers, a pooling right after the first convolution of each block, convolutions that begin as the identity.
-    Unlike there the first layer is learned, and ReLU replaces GELU, which is slow on a CPU.
+    It has few, wide layers, pools right after the first convolution of each block, and its convolutions begin as the
+    identity. Unlike the original it learns its first layer, and has ReLU instead of GELU, which is slow on a CPU.
 
     Args:
         input_shape: Channels, height and width of an image.
