@@ -232,7 +232,7 @@ def main():
             else:
                 answer = peer.tell(message["tell"], message["state"], message["loss"], message["reports"])
             reply = {"answer": answer, "cpu": time.process_time()}
-        except Exception:
+        except Exception:  # of the peer: the benchmark records it and goes on
             reply = {"error": traceback.format_exc()[-2000:]}
         answers.write(json.dumps(reply, default=lambda x: x.item()) + "\n")
         answers.flush()

@@ -68,6 +68,7 @@ def test_conditional_parameters_and_names_with_numbers() -> None:
     [
         ("model.width *", "is no expression"),
         ("model.depth <= 3", "names model.depth, which is no parameter; they are model.width, data.batch_size"),
+        ("_p9 > 3", "names _p9, which is no parameter"),
         ("__import__('os').system('true') == 0", "calls __import__"),
         ("(lambda: 1)() == 1", "calls lambda: 1"),
         ("[x for x in (1,)] == [1]", "holds ListComp|names x"),

@@ -61,7 +61,7 @@ def read_constraints(findings: Findings, raw: Any, parameters: Mapping[str, Para
 
 def find_fault(text: str, names: Collection[str]) -> str:
     """Say what is wrong with a constraint of parameters of these ``names``; empty: nothing."""
-    code, _ = _name_variables(text, tuple(names))
+    code, variables = _name_variables(text, tuple(names))
     try:
         tree = ast.parse(code.strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
@@ -71,7 +71,7 @@ def find_fault(text: str, names: Collection[str]) -> str:
             if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
                 return f"{text!r} calls {ast.unparse(node.func)}; the functions are {', '.join(_FUNCTIONS)}"
         elif isinstance(node, ast.Attribute) or (
-            isinstance(node, ast.Name) and not node.id.startswith("_p") and node.id not in _FUNCTIONS
+            isinstance(node, ast.Name) and node.id not in variables and node.id not in _FUNCTIONS
         ):
             return f"{text!r} names {ast.unparse(node)}, which is no parameter; they are {join_words(list(names))}"
         elif not isinstance(node, _ALLOWED) or (isinstance(node, ast.BinOp) and _is_sequence(node.left, node.right)):
