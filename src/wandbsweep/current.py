@@ -167,6 +167,7 @@ class CurrentTrial:
         self._last_step = max(self._last_step, sent[0])
         if not self.decision.stop:
             self.decision = self.send(*sent)
+            self.interrupt_requested |= self.decision.freezes
             if self._interrupt_reason and not self.decision.stop:
                 self.decision = self.acknowledge()
         return self.decision

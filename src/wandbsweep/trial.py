@@ -7,15 +7,19 @@ import operator
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, SupportsFloat
+from typing import Any, Literal, Self, SupportsFloat, get_args
 
-State = Literal["queued", "running", "finished", "stopped", "failed", "crashed"]
-STATES: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed", "crashed")
+State = Literal["queued", "running", "finished", "stopped", "frozen", "failed", "crashed"]
+"""``frozen``: it was stopped, and ``early_terminate: {type: thaw}`` may take it up again."""
+STATES: tuple[State, ...] = get_args(State)
 ValueRule = Literal["best", "last"]
 """Which of the values that a trial reports of the metric is its own."""
 Cause = Literal["", "out of memory", "diverged"]
 """Why a trial failed, if its parameters are to blame and not the script or the node; empty: that is not known."""
-ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "crashed"})
+ENDED: frozenset[State] = frozenset({"finished", "stopped", "frozen", "failed", "crashed"})
+"""A frozen trial has ended too, unless it is taken up again."""
+SUCCEEDED: tuple[State, ...] = ("finished", "stopped", "frozen")
+"""The states whose values count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,16 @@ class Trial:
     params: Mapping[str, Any]
     """Flat: dotted name -> plain Python value."""
     attempt: int = 1
-    """Counts from 1; more than 1 if an earlier execution was preempted or lost."""
+    """Counts from 1; more than 1 if an earlier execution was preempted, lost or frozen."""
     key: int = field(default=-1, compare=False)
     """The controller's own handle of this attempt; only the controller reads it."""
     environment: Mapping[str, str] | None = field(default=None, compare=False)
     """What its process needs in its environment (``wandb_runs.environment``)."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it continues: its next report is of the step after its last one."""
+        return self.attempt > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,8 @@ class Decision:
 
     stop: bool = False
     reason: str = ""
+    freezes: bool = False
+    """Whether the trial may be taken up again, so that it should save what it needs to be resumed."""
 
     def __post_init__(self) -> None:
         assert self.stop == bool(self.reason), "a stop must say why, and only a stop"
@@ -125,6 +136,9 @@ class TrialRecord:
     cause: Cause = ""
     """Why it failed, if its parameters are to blame."""
     attempts: int = 1
+    """How often it was started, without ``thaws`` and users' retries."""
+    thaws: int = 0
+    """How often it was taken up again after it was frozen."""
     agent: str = ""
     started: float | None = None
     """Unix time of the first attempt's start, in seconds."""

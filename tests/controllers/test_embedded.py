@@ -16,7 +16,8 @@ from tests.controllers.conformance import GRID, RANDOM, ControllerTestCase, ever
 from wandbsweep import Outcome, SweepConfigError, SweepDirectoryError, create_sweep, load_sweep, open_sweep
 from wandbsweep.controllers.embedded.controller import EmbeddedController
 from wandbsweep.controllers.open import open_embedded
-from wandbsweep.controllers.trial_table import CLAIM, TrialTable
+from wandbsweep.controllers.trial_entry import CLAIM
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.storage.optuna_params import OptunaParams
 from wandbsweep.sweep.directory import write_spec

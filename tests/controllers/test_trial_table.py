@@ -3,7 +3,8 @@
 import pytest
 
 from wandbsweep.controllers.outcome import StoredOutcome
-from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, PARAMS, TrialTable
+from wandbsweep.controllers.trial_entry import CLAIM, OUTCOME, PARAMS
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.base import AttemptState, NewAttempt
 from wandbsweep.storage.open import open_storage
 

@@ -16,7 +16,8 @@ from scripts.daemons import wait_until
 from scripts.slurm.cluster import Cluster
 from tests.services.fixtures import Database
 from wandbsweep import open_sweep
-from wandbsweep.controllers.trial_table import OUTCOME, TrialTable, read_outcome
+from wandbsweep.controllers.trial_entry import OUTCOME, read_outcome
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import locate_storage
 from wandbsweep.sweep.launch_record import LaunchRecord

@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 
 from wandbsweep.controllers.completion import Completion
-from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
+from wandbsweep.controllers.trial_entry import TrialEntry
+from wandbsweep.controllers.trial_table import TrialTable
 
 MAX_IN_A_ROW = 3
 """With this many failures in a row an agent's node counts as bad, if other agents do better."""

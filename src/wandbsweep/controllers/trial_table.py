@@ -13,109 +13,31 @@ claim, and all agents derive from the order who has won.
   after all, the trial has ended, and the claims of later attempts are void.
 - An attempt with a number and ``retry`` gives a trial out again that has failed or crashed. No agent runs it: whether
   it is closed or not, the trial is queued from then on, and the next attempt continues it.
+- An attempt with a number and ``thaw`` takes up a trial again that was frozen (``early_terminate: {type: thaw}``). It
+  runs at once. It is void if the attempt before it ended in any other way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass, field
 
-from wandbsweep.controllers.outcome import StoredOutcome, choose_value, find_best_value
+from wandbsweep.controllers.outcome import StoredOutcome, find_best_value
+from wandbsweep.controllers.trial_entry import (
+    CLAIM,
+    Claim,
+    TrialEntry,
+    classify_claim,
+    find_next_claim,
+    make_record,
+    measure_work,
+    read_claim,
+    read_outcome,
+)
 from wandbsweep.stopping.history import History, as_history
 from wandbsweep.storage.base import StoredAttempt
-from wandbsweep.storage.json_codec import decode_json
-from wandbsweep.trial import State, TrialRecord, ValueRule
-
-# The attributes of an attempt.
-CLAIM = "wandbsweep:claim"
-PARAMS = "wandbsweep:params"
-OUTCOME = "wandbsweep:outcome"
-METRICS = "wandbsweep:metrics"
-"""The last value of each metric of an open attempt, if the storage keeps them; an ``OUTCOME`` has the final ones."""
-
-
-RETRIABLE: tuple[State, ...] = ("failed", "crashed")
-"""The states in which a user can retry a trial."""
-
-
-class Claim(TypedDict):
-    """The attribute that an attempt is created with."""
-
-    agent: str
-    number: int | None
-    """None: a new trial."""
-    attempt: int
-    cap: int | None
-    """How many trials there may be in all, as far as the claimant knew."""
-    retry: NotRequired[bool]
-    """Whether this is a user's retry of a trial that failed or crashed."""
-    owner: NotRequired[str | None]
-    """The owner of the lease that holds the attempt. None: in memory, where there are no leases."""
-
-
-class StoredParams(TypedDict):
-    """The attribute that holds an attempt's parameters.
-
-    A new attempt is created with the parameters of the number that it is expected to win. If it wins another one, they
-    do not count and are replaced.
-    """
-
-    number: int
-    values: dict[str, Any]
-    """Encoded by the JSON codec."""
-
-
-@dataclass(slots=True)
-class TrialEntry:
-    """One trial: how many valid attempts it has, and the newest of them as stored."""
-
-    number: int
-    attempts: int
-    started: float | None
-    newest: StoredAttempt
-    outcome: StoredOutcome | None = None
-    """Of the newest attempt; None: it is open."""
-    record: TrialRecord | None = None
-    """Made on demand, and dropped when the newest attempt changes."""
-    lost: set[int] = field(default_factory=set)
-    """Which of its attempts, counted from 1, ended with their process since the trial was last retried."""
-    work: dict[int, float] = field(default_factory=dict)
-    """By attempt that has ended, counted from 1, how many seconds it ran."""
-    retries: int = 0
-    """How many of its attempts are users' retries, which no agent ran."""
-    claims: dict[int, StoredAttempt] = field(default_factory=dict)
-    """By key, in the storage's order: claims of later attempts, undecided while the newest attempt is open."""
-
-    @property
-    def agent(self) -> str:
-        """The agent of the newest attempt."""
-        return _claim(self.newest)["agent"]
-
-    @property
-    def owner(self) -> str | None:
-        """The owner of the lease that holds, or held, the newest attempt."""
-        return _claim(self.newest).get("owner")
-
-    @property
-    def state(self) -> State:
-        return self.outcome.state if self.outcome else "running"
-
-    @property
-    def has_params(self) -> bool:
-        """Whether its parameters are chosen."""
-        stored: StoredParams | None = self.newest.attributes.get(PARAMS)
-        return stored is not None and stored["number"] == self.number
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Empty while they are not chosen."""
-        return decode_json(self.newest.attributes[PARAMS]["values"]) if self.has_params else {}
-
-    def freeze(self) -> TrialEntry:
-        """Return a copy that does not change with the table."""
-        return replace(self, lost=set(self.lost), work=dict(self.work))
+from wandbsweep.trial import SUCCEEDED, State, TrialRecord, ValueRule
 
 
 @dataclass
@@ -137,6 +59,8 @@ class TrialTable:
     streaks: dict[str, dict[int, int]] = field(default_factory=dict)
     """By agent: the attempts that failed there since it last completed a trial, with their trials' numbers. A trial
     that failed on another agent too is not among them, and neither is an attempt that something outside killed."""
+    version: int = 0
+    """Rises with every change."""
     _completed: dict[str, int] = field(default_factory=dict)
     """By agent: the key of the newest attempt that it completed."""
     _failed: dict[int, int] = field(default_factory=dict)
@@ -154,6 +78,7 @@ class TrialTable:
     def update(self, attempts: Iterable[StoredAttempt]) -> None:
         """Update the table with attempts as now stored: new ones in the order of creation, others in any order."""
         for attempt in attempts:
+            self.version += 1
             if attempt.key not in self._by_key:
                 self._by_key[attempt.key] = self._admit(attempt)
             entry = self._by_key[attempt.key]
@@ -221,7 +146,7 @@ class TrialTable:
 
     def record(self, entry: TrialEntry) -> TrialRecord:
         if entry.record is None:
-            entry.record = _make_record(entry, self.goal, self.rule)
+            entry.record = make_record(entry, self.goal, self.rule)
         return entry.record
 
     def histories(self) -> Mapping[int, History]:
@@ -260,28 +185,32 @@ class TrialTable:
             self._open[entry.number] = entry
             return entry
         entry = self.entries[number]
-        if (number not in self._open and not claim.get("retry")) or claim["attempt"] <= entry.attempts:
+        has_ended = number not in self._open and classify_claim(claim) == "continue"
+        if has_ended or claim["attempt"] <= entry.attempts:
             return None
         entry.claims[attempt.key] = attempt
         return entry
 
     def _decide_claims(self, entry: TrialEntry) -> None:
         """Decide the claims of ``entry``, unless its newest attempt is open."""
-        while successor := _find_next_claim(entry):
+        while successor := find_next_claim(entry):
             entry.attempts += 1
             del entry.claims[successor.key]
-            if _is_retry(successor):
+            kind = classify_claim(read_claim(successor))
+            entry.thaws += kind == "thaw"
+            if kind == "retry":
                 self._note_retry(entry)
             self._refresh(entry, successor)
         for key, claim in list(entry.claims.items()):
-            if entry.state not in ("running", "queued") or _claim(claim)["attempt"] <= entry.attempts:
+            if entry.state not in ("running", "queued") or read_claim(claim)["attempt"] <= entry.attempts:
                 del entry.claims[key]
                 self._by_key[key] = None
 
     def _refresh(self, entry: TrialEntry, newest: StoredAttempt) -> None:
-        outcome = read_outcome(newest) if newest.closed or _is_retry(newest) else None
-        if outcome and outcome.state == "queued" and entry.number not in self._open:
-            # W&B resumes trials that had ended, and users retry those that failed.
+        is_retry = classify_claim(read_claim(newest)) == "retry"
+        outcome = read_outcome(newest) if newest.closed or is_retry else None
+        if (outcome is None or outcome.state == "queued") and entry.number not in self._open:
+            # It was frozen, W&B resumes a trial that had ended, or a user retries one that failed.
             self.ended[entry.state] -= 1
             self._open[entry.number] = entry
         entry.outcome = outcome
@@ -293,14 +222,16 @@ class TrialTable:
             return
         if outcome.lost:
             entry.lost.add(entry.attempts)
-        if not _is_retry(newest):
-            entry.work[entry.attempts] = _measure_work(newest, outcome)
+        if not is_retry:
+            entry.work[entry.attempts] = measure_work(newest, outcome)
         if outcome.suspect:
             self.suspects.setdefault(entry.agent, set()).add(entry.number)
         self._judge_agent(entry, outcome)
         if outcome.state == "queued":
             self._queued.add(entry.number)
-        elif self._open.pop(entry.number, None) is not None:
+        elif outcome.state == "frozen":
+            entry.frozen_at = max(newest.reports, default=None)
+        if outcome.state != "queued" and self._open.pop(entry.number, None) is not None:
             self._count(outcome)
             if outcome.fatal:
                 self.fatal = max(self.fatal, newest.key)
@@ -318,7 +249,7 @@ class TrialTable:
     def _judge_agent(self, entry: TrialEntry, outcome: StoredOutcome) -> None:
         """Note what the end of a trial's newest attempt says about the agent that ran it."""
         agent, key = entry.agent, entry.newest.key
-        if outcome.state in ("finished", "stopped"):
+        if outcome.state in SUCCEEDED:
             completed = self._completed[agent] = max(key, self._completed.get(agent, -1))
             self.streaks[agent] = {k: n for k, n in self.streaks.get(agent, {}).items() if k > completed}
             self._failed = {k: n for k, n in self._failed.items() if k > completed}
@@ -342,59 +273,3 @@ class TrialTable:
     def _count(self, outcome: StoredOutcome) -> None:
         self.ended[outcome.state] += 1
         self.best = find_best_value([self.best, outcome.value], self.goal)
-
-
-def read_outcome(attempt: StoredAttempt) -> StoredOutcome:
-    """Read how a closed attempt ended. If another program closed it, it counts as crashed."""
-    stored = attempt.attributes.get(OUTCOME)
-    return StoredOutcome.decode(stored) if stored else StoredOutcome("crashed", "closed by another program")
-
-
-def _measure_work(attempt: StoredAttempt, outcome: StoredOutcome) -> float:
-    if outcome.worked_s is not None:
-        return outcome.worked_s
-    return attempt.ended - attempt.started if attempt.ended and attempt.started else 0.0
-
-
-def _claim(attempt: StoredAttempt) -> Claim:
-    claim: Claim = attempt.attributes[CLAIM]
-    return claim
-
-
-def _is_retry(attempt: StoredAttempt) -> bool:
-    return bool(_claim(attempt).get("retry"))
-
-
-def _find_next_claim(entry: TrialEntry) -> StoredAttempt | None:
-    """Return the claim that follows the newest attempt of ``entry``, now that it is closed; None: there is none yet.
-
-    A trial that is queued is continued, and one that failed or crashed is retried.
-    """
-    retried = entry.state in RETRIABLE
-    following = (
-        claim
-        for claim in entry.claims.values()
-        if _claim(claim)["attempt"] == entry.attempts + 1 and _is_retry(claim) == retried
-    )
-    return next(following, None) if retried or entry.state == "queued" else None
-
-
-def _make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
-    attempt, outcome = entry.newest, entry.outcome
-    ended = outcome if outcome and outcome.state != "queued" else None
-    return TrialRecord(
-        number=entry.number,
-        state=entry.state,
-        params=entry.params,
-        reports=attempt.reports,
-        value=ended.value if ended else choose_value(attempt.reports, goal, rule),
-        metrics=outcome.metrics if outcome else attempt.attributes.get(METRICS, {}),
-        reason=outcome.reason if outcome else "",
-        cause=outcome.cause if outcome else "",
-        attempts=entry.attempts - entry.retries,
-        agent=entry.agent,
-        started=entry.started,
-        ended=attempt.ended if ended else None,
-        resumed=attempt.started,
-        worked_s=sum(entry.work.values()) if entry.work else None,
-    )

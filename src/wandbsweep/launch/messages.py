@@ -16,7 +16,7 @@ from wandbsweep.results.terminal.tables import format_progress, make_console, pr
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import Application
 from wandbsweep.text import pluralize, show_name
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 _LEADERBOARD_ROWS = 10
 
@@ -75,7 +75,7 @@ def print_result(data: SweepData, total: int | None) -> None:
     print_leaderboard(data, out, top=_LEADERBOARD_ROWS)
     out.print()
     out.print(format_progress(data, total), markup=False)
-    if data.spec.objectives and any(trial.state in ("finished", "stopped") for trial in data.trials):
+    if data.spec.objectives and any(trial.state in SUCCEEDED for trial in data.trials):
         print_best(data, out)
 
 

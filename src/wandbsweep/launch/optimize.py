@@ -35,7 +35,7 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import ControllerOptions
-from wandbsweep.trial import ENDED
+from wandbsweep.trial import ENDED, SUCCEEDED
 
 _POLL_S = 0.25
 _END_S = GRACE_S + 5.0  # how long agents may take to end when they are asked to
@@ -198,7 +198,7 @@ def _refuse_failure(results: SweepResults, controller: SweepController) -> None:
         reason = completion.describe_failing()
     elif completion is None:
         reason = "The agents ended before the sweep was over."
-    elif not any(trial.state in ("finished", "stopped") for trial in results.trials):
+    elif not any(trial.state in SUCCEEDED for trial in results.trials):
         reason = "No trial succeeded."
     else:
         return

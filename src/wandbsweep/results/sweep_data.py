@@ -24,7 +24,7 @@ from wandbsweep.storage.base import StoredAttempt
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.text import join_words
-from wandbsweep.trial import STATES, State, TrialRecord, ValueRule
+from wandbsweep.trial import STATES, SUCCEEDED, State, TrialRecord, ValueRule
 
 _CHOOSE_SWEEPER = "hydra/sweeper=wandbsweep"
 
@@ -139,7 +139,7 @@ class SweepData:
             return None
         if self.spec.metrics:
             return next(iter(self.front), None)
-        ended = (t for t in self.ranked if t.state in ("finished", "stopped") and t.value is not None)
+        ended = (t for t in self.ranked if t.state in SUCCEEDED and t.value is not None)
         return next(ended, None)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
-from wandbsweep.trial import TrialRecord, is_number
+from wandbsweep.trial import SUCCEEDED, TrialRecord, is_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def scalarise(
 def _compute_losses(trial: TrialRecord, metrics: Sequence[Metric]) -> list[float] | None:
     """Return the trial's values, negated if they are to be maximised; None: it ended without one of them."""
     values: list[Any] = [trial.metrics.get(metric.name) for metric in metrics]
-    if trial.state not in ("finished", "stopped") or not all(map(is_number, values)):
+    if trial.state not in SUCCEEDED or not all(map(is_number, values)):
         return None
     return [-v if m.goal == "maximize" else v for v, m in zip(values, metrics, strict=True)]
 

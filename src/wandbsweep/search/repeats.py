@@ -17,7 +17,7 @@ from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.sweep_spec import Goal, Repeats
 from wandbsweep.stopping.history import is_worse
 from wandbsweep.stopping.successive_halving import threshold
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 ETA = 3
 _MOST_DRAWS = 1000
@@ -179,4 +179,4 @@ def _drop_repeated(params: Mapping[str, Any], repeats: Repeats) -> dict[str, Any
 
 
 def _has_value(run: TrialRecord) -> bool:
-    return run.value is not None and run.state in ("finished", "stopped")
+    return run.value is not None and run.state in SUCCEEDED

@@ -14,6 +14,8 @@ from typing import Any
 from wandbsweep.spec.findings import Findings
 
 _PATH = "early_terminate"
+THAW = "thaw"
+"""The type that keeps stopped trials, to continue some of them later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ STOPPING_RULES: Mapping[str, Mapping[str, Setting]] = {
         "strict": Setting(Findings.read_boolean, default=True),
     },
     "auto": {},
+    THAW: {
+        "min_iter": _POSITIVE,
+        "max_iter": _POSITIVE,
+        "eta": Setting(partial(Findings.read_number, above=1), 3),
+    },
     # Optuna's pruners, with its defaults.
     "median": {"min_iter": _POSITIVE, "startup": Setting(partial(Findings.read_integer, least=0), 5)},
     "asha": {"min_iter": _POSITIVE, "eta": Setting(partial(Findings.read_integer, least=2), 4)},

@@ -6,10 +6,11 @@ name and settings, and ``controllers.embedded.stopping_rules.FACTORIES`` the fun
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from wandbsweep.stopping.history import History
+from wandbsweep.trial import TrialRecord
 
 
 class TrialView(Protocol):
@@ -20,6 +21,9 @@ class TrialView(Protocol):
 
     def find_finished(self) -> Collection[int]:
         """Return the trials that finished by themselves, neither stopped nor failed."""
+
+    def records(self) -> Sequence[TrialRecord]:
+        """Return all that is known of the trials."""
 
     def newest_keys(self) -> Mapping[int, int]:
         """Return the storage's key of each trial's newest attempt."""

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose_trials(data: SweepData, options: argparse.Namespace) -> list[int]:
     """Return the numbers of the trials that the command names. Raises SweepError if one cannot be retried."""
-    from wandbsweep.controllers.trial_table import RETRIABLE
+    from wandbsweep.controllers.trial_entry import RETRIABLE
 
     if options.trials and (options.failed or options.crashed):
         raise SweepError("Name trials by their numbers, or all of a kind by --failed or --crashed, not both.")
@@ -77,7 +77,7 @@ def _choose_trials(data: SweepData, options: argparse.Namespace) -> list[int]:
 
 
 def _describe_choices(data: SweepData) -> str:
-    from wandbsweep.controllers.trial_table import RETRIABLE
+    from wandbsweep.controllers.trial_entry import RETRIABLE
 
     found = {state: [trial.number for trial in data.trials if trial.state == state] for state in RETRIABLE}
     kinds = [f"{state} are {_join(numbers)}" for state, numbers in found.items() if numbers]

@@ -26,7 +26,7 @@ from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, format_value
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 _CALLBACK = "wandbsweep.cli.evaluation.callback.EvaluationCallback"
 # Keep the sweeper's settings on how trials run, and drop those on which trials run.
@@ -155,7 +155,7 @@ def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
     if data.spec.repeats:
         winners = [c.first for c in data.configurations if c.mean is not None]
     elif data.best is not None:
-        ended = [t for t in data.ranked if t.state in ("finished", "stopped") and (t.value is not None or t.metrics)]
+        ended = [t for t in data.ranked if t.state in SUCCEEDED and (t.value is not None or t.metrics)]
         distinct: dict[str, TrialRecord] = {}
         for trial in ended:
             distinct.setdefault(repr(sorted(trial.params.items())), trial)

@@ -27,7 +27,8 @@ from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
 from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.outcome import StoredOutcome
-from wandbsweep.controllers.trial_table import CLAIM, OUTCOME, Claim, TrialEntry, TrialTable
+from wandbsweep.controllers.trial_entry import CLAIM, OUTCOME, Claim, TrialEntry
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.trial import Trial
 
@@ -70,7 +71,10 @@ class Claims:
         ``entry`` is the trial as it was when the decision to continue it was made.
         """
         attempt = entry.attempts + 1
-        new = self._make_next(entry, self._sign(agent, number=entry.number, attempt=attempt))
+        claim = self._sign(agent, number=entry.number, attempt=attempt)
+        if entry.state == "frozen":
+            claim["thaw"] = True
+        new = self._make_next(entry, claim)
         key = self._create(lambda _: new)
         if entry.state == "running":
             # The claim comes first, so that the trial always has an owner. It is decided when the attempt is closed.

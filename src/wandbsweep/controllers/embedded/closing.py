@@ -16,7 +16,8 @@ from wandbsweep.controllers.outcome import (
     describe_reported,
     find_best_value,
 )
-from wandbsweep.controllers.trial_table import OUTCOME, TrialEntry
+from wandbsweep.controllers.trial_entry import OUTCOME, TrialEntry
+from wandbsweep.spec.early_termination import THAW
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, AttemptState
 from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
@@ -24,6 +25,7 @@ from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
 _ATTEMPT_STATES: Mapping[State, AttemptState] = {
     "finished": AttemptState.COMPLETE,
     "stopped": AttemptState.PRUNED,
+    "frozen": AttemptState.PRUNED,
     "failed": AttemptState.FAIL,
     "crashed": AttemptState.FAIL,
     "queued": AttemptState.FAIL,
@@ -41,6 +43,7 @@ class Closer:
     """
 
     def __init__(self, study: Study) -> None:
+        self._study = study
         self._storage, self._spec, self._options = study.storage, study.spec, study.options
         self.open: set[int] = set()
         """The attempts that this process claimed and has not closed."""
@@ -58,7 +61,19 @@ class Closer:
         reports = self._storage.read_reports(trial.key)
         if find_best_value(reports.values(), self._spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, reported=bool(reports))
-        self._close(trial.key, compute_outcome(self._spec, outcome, reports=reports, metrics=metrics))
+        stored = compute_outcome(self._spec, outcome, reports=reports, metrics=metrics)
+        if stored.state == "stopped" and self._may_continue(trial, reports):
+            stored = replace(stored, state="frozen")
+        self._close(trial.key, stored)
+
+    def _may_continue(self, trial: Trial, reports: Mapping[int, float]) -> bool:
+        """Return whether a stopped trial is frozen: it has reported something new, and the sweep goes on."""
+        settings = self._spec.early_terminate
+        if settings is None or settings.type != THAW or self._study.read_recent_command() == "cancelled":
+            return False
+        with self._study.last() as table:
+            before = table.entries[trial.number].frozen_at
+        return any(is_number(value) for step, value in reports.items() if before is None or step > before)
 
     def release(self, key: int, reason: str, *, suspect: bool = False) -> None:
         """Close an attempt of this process whose trial is to be continued by another one."""

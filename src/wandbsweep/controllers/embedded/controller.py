@@ -21,7 +21,9 @@ from wandbsweep.controllers.embedded.lease_expiry import LeaseManager
 from wandbsweep.controllers.embedded.proposals import Proposals
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_table import RETRIABLE, TrialEntry, TrialTable
+from wandbsweep.controllers.embedded.thawing import Thaws
+from wandbsweep.controllers.trial_entry import RETRIABLE, TrialEntry
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.make import make_search
 from wandbsweep.spec.methods import METHODS
@@ -77,6 +79,7 @@ class EmbeddedController:
         self._options, self.seed, self.identity = study.options, study.seed, study.identity
         search = make_search(spec, seed=study.seed, plain_grid=self._options.plain_grid, known=study.known)
         self._stopping_rule = make_stopping_rule(study)
+        self._thaws = Thaws(study)
         self._proposals = Proposals(study, search)
         self._closer = Closer(study)
         self._leases = LeaseManager(study, self._closer)
@@ -146,7 +149,16 @@ class EmbeddedController:
             if completion is not None and completion.exhausted:
                 entry = self._claims.find_uncommitted(table)
                 completion = None if entry else completion
-            return entry.freeze() if entry else None, completion
+            unfinished = entry.snapshot() if entry else None
+        if unfinished is None and (frozen := self._choose_frozen(completion)):
+            return frozen, None
+        return unfinished, completion
+
+    def _choose_frozen(self, completion: Completion | None) -> TrialEntry | None:
+        """Return a frozen trial to continue. ``completion``: why no trial would be given out without it, if any."""
+        if completion is not None and not completion.exhausted:
+            return None
+        return self._thaws.choose(may_start=completion is None)
 
     def _find_completion(
         self, table: TrialTable, agent: str | None, unfinished: TrialEntry | None
@@ -196,7 +208,7 @@ class EmbeddedController:
                 return False
             with self._study.refresh() as table:
                 completion = self._find_completion(table, agent, self._leases.find_expired(table))
-            if completion is None or not completion.exhausted:
+            if completion is None or not completion.exhausted or self._choose_frozen(completion):
                 return True
             return self.has_live_agents() is not None
 
@@ -225,8 +237,10 @@ class EmbeddedController:
             if value is None or self._stopping_rule is None:
                 return CONTINUE
             with self._study.refresh() as table:
+                if self._thaws.repeats(table.entries[trial.number], step):
+                    return CONTINUE
                 reason = self._stopping_rule.reason_to_stop(trial.number, table)
-            return Decision(stop=True, reason=reason) if reason else CONTINUE
+            return Decision(stop=True, reason=reason, freezes=self._thaws.freezes) if reason else CONTINUE
 
     def check(self, trial: Trial) -> Decision:
         if not self.owns(trial):
@@ -282,7 +296,8 @@ class EmbeddedController:
     def completion(self) -> Completion | None:
         self._study.read_command()
         with self._study.refresh() as table:
-            return self._find_completion(table, None, self._leases.find_expired(table))
+            completion = self._find_completion(table, None, self._leases.find_expired(table))
+        return None if completion is not None and self._choose_frozen(completion) else completion
 
     def describe_bad_nodes(self) -> list[str]:
         with self._study.refresh() as table:
@@ -292,7 +307,7 @@ class EmbeddedController:
         """Queue failed and crashed trials again. The failures so far do not end the sweep again."""
         for number in numbers:
             with self._study.refresh() as table:
-                entry = table.entries[number].freeze()
+                entry = table.entries[number].snapshot()
             if entry.state in RETRIABLE:
                 self._claims.retry(entry)
         self.forgive_failures()
@@ -309,7 +324,7 @@ class EmbeddedController:
         while True:
             with self._study.refresh() as table:
                 entry = self._leases.find_expired(table)
-                orphan = entry.freeze() if entry else None
+                orphan = entry.snapshot() if entry else None
             if orphan is None:
                 return
             self._leases.close_expired(orphan, final=True)

@@ -15,7 +15,7 @@ from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.text import pluralize
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 
 def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
         if theirs != ours:
             faults.append(f"{path}: {ref} has the objective {theirs}, this sweep {ours}")
             continue
-        ended = [trial for trial in trials if trial.state in ("finished", "stopped")]
+        ended = [trial for trial in trials if trial.state in SUCCEEDED]
         fitting = [trial for trial in ended if _fits(trial, spec)]
         if not ended:
             faults.append(f"{path}: {ref} has {pluralize(len(trials), 'trial')}, and none that ended with a value")

@@ -18,7 +18,8 @@ from typing import Literal
 
 from wandbsweep.controllers.embedded.closing import Closer
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_table import TrialEntry, TrialTable
+from wandbsweep.controllers.trial_entry import TrialEntry
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.storage.base import Leases
 
 _POLLS_PER_LEASE = 6

@@ -19,7 +19,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_table import PARAMS, StoredParams, TrialTable
+from wandbsweep.controllers.trial_entry import PARAMS, StoredParams
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
 from wandbsweep.storage.base import StoredParam

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from wandbsweep.controllers.embedded.study import Study
+from wandbsweep.controllers.embedded.thawing import FreezingRule
 from wandbsweep.optuna_tools.pruners import PrunerRule
-from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.search.thawing import Thawing
+from wandbsweep.spec.early_termination import THAW, EarlyTerminate
 from wandbsweep.stopping.adaptive_halving import AdaptiveHalving
 from wandbsweep.stopping.base import StoppingRule
 from wandbsweep.stopping.successive_halving import SuccessiveHalving
@@ -21,6 +23,7 @@ def _make_pruner_rule(settings: EarlyTerminate, study: Study) -> StoppingRule:
 FACTORIES: Mapping[str, Factory] = {
     "hyperband": lambda settings, study: SuccessiveHalving(settings, study.spec.goal),
     "auto": lambda settings, study: AdaptiveHalving(study.spec.goal, learns=study.spec.method_info.learns),
+    THAW: lambda settings, study: FreezingRule(Thawing(study.spec)),
     "median": _make_pruner_rule,
     "asha": _make_pruner_rule,
     "wilcoxon": _make_pruner_rule,

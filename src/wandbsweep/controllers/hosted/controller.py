@@ -31,7 +31,7 @@ from wandbsweep.controllers.hosted.processes import has_vanished, is_dead
 from wandbsweep.controllers.hosted.run_writer import LiveRun, MakeWriter
 from wandbsweep.controllers.hosted.transport import BACKOFF
 from wandbsweep.controllers.outcome import StoredOutcome, compute_loss, compute_outcome
-from wandbsweep.controllers.trial_table import METRICS, TrialEntry
+from wandbsweep.controllers.trial_entry import METRICS, TrialEntry
 from wandbsweep.retry import Backoff
 from wandbsweep.search.make import find_cap
 from wandbsweep.spec.sweep_spec import SweepSpec

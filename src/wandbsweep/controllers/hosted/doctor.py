@@ -15,6 +15,7 @@ from wandbsweep.controllers.hosted.queries import PROJECT, VIEWER
 from wandbsweep.controllers.hosted.transport import Reply, Transport, WandbError
 from wandbsweep.errors import SweepConfigError, SweepError
 from wandbsweep.retry import Backoff
+from wandbsweep.spec.early_termination import THAW
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.wandb_runs.auth import Login, LoginError, read_login
@@ -210,7 +211,8 @@ def check_supported(spec: SweepSpec) -> None:
     if spec.value_rule != "best":
         faults.append("metric.value: an extension that W&B does not know")
     if spec.early_terminate and spec.early_terminate.type != "hyperband":
-        faults.append(f"early_terminate.type: W&B knows only hyperband, not {spec.early_terminate.type}")
+        why = ", since its servers stop runs for good; use controller=embedded" * (spec.early_terminate.type == THAW)
+        faults.append(f"early_terminate.type: W&B knows only hyperband, not {spec.early_terminate.type}{why}")
     if spec.metrics and not spec.method_info.external:
         faults.append("metrics: W&B knows several metrics only with `method: custom`")
     if faults:

@@ -21,7 +21,7 @@ from typing import Any
 
 from wandbsweep.controllers.hosted.processes import identify_process
 from wandbsweep.controllers.outcome import StoredOutcome
-from wandbsweep.controllers.trial_table import (
+from wandbsweep.controllers.trial_entry import (
     CLAIM,
     METRICS,
     OUTCOME,
@@ -29,8 +29,8 @@ from wandbsweep.controllers.trial_table import (
     Claim,
     StoredParams,
     TrialEntry,
-    TrialTable,
 )
+from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.append_log import AppendLog, LockedLog, MemoryLog, Tail
 from wandbsweep.storage.base import AttemptState, StoredAttempt

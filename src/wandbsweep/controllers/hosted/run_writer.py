@@ -12,7 +12,7 @@ from wandbsweep.controllers.hosted.client import SweepClient
 from wandbsweep.controllers.hosted.log import HostedLog, read_run
 from wandbsweep.controllers.hosted.transport import WandbError
 from wandbsweep.controllers.outcome import StoredOutcome
-from wandbsweep.controllers.trial_table import TrialEntry
+from wandbsweep.controllers.trial_entry import TrialEntry
 from wandbsweep.wandb_runs.environment import find_active_run
 from wandbsweep.wandb_runs.sweep_run import SweepRun
 from wandbsweep.wandb_runs.writer import RunWriter

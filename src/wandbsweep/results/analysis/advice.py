@@ -22,7 +22,7 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.history import as_history
 from wandbsweep.stopping.successive_halving import bands
 from wandbsweep.text import pluralize, show_name
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 _TRIALS_PER_PARAMETER = 5
 _LEARNING_RATE = re.compile(r"(^|.*_)(lr|learning_rate|eta0|step_size)(_.*)?")
@@ -168,7 +168,7 @@ def _rank(spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     if spec.metric is None:
         return []
     sign = -1 if spec.goal == "maximize" else 1
-    ended = [t for t in trials if t.state in ("finished", "stopped") and t.value is not None]
+    ended = [t for t in trials if t.state in SUCCEEDED and t.value is not None]
     return sorted(ended, key=lambda t: (sign * (t.value or 0.0), t.number))
 
 

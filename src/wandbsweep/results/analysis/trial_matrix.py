@@ -17,7 +17,7 @@ from wandbsweep.search.repeats import merge_runs
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 from wandbsweep.text import pluralize, quote_names
-from wandbsweep.trial import TrialRecord, is_number
+from wandbsweep.trial import SUCCEEDED, TrialRecord, is_number
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -163,7 +163,7 @@ def _list_units(data: SweepData) -> Iterator[TrialRecord]:
     """Yield the units that count as one trial, by number: with ``repeats`` configurations, else trials."""
     units = [merge_runs(c.first.number, c) for c in data.configurations] if data.spec.repeats else data.trials
     for trial in sorted(units, key=lambda trial: trial.number):
-        if trial.state in ("finished", "stopped") and trial.params:
+        if trial.state in SUCCEEDED and trial.params:
             yield trial
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wandbsweep.controllers.trial_table import CLAIM, read_outcome
+from wandbsweep.controllers.trial_entry import CLAIM, read_outcome
 from wandbsweep.errors import SweepError
 from wandbsweep.results.analysis.convergence import assess_convergence
 from wandbsweep.results.analysis.correlation import compute_correlation, explain_difference

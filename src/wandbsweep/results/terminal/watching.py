@@ -16,7 +16,7 @@ from wandbsweep.results.liveness import Liveness, describe_liveness, find_livene
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, format_short
 from wandbsweep.text import pluralize, show_name
-from wandbsweep.trial import ENDED, is_number
+from wandbsweep.trial import ENDED, SUCCEEDED, is_number
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MAX_WIDTH = 80
@@ -123,7 +123,7 @@ def _compute_best_so_far(data: SweepData) -> list[float]:
     """Return the best value after each trial that ended; empty if there are fewer than two."""
     if not data.spec.metric:
         return []
-    ended = (trial.value for trial in data.trials if trial.state in ("finished", "stopped"))
+    ended = (trial.value for trial in data.trials if trial.state in SUCCEEDED)
     values = [value for value in ended if value is not None]
     return list(accumulate(values, max if data.spec.goal == "maximize" else min)) if len(values) > 1 else []
 
@@ -155,7 +155,7 @@ def _build_best_table(data: SweepData, width: int) -> Table:
     table = _make_table("best", "state", _cut(name, 16), "step", "last", "steps", *(["curve"] if has_curves else []))
     if not data.spec.objectives:
         return table
-    ended = [t for t in data.ranked if t.state in ("finished", "stopped")]
+    ended = [t for t in data.ranked if t.state in SUCCEEDED]
     for trial in ended[:_BEST_SHOWN]:
         values = ", ".join(map(format_short, data.list_values(trial)))
         reached = [format_short(data.find_step(trial)), format_short(trial.last)] if data.spec.metric else ["-", "-"]

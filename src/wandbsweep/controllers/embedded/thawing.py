@@ -1,0 +1,97 @@
+"""``early_terminate: {type: thaw}``: trials are frozen instead of stopped, and may be taken up again.
+
+``search.thawing`` decides which, from the trials alone. This module asks it at the right moments. A frozen trial is
+continued as one that was released: any agent claims its next attempt, and the training resumes from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wandbsweep.controllers.embedded.study import Study
+from wandbsweep.controllers.trial_entry import TrialEntry, classify_claim, read_claim
+from wandbsweep.search.thawing import Thawing
+from wandbsweep.spec.early_termination import THAW
+from wandbsweep.stopping.base import TrialView
+from wandbsweep.trial import TrialRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FreezingRule:
+    """The stopping rule of ``thaw``."""
+
+    policy: Thawing
+
+    def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
+        if not self.policy.is_rung(len(trials.histories()[number])):
+            return None
+        return self.policy.reason_to_freeze(number, trials.records())
+
+
+class Thaws:
+    """Chooses the frozen trials that agents take up again. Without ``thaw`` in the sweep's configuration, none."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        settings = study.spec.early_terminate
+        self._policy = Thawing(study.spec) if settings is not None and settings.type == THAW else None
+        self._chosen: tuple[tuple[int, bool], int | None] | None = None
+        """The last choice, and for which state of the trial table it was made."""
+        self._warned = False
+
+    @property
+    def freezes(self) -> bool:
+        """Whether trials are frozen rather than stopped."""
+        return self._policy is not None
+
+    def choose(self, *, may_start: bool) -> TrialEntry | None:
+        """Return a frozen trial to continue now; None: a new one is better, or nothing is worth continuing.
+
+        The model may take a moment, so the table is not locked meanwhile.
+
+        Args:
+            may_start: Whether there may be new trials.
+        """
+        if self._policy is None:
+            return None
+        with self._study.refresh() as table:
+            state, trials = (table.version, may_start), table.records()
+        number = self._choose(self._policy, trials, state)
+        if number is None:
+            return None
+        with self._study.last() as table:
+            entry = table.entries[number]
+            return entry.snapshot() if entry.state == "frozen" else None
+
+    def _choose(self, policy: Thawing, trials: Sequence[TrialRecord], state: tuple[int, bool]) -> int | None:
+        chosen = self._chosen
+        if chosen is None or chosen[0] != state:
+            is_any = any(trial.state == "frozen" for trial in trials)
+            number = policy.choose(trials, may_start=state[1]) if is_any else None
+            chosen = self._chosen = state, number
+        return chosen[1]
+
+    def repeats(self, entry: TrialEntry, step: int) -> bool:
+        """Return whether ``step``, which a trial has just reported, is one that it had reported when it was frozen.
+
+        Its training then did not resume where it ended. That is said once. Such a report is not judged again: a
+        training that always begins anew would otherwise be frozen at the same step for ever.
+        """
+        if entry.frozen_at is None or step > entry.frozen_at:
+            return False
+        if not self._warned and classify_claim(read_claim(entry.newest)) == "thaw":
+            self._warned = True
+            log.warning(
+                "Trial %d was frozen after step %d and taken up again, but its training reports step %d: it repeats "
+                "what it had done, and its new reports replace the old ones. Save a checkpoint in the trial's "
+                "directory before each report, and resume from current_trial().checkpoint; a training that cannot "
+                "resume is better stopped for good, with early_terminate: {type: auto}.",
+                entry.number,
+                entry.frozen_at,
+                step,
+            )
+        return True
