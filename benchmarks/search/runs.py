@@ -9,20 +9,21 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-Protocol = Literal["trials", "epochs", "epochs-hyperband", "epochs-auto"]
-PROTOCOLS: tuple[Protocol, ...] = ("trials", "epochs", "epochs-hyperband", "epochs-auto")
+Protocol = Literal["trials", "epochs", "epochs-hyperband", "epochs-auto", "epochs-thaw"]
+PROTOCOLS: tuple[Protocol, ...] = ("trials", "epochs", "epochs-hyperband", "epochs-auto", "epochs-thaw")
 PROBING = "i-epoch"
 """The one-line rule, which is a search and a stopping rule in one."""
 STOPPERS: dict[str, dict[str, Any]] = {
     "epochs-hyperband": {"type": "hyperband", "min_iter": 3, "eta": 3},
     "epochs-auto": {"type": "auto"},
+    "epochs-thaw": {"type": "thaw"},
 }
 EPOCHS_OF = 30
 """With the protocols `epochs…` a sweep has the epochs of this many whole trials."""
@@ -61,7 +62,7 @@ def identify(run: Run) -> tuple[Any, ...]:
 def make_run(job: Job) -> Run:
     """Carry out a job; the result of an error has `error` in place of results."""
     from benchmarks.search import searchers
-    from benchmarks.search.simulation import auto, hyperband, probe_then_finish, simulate
+    from benchmarks.search.simulation import auto, hyperband, probe_then_finish, simulate, thaw
     from benchmarks.search.tasks import load_task
 
     found: Run = {k: v for k, v in asdict(job).items() if k != "label"} | {"search": job.label or job.search}
@@ -77,11 +78,21 @@ def make_run(job: Job) -> Run:
         stoppers = {
             "epochs-hyperband": lambda: hyperband(task.goal),
             "epochs-auto": lambda: auto(task.goal, learns=job.search == "ours"),
+            "epochs-thaw": lambda: thaw(
+                replace(task.spec(given), method="bayes" if job.search == "ours" else "random")
+            ),
         }
         stopper = stoppers[job.protocol]() if given else None
         trials = None if limit else job.trials
         course = simulate(
-            task, searcher, workers=job.workers, seed=job.seed, trials=trials, epochs=limit, stopper=stopper
+            task,
+            searcher,
+            workers=job.workers,
+            seed=job.seed,
+            trials=trials,
+            epochs=limit,
+            stopper=stopper,
+            freezes=job.protocol == "epochs-thaw",
         )
     except Exception as error:  # another run may do well, and hours of runs must not be lost
         searchers.discard(job.search)

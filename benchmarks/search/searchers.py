@@ -7,17 +7,20 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
 
 from benchmarks.search.environments import HERE, find_python
-from benchmarks.search.simulation import Searcher
+from benchmarks.search.simulation import Searcher, Thaw
 from benchmarks.search.tasks.base import Task, draw_params
-from wandbsweep.search.bayesian import BayesianSearch
+from wandbsweep.search.make import make_search
+from wandbsweep.search.thawing import Thawing
 from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.distributions import Parameter
+from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
 PEERS = {
@@ -36,10 +39,13 @@ SLOW = ("optuna-gp", "hebo", "smac")
 class Random:
     elsewhere = 0.0
 
-    def __init__(self, task: Task, seed: int) -> None:
+    def __init__(self, task: Task, seed: int, early_terminate: Mapping[str, Any] | None = None) -> None:
         self.parameters, self.rng = task.parameters, np.random.default_rng(seed)
+        self.thawing = make_thawing(replace(task.spec(early_terminate), method="random"))
 
-    def ask(self, records: list[TrialRecord]) -> dict[str, Any]:
+    def ask(self, records: list[TrialRecord]) -> dict[str, Any] | Thaw:
+        if self.thawing and (number := self.thawing.choose(records, may_start=True)) is not None:
+            return Thaw(number)
         return select_active(self.parameters, draw_params(self.parameters, self.rng))
 
     def end(self, record: TrialRecord) -> None:
@@ -52,13 +58,22 @@ class Ours:
     elsewhere = 0.0
 
     def __init__(self, task: Task, seed: int, early_terminate: Mapping[str, Any] | None = None) -> None:
-        self.search = BayesianSearch(task.spec(early_terminate), seed)
+        spec = task.spec(early_terminate)
+        self.search = make_search(spec, seed=seed)
+        self.thawing = make_thawing(spec)
 
-    def ask(self, records: list[TrialRecord]) -> dict[str, Any]:
+    def ask(self, records: list[TrialRecord]) -> dict[str, Any] | Thaw:
+        if self.thawing and (number := self.thawing.choose(records, may_start=True)) is not None:
+            return Thaw(number)
         return self.search.propose(len(records), records)
 
     def end(self, record: TrialRecord) -> None:
         pass
+
+
+def make_thawing(spec: SweepSpec) -> Thawing | None:
+    thaws = spec.early_terminate is not None and spec.early_terminate.type == "thaw"
+    return Thawing(spec) if thaws else None
 
 
 class PeerError(RuntimeError):
@@ -156,7 +171,7 @@ def make(name: str, task: Task, seed: int, *, trials: int, early_terminate: Mapp
         early_terminate: The stopping rule, which ours reads.
     """
     if name == "random":
-        return Random(task, seed)
+        return Random(task, seed, early_terminate)
     if name == "ours":
         return Ours(task, seed, early_terminate)
     if name not in PEERS:

@@ -13,16 +13,17 @@ import numpy as np
 
 from benchmarks.search.tasks.base import LIMIT, Evaluation, Task
 from wandbsweep import stopping
+from wandbsweep.search.thawing import Thawing
 from wandbsweep.spec.early_termination import EarlyTerminate
-from wandbsweep.spec.sweep_spec import Goal
+from wandbsweep.spec.sweep_spec import Goal, SweepSpec
 from wandbsweep.stopping.adaptive_halving import FIRST_IF_LEARNING, adaptive_halving
 from wandbsweep.stopping.history import History, as_history
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import State, TrialRecord
 
 
 @dataclass(frozen=True)
 class Thaw:
-    """An ask's answer that takes up a stopped trial again at its next epoch."""
+    """An ask's answer that takes up a frozen trial again at its next epoch."""
 
     number: int
 
@@ -80,6 +81,7 @@ def simulate(
     trials: int | None = None,
     epochs: int | None = None,
     stopper: Stopper | None = None,
+    freezes: bool = False,
 ) -> Course:
     """Simulate until `trials` have ended or `epochs` were trained, whichever is given.
 
@@ -91,6 +93,7 @@ def simulate(
         trials: How many trials there are.
         epochs: How many epochs all trials have together.
         stopper: Decides after each report whether the trial goes on.
+        freezes: Whether trials that are stopped are frozen, so that an ask may take them up again.
     """
     sign = -1.0 if task.goal == "maximize" else 1.0
     records: list[TrialRecord] = []
@@ -113,7 +116,7 @@ def simulate(
         course.asks.append(time.process_time() + searcher.elsewhere - started)
         if isinstance(answer, Thaw):
             number, old = answer.number, records[answer.number]
-            assert old.state == "stopped", "only a stopped trial can be taken up again"
+            assert old.state == "frozen", "only a frozen trial can be taken up again"
             records[number] = TrialRecord(number, "running", old.params, old.reports, old.value)
         else:
             number = len(records)
@@ -146,7 +149,8 @@ def simulate(
             heapq.heappush(queue, (now + run.seconds, number))
             continue
         # A trial that never logged a finite number has failed: the contract of a trial's value.
-        state = "failed" if not finite else "stopped" if stop else "finished"
+        stopped: State = "frozen" if freezes else "stopped"
+        state: State = "failed" if not finite else stopped if stop else "finished"
         records[number] = TrialRecord(number, state, record.params, reports, record.value)
         searcher.end(records[number])
         course.ended += 1
@@ -182,6 +186,16 @@ def auto(goal: Goal, *, learns: bool = False) -> Stopper:
         return number in adaptive_halving(goal, histories, finished, {number}, first=first)
 
     return stops
+
+
+def thaw(spec: SweepSpec) -> Stopper:
+    """Return `early_terminate: {type: thaw}` for one simulation."""
+    rule = Thawing(spec)
+
+    def freezes(records: list[TrialRecord], number: int) -> bool:
+        return rule.is_rung(len(records[number].reports)) and rule.reason_to_freeze(number, records) is not None
+
+    return freezes
 
 
 def probe_then_finish(task: Task, *, seed: int, epochs: int, probe: int = 5, kept: int = 5) -> Course:

@@ -62,7 +62,7 @@ STOPPING_RULES: Mapping[str, Mapping[str, Setting]] = {
     THAW: {
         "min_iter": _POSITIVE,
         "max_iter": _POSITIVE,
-        "eta": Setting(partial(Findings.read_number, above=1), 3),
+        "eta": Setting(partial(Findings.read_number, above=1), 2),
     },
     # Optuna's pruners, with its defaults.
     "median": {"min_iter": _POSITIVE, "startup": Setting(partial(Findings.read_integer, least=0), 5)},

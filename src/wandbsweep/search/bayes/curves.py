@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wandbsweep.search.bayes.gp import Observations
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.sweep_spec import Metric
-from wandbsweep.trial import ENDED, TrialRecord, ValueRule, is_number
+from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, ValueRule, is_number
 
 Indices = NDArray[np.int64]
 
@@ -36,6 +36,8 @@ class Curve:
     whole: bool
     """Whether it finished by itself, so that its last value is its final one."""
     ended: bool
+    goes_on: bool
+    """Whether its final value may still be seen: it runs, or it is frozen."""
 
     @property
     def value(self) -> float:
@@ -49,7 +51,8 @@ def read_curve(trial: TrialRecord, sign: float, rule: ValueRule = "best") -> Cur
         numbers = numbers or [np.inf]
         numbers[-1] = min(numbers[-1], sign * trial.value)
     curve = np.array(numbers, dtype=np.float64)
-    return Curve(np.minimum.accumulate(curve) if rule == "best" else curve, trial.state == "finished", ended)
+    best = np.minimum.accumulate(curve) if rule == "best" else curve
+    return Curve(best, trial.state == "finished", ended, not ended or trial.state == "frozen")
 
 
 def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[int, float]:
@@ -63,7 +66,7 @@ def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[i
         sign: -1 to maximise the metric, 1 to minimise it.
         metric: What to impute.
     """
-    ended = [sign * t.value for t in trials if t.state in ("finished", "stopped") and t.value is not None]
+    ended = [sign * t.value for t in trials if t.state in SUCCEEDED and t.value is not None]
     common = {"worst": max(ended, default=0.0), "best": min(ended, default=0.0)}
     found = {}
     for position, trial in enumerate(trials):
@@ -177,7 +180,7 @@ def make_training_set(
         np.stack([space.encode(t.params) for t in trials]),
         seen,
         _pick_sample(seen, ranked),
-        np.array([i for i, c in enumerate(curves) if not c.ended and i not in failed], dtype=np.int64),
+        np.array([i for i, c in enumerate(curves) if c.goes_on and i not in failed], dtype=np.int64),
         float(warp(np.array([values[ranked[0]]]))[0]),
         ranked,
     )

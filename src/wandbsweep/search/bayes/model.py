@@ -17,7 +17,7 @@ from wandbsweep.search.bayes.success import Success
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.spec.sweep_spec import Goal, Metric, SweepSpec
-from wandbsweep.trial import ENDED, TrialRecord, is_number
+from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, is_number
 
 FANTASIES = 32
 """Over how many guesses of the running trials' final values to average."""
@@ -102,7 +102,7 @@ def _encode_trials(space: Space, trials: Sequence[TrialRecord]) -> Floats:
 
 
 def _novelty(space: Space, trials: Sequence[TrialRecord], x: Floats) -> Novelty:
-    values = {i: t.value for i, t in enumerate(trials) if t.state in ("finished", "stopped") and t.value is not None}
+    values = {i: t.value for i, t in enumerate(trials) if t.state in SUCCEEDED and t.value is not None}
     running = [i for i, t in enumerate(trials) if t.state not in ENDED]
     return Novelty(space, x[[*values, *running]], list(values.values()))
 

@@ -14,7 +14,7 @@ from scipy.special import log_ndtr
 
 from wandbsweep.search.bayes.gp import Observations, condition, fit
 from wandbsweep.search.bayes.space import Floats, Space
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import SUCCEEDED, TrialRecord
 
 FEWEST = 2
 """How many trials must have failed, and how many not, before failures are modelled."""
@@ -35,7 +35,7 @@ class Success:
 
     def __init__(self, space: Space, trials: Sequence[TrialRecord]) -> None:
         self._space = space
-        ended = [t for t in trials if t.state in (*FAILED, "finished", "stopped")][-LATEST:]
+        ended = [t for t in trials if t.state in (*FAILED, *SUCCEEDED)][-LATEST:]
         failed = np.array([t.state in FAILED for t in ended], dtype=bool)
         self.is_modelled = min(failed.sum(), (~failed).sum()) >= FEWEST
         if not self.is_modelled:
