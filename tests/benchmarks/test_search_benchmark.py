@@ -126,13 +126,15 @@ def test_workers_run_at_the_same_time_and_failures_end_as_failed() -> None:
     assert (course.trials, course.epochs, course.by_trial) == (3, 12, [(1, 1.0), (3, 0.2)])
 
 
-def test_a_stopped_trial_can_be_taken_up_again_and_trains_each_epoch_once() -> None:
+def test_a_frozen_trial_can_be_taken_up_again_and_trains_each_epoch_once() -> None:
     search = Scripted(0.1, 0.8, Thaw(0), 0.5)
-    course = simulate(
-        Slope(), search, workers=1, seed=0, epochs=8, stopper=lambda records, number: len(records) < 2 and number == 0
-    )
+
+    def is_frozen(records: list[TrialRecord], number: int) -> bool:
+        return len(records) < 2 and number == 0
+
+    course = simulate(Slope(), search, workers=1, seed=0, epochs=8, stopper=is_frozen, freezes=True)
     assert [(r.number, r.state, len(r.reports)) for r in search.ended] == [
-        (0, "stopped", 1),
+        (0, "frozen", 1),
         (1, "finished", 4),
         (0, "finished", 4),
     ]
