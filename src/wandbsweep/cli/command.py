@@ -84,5 +84,6 @@ def format_trial_json(data: SweepData, trial: TrialRecord) -> dict[str, Any]:
         "directory": str(data.trial_directory(trial)),
         "steps": len(trial.reports),
         **pick(trial, "duration_s", "attempts", "agent", "reason", "cause"),
+        **({"infeasible": data.spec.describe_infeasibility(trial)} if data.spec.limits else {}),
         **repeated,
     }

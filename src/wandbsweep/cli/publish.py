@@ -17,6 +17,7 @@ from typing import Any
 
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.terminal.tables import describe_state
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.sweep.launch_record import LaunchRecord
 
@@ -35,7 +36,7 @@ def make_leaderboard(data: SweepData) -> tuple[list[str], list[list[Any]]]:
     for trial in data.ranked:
         costs = [len(trial.reports), trial.duration_s, trial.attempts]
         params = [_format_cell(trial.params.get(name)) for name in names]
-        rows.append([trial.number, trial.state, *data.list_values(trial), *costs, *params])
+        rows.append([trial.number, describe_state(trial, data), *data.list_values(trial), *costs, *params])
     return columns, rows
 
 

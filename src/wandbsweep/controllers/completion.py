@@ -8,6 +8,7 @@ from wandbsweep.controllers.outcome import find_best_value
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.search.repeats import is_target_reached
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.trial import SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,19 @@ def _is_any_doing_well(table: TrialTable) -> bool:
 
 
 def _find_target_reached(table: TrialTable, spec: SweepSpec) -> Completion | None:
-    target = spec.metric.target if spec.metric else None
-    if target is None:
+    if spec.metric is None or spec.metric.target is None:
         return None
+    target = spec.metric.target
     if spec.repeats:  # then a mean must reach the target, not one lucky run
-        if not is_target_reached(target, table.records(), spec.repeats, spec.goal):
+        if not is_target_reached(target, table.records(), spec.repeats, spec.metric):
             return None
         return Completion(f"the target {target:g} was reached, as the mean of {len(spec.repeats.values)} runs")
-    best = find_best_value([table.best, *(table.record(entry).value for entry in table.open)], spec.goal)
+    if spec.limits:  # only the end of a trial tells whether it keeps them
+        ended = (trial for trial in table.records() if trial.state in SUCCEEDED)
+        values = [trial.value for trial in ended if not spec.describe_infeasibility(trial)]
+    else:
+        values = [table.best, *(table.record(entry).value for entry in table.open)]
+    best = find_best_value(values, spec.goal)
     if best is None or (best < target if spec.goal == "maximize" else best > target):
         return None
     return Completion(f"the target {target:g} was reached")

@@ -270,4 +270,6 @@ def describe_end(trial: TrialRecord, data: SweepData) -> str:
         parts.append(f"{trial.duration_s:.1f}s")
     if trial.reason:
         parts.append(trial.reason)
+    if infeasible := data.spec.describe_infeasibility(trial):
+        parts.append(f"infeasible: {infeasible}")
     return f"{trial.state}: {', '.join(parts)}"

@@ -31,6 +31,7 @@ from wandbsweep.launch.monitor import Monitor, print_line
 from wandbsweep.launchers import Isolation, find_profile
 from wandbsweep.results.analysis.advice import collect_new_advice
 from wandbsweep.results.sweep_data import SweepData
+from wandbsweep.results.terminal.tables import explain_no_best
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.text import escape_output, pluralize
@@ -319,7 +320,7 @@ class Session:
         elif not any(trial.state == "finished" for trial in data.trials):
             print("No trial finished.", file=sys.stderr)
         elif data.spec.objectives and data.best is None:
-            print("No trial has a finite value of the metric.", file=sys.stderr)
+            print(explain_no_best(data, "No trial has a finite value of the metric."), file=sys.stderr)
         else:
             return
         print_first_failure(data, failed)

@@ -31,7 +31,8 @@ def describe_doubt(data: SweepData) -> str:
 
 def find_finished_best(data: SweepData) -> TrialRecord | None:
     """Return the best of the trials that were trained to their end."""
-    return next((t for t in data.ranked if t.state == "finished" and t.value is not None), None)
+    finished = (t for t in data.ranked if t.state == "finished" and t.value is not None)
+    return next((trial for trial in finished if not data.is_infeasible(trial)), None)
 
 
 def _describe_stop(data: SweepData, best: TrialRecord) -> list[str]:

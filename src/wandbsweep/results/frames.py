@@ -30,6 +30,7 @@ def build_trial_frame(data: SweepData) -> pd.DataFrame:
     columns: dict[str, Any] = {
         "number": [t.number for t in trials],
         "state": [t.state for t in trials],
+        **({"infeasible": [spec.describe_infeasibility(t) for t in trials]} if spec.limits else {}),
         "metric": pd.array([t.value for t in trials], dtype="float64"),
         "steps": [len(t.reports) for t in trials],
         "duration_s": pd.array([t.duration_s for t in trials], dtype="float64"),

@@ -113,7 +113,7 @@ class SweepData:
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """The trials by value, the best first and those without a value last.
+        """The trials by value, the best first and those without a value last; infeasible ones follow all others.
 
         With several metrics, the Pareto front comes first. With ``repeats``, the runs of a configuration stay together,
         in the order of ``configurations``. Without a metric, the trials are in the order of their numbers.
@@ -126,11 +126,22 @@ class SweepData:
         if self.spec.repeats:
             grouped = [run for configuration in self.configurations for run in configuration.runs]
             return [*grouped, *(trial for trial in self.trials if not trial.params)]
-        return sorted(self.trials, key=lambda trial: (self._loss(trial.value), trial.number))
+        return sorted(self.trials, key=lambda t: (self.is_infeasible(t), self._loss(t.value), t.number))
+
+    @property
+    def closest_to_feasible(self) -> TrialRecord | None:
+        """The infeasible trial that violates the fewest limits, the best of equal ones; None: there is none."""
+        infeasible = [trial for trial in self.ranked if self.is_infeasible(trial)]
+        violated = {t.number: sum(bool(x.describe_violation(t.metrics)) for x in self.spec.limits) for t in infeasible}
+        return min(infeasible, key=lambda trial: violated[trial.number], default=None)
+
+    def is_infeasible(self, trial: TrialRecord) -> bool:
+        """Return whether a trial ended outside ``metric.constraints``, so that it is no best one."""
+        return bool(self.spec.describe_infeasibility(trial))
 
     @property
     def best(self) -> TrialRecord | None:
-        """The finished or stopped trial with the best value, the first of equal ones; None if there is none.
+        """The feasible trial that finished or was stopped with the best value, the first of equal ones; None: none.
 
         With several metrics, it is the first trial of ``front``. With ``repeats``, it is the first run with a value of
         the best configuration. Without a metric it is None, since nothing says whether more or less is better.
@@ -140,7 +151,12 @@ class SweepData:
         if self.spec.metrics:
             return next(iter(self.front), None)
         ended = (t for t in self.ranked if t.state in SUCCEEDED and t.value is not None)
-        return next(ended, None)
+        return next((trial for trial in ended if self._may_be_best(trial)), None)
+
+    def _may_be_best(self, trial: TrialRecord) -> bool:
+        """Return whether a trial is feasible, and with ``repeats`` all runs of its configuration are."""
+        configuration = self.find_configuration(trial)
+        return configuration.is_feasible(self.spec.limits) if configuration else not self.is_infeasible(trial)
 
     @property
     def winners(self) -> list[TrialRecord]:
@@ -165,7 +181,8 @@ class SweepData:
             return []
         found = group_configurations(self.trials, self.spec.repeats)
         seeds = len(self.spec.repeats.values)
-        return sorted(found, key=lambda c: (-min(len(c.values), seeds), self._loss(c.mean)))
+        limits = self.spec.limits
+        return sorted(found, key=lambda c: (not c.is_feasible(limits), -min(len(c.values), seeds), self._loss(c.mean)))
 
     def find_configuration(self, trial: TrialRecord) -> Configuration | None:
         """Return the configuration that ``trial`` is a run of; None without ``repeats``."""

@@ -49,7 +49,8 @@ class SweepResults(SweepData):
         """One row per trial ever asked for; needs pandas (``pip install 'wandbsweep[analysis]'``).
 
         Columns: number, state, metric (the trial's value), steps (reports), duration_s, attempts, step (of its value),
-        last (its last value), ``params.*``, ``metrics.*`` (last values).
+        last (its last value), ``params.*``, ``metrics.*`` (last values). With ``metric.constraints``, infeasible says
+        which of them the trial violates; empty: none.
         """
         from wandbsweep.results.frames import build_trial_frame
 

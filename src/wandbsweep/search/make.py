@@ -47,7 +47,7 @@ def make_search(
         first = spec.prior.configurations or ([spec.prior.expect] if spec.prior.expect else [])
         search = PriorSearch(search, spec, seed, first, known)
     if spec.repeats:
-        search = RepeatedSearch(search, spec.repeats, spec.goal)
+        search = RepeatedSearch(search, spec.repeats, spec.goal, spec.limits)
     return search
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from wandbsweep.spec.limits import describe_violations
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import SUCCEEDED, TrialRecord, is_number
 
@@ -19,10 +20,12 @@ RHO = 0.05
 def find_front(trials: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[TrialRecord]:
     """Return the trials that no other trial dominates, by number; to dominate is to be as good in all, better in one.
 
-    Only trials that ended with a value of every metric count. Their last values are compared, because the best values
-    may stem from different epochs, which no single model had.
+    Only feasible trials that ended with a value of every metric count. Their last values are compared, because the
+    best values may stem from different epochs, which no single model had.
     """
-    losses = {t.number: loss for t in trials if (loss := _compute_losses(t, metrics)) is not None}
+    limits = [limit for metric in metrics for limit in metric.constraints]
+    feasible = [t for t in trials if not describe_violations(limits, t.metrics)]
+    losses = {t.number: loss for t in feasible if (loss := _compute_losses(t, metrics)) is not None}
     best = {n for n, loss in losses.items() if not any(_dominates(other, loss) for other in losses.values())}
     return [trial for trial in trials if trial.number in best]
 
@@ -51,7 +54,7 @@ def scalarise(
         terms = [w * (x - low) / span for w, x, low, span in zip(weights, loss, lows, spans, strict=True)]
         return float(max(terms) + RHO * sum(terms))
 
-    single = dataclasses.replace(spec, metric=Metric("scalarised", "minimize"), metrics=())
+    single = dataclasses.replace(spec, metric=Metric("scalarised", "minimize", constraints=spec.limits), metrics=())
     replaced = []
     for trial in trials:
         loss = losses[trial.number]

@@ -14,7 +14,8 @@ from typing import Any
 
 from wandbsweep.search.base import Search
 from wandbsweep.spec.distributions import grid_key
-from wandbsweep.spec.sweep_spec import Goal, Repeats
+from wandbsweep.spec.limits import Limit, describe_violations
+from wandbsweep.spec.sweep_spec import Goal, Metric, Repeats
 from wandbsweep.stopping.history import is_worse
 from wandbsweep.stopping.successive_halving import threshold
 from wandbsweep.trial import SUCCEEDED, TrialRecord
@@ -46,6 +47,10 @@ class Configuration:
         """The sample's standard deviation; None: fewer than two values."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
+    def is_feasible(self, limits: Sequence[Limit]) -> bool:
+        """Return whether no run that ended violates a limit."""
+        return not any(describe_violations(limits, run.metrics) for run in self.runs if run.state in SUCCEEDED)
+
     @property
     def first(self) -> TrialRecord:
         """The first run that ended with a value; if none has, the first run."""
@@ -63,6 +68,8 @@ class RepeatedSearch(Search):
     inner: Search
     repeats: Repeats
     goal: Goal
+    limits: Sequence[Limit] = ()
+    """A configuration with a run that violates one gets no more runs."""
 
     @property
     def size(self) -> int | None:
@@ -119,7 +126,7 @@ class RepeatedSearch(Search):
             done = len(configuration.values)
             # A run that failed, was stopped or still runs does not earn its configuration another one.
             ended = all(run.state == "finished" for run in configuration.runs) and done == len(configuration.runs)
-            if ended and 0 < done < len(self.repeats.values):
+            if ended and configuration.is_feasible(self.limits) and 0 < done < len(self.repeats.values):
                 limit = threshold(done, ETA, self.goal, means)
                 mean = means[index][-1]
                 if limit is not None and not is_worse(self.goal, mean, limit):
@@ -136,17 +143,18 @@ def group_configurations(trials: Sequence[TrialRecord], repeats: Repeats) -> lis
     return [Configuration(_drop_repeated(runs[0].params, repeats), runs) for runs in groups.values()]
 
 
-def is_target_reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, goal: Goal) -> bool:
-    """Return whether a configuration that had all its runs has a mean as good as ``target``.
+def is_target_reached(target: float, trials: Sequence[TrialRecord], repeats: Repeats, metric: Metric) -> bool:
+    """Return whether a feasible configuration that had all its runs has a mean as good as ``target``.
 
     Args:
         target: The value to reach.
         trials: All trials.
         repeats: What is repeated.
-        goal: The metric's goal.
+        metric: The metric.
     """
-    whole = [c.mean for c in group_configurations(trials, repeats) if len(c.values) >= len(repeats.values)]
-    return any(mean is not None and not is_worse(goal, mean, target) for mean in whole)
+    whole = [c for c in group_configurations(trials, repeats) if len(c.values) >= len(repeats.values)]
+    means = [c.mean for c in whole if c.is_feasible(metric.constraints)]
+    return any(mean is not None and not is_worse(metric.goal, mean, target) for mean in means)
 
 
 def merge_runs(number: int, configuration: Configuration) -> TrialRecord:
@@ -166,7 +174,13 @@ def merge_runs(number: int, configuration: Configuration) -> TrialRecord:
         params=configuration.params,
         reports={step: statistics.fmean(run.reports[step] for run in ended) for step in sorted(steps)},
         value=configuration.mean,
+        metrics=_average_metrics(ended),
     )
+
+
+def _average_metrics(runs: Sequence[TrialRecord]) -> dict[str, float]:
+    names = set.intersection(*(set(run.metrics) for run in runs))
+    return {name: statistics.fmean(run.metrics[name] for run in runs) for name in sorted(names)}
 
 
 def _merge_states(runs: Sequence[TrialRecord]) -> Any:

@@ -23,6 +23,7 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.early_termination import read_early_terminate
 from wandbsweep.spec.extensions import read_prior, read_repeats
 from wandbsweep.spec.findings import Findings, describe_kind, show
+from wandbsweep.spec.limits import read_limits
 from wandbsweep.spec.methods import METHODS, find_method
 from wandbsweep.spec.normalize import normalize
 from wandbsweep.spec.parameters import read_parameters
@@ -151,7 +152,10 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     running = raw.get("impute_while_running", "false")
     running = findings.read_choice(f"{path}.impute_while_running", running, ("false", *IMPUTE))
     value = findings.read_choice(f"{path}.value", raw.get("value", "best"), VALUE_RULES)
-    return Metric(str(name), goal, target, impute, False if running == "false" else running, value)
+    limits = (
+        read_limits(findings, f"{path}.constraints", raw["constraints"]) if raw.get("constraints") is not None else ()
+    )
+    return Metric(str(name), goal, target, impute, False if running == "false" else running, value, limits)
 
 
 def read_metrics(findings: Findings, raw: Any) -> tuple[Metric, ...]:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.early_termination import EarlyTerminate
+from wandbsweep.spec.limits import Limit, describe_violations
 from wandbsweep.spec.methods import METHODS, MethodInfo
 from wandbsweep.spec.sweep_file import dump_yaml
-from wandbsweep.trial import ValueRule
+from wandbsweep.trial import SUCCEEDED, TrialRecord, ValueRule
 
 Goal = Literal["minimize", "maximize"]
 
@@ -35,6 +36,8 @@ class Metric:
     """The value that bayes assumes for a running trial; False: it uses the reports so far."""
     value: ValueRule = "best"
     """Extension: which of the values that a trial reports is its own."""
+    constraints: tuple[Limit, ...] = ()
+    """Extension: the limits that a trial must keep to be the best (``limits.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,16 @@ class SweepSpec:
         return (self.metric,) if self.metric else self.metrics
 
     @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits of what trials report, of all objectives."""
+        return tuple(limit for metric in self.objectives for limit in metric.constraints)
+
+    def describe_infeasibility(self, trial: TrialRecord) -> str:
+        """Say which limits a trial that ended with a value violates; empty: none, or it did not end so."""
+        ended = trial.state in SUCCEEDED
+        return describe_violations(self.limits, trial.metrics) if ended and self.limits else ""
+
+    @property
     def identity(self) -> dict[str, str]:
         """What makes two sweeps the same, by key path: method, metric, space, repeats, prior and constraints.
 
@@ -128,6 +141,8 @@ class SweepSpec:
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
         # The parameters of a trial's number depend on these as well.
         extensions = {key: str(given) for key in ("repeats", "prior", "constraints") if (given := getattr(self, key))}
+        if self.limits:
+            extensions["metric.constraints"] = ", ".join(sorted(map(str, self.limits)))
         parts = {"method": self.method, "metric": metric, **space, **extensions}
         return {path: _abridge(text) for path, text in parts.items()}
 

@@ -19,7 +19,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"The sweep {data.sweep_id} has no metric, so no best trial is known.", file=sys.stderr)
         return 1
     if data.best is None:
-        print(f"No trial of {data.sweep_id} has a value yet.", file=sys.stderr)
+        lacking = "has a value" if data.closest_to_feasible is None else "meets metric.constraints"
+        print(f"No trial of {data.sweep_id} {lacking} yet.", file=sys.stderr)
         return 1
     if options.json:
         from wandbsweep.results.doubts import describe_doubt

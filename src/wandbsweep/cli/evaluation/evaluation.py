@@ -153,11 +153,14 @@ def _find_winners(data: SweepData, top: int) -> list[TrialRecord]:
     """Return one trial of each of the best ``top`` configurations, the best first."""
     winners: list[TrialRecord] = []
     if data.spec.repeats:
-        winners = [c.first for c in data.configurations if c.mean is not None]
+        valued = (c for c in data.configurations if c.mean is not None)
+        winners = [c.first for c in valued if c.is_feasible(data.spec.limits)]
     elif data.best is not None:
         ended = [t for t in data.ranked if t.state in SUCCEEDED and (t.value is not None or t.metrics)]
         distinct: dict[str, TrialRecord] = {}
         for trial in ended:
+            if data.is_infeasible(trial):
+                continue
             distinct.setdefault(repr(sorted(trial.params.items())), trial)
         winners = list(distinct.values())
     if not winners:

@@ -18,8 +18,10 @@ from wandbsweep.controllers.outcome import (
 )
 from wandbsweep.controllers.trial_entry import OUTCOME, TrialEntry
 from wandbsweep.spec.early_termination import THAW
+from wandbsweep.spec.limits import list_excesses
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import AttemptClosedError, AttemptState
+from wandbsweep.text import quote_names
 from wandbsweep.trial import Outcome, State, Trial, as_number, is_number
 
 _ATTEMPT_STATES: Mapping[State, AttemptState] = {
@@ -30,6 +32,9 @@ _ATTEMPT_STATES: Mapping[State, AttemptState] = {
     "crashed": AttemptState.FAIL,
     "queued": AttemptState.FAIL,
 }
+
+CONSTRAINTS = "constraints"
+"""The attribute by which Optuna's dashboard and samplers know feasible trials: numbers that are 0 or less."""
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +58,7 @@ class Closer:
         """By attempt, the last value of each metric that it reported to this process."""
         self.worked_s: dict[int, float] = {}
         """By attempt, how long its task ran, once that is known."""
-        self._warned = False
+        self._warned = self._warned_of_limits = False
 
     def complete(self, trial: Trial, outcome: Outcome) -> None:
         """Close an attempt whose task has ended."""
@@ -61,6 +66,8 @@ class Closer:
         reports = self._storage.read_reports(trial.key)
         if find_best_value(reports.values(), self._spec.goal) is None and is_number(as_number(outcome.returned)):
             self._warn_of_other_metrics(metrics, reported=bool(reports))
+        if outcome.state == "finished":
+            self._warn_of_unknown_limits({**metrics, **outcome.metrics})
         stored = compute_outcome(self._spec, outcome, reports=reports, metrics=metrics)
         if stored.state == "stopped" and self._may_continue(trial, reports):
             stored = replace(stored, state="frozen")
@@ -134,6 +141,9 @@ class Closer:
         state, values = _describe_to_optuna(self._spec, outcome)
         try:
             self._storage.set_attribute(key, OUTCOME, outcome.encode())
+            excesses = list_excesses(self._spec.limits, outcome.metrics)
+            if excesses and outcome.state != "queued":
+                self._storage.set_attribute(key, CONSTRAINTS, excesses)
             self._storage.close_attempt(key, state, values)
         except AttemptClosedError:
             log.warning("A trial was closed by another agent before this one could say that it %s.", outcome.state)
@@ -150,6 +160,18 @@ class Closer:
             self._spec.metric.name,
             describe_reported([self._spec.metric.name], metrics),
         )
+
+    def _warn_of_unknown_limits(self, metrics: Mapping[str, float]) -> None:
+        """Warn once if a trial finished without a metric that ``metric.constraints`` limits: its name may be wrong."""
+        missing = [limit.name for limit in self._spec.limits if limit.name not in metrics]
+        if missing and not self._warned_of_limits:
+            self._warned_of_limits = True
+            log.warning(
+                "metric.constraints limits %s, which a trial that finished never reported, so that it counts as "
+                "infeasible (%s).",
+                quote_names(missing),
+                describe_reported(missing, metrics),
+            )
 
 
 def _describe_to_optuna(spec: SweepSpec, outcome: StoredOutcome) -> tuple[AttemptState, list[float] | None]:

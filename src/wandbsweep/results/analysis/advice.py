@@ -164,11 +164,12 @@ RULES: Sequence[Callable[[SweepSpec, Sequence[TrialRecord]], Iterator[tuple[str,
 
 
 def _rank(spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that ended with a value, the best first; none without a metric."""
+    """Return the feasible trials that ended with a value, the best first; none without a metric."""
     if spec.metric is None:
         return []
     sign = -1 if spec.goal == "maximize" else 1
     ended = [t for t in trials if t.state in SUCCEEDED and t.value is not None]
+    ended = [trial for trial in ended if not spec.describe_infeasibility(trial)]
     return sorted(ended, key=lambda t: (sign * (t.value or 0.0), t.number))
 
 

@@ -45,7 +45,7 @@ def compute_gain(matrix: TrialMatrix, *, learns: bool, more: int = 10) -> Gain:
         learns: Whether the search method learns from its trials.
         more: The number of further trials.
     """
-    gains = -matrix.losses
+    gains = -matrix.losses[~matrix.infeasible]
     if learns:
         window = max(_MIN_TRIALS, math.ceil(len(gains) / 2))
         recent, basis = gains[-window:], f"its last {min(window, len(gains))} trials as draws of what comes next"

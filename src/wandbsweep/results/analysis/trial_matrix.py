@@ -49,9 +49,16 @@ class TrialMatrix:
     numbers: Sequence[int]
     params: Sequence[Mapping[str, Any]]
     values: Floats
+    outside: frozenset[int] = frozenset()
+    """The numbers of the trials that ended outside ``metric.constraints``, so that they are not among the best."""
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def infeasible(self) -> NDArray[np.bool_]:
+        """Which trials ended outside ``metric.constraints``."""
+        return np.array([number in self.outside for number in self.numbers], dtype=bool)
 
     @property
     def losses(self) -> Floats:
@@ -60,8 +67,8 @@ class TrialMatrix:
 
     @cached_property
     def order(self) -> Indices:
-        """The positions of the trials, the best first; of equal ones, the earlier."""
-        return np.argsort(self.losses, kind="stable")
+        """The positions of the trials, the best first and infeasible ones last; of equal ones, the earlier first."""
+        return np.lexsort((self.losses, self.infeasible))
 
     @property
     def warning(self) -> str:
@@ -142,6 +149,7 @@ def build_trial_matrix(data: SweepData, metric: str | None = None) -> TrialMatri
         numbers=[trial.number for trial, _ in found],
         params=[trial.params for trial, _ in found],
         values=np.array([value for _, value in found], dtype=float),
+        outside=frozenset(trial.number for trial, _ in found if data.is_infeasible(trial)),
     )
 
 

@@ -105,6 +105,7 @@ def _build_trial(trial: TrialRecord, axes: Sequence[dict[str, Any]], data: Sweep
         "attempts": trial.attempts,
         "agent": trial.agent,
         "reason": trial.reason,
+        **({"infeasible": infeasible} if (infeasible := spec.describe_infeasibility(trial)) else {}),
         **({"mean": to_number(configuration.mean)} if configuration else {}),
     }
 

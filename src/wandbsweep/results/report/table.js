@@ -33,7 +33,7 @@ function listColumns() {
   const others = data.reported.filter(name => name !== data.metric && !own.some(m => m.name === name)).map(name => ({ name: isCurve ? `${name} (last)` : name, title: isCurve ? `the last ${name}, not the one at the step of the best ${metricName()}` : name, key: name, read: trial => trial.metrics[name] ?? null }));
   const columns = [
     { name: "trial", read: trial => trial.n, show: trial => [el("span", { class: "heat", style: { background: tone.has(trial.n) ? trialColour(trial) : "transparent" } }), el("button", { type: "button", class: "link" }, String(trial.n))] },
-    { name: "state", read: trial => trial.state, show: (trial, value) => [el("span", { class: "state", title: trial.reason || null }, makeSymbol(value), value)] },
+    { name: "state", read: trial => trial.state, show: (trial, value) => [el("span", { class: "state", title: trial.infeasible || trial.reason || null }, makeSymbol(value), trial.infeasible ? `${value}, infeasible` : value)] },
     ...own.map(m => ({ ...m, numeric: true })),
     ...data.parameters.map((parameter, i) => {
       const axis = makeParameterAxis(parameter, i);
@@ -149,7 +149,7 @@ function downloadCsv(columns, rows) {
   const write = cells => cells.map(cell => quote(String(cell ?? ""))).join(",");
   const parameters = data.parameters.map(parameter => parameter.name);
   const heads = columns.map(column => (parameters.includes(column.title) ? column.title : column.durations ? "seconds" : column.name));
-  const lines = [write([...heads, "reason"]), ...rows.map(trial => write([...columns.map(column => column.read(trial)), trial.reason]))];
+  const lines = [write([...heads, "reason"]), ...rows.map(trial => write([...columns.map(column => column.read(trial)), trial.infeasible || trial.reason]))];
   const link = el("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${data.sweep_id}.csv` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -76,13 +76,20 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
 
 
 def print_failures(data: SweepData, out: Console) -> None:
-    """Print why trials failed or crashed: of those with a known cause how many there are, of the others the first."""
+    """Print why trials failed, crashed or are infeasible.
+
+    Of those with a known cause it is how many there are, of the others the first.
+    """
     failed = [trial for trial in data.trials if trial.state in ("failed", "crashed")]
     causes = Counter(trial.cause for trial in failed if trial.cause)
     lines = [f"{count} failed: {cause}" for cause, count in causes.items()]
     lines += [f"trial {trial.number} {trial.state}: {trial.reason}" for trial in failed[:_FAILURES]]
     if len(failed) > _FAILURES:
         lines.append(f"and {len(failed) - _FAILURES} more; --json has all reasons")
+    infeasible = {trial.number: reason for trial in data.trials if (reason := data.spec.describe_infeasibility(trial))}
+    lines += [f"trial {number} infeasible: {reason}" for number, reason in list(infeasible.items())[:_FAILURES]]
+    if len(infeasible) > _FAILURES:
+        lines.append(f"and {len(infeasible) - _FAILURES} more infeasible ones; --json has all reasons")
     if lines:
         out.print()
     for line in lines:
@@ -149,9 +156,14 @@ def _build_cells(trial: TrialRecord, data: SweepData) -> list[Cell]:
     numbers = [*map(format_short, values), str(len(trial.reports)), time]
     return [
         Cell(str(trial.number), right=True),
-        Cell(trial.state, _STYLES.get(trial.state, "dim")),
+        Cell(describe_state(trial, data), _STYLES.get("stopped" if data.is_infeasible(trial) else trial.state, "dim")),
         *(Cell(number, right=True) for number in numbers),
     ]
+
+
+def describe_state(trial: TrialRecord, data: SweepData) -> str:
+    """Return a trial's state as tables show it: ``finished``, or ``finished, infeasible``."""
+    return f"{trial.state}, infeasible" if data.is_infeasible(trial) else trial.state
 
 
 def _lay_out(row: Sequence[Cell], widths: Sequence[int]) -> Iterator[Text]:
@@ -194,6 +206,8 @@ def format_progress(data: SweepData, total: int | None) -> str:
     ended = sum(n for state, n in data.counts.items() if state not in ("running", "queued"))
     parts = [f"{ended}/{total} trials" if total else pluralize(ended, "trial")]
     parts += [f"{count} {state}" for state, count in data.counts.items()]
+    if infeasible := sum(map(data.is_infeasible, data.trials)):
+        parts.append(f"{infeasible} infeasible")
     if data.spec.metrics:
         parts.append(f"{len(data.front)} on the Pareto front")
     elif data.best is not None:
@@ -232,7 +246,7 @@ def describe_achieved(data: SweepData, trial: TrialRecord) -> str:
 def print_best(data: SweepData, out: Console) -> None:
     """Print the best trial, or each on the Pareto front: its parameters, and the command that trains it again."""
     if not data.winners:
-        out.print("No trial has a value yet.")
+        out.print(explain_no_best(data), markup=False, soft_wrap=True)
     for trial in data.winners:
         out.print(f"[bold]Best[/bold]: trial {trial.number}, {escape(describe_achieved(data, trial))}", soft_wrap=True)
         if checkpoint := data.find_checkpoint(trial):
@@ -247,6 +261,15 @@ def print_best(data: SweepData, out: Console) -> None:
                 out.print(escape(line), soft_wrap=True)
     if doubt := describe_doubt(data):
         out.print(escape(doubt), soft_wrap=True)
+
+
+def explain_no_best(data: SweepData, lacks_value: str = "No trial has a value yet.") -> str:
+    """Say why a sweep with a metric has no best trial; ``lacks_value`` if its trials have no value."""
+    closest = data.closest_to_feasible
+    if closest is None:
+        return lacks_value
+    reason = data.spec.describe_infeasibility(closest)
+    return f"No trial meets metric.constraints. The closest is trial {closest.number}: {reason}."
 
 
 def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:

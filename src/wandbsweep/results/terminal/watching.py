@@ -155,7 +155,7 @@ def _build_best_table(data: SweepData, width: int) -> Table:
     table = _make_table("best", "state", _cut(name, 16), "step", "last", "steps", *(["curve"] if has_curves else []))
     if not data.spec.objectives:
         return table
-    ended = [t for t in data.ranked if t.state in SUCCEEDED]
+    ended = [t for t in data.ranked if t.state in SUCCEEDED and not data.is_infeasible(t)]
     for trial in ended[:_BEST_SHOWN]:
         values = ", ".join(map(format_short, data.list_values(trial)))
         reached = [format_short(data.find_step(trial)), format_short(trial.last)] if data.spec.metric else ["-", "-"]

@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from wandbsweep.search.bayes.acquisition import Acquisition, cross, maximise
+from wandbsweep.search.bayes.acquisition import Acquisition, Chance, cross, maximise
 from wandbsweep.search.bayes.belief import Belief
 from wandbsweep.search.bayes.curves import make_training_set
+from wandbsweep.search.bayes.feasibility import Feasibility
 from wandbsweep.search.bayes.gp import condition, fit
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.search.bayes.success import Success
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
-from wandbsweep.spec.sweep_spec import Goal, Metric, SweepSpec
+from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, is_number
 
 FANTASIES = 32
@@ -55,7 +56,7 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
-    good = _pick_good(known, spec.goal)
+    good = _pick_good(known, spec)
     if not good:
         return space.decode(fill(space, _encode_trials(space, known), rng))
     varied = cross(space, _encode_trials(space, good)[rng.integers(0, len(good), 30)], rng)
@@ -66,12 +67,13 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     return space.decode(pick_new(space, candidates, _encode_trials(space, tried), rng))
 
 
-def _pick_good(trials: Sequence[TrialRecord], goal: Goal) -> list[TrialRecord]:
-    """Return the best trials, best first; none if no trial has ended with a value yet."""
+def _pick_good(trials: Sequence[TrialRecord], spec: SweepSpec) -> list[TrialRecord]:
+    """Return the best trials, feasible ones first; none if no trial has ended with a value yet."""
     valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in ("failed", "crashed")]
     if not any(trial.state in ENDED for trial in valued):
         return []
-    return sorted(valued, key=lambda trial: trial.value or 0.0, reverse=goal == "maximize")[:GOOD]
+    sign = -1.0 if spec.goal == "maximize" else 1.0
+    return sorted(valued, key=lambda t: (bool(spec.describe_infeasibility(t)), sign * (t.value or 0.0)))[:GOOD]
 
 
 def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
@@ -91,9 +93,15 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)
-    acquisition = Acquisition(space, data.x, posterior, data.best, [novelty, success, *([belief] if belief else [])])
+    best, good = data.best, data.ranked
+    chances: list[Chance] = [novelty, success, *([belief] if belief else [])]
+    if spec.limits:
+        feasibility = Feasibility(space, spec.limits, trials)
+        best, good = feasibility.rank(data)
+        chances.append(feasibility)
+    acquisition = Acquisition(space, data.x, posterior, best, chances)
     survival = Survival(space, spec, trials)
-    ranked = maximise(acquisition, data.x[data.ranked[:GOOD]], rng, survival, novelty.repeats)
+    ranked = maximise(acquisition, data.x[good[:GOOD]], rng, survival, novelty.repeats)
     return pick_new(space, ranked, tried, rng)
 
 
