@@ -151,6 +151,11 @@ class TrialRecord:
     attempts; None: only start and end are known."""
 
     @property
+    def starts(self) -> int:
+        """How often an agent began or continued it."""
+        return self.attempts + self.thaws
+
+    @property
     def history(self) -> list[float]:
         """The reported values, in the order of their steps."""
         return [self.reports[step] for step in sorted(self.reports)]

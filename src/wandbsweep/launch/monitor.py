@@ -52,9 +52,9 @@ class Monitor:
     _ready: threading.Event = field(default_factory=threading.Event)
     """Set when lines can be shown: by then the terminal's output is redirected, if it is redirected at all."""
     _started: dict[int, int] = field(default_factory=dict)
-    """By trial, the newest attempt that was shown as started."""
+    """By trial, how many starts were shown (``TrialRecord.starts``)."""
     _ended: dict[int, int] = field(default_factory=dict)
-    """The same of those that were shown as ended."""
+    """By trial, how many of them were shown as ended."""
 
     @contextmanager
     def show(self) -> Iterator[None]:
@@ -175,7 +175,7 @@ class Monitor:
         with suppress(SweepError):  # the session reads the same state, and reports the error
             for trial in self.read().trials:
                 if trial.state in ENDED:
-                    self._ended[trial.number] = trial.attempts
+                    self._ended[trial.number] = trial.starts
             self._ready.set()
             while not self.done.wait(_POLL_S):
                 yield self.read()
@@ -193,19 +193,21 @@ class Monitor:
 
     def _say_ends(self, data: SweepData) -> bool:
         """Print a line for each trial that has ended since the last call; return whether there are any."""
-        ended = [t for t in data.trials if t.state in ENDED and self._ended.get(t.number, 0) < t.attempts]
+        ended = [t for t in data.trials if t.state in ENDED and self._ended.get(t.number, 0) < t.starts]
         for trial in ended:
-            self._ended[trial.number] = trial.attempts
+            self._ended[trial.number] = trial.starts
             self.say(f"trial {trial.number} {describe_end(trial, data)}")
         return bool(ended)
 
     def _say_starts(self, data: SweepData) -> None:
-        """Print a line for each attempt that has started since the last call."""
+        """Print a line for each trial that was started, or taken up again, since the last call."""
         for trial in data.trials:
-            is_new = self._started.get(trial.number, 0) < trial.attempts
+            is_new = self._started.get(trial.number, 0) < trial.starts
             if trial.state == "running" and is_new and (trial.params or not data.spec.parameters):
-                self._started[trial.number] = trial.attempts
-                again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
+                self._started[trial.number] = trial.starts
+                how = [f"attempt {trial.attempts}"] if trial.attempts > 1 else []
+                how += [f"taken up again after step {max(trial.reports)}"] if trial.thaws and trial.reports else []
+                again = f" ({', '.join(how)})" if how else ""
                 self.say(f"trial {trial.number} started{again}: {format_params(trial, data)}")
 
     def _say_notes(self, data: SweepData) -> None:

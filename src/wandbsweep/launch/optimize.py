@@ -188,7 +188,7 @@ def _run_once(agents: Sequence[FunctionAgent]) -> None:
 
 def _measure_progress(controller: SweepController) -> int:
     """Return a number that rises with everything that agents do."""
-    return sum(trial.attempts + (trial.state in ENDED) for trial in controller.trials())
+    return sum(trial.starts + (trial.state in ENDED) for trial in controller.trials())
 
 
 def _refuse_failure(results: SweepResults, controller: SweepController) -> None:

@@ -233,7 +233,7 @@ class Session:
 
     def _measure_progress(self) -> int:
         """Return a number that rises with everything that agents do."""
-        return sum(trial.attempts + (trial.state in ENDED) for trial in self._controller.trials())
+        return sum(trial.starts + (trial.state in ENDED) for trial in self._controller.trials())
 
     def _has_open_trials(self) -> bool:
         return any(trial.state in ("queued", "running") for trial in self._controller.trials())
@@ -337,7 +337,7 @@ class Session:
 
 def _identify(trial: TrialRecord) -> tuple[int, int]:
     """Return what tells a trial's newest attempt from all others."""
-    return trial.number, trial.attempts
+    return trial.number, trial.starts
 
 
 def _collect_trials(returned: Sequence[Any]) -> tuple[list[tuple[int, Any]], Exception | None]:

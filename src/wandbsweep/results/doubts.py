@@ -36,7 +36,7 @@ def find_finished_best(data: SweepData) -> TrialRecord | None:
 
 
 def _describe_stop(data: SweepData, best: TrialRecord) -> list[str]:
-    if best.state != "stopped":
+    if best.state not in ("stopped", "frozen"):
         return []
     when = f" at step {max(best.reports)}" if best.reports else ""
     return [f"it was stopped{when}, so nothing is known of its end"]

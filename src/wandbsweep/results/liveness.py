@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.settings import LEASE_S
+from wandbsweep.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def find_liveness(data: SweepData) -> Liveness | None:
         return None
     from wandbsweep.controllers.completion import describe_command, find_completion
     from wandbsweep.controllers.embedded.study import COMMAND, FORGIVEN
+    from wandbsweep.search.make import make_thawing
 
     record, stored = data.launch_record, data.stored
     command = stored.attributes.get(COMMAND, "running")
@@ -50,6 +52,8 @@ def find_liveness(data: SweepData) -> Liveness | None:
         forgiven=stored.attributes.get(FORGIVEN, -1),
         cap=data.cap,
     )
+    if over and over.exhausted and (thawing := make_thawing(data.spec)) and data.counts.get("frozen"):
+        over = None if thawing.choose(data.trials, may_start=False) is not None else over
     age_s = None if stored.last_heartbeat is None else max(0.0, time.time() - stored.last_heartbeat)
     failing = over.describe_failing() if over and over.failing else ""
     if record and record.hosted and not failing:
@@ -77,6 +81,16 @@ def describe_liveness(data: SweepData, liveness: Liveness | None) -> list[str]:
     age_s = liveness.heartbeat_age_s
     heartbeat = "" if age_s is None else f" (the last heartbeat was {_format_age(age_s)} ago)"
     return [f"No agent is running{heartbeat}.{resume}"]
+
+
+def describe_frozen(data: SweepData, liveness: Liveness | None) -> list[str]:
+    """Return a line on the frozen trials; none if there are none."""
+    count = data.counts.get("frozen", 0)
+    if not count:
+        return []
+    if liveness and liveness.completion:
+        return [f"Frozen for good: {pluralize(count, 'trial')}. None was worth more epochs."]
+    return [f"Frozen: {pluralize(count, 'trial')}, with checkpoints. Any of them may be taken up again."]
 
 
 def _format_age(seconds: float) -> str:

@@ -11,6 +11,8 @@ from wandbsweep.search.grid import GridSearch, make_grid_search
 from wandbsweep.search.priors import PriorSearch
 from wandbsweep.search.random_draws import RandomSearch
 from wandbsweep.search.repeats import RepeatedSearch
+from wandbsweep.search.thawing import Thawing
+from wandbsweep.spec.early_termination import THAW
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -49,6 +51,11 @@ def make_search(
     if spec.repeats:
         search = RepeatedSearch(search, spec.repeats, spec.goal, spec.limits)
     return search
+
+
+def make_thawing(spec: SweepSpec) -> Thawing | None:
+    """Make what decides which trials are frozen and taken up again; None: stopped trials are stopped for good."""
+    return Thawing(spec) if spec.early_terminate is not None and spec.early_terminate.type == THAW else None
 
 
 def find_cap(spec: SweepSpec, plain_grid: PlainGrid | None = None) -> int | None:

@@ -46,7 +46,7 @@ def _print_status(data: SweepData, liveness: Liveness | None, *, as_json: bool, 
     if as_json:
         print_json(_format_status_json(data, liveness), indent=indent)
         return
-    from wandbsweep.results.liveness import describe_liveness
+    from wandbsweep.results.liveness import describe_frozen, describe_liveness
     from wandbsweep.results.terminal.tables import format_progress
     from wandbsweep.results.terminal.watching import format_headline
 
@@ -54,6 +54,7 @@ def _print_status(data: SweepData, liveness: Liveness | None, *, as_json: bool, 
         format_headline(data),
         str(data.directory),
         format_progress(data, data.cap),
+        *describe_frozen(data, liveness),
         *describe_liveness(data, liveness),
     ]
     print("\n".join(lines), flush=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.trial_entry import TrialEntry, classify_claim, read_claim
+from wandbsweep.search.make import make_thawing
 from wandbsweep.search.thawing import Thawing
-from wandbsweep.spec.early_termination import THAW
 from wandbsweep.stopping.base import TrialView
 from wandbsweep.trial import TrialRecord
 
@@ -37,8 +37,7 @@ class Thaws:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        settings = study.spec.early_terminate
-        self._policy = Thawing(study.spec) if settings is not None and settings.type == THAW else None
+        self._policy = make_thawing(study.spec)
         self._chosen: tuple[tuple[int, bool], int | None] | None = None
         """The last choice, and for which state of the trial table it was made."""
         self._warned = False

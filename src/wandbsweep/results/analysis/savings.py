@@ -59,7 +59,7 @@ def compute_savings(data: SweepData) -> Savings:
     """
     sign = -1.0 if data.spec.goal == "maximize" else 1.0
     finished = [t for t in data.trials if t.state == "finished" and t.reports]
-    stopped = [t for t in data.trials if t.state == "stopped"]
+    stopped = [t for t in data.trials if t.state in ("stopped", "frozen")]
     if not stopped or not finished:
         note = "no trial finished, so what a whole one takes is not known" if stopped else "no trial was stopped"
         return Savings(len(stopped), None, 0, 0.0, 0.0, {}, None, (note,))
@@ -102,7 +102,7 @@ def compute_agreement(curves: Sequence[Floats], step: int) -> float | None:
 def _compute_seconds_per_step(finished: Sequence[TrialRecord], stopped: Sequence[TrialRecord]) -> float:
     """Return what a further step costs: from the difference, since a stopped trial pays for its start as well."""
     whole, part = (
-        [(len(t.reports), t.duration_s) for t in trials if t.duration_s is not None and t.reports and t.attempts == 1]
+        [(len(t.reports), t.duration_s) for t in trials if t.duration_s is not None and t.reports and t.starts == 1]
         for trials in (finished, stopped)
     )
     if not whole or not part:

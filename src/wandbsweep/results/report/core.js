@@ -154,10 +154,11 @@ function isInRanges(trial) {
   return true;
 }
 
-const STATES = ["finished", "stopped", "running", "queued", "failed", "crashed"];
+const STATES = ["finished", "stopped", "frozen", "running", "queued", "failed", "crashed"];
 const SHAPES = {
   finished: "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
   stopped: "M-4,-3.5h8l-4,8z",
+  frozen: "M-4,3.5h8l-4,-8z",
   running: "M-3.5,-3.5h7v7h-7z",
   queued: "M-4,-1h8v2h-8z",
   failed: "M-4,-2.7L-2.7,-4L0,-1.3L2.7,-4L4,-2.7L1.3,0L4,2.7L2.7,4L0,1.3L-2.7,4L-4,2.7L-1.3,0z",

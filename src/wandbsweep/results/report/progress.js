@@ -48,7 +48,7 @@ function traceBest(it, x, y, valued) {
   let best = null;
   let path = "";
   for (const trial of valued) {
-    if (!["finished", "stopped"].includes(trial.state) || trial.infeasible) continue;
+    if (!["finished", "stopped", "frozen"].includes(trial.state) || trial.infeasible) continue;
     const better = best === null || (data.goal === "maximize" ? valueOf(trial) > best : valueOf(trial) < best);
     if (!better) continue;
     const px = it.x(x.place(trial.n));

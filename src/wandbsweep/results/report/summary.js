@@ -39,7 +39,7 @@ function makeBestTile(best) {
 }
 
 function makeTrialsTile() {
-  const ended = ["finished", "stopped", "failed", "crashed"].reduce((sum, state) => sum + (data.counts[state] ?? 0), 0);
+  const ended = ["finished", "stopped", "frozen", "failed", "crashed"].reduce((sum, state) => sum + (data.counts[state] ?? 0), 0);
   const there = STATES.filter(state => data.counts[state]);
   return makeTile(
     "Trials",

@@ -18,7 +18,7 @@ function drawTimeline() {
   const lanes = agents.map(agent => buildLane(attempts.filter(a => a.agent === agent), now));
   const busy = lanes.reduce((sum, l) => sum + l.busy, 0);
   const there = lanes.reduce((sum, l) => sum + l.there, 0);
-  $("idle").textContent = `${pluralize(agents.length, "agent")}, ${formatDuration(total)}; busy ${formatPercent(there ? busy / there : 0)} of the time between each one's first and last trial${attempts.some(a => a.attempt > 1) ? "; striped: a later attempt" : ""}`;
+  $("idle").textContent = `${pluralize(agents.length, "agent")}, ${formatDuration(total)}; busy ${formatPercent(there ? busy / there : 0)} of the time between each one's first and last trial${attempts.some(a => a.attempt > 1) ? "; striped: a later part of a trial" : ""}`;
   const boxes = [];
   const it = makeChart($("timeline"), { height: agents.length * rowHeight + 56, left: 74, right: 58, top: 8, bottom: 40, label: "Timeline of agents" }, () => {
     boxes.length = 0;

@@ -42,7 +42,7 @@ function showTrial(n) {
     el("div", { class: "top-line" }, el("h2", {}, makeSymbol(trial.state), ` Trial ${n} `, el("small", {}, `${trial.state}${place}`)), go(rank - 1), go(rank + 1), el("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => togglePin(n) }, "✕")),
     data.metrics.length ? "" : el("p", {}, el("b", {}, `${metricName()} ${format(trial.value)}`), ` ${describeValue(trial)}`),
     trial.infeasible ? el("p", { class: "warning" }, `Infeasible: ${trial.infeasible}`) : "",
-    trial.reason ? el("p", { class: trial.state === "stopped" ? "hint" : "warning" }, trial.reason) : "",
+    trial.reason ? el("p", { class: ["stopped", "frozen"].includes(trial.state) ? "hint" : "warning" }, trial.reason) : "",
     ...makeParameterList(trial, best),
     ...makeTrialCurve(trial, best),
     ...makeMetricList(trial),

@@ -22,7 +22,14 @@ from wandbsweep.trial import TrialRecord
 
 _PIPE_WIDTH = 200
 """The width of the output if it is no terminal."""
-_STYLES = {"finished": "green", "running": "cyan", "stopped": "yellow", "failed": "red", "crashed": "red"}
+_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "stopped": "yellow",
+    "frozen": "blue",
+    "failed": "red",
+    "crashed": "red",
+}
 _GAP = 2  # blanks between columns
 _FAILURES = 10  # how many reasons the table lists
 _MIN_WIDTH = 20  # of the column of parameters, however narrow the terminal is
@@ -273,15 +280,15 @@ def explain_no_best(data: SweepData, lacks_value: str = "No trial has a value ye
 
 
 def describe_retraining(data: SweepData, trial: TrialRecord) -> list[str]:
-    """Return lines on what training ``trial`` again gives; none for a trial with several attempts.
+    """Return lines on what training ``trial`` again gives; none for a trial that was interrupted.
 
     An interrupted training need not equal one without interruption. There are none either if Hydra did not start the
     sweep, since then no command trains it again.
     """
-    if data.spec.metric is None or trial.value is None or trial.attempts > 1 or data.command(trial) is None:
+    if data.spec.metric is None or trial.value is None or trial.starts > 1 or data.command(trial) is None:
         return []
     value, step = f"{show_name(data.spec.metric.name)} {format_short(trial.value)}", data.find_step(trial)
-    if trial.state != "stopped" or step is None:
+    if trial.state not in ("stopped", "frozen") or step is None:
         when = "at its end" if step is None else f"at step {step}"
         return [f"If the training is seeded, it has {value} {when} again."]
     lines = [

@@ -80,11 +80,11 @@ def format_headline(data: SweepData) -> str:
 def describe_remaining(data: SweepData, total: int | None) -> str:
     """Return an estimate of the remaining time: from the last trials' durations and the number of running agents.
 
-    Empty if the sweep has no known end, or nothing has ended yet, or nothing runs.
+    Empty if the sweep has no known end, or nothing has ended yet, or nothing runs, or trials may be taken up again.
     """
     ended = [t for t in data.trials if t.state in ENDED and t.duration_s is not None]
     agents = {t.agent for t in data.trials if t.state == "running"}
-    if total is None or not ended or not agents:
+    if total is None or not ended or not agents or "frozen" in data.counts:
         return ""
     left = total - sum(t.state in ENDED for t in data.trials)
     recent = sorted(ended, key=lambda t: t.ended or 0.0)[-_RECENT_TRIALS:]
