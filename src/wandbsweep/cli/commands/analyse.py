@@ -1,4 +1,4 @@
-"""``wandbsweep analyse``: importance, convergence and the savings of early termination, in a terminal."""
+"""``wandbsweep analyse``: importance, convergence and what early termination saved and cost, in a terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from wandbsweep.results.analysis.correlation import Correlation
     from wandbsweep.results.analysis.importance import Importance
     from wandbsweep.results.analysis.savings import Savings
+    from wandbsweep.results.analysis.verdicts import Verdicts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,22 +32,27 @@ def run(options: argparse.Namespace) -> int:
     from wandbsweep.results.analysis.importance import compute_importance
     from wandbsweep.results.analysis.savings import compute_savings
     from wandbsweep.results.analysis.trial_matrix import build_trial_matrix
+    from wandbsweep.results.analysis.verdicts import judge_stops
 
     data = read_sweep(options)
     matrix = build_trial_matrix(data, options.metric)
     importance = compute_importance(matrix, method=options.method)
     correlation = compute_correlation(matrix)
     convergence = assess_convergence(data, important=importance if options.metric is None else None)
-    savings = compute_savings(data)
+    savings, verdicts = compute_savings(data), judge_stops(data)
     if options.json:
-        print_json(_format_analysis_json(importance, correlation, convergence, savings))
+        print_json(_format_analysis_json(importance, correlation, convergence, savings, verdicts))
     else:
-        print("\n".join(_format_analysis(importance, correlation, convergence, savings)))
+        print("\n".join(_format_analysis(importance, correlation, convergence, savings, verdicts)))
     return 0
 
 
 def _format_analysis_json(
-    importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
+    importance: Importance,
+    correlation: Correlation,
+    convergence: Convergence,
+    savings: Savings,
+    verdicts: Verdicts | None,
 ) -> dict[str, Any]:
     gain = convergence.gain
     ratios = ("kind", "linear", "linear_interval", "rank", "rank_interval")
@@ -60,11 +66,17 @@ def _format_analysis_json(
         "gain": gain and {"trials": gain.more, "chance": gain.chance, "expected": gain.expected},
         "reasons": convergence.reasons,
         **pick(savings, "stopped", "steps_saved", "share_saved", "seconds_saved", "doubtful"),
+        "stops_hurt": verdicts and verdicts.hurt,
+        "verdicts": verdicts and pick(verdicts, "chance", "expected_losses", "best_places", "likely", "agreements"),
     }
 
 
 def _format_analysis(
-    importance: Importance, correlation: Correlation, convergence: Convergence, savings: Savings
+    importance: Importance,
+    correlation: Correlation,
+    convergence: Convergence,
+    savings: Savings,
+    verdicts: Verdicts | None,
 ) -> list[str]:
     lines = [importance.warning] if importance.warning else []
     if importance:
@@ -85,6 +97,8 @@ def _format_analysis(
             lines.append(f"These might have become the best: {shown}.")
         elif savings.chances:
             lines.append("None of them was likely to become the best.")
+        if verdicts:
+            lines.append(verdicts.describe())
     return lines
 
 

@@ -14,6 +14,7 @@ from wandbsweep.results.analysis.advice import RULES
 from wandbsweep.results.analysis.convergence import Convergence, assess_convergence
 from wandbsweep.results.analysis.savings import compute_savings
 from wandbsweep.results.analysis.trial_matrix import RELIABLE_TRIALS, TrialMatrix, build_trial_matrix, to_coordinate
+from wandbsweep.results.analysis.verdicts import judge_stops
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.stopping.history import as_history
 from wandbsweep.stopping.successive_halving import bands
@@ -156,7 +157,10 @@ def _check_stopping(examined: _Examined) -> Iterator[Check]:
         evidence += "none was likely to become the best, by how finished trials improved."
     if savings.agreement is not None:
         evidence += f" Early and final order agree with Kendall's tau {savings.agreement:.2f}."
-    hurt = bool(doubtful or notes)
+    verdicts = judge_stops(examined.data)
+    if verdicts is not None:
+        evidence += f" {verdicts.describe()}"
+    hurt = bool(doubtful or notes or (verdicts and verdicts.hurt))
     yield Check(question, "doubtful" if hurt else "good", "it may have hurt" if hurt else "yes", evidence)
 
 
