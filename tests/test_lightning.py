@@ -63,10 +63,11 @@ class Recorder:
     def __init__(self, stop_at: int | None = None) -> None:
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.stop_at = stop_at
+        self.freezes = False
 
     def __call__(self, step: int, metrics: Any) -> Decision:
         self.reports.append((step, dict(metrics)))
-        return Decision(True, "enough") if len(self.reports) - 1 == self.stop_at else CONTINUE
+        return Decision(True, "enough", self.freezes) if len(self.reports) - 1 == self.stop_at else CONTINUE
 
     def steps_with(self, name: str) -> list[int]:
         return [step for step, metrics in self.reports if name in metrics]
@@ -210,6 +211,32 @@ def test_a_stop_in_mid_epoch_ends_training_with_the_step(sweep, held_back):
     sweep.stop_at = 0
     trainer, module = fit(every_n_steps=2, max_epochs=5, **held_back)
     assert (trainer.global_step, module.automatic_steps, len(sweep.reports)) == (2, 2, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.filterwarnings("ignore:You.re resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("every_n_steps", [None, 1])
+def test_a_frozen_training_saves_and_continues_with_the_next_step(tmp_path, monkeypatch, every_n_steps):
+    """It is not evaluated, and does not end as one that is stopped for good: it may go on for many epochs."""
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    options: dict[str, Any] = {"default_root_dir": tmp_path, "enable_checkpointing": True, "min_epochs": 3}
+    first, second = Recorder(stop_at=1), Recorder()
+    first.freezes = True
+    with running(CurrentTrial(number=0, metric="val", send=first)), pytest.raises(Preempted):
+        fit(every_n_steps, **options)
+    with running(CurrentTrial(number=0, metric="val", send=second, resumed=True)) as trial:
+        (_, module) = fit(every_n_steps, trial.checkpoint, **options)
+    name = "val" if every_n_steps is None else "step"
+    steps = first.steps_with(name) + second.steps_with(name)
+    assert steps == (list(range(3)) if every_n_steps is None else list(range(1, 3 * BATCHES + 1)))
+    assert module.automatic_steps == 3 * BATCHES - (2 if every_n_steps else 2 * BATCHES)
+
+
+def test_a_training_that_was_done_when_it_was_frozen_has_finished(sweep):
+    sweep.stop_at, sweep.freezes = 2, True
+    fit(max_epochs=3)
+    assert not current_trial().decision.stop
+    assert not current_trial().interrupt_requested
 
 
 def test_a_cancelled_trial_ends_without_waiting_for_a_report(sweep):

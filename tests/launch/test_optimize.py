@@ -84,6 +84,44 @@ def test_a_process_that_dies_does_not_take_the_sweep_along(tmp_path):
 
 
 @pytest.mark.parametrize("agents", [1, 2])
+def test_frozen_trials_resume_from_their_checkpoints_even_if_they_are_killed(tmp_path, agents):
+    def train(params):
+        trial = wandbsweep.current_trial()
+        file = trial.directory / "last.pt"
+        for epoch in range(int(file.read_text()) if trial.checkpoint else 0, 8):
+            if epoch == 5 and agents == 2 and not (trial.directory / "killed").exists():
+                (trial.directory / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            with (trial.directory / "epochs").open("a") as epochs:
+                epochs.write(f"{epoch} ")
+            file.write_text(str(epoch + 1))
+            if trial.report(epoch, {"loss": abs(params["x"] - 0.3) + 1 / (epoch + 1)}).stop:
+                assert trial.preempted
+                return None
+        return -1.0
+
+    sweep = {
+        "method": "bayes",
+        "metric": {"name": "loss"},
+        "early_terminate": {"type": "thaw", "min_iter": 1, "max_iter": 8},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+        "run_cap": 8,
+    }
+    results = wandbsweep.optimize(train, sweep, tmp_path, agents=agents, progress=False, seed=0)
+    assert len(results.trials) == 8
+    assert {trial.state for trial in results.trials} == {"finished", "frozen"}
+    assert sum(trial.thaws for trial in results.trials) > 0
+    assert results.best.state == "finished"
+    for trial in results.trials:
+        directory = results.trial_directory(trial)
+        assert (directory / "epochs").read_text().split() == [str(step) for step in sorted(trial.reports)]
+        assert list(trial.reports) == list(range(len(trial.reports)))
+        assert trial.attempts == 1 + (directory / "killed").exists()
+    frozen = sum(trial.state == "frozen" for trial in results.trials)
+    assert f"{8 - frozen} finished · {frozen} frozen" in repr(results)
+
+
+@pytest.mark.parametrize("agents", [1, 2])
 def test_ctrl_c_gives_trials_back(tmp_path, agents):
     script = tmp_path / "script.py"
     script.write_text(

@@ -73,7 +73,7 @@ def _compute_leads(values: Floats) -> Floats:
     if len(values) < 2:
         return np.full(values.shape, np.inf)
     lowest, second = np.partition(values, 1, axis=0)[:2]
-    return np.where(values == lowest, second - values, 0.0)
+    return np.where(values == lowest, second - lowest, 0.0)
 
 
 def _estimate_new(spec: SweepSpec, endings: Endings, rng: np.random.Generator) -> float:
