@@ -156,6 +156,14 @@ def test_a_run_depends_on_its_seed_alone() -> None:
     assert first["steps"] != make_run(Job("ours", "synthetic/steps", 4, 2, "trials", 6))["steps"]
 
 
+def test_freeze_and_thaw_tries_more_with_the_same_epochs() -> None:
+    run = make_run(Job("random", "own/digits", 0, 2, "epochs-thaw", 4))
+    assert run["started"] > 2 * 4
+    assert run["steps"][-1][0] <= 4 * run["epochs"]
+    whole = make_run(Job("random", "own/digits", 0, 2, "epochs", 4))
+    assert run["steps"][-1][1] <= whole["steps"][-1][1]
+
+
 def test_stored_runs_are_not_made_again_but_shorter_ones_are(tmp_path: Path) -> None:
     out = tmp_path / "runs.jsonl.gz"
     jobs = [Job("random", "synthetic/steps", seed, 1, "trials", 5) for seed in range(2)]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wandbsweep.search.bayes.acquisition import Acquisition, cross, step
+from wandbsweep.search.bayes.acquisition import REACH, Acquisition, climb, cross, step
 from wandbsweep.search.bayes.endings import Endings, draw_endings
 from wandbsweep.search.bayes.model import GOOD, initial_trials
 from wandbsweep.search.bayes.space import Floats
@@ -27,8 +27,6 @@ CANDIDATES = 100
 """How many new configurations are compared for each of the best trials."""
 ENOUGH = 0.01
 """If nothing new may start, no trial is taken up that is worth less, in standard deviations of the values."""
-NEW_FACTOR = 1.0
-"""By how much a new trial is worth more than the best of the candidates."""
 COST_POWER = 1.0
 """The power of the cost by which the worth is divided."""
 
@@ -64,7 +62,7 @@ def choose_arm(spec: SweepSpec, trials: Sequence[TrialRecord], rungs: Sequence[i
         number = best if best in worth else max(worth, key=lambda n: worth[n])
         return number if number == best or worth[number] > ENOUGH else None
     number = max(worth, key=lambda n: worth[n] / price[n])
-    new = NEW_FACTOR * _estimate_new(spec, endings, rng) / rungs[0] ** COST_POWER
+    new = _estimate_new(spec, endings, rng) / rungs[0] ** COST_POWER
     return number if worth[number] / price[number] > new else None
 
 
@@ -85,4 +83,7 @@ def _estimate_new(spec: SweepSpec, endings: Endings, rng: np.random.Generator) -
     base = np.repeat(x[endings.rank()[:GOOD]], CANDIDATES, axis=0)
     pool = np.concatenate([cross(space, base, rng), step(space, base, 0.02, rng), step(space, base, 0.1, rng)])
     pool = pool[space.meets_constraints(pool)]
-    return float(np.exp(acquisition(pool).max())) if len(pool) else 0.0
+    if not len(pool):
+        return 0.0
+    found = climb(acquisition, pool[int(acquisition(pool).argmax())], REACH)
+    return float(np.exp(acquisition(found[None])[0]))
