@@ -11,7 +11,7 @@ from wandbsweep.search.bayes.acquisition import Acquisition, Chance, cross, maxi
 from wandbsweep.search.bayes.belief import Belief
 from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.feasibility import Feasibility
-from wandbsweep.search.bayes.gp import condition, fit
+from wandbsweep.search.bayes.gp import condition, fit, weigh_evidence
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.search.bayes.success import Success
@@ -90,6 +90,8 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     # draw becomes a fantasy in which they are known.
     squares = space.differences(data.x, data.x)
     p = fit(squares, data.sample)
+    if belief is None and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < 0:
+        return fill(space, tried, rng)  # the model knows nothing yet: every other ask goes where no trial was
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)

@@ -70,7 +70,12 @@ class Column:
         assert step is not None
         if (parameter.ppf(0.9998) - parameter.ppf(0.0002)) / abs(step) > _ENUMERABLE:
             return
-        found = {parameter.ppf(u): None for u in ((np.arange(2048) + 0.5) / 2048).tolist()}
+        if parameter.distribution == "int_uniform":  # the usual case, without thousands of calls
+            assert parameter.min is not None
+            assert parameter.max is not None
+            found = dict.fromkeys(range(int(parameter.min), int(parameter.max) + 1))
+        else:
+            found = {parameter.ppf(u): None for u in ((np.arange(2048) + 0.5) / 2048).tolist()}
         if len(found) <= _ENUMERABLE:
             self._values = list(found)
             self.levels = np.array([self._place(value) for value in found])
