@@ -189,7 +189,9 @@ def test_a_proposal_must_improve_on_the_likely_result_of_a_running_trial() -> No
     posterior = condition(space.differences(x, x), seen, np.array([4]), p, normals)
     blind = dataclasses.replace(posterior, drawn=np.empty((0, 32)))
     near = np.array([[0.51]])
-    aware, unaware = (float(Acquisition(space, x, post, -0.5)(near)[0]) for post in (posterior, blind))
+    aware, unaware = (
+        float(Acquisition(space, x, post, post.drawn.min(0, initial=-0.5))(near)[0]) for post in (posterior, blind)
+    )
     assert aware < unaware - 1
 
 
@@ -205,6 +207,22 @@ def test_a_converged_search_does_not_turn_to_the_corners() -> None:
         trials.append(record(number, dict(zip(names, x.tolist(), strict=True)), value))
     asked = [suggest(spec, trials, rng=np.random.default_rng(seed)) for seed in range(10)]
     assert sum(all(v in (0.0, 1.0) for v in params.values()) for params in asked) <= 1
+
+
+def test_a_lucky_trial_does_not_send_the_search_away() -> None:
+    """The best of many noisy values is luck: nothing near it improves on it, though the optimum is there."""
+    spec = sweep({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
+    away = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        trials = []
+        for number in range(30):
+            x = rng.random(2) if number < 20 else 0.4 + 0.1 * rng.standard_normal(2)
+            value = 2 * float(((x - 0.4) ** 2).sum()) + 0.1 * rng.standard_normal() - 0.2 * (number == 25)
+            trials.append(record(number, dict(zip("xy", x.tolist(), strict=True)), value))
+        asked = suggest(spec, trials, rng=np.random.default_rng(seed))
+        away.append(max(abs(v - 0.4) for v in asked.values()))
+    assert float(np.median(away)) < 0.15
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7])
@@ -268,7 +286,7 @@ def test_the_acquisition_has_the_right_gradient_and_value() -> None:
     states = ["failed", "finished", "finished", "crashed"] * len(x)
     success = Success(space, [TrialRecord(i, states[i], space.decode(row)) for i, row in enumerate(x)])  # type: ignore[arg-type]
     assert success.is_modelled
-    acquisition = Acquisition(space, x, posterior, -1.0, [novelty, success])
+    acquisition = Acquisition(space, x, posterior, posterior.drawn.min(0, initial=-1.0), [novelty, success])
     point = space.draw(1, rng)[0]
     value, slope = acquisition.with_slope(point)
     assert value == pytest.approx(float(acquisition(point[None])[0]))

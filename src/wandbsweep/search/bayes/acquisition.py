@@ -1,8 +1,10 @@
 """The acquisition function: the logarithm of the expected improvement, maximised by gradient from many starts.
 
 LogEI: Ament et al. (2023). With pending trials it is the mean over fantasies of their results (Snoek et al. 2012). Each
-fantasy compares with its own best result, which may be a pending trial's; otherwise the search would keep
-proposing points near the running trials.
+fantasy compares with its own best trial, which may be a pending one; otherwise the search would keep
+proposing points near the running trials. The best trial is the one with the lowest *mean* of the model: the best value
+that was seen owes part of its rank to luck if values are noisy, and a search that must improve on luck leaves good
+regions early (Gramacy and Lee 2011; "plug-in" in Picheny, Wagner, Ginsbourger 2013).
 
 The corners of the cube are furthest from everything known, so a search that has converged on a local optimum would
 spend the rest of its trials there. Therefore most asks compare only good trials with a few of their columns changed, as
@@ -74,11 +76,19 @@ class Acquisition:
     """log EI at points (n, columns) of a space, plus the logs of the probabilities of what else must come true."""
 
     def __init__(
-        self, space: Space, x: Floats, posterior: Posterior, best: float, chances: Sequence[Chance] = ()
+        self, space: Space, x: Floats, posterior: Posterior, best: Floats, chances: Sequence[Chance] = ()
     ) -> None:
-        self.space, self.x, self.posterior = space, x, posterior
+        """Prepare the function.
+
+        Args:
+            space: The space.
+            x: The trials (trials, columns).
+            posterior: The model of their values.
+            best: The value to improve on in each fantasy (fantasies,).
+            chances: What the expected improvement is weighted by.
+        """
+        self.space, self.x, self.posterior, self.best = space, x, posterior, best
         self.chances = chances
-        self.best = posterior.drawn.min(0, initial=best)
 
     def __call__(self, points: Floats) -> Floats:
         mean, variance = self.posterior.at(self.space.differences(points, self.x))

@@ -77,7 +77,8 @@ def _compute_leads(values: Floats) -> Floats:
 def _estimate_new(spec: SweepSpec, endings: Endings, rng: np.random.Generator) -> float:
     """Return the expected improvement of a new trial over all others, as the search method would choose it."""
     space, x = endings.space, endings.data.x
-    acquisition = Acquisition(space, x, endings.posterior, endings.best, [endings.success])
+    best = endings.posterior.drawn.min(0, initial=endings.best)
+    acquisition = Acquisition(space, x, endings.posterior, best, [endings.success])
     if not spec.method_info.learns:
         return float(np.exp(acquisition(space.draw(CANDIDATES * GOOD, rng))).mean())
     base = np.repeat(x[endings.rank()[:GOOD]], CANDIDATES, axis=0)

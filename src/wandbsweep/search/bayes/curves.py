@@ -144,8 +144,6 @@ class TrainingSet:
     """Those of `seen` that the hyperparameters are fitted to."""
     pending: Indices
     """Rows of `x` whose final value is not known yet."""
-    best: float
-    """The best value so far, on the warped scale."""
     ranked: Indices
     """Rows of `x` with a value, best first."""
 
@@ -200,7 +198,6 @@ def make_training_set(
         seen,
         _pick_sample(seen, ranked),
         np.array([i for i, c in enumerate(curves) if c.goes_on and i not in failed], dtype=np.int64),
-        float(warp(np.array([values[ranked[0]]]))[0]),
         ranked,
     )
 

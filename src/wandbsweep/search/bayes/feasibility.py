@@ -62,18 +62,16 @@ class Feasibility:
         for column in np.array([excesses[i] for i in known]).T:
             self._bounds.append(_fit_bound(squares, column))
 
-    def rank(self, data: TrainingSet) -> tuple[float, Indices]:
-        """Return the value to improve on, and the rows of the trials to start from, the most promising first.
+    def rank(self, data: TrainingSet) -> tuple[Indices, Indices]:
+        """Return the rows of the feasible trials, and those of the trials to start from, the most promising first.
 
-        The value is the best of a feasible trial. If none is feasible, it is worse than all values, and the trials
-        nearest to being feasible come first.
+        If none is feasible, the trials nearest to being feasible come first.
         """
-        final = dict(zip(data.seen.trial.tolist(), data.seen.z.tolist(), strict=True))  # the last of each trial
         feasible = [i for i in data.ranked.tolist() if i in self.feasible]
         if feasible:
-            return final[feasible[0]], np.array(feasible + [i for i in data.ranked.tolist() if i not in self.feasible])
+            return np.array(feasible), np.array(feasible + [i for i in data.ranked.tolist() if i not in self.feasible])
         nearest = sorted(data.ranked.tolist(), key=lambda i: self.excess.get(i, np.inf))
-        return float(data.seen.z.max()) + 1.0, np.array(nearest)
+        return np.array([], dtype=np.int64), np.array(nearest)
 
     def __call__(self, points: Floats) -> Floats:
         logs = np.zeros(len(points))

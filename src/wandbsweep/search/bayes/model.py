@@ -95,12 +95,16 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)
-    best, good = data.best, data.ranked
+    rivals, good = data.ranked, data.ranked
     chances: list[Chance] = [novelty, success, *([belief] if belief else [])]
     if spec.limits:
         feasibility = Feasibility(space, spec.limits, trials)
-        best, good = feasibility.rank(data)
+        rivals, good = feasibility.rank(data)
         chances.append(feasibility)
+    best = np.full(len(normals), data.seen.z.max() + 1.0)  # as long as no trial is feasible, any value is better
+    if len(rivals):
+        rivals = np.concatenate([rivals, data.pending])
+        best = posterior.at(space.differences(data.x[rivals], data.x))[0].min(0)
     acquisition = Acquisition(space, data.x, posterior, best, chances)
     survival = Survival(space, spec, trials)
     ranked = maximise(acquisition, data.x[good[:GOOD]], rng, survival, novelty.repeats)
