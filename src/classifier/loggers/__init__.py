@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from classifier.instantiate import instantiate
 from classifier.loggers.wandb import finish, wandb_logger, wandb_mode
-from wandbsweep.current import Preempted
+from wandbsweep.current import Preempted, current_trial
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -29,7 +29,7 @@ def open_loggers(cfg: DictConfig) -> Iterator[list[Logger]]:
         yield _open(cfg)
         exit_code = 0
     except Preempted:
-        exit_code = None
+        exit_code = 0 if current_trial().decision.freezes else None
         raise
     finally:
         if is_wandb(cfg):

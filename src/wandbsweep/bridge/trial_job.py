@@ -248,7 +248,8 @@ def _look_at_reports(runs: TrialRuns) -> None:
 def _finish_runs(runs: TrialRuns, result: JobResult | None) -> None:
     """Finish the W&B runs that the current trial has left open; without a result it was interrupted."""
     current = current_trial()
-    preempted = result is None or current.interrupt_requested
+    # A frozen trial may never continue, so its run is finished; if it does, the run is resumed all the same.
+    preempted = (result is None or current.interrupt_requested) and not current.decision.freezes
     failed = preempted or (result is not None and bool(result.error))
     stopped = current.decision.reason if current.decision.stop and not failed else ""
     runs.finish(int(failed), stopped=stopped, preempted=preempted)

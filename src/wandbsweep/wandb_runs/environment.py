@@ -102,6 +102,8 @@ class TrialRuns:
             try:
                 if stopped:
                     run.summary[STOP_REASON_KEY] = stopped
+                elif run.summary.get(STOP_REASON_KEY):
+                    run.summary[STOP_REASON_KEY] = ""  # an earlier attempt was frozen
                 if preempted:
                     run.mark_preempting()
                 run.finish(exit_code=exit_code)
