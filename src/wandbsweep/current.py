@@ -54,7 +54,7 @@ class CurrentTrial:
     params: Mapping[str, Any] = field(default_factory=dict)
     """Flat: dotted name -> value, the swept parameters only."""
     resumed: bool = False
-    """Whether an earlier attempt of the same trial was interrupted."""
+    """Whether an earlier attempt of the same trial was interrupted, or frozen (``early_terminate: {type: thaw}``)."""
     sweep_id: str | None = None
     metric: str | None = None
     """The name of the metric that the sweep optimises."""
@@ -140,7 +140,7 @@ class CurrentTrial:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The newest checkpoint in ``directory`` if an earlier attempt of the trial was interrupted, else None.
+        """The newest checkpoint in ``directory`` if an earlier attempt was interrupted or frozen, else None.
 
         Checkpoints are files whose names end with ``.ckpt``, ``.pt`` or ``.pth``. One that was not written to its end
         does not count.
@@ -203,6 +203,8 @@ class CurrentTrial:
     @property
     def preempted(self) -> bool:
         """Whether this process is to end. If so, save what is needed to resume, and return; the trial will be resumed.
+
+        This is also true when the trial is frozen; then it may be resumed.
 
         ``report`` then answers with a stop as well.
         """

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from classifier.training import train
-from wandbsweep.current import CurrentTrial, running
-from wandbsweep.trial import CONTINUE
+from wandbsweep.current import CurrentTrial, Preempted, running
+from wandbsweep.trial import CONTINUE, Decision
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["trainer.max_epochs=3", "data.batch_size=128", "model.hidden=[8]"]  # 10 steps an epoch
@@ -82,6 +82,33 @@ def test_wandb_beside_another_and_keys_of_both(make_config, tmp_path, monkeypatc
     train(make_config(*options))
     assert len(list((tmp_path / "out/wandb").glob("offline-run-*"))) == 1
     assert (tmp_path / "out/here/metrics.csv").exists()
+
+
+def test_a_frozen_trial_has_ended_for_wandb_and_continues_with_the_next_epoch(make_config, tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    finish, ends = wandb.finish, []
+
+    def note(exit_code):
+        ends.append((exit_code, wandb.run.summary.get("wandbsweep/stopped")))
+        finish(exit_code=exit_code)
+
+    monkeypatch.setattr(wandb, "finish", note)
+    steps = []
+
+    def freeze(step, metrics):
+        steps.append(step)
+        return Decision(stop=True, reason="thaw: it waits", freezes=True) if step == 1 else CONTINUE
+
+    cfg = make_config(*OPTIONS, "logger=[wandb,csv]")
+    with pytest.raises(Preempted), running(CurrentTrial(number=0, metric="val/loss", send=freeze)):
+        train(cfg)
+    with running(CurrentTrial(number=0, metric="val/loss", send=freeze, resumed=True)):
+        train(cfg)
+    assert steps == [0, 1, 2]
+    assert read_csv(tmp_path / "out", "val/loss") == EPOCH_ENDS
+    assert ends == [(0, "thaw: it waits"), (0, None)]
 
 
 def test_a_resumed_trial_without_a_checkpoint_starts_its_files_anew(make_config, tmp_path):

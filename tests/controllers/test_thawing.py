@@ -12,9 +12,13 @@ import pytest
 
 from tests.configurations import METRICS, RANDOM
 from wandbsweep import Outcome, SweepConfigError, create_sweep, load_sweep
+from wandbsweep.cli.main import main
 from wandbsweep.controllers.hosted.doctor import check_supported
 from wandbsweep.controllers.trial_entry import CLAIM, OUTCOME
 from wandbsweep.controllers.trial_table import TrialTable
+from wandbsweep.results.frames import build_trial_frame
+from wandbsweep.results.reader import SweepReader
+from wandbsweep.results.report.panels import list_attempt_rows
 from wandbsweep.search.thawing import Thawing
 from wandbsweep.storage.base import AttemptState, StoredAttempt
 
@@ -194,6 +198,24 @@ def test_a_script_that_begins_anew_is_told_of_once_and_gets_further(opened, capl
     assert (record.state, len(record.reports), record.thaws) == ("finished", WHOLE, 2)
     (message,) = [r.getMessage() for r in caplog.records if "begins" in r.getMessage() or "repeats" in r.getMessage()]
     assert message.startswith("Trial 0 was frozen after step 1 and taken up again, but its training reports step 0")
+
+
+@on_journal
+def test_status_says_whether_frozen_trials_may_continue(opened, tmp_path, monkeypatch, capsys):
+    controller = opened()
+    train(controller, controller.ask("a"))
+    assert main(["status", str(tmp_path / "sweep")]) == 0
+    assert "Frozen: 1 trial, with checkpoints. Any of them may be taken up again." in capsys.readouterr().out
+    assert main(["table", str(tmp_path / "sweep")]) == 0
+    assert "frozen" in capsys.readouterr().out
+    monkeypatch.setattr(Thawing, "choose", lambda self, trials, *, may_start: None)
+    assert main(["status", str(tmp_path / "sweep")]) == 0
+    assert "Frozen for good: 1 trial. None was worth more epochs." in capsys.readouterr().out
+    assert opened().ask("a") is None
+    data = SweepReader(tmp_path / "sweep").read()
+    assert [row[1:3] + row[5:6] for row in list_attempt_rows(data)] == [[0, 1, "frozen"]]
+    assert build_trial_frame(data)["state"].tolist() == ["frozen"]
+    assert data.best is not None
 
 
 # -- the order of claims, whatever order they are read in

@@ -128,10 +128,11 @@ def finish(exit_code: int | None) -> None:
 
     if wandb.run is None:
         return
+    summary: Any = wandb.run.summary
     if current_trial() and current_trial().decision.stop:
-        wandb.run.summary["wandbsweep/stopped"] = current_trial().decision.reason
-    elif wandb.run.summary.get("wandbsweep/stopped"):
-        wandb.run.summary["wandbsweep/stopped"] = ""  # an earlier attempt was frozen
+        summary["wandbsweep/stopped"] = current_trial().decision.reason
+    elif summary.get("wandbsweep/stopped"):
+        summary["wandbsweep/stopped"] = ""  # an earlier attempt was frozen
     if exit_code is not None:
         wandb.finish(exit_code=exit_code)
         return
