@@ -89,6 +89,23 @@ def explain_kill(kills: KernelKills, status: str, peak_mib: float | None) -> Fau
     return Fault(f"{how}: {status}{_describe_peaks(peaks)}", "out of memory" if kills.limit_mib else "", peaks)
 
 
+def explain_output(reason: str, output: str) -> Fault:
+    """Return why a program failed, by the last lines that it wrote to standard error.
+
+    Args:
+        reason: How its process ended.
+        output: Its last lines.
+    """
+    *_, last = [line.strip() for line in output.splitlines() if line.strip()] or [""]
+    reason = f"{reason}: {last}" if last else reason
+    if found := _REMOTE.search(output):
+        return Fault(f"diverged: {found[1]}", "diverged")
+    name = last.partition(":")[0].rpartition(".")[2]
+    if name in (*_NAMES, "MemoryError") or _TEXT.search(last):
+        return Fault(f"out of memory: {reason}", "out of memory")
+    return Fault(reason)
+
+
 def release_task(error: BaseException | None) -> None:
     """Let go of the task's local variables, its model among them, which an error keeps for as long as it exists."""
     for found in _list_chain(error) if error is not None else ():

@@ -78,6 +78,11 @@ class TrialServer:
         _servers[self] = None
 
     @property
+    def has_reports(self) -> bool:
+        """Whether a process of the trial has reported by ``current_trial()``."""
+        return self._reported >= 0
+
+    @property
     def sources(self) -> list[Any]:
         """What to wait for (``multiprocessing.connection.wait``)."""
         return [self._listener, *self._connections]

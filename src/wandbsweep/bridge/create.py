@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, Snapshot, copy_config, set_key
+from wandbsweep.controllers.create import create_directory, create_study
 from wandbsweep.controllers.open import open_controller
-from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import SNAPSHOT, LaunchRecord
@@ -37,7 +36,7 @@ def write_sweep(directory: Path, config: DictConfig, snapshot: Snapshot, record:
     Raises:
         SweepDirectoryError: The directory cannot be written, or the storage cannot be opened.
     """
-    with _create_directory(directory):
+    with create_directory(directory, _MULTIRUN_FILE):
         if not is_free(directory, record.controller.plain_grid):
             return False
         sweepdir.remove_sweep(directory)
@@ -47,7 +46,7 @@ def write_sweep(directory: Path, config: DictConfig, snapshot: Snapshot, record:
         saved = copy_config(config)
         set_key(saved, *PLAIN_RECURSIVE)
         OmegaConf.save(saved, directory / _MULTIRUN_FILE)
-        _create_study(directory, record, spec)
+        create_study(directory, record, spec)
         sweepdir.write_spec(directory, spec)
     return True
 
@@ -68,39 +67,3 @@ def _is_finished_grid(directory: Path) -> bool:
     controller = open_controller(record, directory, sweepdir.read_spec(directory))
     trials = controller.trials()
     return len(trials) == controller.cap and all(trial.state in ENDED for trial in trials)
-
-
-def _create_study(directory: Path, record: LaunchRecord, spec: SweepSpec) -> None:
-    try:
-        open_controller(record, directory, spec).close()
-    except Exception as error:  # each database driver has exceptions of its own
-        storage = record.controller.storage
-        if storage is None or isinstance(error, SweepError):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise SweepDirectoryError(
-            f"hydra.sweeper.storage: cannot open {storage!r}: {type(error).__name__}: {reason}"
-        ) from error
-
-
-@contextmanager
-def _create_directory(directory: Path) -> Iterator[None]:
-    """Create ``directory`` and hold its lock; if the ``with`` block fails, remove everything new.
-
-    A process that is killed in the block leaves a directory without ``sweep.yaml``, which holds no sweep: the next
-    command starts over, which ``refuse_orphaned_journal`` allows, since the journal has no trials yet.
-    """
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    sweepdir.make_directory(directory)
-    with sweepdir.lock_directory(directory):
-        try:
-            yield
-        except BaseException:
-            sweepdir.remove_sweep(directory)
-            (directory / _MULTIRUN_FILE).unlink(missing_ok=True)
-            if missing:
-                (directory / sweepdir.LOCK).unlink()
-                with suppress(OSError):  # not empty: another process uses it as well
-                    for path in missing:
-                        path.rmdir()
-            raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +29,12 @@ from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, format_overrides, is_sweep_key
+from wandbsweep.sweep.prepared import PreparedSweep
 
 log = logging.getLogger(__name__)
 
 _FIXED_SETTINGS = ("seed", "storage", "lease_s", "max_attempts")
 """Settings that only the command that starts a sweep can set."""
-
-
-@dataclass(frozen=True)
-class PreparedSweep:
-    """A sweep on disk, and how to launch it."""
-
-    directory: Path
-    record: LaunchRecord
-    spec: SweepSpec
-    joined: bool
-    """Whether the sweep existed before."""
-    agent_overrides: Sequence[str]
-    """The overrides with which an agent's job is composed."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether this is a comma-list grid without a sweep configuration, as Hydra's own sweeper runs them."""
-        return self.record.controller.plain_grid is not None
 
 
 def prepare_sweep(multirun: Multirun) -> PreparedSweep:

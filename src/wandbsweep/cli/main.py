@@ -1,4 +1,4 @@
-"""``wandbsweep``: reads any sweep from its directory, during and after it."""
+"""``wandbsweep``: runs the program of a sweep file, and reads any sweep, during and after it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wandbsweep.text import escape_output
 # A new command is a module of ``cli/commands`` with a ``COMMAND`` (or several ``COMMANDS``), named here; ``--help``
 # lists them in this order.
 MODULES = (
+    "run",
     "status",
     "table",
     "best",
@@ -77,8 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="wandbsweep",
-        description="Read a sweep from its directory, while it runs or afterwards. To run a sweep, start your own "
-        "application: python train.py -m hydra/sweeper=wandbsweep",
+        description="Run the program of a W&B sweep file, and read any sweep, while it runs or afterwards. To run a "
+        "sweep of a Hydra application, start that: python train.py -m hydra/sweeper=wandbsweep",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('wandbsweep')}")
     parser.set_defaults(parser=parser)  # for `completion`

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.launchers import Isolation
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import format_progress, make_console, print_best, print_leaderboard
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import Application
+from wandbsweep.sweep.prepared import PreparedSweep
 from wandbsweep.text import pluralize, show_name
 from wandbsweep.trial import SUCCEEDED, TrialRecord
 

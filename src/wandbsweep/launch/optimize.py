@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,10 +22,11 @@ from wandbsweep.agent.function_agent import (
     pack_function,
     run_function_trials,
 )
-from wandbsweep.agent.signals import GRACE_S, SignalWatch
+from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.base import SweepController
 from wandbsweep.controllers.open import create_sweep, open_embedded
 from wandbsweep.errors import SweepConfigError, SweepError
+from wandbsweep.launch.agent_processes import run_processes
 from wandbsweep.launch.monitor import Monitor
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.sweep_results import SweepResults, open_sweep
@@ -38,7 +38,6 @@ from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import ENDED, SUCCEEDED
 
 _POLL_S = 0.25
-_END_S = GRACE_S + 5.0  # how long agents may take to end when they are asked to
 
 
 def optimize(
@@ -166,24 +165,7 @@ def _await_known_agents(controller: SweepController) -> None:
 def _run_once(agents: Sequence[FunctionAgent]) -> None:
     """Start a process for each agent, and wait until all have ended. An interruption, such as Ctrl-C, ends them."""
     command = [sys.executable, "-c", STARTER, json.dumps(sys.path)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in agents]
-    try:
-        for process, agent in zip(processes, agents, strict=True):
-            assert process.stdin is not None
-            process.stdin.write(pickle.dumps(agent))
-            process.stdin.close()
-        for process in processes:
-            process.wait()
-    except BaseException:
-        for process in processes:
-            process.terminate()  # it gives its trial back; after a terminal's Ctrl-C it does so already
-        for process in processes:
-            try:
-                process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        raise
+    run_processes([command] * len(agents), inputs=[pickle.dumps(agent) for agent in agents])
 
 
 def _measure_progress(controller: SweepController) -> int:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
-from wandbsweep.bridge.hydra_private import has_failed
-from wandbsweep.bridge.prepare import PreparedSweep
 from wandbsweep.controllers.completion import Completion
 from wandbsweep.controllers.open import open_controller
 from wandbsweep.errors import SweepError
@@ -34,6 +32,7 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import explain_no_best
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
+from wandbsweep.sweep.prepared import PreparedSweep
 from wandbsweep.text import escape_output, pluralize
 from wandbsweep.trial import ENDED, State, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
@@ -303,6 +302,8 @@ class Session:
 
     def _exit_if_failed(self, jobs: Sequence[Any]) -> None:
         """Exit if a trial of a plain grid crashed or failed, unless one of its JobReturns raises the failure."""
+        from wandbsweep.bridge.hydra_private import has_failed  # only Hydra's own jobs need Hydra
+
         raises = any(has_failed(job) for job in jobs)
         unraised = ("crashed",) if raises else ("crashed", "failed")
         trials = [trial for trial in self._controller.trials() if trial.state in unraised]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,18 @@ import yaml
 from wandbsweep.controllers.outcome import choose_value
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepError
+from wandbsweep.programs.macros import RUN_DIRECTORY, Words, expand, nest_params
 from wandbsweep.search.pareto import find_front
 from wandbsweep.search.repeats import Configuration, group_configurations
 from wandbsweep.settings import FOREIGN_KEYS
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.base import StoredAttempt
-from wandbsweep.sweep.launch_record import LaunchRecord
+from wandbsweep.sweep.directory import PARAMS, PARAMS_JSON
+from wandbsweep.sweep.launch_record import LaunchRecord, Program
 from wandbsweep.sweep.override_strings import format_overrides, format_value
 from wandbsweep.text import join_words
 from wandbsweep.trial import STATES, SUCCEEDED, State, TrialRecord, ValueRule
+from wandbsweep.wandb_runs.sweep_run import PARAM_PATH
 
 _CHOOSE_SWEEPER = "hydra/sweeper=wandbsweep"
 
@@ -214,13 +218,22 @@ class SweepData:
     def command(self, trial: TrialRecord) -> str | None:
         """Return the shell command that trains ``trial``'s configuration again, outside the sweep.
 
-        None if Hydra did not start the sweep: then it is unknown which program runs a trial.
+        None if the sweep was made in Python: then it is unknown which program runs a trial.
         """
         if self.launch_record is None:
             return None
+        if self.launch_record.program is not None:
+            return self._format_program_command(trial, self.launch_record.program)
         metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
         start, own = self.launch_record.application.command, self.launch_record.run_overrides()
         return shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode])
+
+    def _format_program_command(self, trial: TrialRecord, program: Program) -> str:
+        place = self.trial_directory(trial)
+        args = nest_params(trial.params, self.spec.config.get("parameters", {}))
+        words = Words(trial.params, args, self.spec.program, program.interpreter, str(place / PARAMS_JSON), str(place))
+        own = [word for word in program.command if word != RUN_DIRECTORY]  # the trial's own results are to stay
+        return shlex.join([f"{PARAM_PATH}={place / PARAMS}", *expand(own, words, os.environ)])
 
     @property
     def run_mode(self) -> list[str]:

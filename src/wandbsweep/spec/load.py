@@ -33,6 +33,7 @@ from wandbsweep.text import join_words
 
 GOALS = ("minimize", "maximize")
 VALUE_RULES = ("best", "last")
+SOURCES = ("wandb", "stdout")
 IMPUTE = ("worst", "best", "latest")
 # The keys that only W&B's own tools read; they are checked and kept.
 _TEXT_KEYS = ("program", "name", "description", "project", "entity", "job", "image_uri", "apiVersion")
@@ -141,7 +142,9 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
         example = f"{{name: {raw}, goal: minimize}}" if isinstance(raw, str) else "{name: …, goal: …}"
         findings.refuse(path, f"{show(raw)} is {describe_kind(raw)}, but must be a mapping such as {example}")
         return None
-    findings.check_keys(path, raw, (field.name for field in fields(Metric)), "a metric")
+    # `from` is a word of Python's, so the field has another name.
+    keys = ("from" if field.name == "source" else field.name for field in fields(Metric))
+    findings.check_keys(path, raw, keys, "a metric")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
         given = f"{show(name)} is not text" if name is not None else "is required"
@@ -155,7 +158,8 @@ def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     limits = (
         read_limits(findings, f"{path}.constraints", raw["constraints"]) if raw.get("constraints") is not None else ()
     )
-    return Metric(str(name), goal, target, impute, False if running == "false" else running, value, limits)
+    source = findings.read_choice(f"{path}.from", raw.get("from", "wandb"), SOURCES)
+    return Metric(str(name), goal, target, impute, False if running == "false" else running, value, limits, source)
 
 
 def read_metrics(findings: Findings, raw: Any) -> tuple[Metric, ...]:

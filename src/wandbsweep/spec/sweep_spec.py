@@ -18,6 +18,8 @@ from wandbsweep.spec.sweep_file import dump_yaml
 from wandbsweep.trial import SUCCEEDED, TrialRecord, ValueRule
 
 Goal = Literal["minimize", "maximize"]
+MetricSource = Literal["wandb", "stdout"]
+"""Where a program's metrics are heard: in what it logs to W&B, or in the lines that it prints."""
 
 WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -38,6 +40,8 @@ class Metric:
     """Extension: which of the values that a trial reports is its own."""
     constraints: tuple[Limit, ...] = ()
     """Extension: the limits that a trial must keep to be the best (``limits.py``)."""
+    source: MetricSource = "wandb"
+    """Extension, the key ``from``: where ``wandbsweep run`` hears it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,11 @@ class SweepSpec:
     def value_rule(self) -> ValueRule:
         """Which of the values that a trial reports of ``metric`` is its own."""
         return self.metric.value if self.metric else "best"
+
+    @property
+    def metric_source(self) -> MetricSource:
+        """Where ``wandbsweep run`` hears the metrics."""
+        return "stdout" if any(metric.source == "stdout" for metric in self.objectives) else "wandb"
 
     @property
     def objectives(self) -> tuple[Metric, ...]:

@@ -28,6 +28,8 @@ SWEEP_FILE = "sweep.yaml"
 AGENTS = "agents"
 TRACEBACK = "traceback.txt"
 """In the directory of a trial that failed."""
+PARAMS, PARAMS_JSON = "params.yaml", "params.json"
+"""In the directory of a trial that ``wandbsweep run`` has started: its parameters, as W&B's client reads them."""
 LOCK = ".lock"
 """Lies in the directory itself, not in ``.sweep/``: a process may wait for it while ``remove_sweep`` runs."""
 

@@ -101,6 +101,18 @@ class HostedPlace:
 
 
 @dataclass(frozen=True)
+class Program:
+    """How ``wandbsweep run`` starts the program of a sweep file."""
+
+    command: Sequence[str]
+    """Its words, with W&B's macros (``programs.macros``)."""
+    interpreter: str
+    """What ``${interpreter}`` stands for."""
+    grace_s: float
+    """How long a trial's process may take to end after SIGTERM."""
+
+
+@dataclass(frozen=True)
 class LaunchRecord:
     """What a sweep was started with: written when the sweep is created, and read by every process that joins it."""
 
@@ -115,11 +127,15 @@ class LaunchRecord:
     ``sweep`` the W&B sweep that holds the trials' runs."""
     directory: str | None = None
     """The sweep's directory when the record was saved. None: an older version saved it."""
+    program: Program | None = None
+    """The program of the sweep file, if ``wandbsweep run`` started the sweep; None: Hydra did."""
     moved_from: str | None = field(default=None, compare=False)
     """Not stored. The directory in which the sweep was started, if ``application.cwd`` is where it was moved."""
 
     def join_command(self, directory: Path) -> str:
         """Return the shell command that joins or resumes the sweep in ``directory``, from the working directory."""
+        if self.program is not None:
+            return self._join_program_command(directory)
         # A relative script and the default outputs/ are found from the directory in which the sweep was started.
         command, cwd = self.application.command, self.application.cwd
         is_script = any(word.endswith(".py") and not os.path.isabs(word) for word in command)
@@ -131,6 +147,12 @@ class LaunchRecord:
             sweep = ["hydra.sweeper.controller=wandb", f"hydra.sweeper.sweep_id={format_value(path)}"]
         joining = ["-m", "hydra/sweeper=wandbsweep", *sweep]
         line = shlex.join([*command, *joining, *place, *self.run_overrides()])
+        return line if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {line}"
+
+    def _join_program_command(self, directory: Path) -> str:
+        cwd = self.application.cwd
+        is_default = directory == Path(cwd, OUTPUTS, self.sweep_id)
+        line = shlex.join([*self.application.command, self.sweep_id if is_default else str(directory)])
         return line if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {line}"
 
     def run_overrides(self) -> list[str]:
@@ -203,19 +225,22 @@ class LaunchRecord:
         groups = (self.application, self.overrides, self.snapshot, self.controller)
         stored = {_to_key(name): value for group in groups for name, value in vars(group).items()}
         hosted = self.hosted and {name: value for name, value in vars(self.hosted).items() if value is not None}
-        later = {"directory": self.directory, "resume_key": stored.pop("resume_key")}  # older versions lack them
+        program = self.program and vars(self.program)
+        # Older versions lack these.
+        later = {"directory": self.directory, "resume_key": stored.pop("resume_key"), "program": program}
         given = {name: value for name, value in later.items() if value is not None}
         return {"sweep_id": self.sweep_id, **stored, "hosted": hosted, "wandb": self.wandb, **given}
 
     @classmethod
     def _from_json(cls, stored: dict[str, Any]) -> LaunchRecord:
-        hosted = stored.pop("hosted", None)
+        hosted, program = stored.pop("hosted", None), stored.pop("program", None)
         return cls(
             application=_take(Application, stored),
             overrides=_take(TrialOverrides, stored),
             snapshot=_take(SnapshotPaths, stored),
             controller=_take(ControllerOptions, stored),
             hosted=None if hosted is None else HostedPlace(**hosted),
+            program=None if program is None else Program(**program),
             **stored,  # sweep_id, wandb and directory: any other key is a TypeError
         )
 

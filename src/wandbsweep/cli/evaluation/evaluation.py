@@ -115,6 +115,11 @@ def plan_evaluation(
     record = data.launch_record
     if record is None:
         raise SweepError(f"{data.directory} was not started by Hydra, so there is no command to run again.")
+    if record.program is not None:
+        raise SweepError(
+            "Configurations of a sweep of wandbsweep run are evaluated by a sweep of their own: a file with method: "
+            "grid, the best values, and the seeds as values of its seed's parameter. `wandbsweep best` prints the best."
+        )
     config = data.configuration
     key = _choose_seed_key(data, config, seed_key)
     used = _find_used_seeds(data, config, key)
