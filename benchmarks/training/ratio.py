@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(Path(__file__).parent)]
 
 import plain  # noqa: E402
 import torch  # noqa: E402
-from hydra import compose, initialize_config_dir  # noqa: E402
+from hydra import initialize_config_dir  # noqa: E402
+from hydra.core.config_loader import ConfigLoader  # noqa: E402
+from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+from hydra.types import RunMode  # noqa: E402
+from omegaconf import open_dict  # noqa: E402
 
 import wandbsweep  # noqa: E402
 from classifier import models, schedulers  # noqa: E402
 from classifier.training import train  # noqa: E402
+from wandbsweep.bridge.hydra_private import make_loader  # noqa: E402
 
 MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "mlp": partial(models.mlp, input_shape=(1, 8, 8), classes=10, hidden=[128, 64], dropout=0.1),
@@ -107,18 +112,24 @@ def measure(model: str, repeats: int, epochs: int) -> dict[str, dict[str, float]
 
 
 def run_trial(model: str, epochs: int, saved: bool, place: Path) -> float | None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose(
-            "config",
-            overrides=[
-                f"model={model}",
-                "logger=none",
-                f"output_dir={place}",
-                f"trainer.max_epochs={epochs}",
-                f"trainer.enable_checkpointing={str(saved).lower()}",
-            ],
-        )
+    overrides = [
+        f"model={model}",
+        "logger=none",
+        f"output_dir={place}",
+        f"trainer.max_epochs={epochs}",
+        f"trainer.enable_checkpointing={str(saved).lower()}",
+    ]
+    cfg = open_loader().load_configuration("config", overrides, RunMode.RUN)
+    with open_dict(cfg):
+        del cfg["hydra"]
     return train(cfg)
+
+
+@cache
+def open_loader() -> ConfigLoader:
+    """Return what composes the trials of an agent: it reads each file once."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return make_loader(GlobalHydra.instance().config_loader().get_search_path())
 
 
 def run_plain(model: str, epochs: int, place: Path, *, saved: bool = False, loader: bool = True) -> float:

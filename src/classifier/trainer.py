@@ -20,6 +20,7 @@ from classifier import loggers
 from classifier.artifacts import ModelArtifacts, read_log_model
 from classifier.callbacks import RunStatistics, make_callbacks
 from classifier.compute import CompileTimer
+from classifier.epoch_loop import use_lean_loop
 from classifier.instantiate import instantiate
 from wandbsweep.current import current_trial
 from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
@@ -62,6 +63,7 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     if not cfg.trainer.get("profiler"):
         options["profiler"] = NoProfiler()
     trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(**options)
+    use_lean_loop(trainer)
     return trainer
 
 

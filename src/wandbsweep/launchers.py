@@ -64,6 +64,8 @@ class LauncherProfile:
     read_requeue_id: Callable[[], str] = lambda: ""
     """Returns ``JOB:RESTARTS``, which tells the starts of a requeued job apart; empty if the launcher does not run this
     process."""
+    explain_memory_kill: Callable[[str], str] = lambda job: ""
+    """Returns how a scheduler ended a job because its memory ran out; empty: it did not, or that is not known."""
 
 
 def _read_submitit_rank(executor: str) -> Rank | None:
@@ -106,6 +108,21 @@ def _read_slurm_requeue_id() -> str:
     return f"{job}:{os.environ.get('SLURM_RESTART_COUNT', '0')}" if job else ""
 
 
+def _explain_slurm_memory_kill(job: str) -> str:
+    asks = (
+        ["sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}"],
+        ["scontrol", "--oneliner", "show", "job", job],  # for clusters without accounting, some minutes long
+    )
+    for command in asks:
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if re.search(r"^(?:.*\bJobState=)?OUT_OF_MEMORY", asked.stdout, re.MULTILINE):
+            return f"out of memory: SLURM ended job {job} at its limit"
+    return ""
+
+
 _SUBMITIT_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 # The first match is taken, so general patterns come last.
@@ -124,6 +141,7 @@ LAUNCHERS = (
         # Also for other launchers that run inside an allocation: SLURM ends their agents at the same time.
         read_deadline=_read_slurm_deadline,
         read_requeue_id=_read_slurm_requeue_id,
+        explain_memory_kill=_explain_slurm_memory_kill,
     ),
     LauncherProfile(
         "submitit_local",
@@ -182,3 +200,13 @@ def read_deadline() -> float | None:
 def read_requeue_id() -> str:
     """Return what tells this start of a requeued job from its other starts; empty outside such a job."""
     return next((found for launcher in LAUNCHERS if (found := launcher.read_requeue_id())), "")
+
+
+def read_job_id() -> str:
+    """Return the scheduler's name of the job that this process is part of; empty: there is none."""
+    return read_requeue_id().partition(":")[0]
+
+
+def explain_memory_kill(job: str) -> str:
+    """Return how a scheduler ended ``job`` because its memory ran out; empty: it did not, or that is not known here."""
+    return next((found for launcher in LAUNCHERS if (found := launcher.explain_memory_kill(job))), "")

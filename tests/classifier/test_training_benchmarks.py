@@ -34,6 +34,19 @@ def test_parts_without_time_are_left_out_and_results_are_tables(tmp_path, monkey
     assert len(lines) == 2 + len(gpu.PARTS)
 
 
+def test_a_part_without_time_left_ends_with_all_its_processes(monkeypatch, tmp_path):
+    gpu = load("gpu", monkeypatch)
+    marker = tmp_path / "pid"
+    # A process group of its own, as an agent's trial has, and deaf to SIGTERM's usual effect on the part alone.
+    script = f"trap '' HUP; (set -m; sleep 1000 & echo $! > {marker}; wait) & wait"
+    code = None
+    while not (marker.exists() and marker.read_text().strip()):  # a starved machine may take longer to begin
+        code = gpu.run_session(["bash", "-c", script], 2)
+    assert code is None
+    stat = Path(f"/proc/{marker.read_text().strip()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 @pytest.mark.slow
 def test_the_gpu_script_measures_every_part_on_a_cpu(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "run", "--tiny", "--limit", "1800", "--out", tmp_path / "out"]

@@ -152,6 +152,8 @@ def test_values_are_kept_whatever_happens_to_other_runs(project: Project) -> Non
     found = json.loads(done.stdout)["configurations"][0]
     assert found["values"] == {"1": 1.0, "3": 1.0, "4": 1.0}
     assert "ZeroDivisionError" in found["failed"]["2"]
+    for line in ("seed=1: started", "seed=1: test/acc 1 after", "seed=2: no value after"):  # while they ran
+        assert f"\n  {line}" in done.stderr
     (project.directory / "ran.txt").unlink()
     measure = 'measure=\'current_trial().report(0, {"test/acc" if cfg.seed == 1 else "other": 1.0})\''
     done = project.evaluate("--seeds", "4", "--with", measure)

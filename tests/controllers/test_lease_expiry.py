@@ -213,6 +213,33 @@ def test_a_trial_that_is_lost_too_often_stays_crashed(opened):
     assert "attempt 2 of 2" in record.reason
 
 
+@pytest.mark.parametrize(
+    ("program", "answer", "state"),
+    [
+        ("sacct", "OUT_OF_MEMORY", "failed"),
+        ("scontrol", "JobId=7 JobName=agent JobState=OUT_OF_MEMORY Reason=OutOfMemory", "failed"),
+        ("sacct", "NODE_FAIL", "running"),
+    ],
+)
+@pytest.mark.parametrize("opened", ["journal"], indirect=True)
+def test_a_trial_whose_job_slurm_ended_for_memory_has_failed(opened, monkeypatch, tmp_path, program, answer, state):
+    for name in ("sacct", "scontrol"):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\ncase \"$*\" in *7*) echo '{answer}';; esac\n" if name == program else "exit 1")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    one = load_sweep(SPEC.dump() | {"run_cap": 1})
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("SLURM_JOB_ID", "7")
+        kill(run_elsewhere(lambda: opened(spec=one)))
+    controller = opened(spec=one)
+    assert (controller.ask("here") is None) == (state == "failed")
+    record = controller.trials()[0]
+    assert (record.state, record.cause) == (state, "out of memory" if state == "failed" else "")
+    if state == "failed":
+        assert record.reason.startswith("out of memory: SLURM ended job 7 at its limit (agent elsewhere was not heard")
+
+
 def test_an_agent_that_was_silent_finds_out_what_it_lost(opened):
     """It asks the storage before it renews its lease."""
     controller, rival = opened(), opened()

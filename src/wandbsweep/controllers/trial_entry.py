@@ -41,6 +41,8 @@ class Claim(TypedDict):
     """Whether it takes up a frozen trial again, which only ``early_terminate: {type: thaw}`` does."""
     owner: NotRequired[str | None]
     """The owner of the lease that holds the attempt. None: in memory, where there are no leases."""
+    job: NotRequired[str]
+    """The scheduler's name of the agent's job, if there is one."""
 
 
 class StoredParams(TypedDict):
@@ -89,6 +91,11 @@ class TrialEntry:
     def owner(self) -> str | None:
         """The owner of the lease that holds, or held, the newest attempt."""
         return read_claim(self.newest).get("owner")
+
+    @property
+    def job(self) -> str:
+        """The scheduler's name of the job that the newest attempt's agent is part of; empty: there is none."""
+        return read_claim(self.newest).get("job", "")
 
     @property
     def state(self) -> State:

@@ -50,7 +50,7 @@ class Reproducible(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning does not call this when it resumes in mid-epoch.
-        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_000 + trainer.global_rank)
+        _seed_torch((self.seed * 1_000_003 + trainer.current_epoch) * 1_000 + trainer.global_rank)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -62,6 +62,14 @@ class Reproducible(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict
+
+
+def _seed_torch(seed: int) -> None:
+    devices = getattr(torch, "accelerator", None)  # since torch 2.6
+    if devices is None or devices.is_available():
+        torch.manual_seed(seed)
+    else:  # to seed devices that are not there, manual_seed formats the stack, which takes as long as a small step
+        torch.default_generator.manual_seed(seed)
 
 
 def _list_loaders(loaders: Any) -> list[ResumableLoader]:

@@ -60,6 +60,7 @@ class EvaluationCallback:
 
     def _reset(self) -> None:
         self._reported: dict[str, dict[int, float]] = {}
+        self._step: int | None = None
         self._stack: ExitStack | None = None
         self._earlier_trainers: WeakSet[Any] = WeakSet()
         self._next_poll = 0.0
@@ -106,13 +107,15 @@ class EvaluationCallback:
     def _describe(self, returned: float | None, callback_metrics: Mapping[str, float]) -> dict[str, Any]:
         """Return what is known of the run by now."""
         last = {name: values[max(values)] for name, values in self._reported.items()}
-        found = {"returned": returned, "reported": last, "callback_metrics": callback_metrics}
+        found = {"returned": returned, "reported": last, "callback_metrics": callback_metrics, "step": self._step}
         return {**found, "value": self._choose(found)}
 
     def _record(self, config: Any, step: int, metrics: Mapping[str, float]) -> Decision:
         for name, value in metrics.items():
             self._reported.setdefault(name, {})[step] = value
-        if self._metric in metrics:  # the task may end by sys.exit, and then nothing is called any more
+        self._step = step
+        # The task may end by sys.exit, and then nothing is called any more.
+        if self._metric in metrics or time.monotonic() >= self._next_poll:
             _write(config, self._describe(None, {}))
         if time.monotonic() >= self._next_poll:
             self._next_poll = time.monotonic() + _POLL_S

@@ -7,7 +7,6 @@ runs belong to no sweep (see ``callback``), so that the training may use its tes
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wandbsweep.cli.evaluation.callback import FILE, STOPPED, describe_missing
+from wandbsweep.cli.evaluation.progress import follow_runs, read_json
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.results.analysis.evaluation import Comparison, Summary, compare, find_bounds, summarise
 from wandbsweep.results.analysis.trial_matrix import find_goal
@@ -314,7 +314,13 @@ def run_evaluation(plan: EvaluationPlan) -> list[Candidate]:
         except OSError as error:
             raise SweepError(f"Cannot start {runs.command[0]} in {plan.cwd}: {error.strerror}.") from None
         try:
-            process.wait()
+            follow_runs(
+                process,
+                runs.directory,
+                [f"{plan.seed_key}={seed}" for seed in plan.seeds],
+                plan.metric,
+                _print_progress,
+            )
         except KeyboardInterrupt:  # the process has received it as well
             process.wait()
             plan.warnings.append("Interrupted: not all runs were made.")
@@ -353,7 +359,7 @@ def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns, first: Mapping[in
         if (trial := by_seed.get(seed)) is None:
             failed[seed] = missing
             continue
-        found = _read_mapping(runs.directory / str(trial.number) / FILE)
+        found = read_json(runs.directory / str(trial.number) / FILE) or {}
         value = found.get("value")
         if value is not None and (found.get("ended") or trial.state == "finished"):
             values[seed] = float(value)
@@ -369,10 +375,5 @@ def _read_candidate(plan: EvaluationPlan, runs: CandidateRuns, first: Mapping[in
     return Candidate(runs.trial, values, failed, summary, comparison)
 
 
-def _read_mapping(file: Path) -> dict[str, Any]:
-    """Return what the JSON in ``file`` holds; empty if it cannot be read, or holds something else."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -29,6 +29,7 @@ from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.outcome import StoredOutcome
 from wandbsweep.controllers.trial_entry import CLAIM, OUTCOME, Claim, TrialEntry
 from wandbsweep.controllers.trial_table import TrialTable
+from wandbsweep.launchers import read_job_id
 from wandbsweep.storage.base import NewAttempt
 from wandbsweep.trial import Trial
 
@@ -108,7 +109,10 @@ class Claims:
         return next((entry for entry in own if entry.newest.key not in self.closer.open), None)
 
     def _sign(self, agent: str, *, number: int | None = None, attempt: int = 1) -> Claim:
-        return Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=self.leases.owner)
+        claim = Claim(agent=agent, number=number, attempt=attempt, cap=self.cap, owner=self.leases.owner)
+        if job := read_job_id():
+            claim["job"] = job
+        return claim
 
     def _create(self, build: Callable[[int], NewAttempt]) -> int:
         self.leases.start()

@@ -17,6 +17,7 @@ from wandbsweep.controllers.outcome import (
     find_best_value,
 )
 from wandbsweep.controllers.trial_entry import OUTCOME, TrialEntry
+from wandbsweep.launchers import explain_memory_kill
 from wandbsweep.spec.early_termination import THAW
 from wandbsweep.spec.limits import list_excesses
 from wandbsweep.spec.sweep_spec import SweepSpec
@@ -119,6 +120,8 @@ class Closer:
         outcome = compute_loss(
             self._spec, reason, lost=lost, max_attempts=self._options.max_attempts, killed=True, final=final
         )
+        if entry.job and (how := explain_memory_kill(entry.job)):  # another attempt would end in the same way
+            outcome = StoredOutcome("failed", f"{how} ({reason})", lost=True, killed=True, cause="out of memory")
         with suppress(AttemptClosedError):
             if seen is not None and entry.newest.started is not None:
                 outcome = replace(outcome, worked_s=max(0.0, seen - entry.newest.started))
