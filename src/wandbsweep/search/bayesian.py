@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from wandbsweep.search.base import Search
@@ -11,11 +13,13 @@ from wandbsweep.search.random_draws import draw_parameters
 from wandbsweep.spec.conditions import is_conditional, select_active
 from wandbsweep.spec.constraints import are_met
 from wandbsweep.spec.distributions import grid_key
-from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import TrialRecord
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from wandbsweep.search.bayes.transfer import EarlierSweep
 
 _MODEL_TRIES = 3
 _RANDOM_TRIES = 1000
@@ -27,6 +31,12 @@ class BayesianSearch(Search):
 
     spec: SweepSpec
     seed: int
+    earlier: Sequence[Sequence[TrialRecord]] = ()
+    """The trials of each sweep that ``spec.prior`` names."""
+
+    @cached_property
+    def _models(self) -> list[EarlierSweep]:
+        return _fit_earlier(self.spec, self.earlier)
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
         import numpy as np
@@ -37,11 +47,26 @@ class BayesianSearch(Search):
         rng = np.random.default_rng([self.seed, number])
         spec = self.spec
         if spec.metrics:
-            spec, trials = scalarise(spec, trials, rng)
-        suggest = bayes.vary if without_model else bayes.suggest
+            together = [trial for group in (*self.earlier, trials) for trial in group]
+            spec, together = scalarise(spec, together, rng)
+            ends = np.cumsum([len(group) for group in self.earlier]).tolist()
+            groups = [together[start:end] for start, end in pairwise([0, *ends, len(together)])]
+            models, trials = _fit_earlier(spec, groups[:-1]), groups[-1]
+        else:
+            models = self._models
+        suggest = partial(bayes.vary if without_model else bayes.suggest, earlier=models)
         if not is_conditional(spec.parameters):
             return suggest(spec, trials, rng=rng)
         return _suggest_active(suggest, spec, trials, rng)
+
+
+def _fit_earlier(spec: SweepSpec, earlier: Sequence[Sequence[TrialRecord]]) -> list[EarlierSweep]:
+    from wandbsweep.search.bayes.space import Space
+    from wandbsweep.search.bayes.transfer import fit_earlier
+
+    space, metric = Space(spec.parameters), spec.metric or Metric("")
+    models = (fit_earlier(space, metric, trials) for trials in earlier)
+    return [model for model in models if model is not None]
 
 
 def _suggest_active(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wandbsweep.search.base import Search
@@ -34,7 +35,7 @@ def make_search(
     *,
     seed: int,
     plain_grid: PlainGrid | None = None,
-    known: Sequence[TrialRecord] = (),
+    known: Sequence[Sequence[TrialRecord]] = (),
 ) -> Search:
     """Make the search that ``spec`` describes.
 
@@ -42,12 +43,14 @@ def make_search(
         spec: The sweep's configuration, with a method of ``SEARCHES``.
         seed: The seed of the search.
         plain_grid: The values of a plain comma-list grid, taken literally: their order and repetitions count.
-        known: The trials of the other sweeps that ``spec.prior`` names.
+        known: The trials of each sweep that ``spec.prior`` names.
     """
     search = SEARCHES[spec.method](spec, seed) if plain_grid is None else GridSearch(tuple(plain_grid.items()))
+    if known and isinstance(search, BayesianSearch):
+        search = replace(search, earlier=known)
     if spec.prior:
         first = spec.prior.configurations or ([spec.prior.expect] if spec.prior.expect else [])
-        search = PriorSearch(search, spec, seed, first, known)
+        search = PriorSearch(search, spec, seed, first)
     if spec.repeats:
         search = RepeatedSearch(search, spec.repeats, spec.goal, spec.limits)
     return search

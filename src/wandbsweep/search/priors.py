@@ -1,7 +1,4 @@
-"""``prior``, an extension of W&B's format: configurations to try first, and trials of other sweeps to learn from.
-
-``prior: {configurations: [{optimizer.lr: 0.001}], sweeps: [outputs/ID]}``
-"""
+"""``prior: {configurations: [{optimizer.lr: 0.001}]}``, an extension of W&B's format: configurations to try first."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from wandbsweep.trial import TrialRecord
 
 @dataclass(frozen=True)
 class PriorSearch(Search):
-    """Proposes the given configurations first, then those of another search that also sees the known trials.
+    """Proposes the given configurations first, then those of another search.
 
     Parameters that a given configuration omits are drawn at random, from the sweep's seed and the trial's number.
     """
@@ -26,8 +23,6 @@ class PriorSearch(Search):
     spec: SweepSpec
     seed: int
     configurations: Sequence[Mapping[str, Any]]
-    known: Sequence[TrialRecord]
-    """The trials of other sweeps; their numbers are negative."""
 
     @property
     def size(self) -> int | None:
@@ -39,4 +34,4 @@ class PriorSearch(Search):
         return RandomSearch(self.spec, self.seed).complete(number, self.configurations[number])
 
     def propose(self, number: int, trials: Sequence[TrialRecord], without_model: bool = False) -> dict[str, Any]:
-        return self.inner.propose(number, [*self.known, *trials], without_model)
+        return self.inner.propose(number, trials, without_model)

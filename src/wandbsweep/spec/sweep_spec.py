@@ -62,7 +62,7 @@ class Prior:
     configurations: tuple[Mapping[str, Any], ...] = ()
     """Configurations to try first; parameters that they omit are drawn."""
     sweeps: tuple[str, ...] = ()
-    """Sweeps from whose trials bayes learns: directories, or ids below ``outputs/``."""
+    """Sweeps, perhaps of other data, from whose trials bayes learns: directories, or ids below ``outputs/``."""
     expect: Mapping[str, Any] = field(default_factory=dict)
     """Where the user expects the best values of some parameters."""
 

@@ -17,6 +17,7 @@ from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.search.bayes.success import Success
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
+from wandbsweep.search.bayes.transfer import EarlierSweep, Transfer
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, is_number
 
@@ -28,7 +29,13 @@ NEAR = 0.01
 """A small step along a column; the unit cube has side 1."""
 
 
-def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
+def suggest(
+    spec: SweepSpec,
+    trials: Sequence[TrialRecord],
+    *,
+    rng: np.random.Generator,
+    earlier: Sequence[EarlierSweep] = (),
+) -> dict[str, Any]:
     """Suggest the next configuration: flat name -> plain Python value.
 
     The same arguments and state of ``rng`` give the same configuration.
@@ -37,16 +44,23 @@ def suggest(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Ge
         spec: The sweep's configuration, with one metric.
         trials: Every trial so far, in any state; those without parameters yet are ignored.
         rng: The source of all random numbers.
+        earlier: The models of the sweeps that ``spec.prior`` names.
     """
     space = Space(spec.parameters, spec.constraints)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
     with one_blas_thread():
-        return space.decode(_propose(spec, space, known, rng))
+        return space.decode(_propose(spec, space, known, rng, earlier))
 
 
-def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Generator) -> dict[str, Any]:
+def vary(
+    spec: SweepSpec,
+    trials: Sequence[TrialRecord],
+    *,
+    rng: np.random.Generator,
+    earlier: Sequence[EarlierSweep] = (),
+) -> dict[str, Any]:
     """Suggest without the model, which takes no time: a good configuration with some parameters drawn at random.
 
     The other parameters move a little, so that agents which ask at the same moment get different configurations. If no
@@ -56,10 +70,13 @@ def vary(spec: SweepSpec, trials: Sequence[TrialRecord], *, rng: np.random.Gener
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]
-    good = _pick_good(known, spec)
-    if not good:
+    good = _encode_trials(space, _pick_good(known, spec))
+    if not len(good) and earlier:
+        transfer = Transfer(space, spec.metric or Metric(""), earlier, known)
+        good = transfer.rank_first(_encode_trials(space, known), rng)[:GOOD]
+    if not len(good):
         return space.decode(fill(space, _encode_trials(space, known), rng))
-    varied = cross(space, _encode_trials(space, good)[rng.integers(0, len(good), 30)], rng)
+    varied = cross(space, good[rng.integers(0, len(good), 30)], rng)
     # The sides of the cube reflect a step.
     moved = 1 - np.abs(1 - np.abs(varied + NEAR * rng.standard_normal(varied.shape)))
     tried = [] if space.continuous else known  # two draws from an interval are never the same
@@ -76,11 +93,20 @@ def _pick_good(trials: Sequence[TrialRecord], spec: SweepSpec) -> list[TrialReco
     return sorted(valued, key=lambda t: (bool(spec.describe_infeasibility(t)), sign * (t.value or 0.0)))[:GOOD]
 
 
-def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: np.random.Generator) -> Floats:
+def _propose(
+    spec: SweepSpec,
+    space: Space,
+    trials: Sequence[TrialRecord],
+    rng: np.random.Generator,
+    earlier: Sequence[EarlierSweep],
+) -> Floats:
     tried = _encode_trials(space, trials)
-    if len(trials) < initial_trials(space.dims):
-        return fill(space, tried, rng)
     metric = spec.metric or Metric("")
+    transfer = Transfer(space, metric, earlier, trials) if earlier else None
+    if len(trials) < initial_trials(space.dims):
+        if transfer and transfer.is_next:
+            return pick_new(space, transfer.rank_first(tried, rng), tried, rng)
+        return fill(space, tried, rng)
     belief = Belief(space, spec.prior.expect, len(tried)) if spec.prior and spec.prior.expect else None
     success = Success(space, trials)
     data = make_training_set(space, trials, metric, failures_are_modelled=success.is_modelled)
@@ -90,13 +116,14 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
     # draw becomes a fantasy in which they are known.
     squares = space.differences(data.x, data.x)
     p = fit(squares, data.sample)
-    if belief is None and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < 0:
+    knows_elsewhere = belief is not None or (transfer is not None and transfer.is_trusted)
+    if not knows_elsewhere and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < 0:
         return fill(space, tried, rng)  # the model knows nothing yet: every other ask goes where no trial was
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)
     rivals, good = data.ranked, data.ranked
-    chances: list[Chance] = [novelty, success, *([belief] if belief else [])]
+    chances: list[Chance] = [novelty, success, *([belief] if belief else []), *([transfer] if transfer else [])]
     if spec.limits:
         feasibility = Feasibility(space, spec.limits, trials)
         rivals, good = feasibility.rank(data)
@@ -107,7 +134,10 @@ def _propose(spec: SweepSpec, space: Space, trials: Sequence[TrialRecord], rng: 
         best = posterior.at(space.differences(data.x[rivals], data.x))[0].min(0)
     acquisition = Acquisition(space, data.x, posterior, best, chances)
     survival = Survival(space, spec, trials)
-    ranked = maximise(acquisition, data.x[good[:GOOD]], rng, survival, novelty.repeats)
+    starts = data.x[good[:GOOD]]
+    if transfer:
+        starts = np.concatenate([starts, transfer.rank_first(tried, rng)[:GOOD]])
+    ranked = maximise(acquisition, starts, rng, survival, novelty.repeats)
     return pick_new(space, ranked, tried, rng)
 
 
