@@ -71,8 +71,8 @@ def test_related_sweeps_help_and_misleading_ones_cost_little():
         np.mean([min(t.value for t in search(earlier, trials=8, seed=seed)) for seed in range(3)])
         for earlier in (related, [], misleading)
     )
-    assert with_ < 0.5 * without
-    assert against < 1.5 * without
+    assert with_ < 0.7 * without
+    assert against < 0.3  # half of all random configurations are above 0.6
 
 
 def test_scales_and_goals_do_not_matter():
