@@ -139,6 +139,8 @@ class TrialRecord:
     """How often it was started, without ``thaws`` and users' retries."""
     thaws: int = 0
     """How often it was taken up again after it was frozen."""
+    repeated: bool = False
+    """Whether it then repeated steps: its training does not resume where it ended."""
     agent: str = ""
     started: float | None = None
     """Unix time of the first attempt's start, in seconds."""

@@ -16,6 +16,7 @@ from wandbsweep.cli.main import main
 from wandbsweep.controllers.hosted.doctor import check_supported
 from wandbsweep.controllers.trial_entry import CLAIM, OUTCOME
 from wandbsweep.controllers.trial_table import TrialTable
+from wandbsweep.results.analysis.advice import collect_advice
 from wandbsweep.results.frames import build_trial_frame
 from wandbsweep.results.reader import SweepReader
 from wandbsweep.results.report.panels import list_attempt_rows
@@ -87,6 +88,7 @@ def test_frozen_trials_continue_on_any_agent_and_each_step_is_trained_once(opene
     assert trained == {number: list(range(WHOLE)) for number in range(3)}
     for trial in agents[0].trials():
         assert (trial.state, trial.attempts, trial.thaws, len(trial.reports)) == ("finished", 1, 2, WHOLE)
+        assert not trial.repeated
     assert agents[1].completion().exhausted
     study = optuna.load_study(study_name="sweep", storage=agents[0]._storage.open_optuna())
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 4 + ["COMPLETE", "PRUNED"] * 2 + ["COMPLETE"]
@@ -198,6 +200,8 @@ def test_a_script_that_begins_anew_is_told_of_once_and_gets_further(opened, capl
     assert (record.state, len(record.reports), record.thaws) == ("finished", WHOLE, 2)
     (message,) = [r.getMessage() for r in caplog.records if "begins" in r.getMessage() or "repeats" in r.getMessage()]
     assert message.startswith("Trial 0 was frozen after step 1 and taken up again, but its training reports step 0")
+    assert record.repeated
+    assert any("epochs are trained twice" in text for text in collect_advice(controller.spec, [record]))
 
 
 @on_journal

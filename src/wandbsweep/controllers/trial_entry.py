@@ -15,6 +15,8 @@ from wandbsweep.trial import State, TrialRecord, ValueRule
 CLAIM = "wandbsweep:claim"
 PARAMS = "wandbsweep:params"
 OUTCOME = "wandbsweep:outcome"
+REPEATED = "wandbsweep:repeated"
+"""Set if a trial that was frozen and taken up again reported a step that it had reported before."""
 METRICS = "wandbsweep:metrics"
 """The last value of each metric of an open attempt, if the storage keeps them; an ``OUTCOME`` has the final ones."""
 
@@ -79,6 +81,8 @@ class TrialEntry:
     """How many of its attempts took it up again after it was frozen."""
     frozen_at: int | None = None
     """The highest step that it had reported when it was last frozen; None: it never was."""
+    repeated: bool = False
+    """Whether one of its attempts has ``REPEATED``."""
     claims: dict[int, StoredAttempt] = field(default_factory=dict)
     """By key, in the storage's order: claims of later attempts, undecided while the newest attempt is open."""
 
@@ -164,6 +168,7 @@ def make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
         cause=outcome.cause if outcome else "",
         attempts=entry.attempts - entry.retries - entry.thaws,
         thaws=entry.thaws,
+        repeated=entry.repeated,
         agent=entry.agent,
         started=entry.started,
         ended=attempt.ended if ended else None,

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from wandbsweep.controllers.outcome import StoredOutcome, find_best_value
 from wandbsweep.controllers.trial_entry import (
     CLAIM,
+    REPEATED,
     Claim,
     TrialEntry,
     classify_claim,
@@ -214,6 +215,7 @@ class TrialTable:
             self.ended[entry.state] -= 1
             self._open[entry.number] = entry
         entry.outcome = outcome
+        entry.repeated |= REPEATED in newest.attributes
         if newest is not entry.newest:
             entry.newest, entry.record = newest, None
         self._changed.add(entry.number)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from wandbsweep.controllers.embedded.study import Study
-from wandbsweep.controllers.trial_entry import TrialEntry, classify_claim, read_claim
+from wandbsweep.controllers.trial_entry import REPEATED, TrialEntry, classify_claim, read_claim
 from wandbsweep.search.make import make_thawing
 from wandbsweep.search.thawing import Thawing
 from wandbsweep.stopping.base import TrialView
+from wandbsweep.storage.base import AttemptClosedError
 from wandbsweep.trial import TrialRecord
 
 log = logging.getLogger(__name__)
@@ -77,20 +79,27 @@ class Thaws:
     def repeats(self, entry: TrialEntry, step: int) -> bool:
         """Return whether ``step``, which a trial has just reported, is one that it had reported when it was frozen.
 
-        Its training then did not resume where it ended. That is said once. Such a report is not judged again: a
-        training that always begins anew would otherwise be frozen at the same step for ever.
+        Its training then did not resume where it ended. That is said once, and noted for readers. Such a report is not
+        judged again: a training that always begins anew would otherwise be frozen at the same step for ever.
         """
         if entry.frozen_at is None or step > entry.frozen_at:
             return False
-        if not self._warned and classify_claim(read_claim(entry.newest)) == "thaw":
-            self._warned = True
-            log.warning(
-                "Trial %d was frozen after step %d and taken up again, but its training reports step %d: it repeats "
-                "what it had done, and its new reports replace the old ones. Save a checkpoint in the trial's "
-                "directory before each report, and resume from current_trial().checkpoint; a training that cannot "
-                "resume is better stopped for good, with early_terminate: {type: auto}.",
-                entry.number,
-                entry.frozen_at,
-                step,
-            )
+        if not entry.repeated and classify_claim(read_claim(entry.newest)) == "thaw":
+            with suppress(AttemptClosedError):
+                self._study.storage.set_attribute(entry.newest.key, REPEATED, True)
+            self._warn(entry.number, entry.frozen_at, step)
         return True
+
+    def _warn(self, number: int, frozen_at: int, step: int) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "Trial %d was frozen after step %d and taken up again, but its training reports step %d: it repeats what "
+            "it had done, and its new reports replace the old ones. Save a checkpoint in the trial's directory before "
+            "each report, and resume from current_trial().checkpoint; a training that cannot resume is better stopped "
+            "for good, with early_terminate: {type: auto}.",
+            number,
+            frozen_at,
+            step,
+        )

@@ -91,6 +91,17 @@ def _check_reports(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[t
         )
 
 
+def _check_thaws(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
+    repeated = [trial.number for trial in trials if trial.repeated]
+    if repeated:
+        yield (
+            "thaws",
+            f"Trial {repeated[0]} was frozen and taken up again, but its training did not resume where it ended, so "
+            "epochs are trained twice: save a checkpoint before each report and load current_trial().checkpoint, or "
+            "use early_terminate: {type: auto}.",
+        )
+
+
 def _check_first_comparison(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
     """Check whether the order at the first comparison predicts the final order of the trials that were not stopped."""
     stopper = spec.early_terminate
@@ -156,6 +167,7 @@ RULES: Sequence[Callable[[SweepSpec, Sequence[TrialRecord]], Iterator[tuple[str,
     _check_budget,
     _check_learning_rates,
     _check_reports,
+    _check_thaws,
     _check_first_comparison,
     _check_edges,
     _check_noise,
