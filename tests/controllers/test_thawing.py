@@ -1,6 +1,7 @@
 """``early_terminate: {type: thaw}``: which attempts freeze, continue and lose trials, whatever the policy says."""
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -202,6 +203,14 @@ def test_a_script_that_begins_anew_is_told_of_once_and_gets_further(opened, capl
     assert message.startswith("Trial 0 was frozen after step 1 and taken up again, but its training reports step 0")
     assert record.repeated
     assert any("epochs are trained twice" in text for text in collect_advice(controller.spec, [record]))
+
+
+@on_journal
+def test_a_report_of_nan_counts_as_any_other(opened):
+    controller = opened(run_cap=2)
+    trial = controller.ask("a")
+    assert not controller.report(trial, 0, {"loss": math.nan}).stop
+    assert controller.report(trial, 1, {"loss": 0.5}).freezes
 
 
 @on_journal

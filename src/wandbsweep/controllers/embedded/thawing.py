@@ -29,9 +29,10 @@ class FreezingRule:
     policy: Thawing
 
     def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
-        if not self.policy.is_rung(len(trials.histories()[number])):
-            return None
-        return self.policy.reason_to_freeze(number, trials.records())
+        records = trials.records()
+        return (
+            self.policy.reason_to_freeze(number, records) if self.policy.is_rung(len(records[number].reports)) else None
+        )
 
 
 class Thaws:

@@ -47,7 +47,7 @@ class Endings:
 def draw_endings(
     spec: SweepSpec, trials: Sequence[TrialRecord], rng: np.random.Generator, *, draws: int
 ) -> Endings | None:
-    """Draw the final values; None: no trial has a value yet.
+    """Draw the final values; None: no trial has a value yet, or there is nothing to search.
 
     Args:
         spec: The sweep, with one metric.
@@ -58,6 +58,8 @@ def draw_endings(
     metric = spec.metric or Metric("")
     space = Space(spec.parameters, spec.constraints)
     known = _pick_relevant([trial for trial in trials if trial.params], spec)
+    if not space.dims:
+        return None
     with one_blas_thread():
         success = Success(space, known)
         data = make_training_set(space, known, metric, failures_are_modelled=success.is_modelled)
