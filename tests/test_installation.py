@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ WHERE = "import hydra_plugins.wandbsweep.sweeper as s, wandbsweep; print(s.__fil
 
 def run(*command: str | Path, cwd: Path) -> str:
     outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=outside, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=outside, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -93,3 +94,18 @@ def test_from_the_editable_installation(tmp_path: Path) -> None:
         assert Path(file).is_relative_to(ROOT)
     run(sys.executable, "app.py", *SWEEP, cwd=app)
     assert (app / "sweep" / "1" / "result.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["lightning", "pytorch"])
+def test_an_example_copied_elsewhere_runs_with_the_wheel(clean: Path, tmp_path: Path, example: str) -> None:
+    """As a stranger takes it: a training, a sweep of two agents, and the commands that read it."""
+    app = tmp_path / "project"
+    shutil.copytree(ROOT / "examples" / example, app, ignore=shutil.ignore_patterns("outputs", "__pycache__"))
+    assert (app / "conf" / "config.yaml").exists()
+    run(clean, "train.py", "epochs=1", cwd=app)
+    two = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.agents=2"]
+    run(clean, "train.py", "-m", "hydra/sweeper=wandbsweep", "++sweep.run_cap=2", "epochs=1", *two, cwd=app)
+    table = run(clean, "-m", "wandbsweep.cli", "table", "--json", cwd=app)
+    assert [trial["state"] for trial in json.loads(table)] == ["finished", "finished"]
+    assert "train.py" in run(clean, "-m", "wandbsweep.cli", "best", cwd=app)

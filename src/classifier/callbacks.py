@@ -38,6 +38,11 @@ class RunStatistics(Callback):
     ``memory/host_peak_mib`` of this process, on a GPU ``memory/device_peak_mib``, and ``model/parameters``.
     """
 
+    METRICS = (
+        *("train/images_per_second", "train/seconds_per_epoch"),
+        *("memory/host_peak_mib", "memory/device_peak_mib", "model/parameters"),
+    )
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _reset_host_peak()
         self._device = pl_module.device

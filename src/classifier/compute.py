@@ -40,10 +40,6 @@ class Compute:
             _require(name, getattr(self, name), (False, True))
         _require("compile", self.compile, (False, True, *get_args(CompileMode)))
         _require("float32_matmul_precision", self.float32_matmul_precision, (None, *get_args(MatmulPrecision)))
-        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
-            raise ValueError(
-                f"The value of `compute.threads` is {self.threads!r}, but must be a whole number >= 1, or null"
-            )
 
     @property
     def mode(self) -> CompileMode | None:

@@ -31,10 +31,10 @@ class ImageClassifier(LightningModule):
         scheduler: Makes the schedule of an optimizer and the number of steps of the training.
         ema: The decay of an exponential moving average of the weights, which is what is evaluated; None: no average.
         label_smoothing: How much of each target is spread over all classes, in training alone.
-
-    Raises:
-        ValueError: ``ema`` or ``label_smoothing`` is out of range.
     """
+
+    EVALUATED = ("loss", "accuracy", "f1", "calibration_error")
+    """What is logged of ``val`` and ``test``."""
 
     def __init__(
         self,
@@ -46,10 +46,6 @@ class ImageClassifier(LightningModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if ema is not None and not 0 < ema < 1:
-            raise ValueError(f"The value of `module.ema` is {ema!r}, but must be > 0 and < 1, or null")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"The value of `module.label_smoothing` is {label_smoothing!r}, but must be >= 0 and < 1")
         self.network = network
         self.ema = None if ema is None else copy_network(network)
         self._decay, self._label_smoothing = ema, label_smoothing
@@ -69,13 +65,6 @@ class ImageClassifier(LightningModule):
         loss = cross_entropy(self(images), targets, label_smoothing=self._label_smoothing)
         self._train_loss.update(loss, len(targets))
         return loss
-
-    def on_train_start(self) -> None:
-        if self.ema is not None and any(parameter.itemsize < 4 for parameter in self.ema.parameters()):
-            raise ValueError(
-                f"The value of `module.ema` is {self._decay}, but must be null with "
-                f"trainer.precision={self.trainer.precision}: weights of 16 bits have too few digits for an average"
-            )
 
     def on_train_epoch_start(self) -> None:  # not called if an epoch is resumed after some of its batches
         self._train_loss.reset()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,18 +30,6 @@ class OptimizerFactory:
     """False: the weight decay of biases and of the parameters of normalisation layers is 0."""
     head_lr: float | None = None
     """The learning rate of the network's head; None: that of all other parameters."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.decay_norms_and_biases, bool):
-            raise ValueError(
-                f"The value of `optimizer.decay_norms_and_biases` is {self.decay_norms_and_biases!r}; the choices are "
-                "true and false"
-            )
-        if self.head_lr is not None and not _is_rate(self.head_lr):
-            raise ValueError(
-                f"The value of `optimizer.head_lr` is {self.head_lr!r}, but must be a number > 0, or null for "
-                "`optimizer.lr`"
-            )
 
     def __call__(self, network: nn.Module) -> Optimizer:
         """Make the optimizer.
@@ -87,11 +74,7 @@ class OptimizerFactory:
 
 
 def read_optimizer(config: DictConfig) -> OptimizerFactory:
-    """Return what makes the optimizer that ``config`` describes: a ``_target_``, its options, and those of the groups.
-
-    Raises:
-        ValueError: An option of the groups is invalid.
-    """
+    """Return what makes the optimizer that ``config`` describes: a target, its options, and those of the groups."""
     own = config.copy()  # it still resolves interpolations of the whole configuration
     with open_dict(own):
         options = {name: own.pop(name) for name in _GROUP_OPTIONS if name in own}
@@ -101,7 +84,3 @@ def read_optimizer(config: DictConfig) -> OptimizerFactory:
 def _is_norm_or_bias(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
     # Most have one dimension. A LayerNorm over images has three, and its class may be any library's.
     return parameter.ndim <= 1 or name.endswith("bias") or "Norm" in type(module).__name__
-
-
-def _is_rate(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

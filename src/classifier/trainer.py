@@ -12,7 +12,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import DictConfig
 
@@ -22,6 +21,7 @@ from classifier.callbacks import RunStatistics, make_callbacks
 from classifier.compute import CompileTimer
 from classifier.epoch_loop import use_lean_loop
 from classifier.instantiate import instantiate
+from classifier.objective import find_objective
 from wandbsweep.current import current_trial
 from wandbsweep.lightning import AtomicCheckpointIO, BestCheckpoint, Reproducible, SweepCallback, is_intact
 
@@ -36,17 +36,18 @@ class NoProfiler(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
-    """Make the Trainer that ``cfg.trainer`` describes, with our callbacks and those of ``cfg.callbacks``."""
-    for name, least in (("max_epochs", -1), ("max_steps", -1), ("accumulate_grad_batches", 1)):
-        _check_count(f"trainer.{name}", cfg.trainer.get(name), least)
+def make_trainer(cfg: DictConfig) -> Trainer:
+    """Make the Trainer that ``cfg.trainer`` describes, with our callbacks and those of ``cfg.callbacks``.
+
+    It has no loggers yet: they are opened when everything else has been accepted.
+    """
     # `fast_dev_run` is a test of the code, which leaves no checkpoint that another run could take for a result.
     saves = cfg.trainer.enable_checkpointing and not cfg.trainer.get("fast_dev_run")
     saved = _locate_checkpoint(cfg) if saves else None
     # Reports come after what the configuration adds: early stopping may have decided that this epoch is the last.
     sweep = SweepCallback(cfg.report_every_n_steps, checkpoint=saved)
     callbacks: list[Callback] = [Reproducible(cfg.seed), RunStatistics(), CompileTimer()]
-    callbacks += [*make_callbacks(cfg, logs=bool(opened)), sweep]
+    callbacks += [*make_callbacks(cfg, logs=bool(cfg.get("logger"))), sweep]
     if saved:
         callbacks += _make_checkpoints(cfg, saved)
     # Artifacts are made of the file of every epoch.
@@ -55,7 +56,7 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     if SLURMEnvironment.detect():  # the sweep's agents requeue jobs, so Lightning must not
         several = int(os.environ["SLURM_NTASKS"]) > 1  # else Lightning starts the processes of several devices
         plugins.append(SLURMEnvironment(auto_requeue=False) if several else LightningEnvironment())
-    options: dict[str, Any] = {"logger": opened or False, "callbacks": callbacks, "plugins": plugins}
+    options: dict[str, Any] = {"logger": False, "callbacks": callbacks, "plugins": plugins}
     if any(isinstance(callback, ProgressBar) for callback in callbacks):
         options["enable_progress_bar"] = True
     elif current_trial():
@@ -65,11 +66,6 @@ def make_trainer(cfg: DictConfig, opened: list[Logger]) -> Trainer:
     trainer: Trainer = instantiate(cfg.trainer, _partial_=True)(**options)
     use_lean_loop(trainer)
     return trainer
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if value is not None and (type(value) is not int or value < least):
-        raise ValueError(f"The value of `{name}` is {value!r}, but must be a whole number >= {least}, or null")
 
 
 def _locate_checkpoint(cfg: DictConfig) -> Path:
@@ -83,25 +79,11 @@ def _make_checkpoint(path: Path) -> ModelCheckpoint:
 
 def _make_checkpoints(cfg: DictConfig, saved: Path) -> list[Callback]:
     last = _make_checkpoint(saved)
-    best = BestCheckpoint(saved.parent, *_find_objective(cfg))
+    best = BestCheckpoint(saved.parent, *find_objective(cfg))
     artifacts: list[Callback] = []
     if loggers.is_wandb(cfg) and (which := read_log_model(cfg)) is not None:
         artifacts = [ModelArtifacts(which, best=best, last=last)]
     return [best, last, *artifacts]  # best first, so that last.ckpt holds its state
-
-
-def _find_objective(cfg: DictConfig) -> tuple[str, str]:
-    """Return the metric that decides which epoch is best, and its goal: the sweep's, or in a plain run ``cfg``'s.
-
-    The test split decides nothing: of ``test/loss`` the epoch is chosen by ``val/loss``.
-    """
-    if (trial := current_trial()).metric:
-        return trial.metric, trial.goal
-    if cfg.goal not in (None, "minimize", "maximize"):
-        raise ValueError(f"The value of `goal` is {cfg.goal!r}; the choices are minimize, maximize and null")
-    split, _, name = str(cfg.metric).rpartition("/")
-    goal = cfg.goal or ("minimize" if name.endswith("loss") else "maximize")
-    return (f"val/{name}" if split == "test" else cfg.metric), goal
 
 
 def find_checkpoint(cfg: DictConfig) -> Path | None:

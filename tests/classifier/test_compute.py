@@ -126,6 +126,21 @@ def test_one_compilation_serves_all_batch_sizes(make_config, tmp_path, caplog, d
         assert train(make_config(*options, "trainer.max_epochs=3")) <= loss
 
 
+@pytest.mark.slow  # a C++ compiler takes its time
+def test_the_real_compiler_computes_the_same(make_config, caplog, monkeypatch, tmp_path):
+    """Of a training and an evaluation, each for all sizes of a batch."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    caplog.set_level(logging.INFO, "classifier.compute")
+    options = ["model.hidden=[8]", "model.dropout=0", "data.batch_size=400", "trainer.max_epochs=2", "metric=val/loss"]
+    plain = train(make_config(*options, output="plain"))
+    torch.compiler.reset()
+    compiled = train(make_config(*options, "compute.compile=true", output="compiled"))
+    torch.compiler.reset()
+    assert compiled == pytest.approx(plain, rel=1e-4)
+    assert caplog.text.count("torch.compile took") == 2
+    assert list((tmp_path / "compiled").rglob("*.so"))
+
+
 def test_an_epoch_without_compiling_has_no_such_metric(make_config):
     reports = {}
     with running(CurrentTrial(number=0, metric="val/loss", send=lambda _, m: reports.update(m) or CONTINUE)):
@@ -139,7 +154,6 @@ def test_an_epoch_without_compiling_has_no_such_metric(make_config):
         ("compute.compile=fast", "fast; the choices are false, true, default, reduce-overhead, max-autotune"),
         ("compute.channels_last=1", "`compute.channels_last` is 1; the choices are false, true"),
         ("compute.float32_matmul_precision=low", "low; the choices are null, highest, high, medium"),
-        ("compute.threads=0", "`compute.threads` is 0, but must be a whole number >= 1, or null"),
         ("+compute.chanels_last=true", "Unknown key.* of `compute`: chanels_last. Valid keys are channels_last, "),
         ("trainer.deterministic=yes", "`trainer.deterministic` is yes; the choices are null, false, true, warn"),
     ],

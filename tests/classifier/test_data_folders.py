@@ -193,10 +193,7 @@ def test_decoded_images_are_kept_for_other_processes(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 2}, "`data.channels` is 2. Valid choices are 1 (grey) and 3 (colour)"),
         ({"in_memory": "maybe"}, "`data.in_memory` is 'maybe'. Valid choices are true, false, auto"),
-        ({"min_scale": 0}, "`data.min_scale` is 0, but must be above 0 and at most 1"),
-        ({"image_size": 0}, "`data.image_size` is 0, but must be a number of pixels, or null"),
         ({"image_size": 16, "resize": 8}, "`data.resize` is 8, but must be at least that of `data.image_size`, 16"),
         ({"resize": 8}, "`data.resize` is 8, but must be at least that of `data.image_size`, None"),
     ],

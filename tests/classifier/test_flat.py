@@ -5,7 +5,8 @@ import pytest
 from benchmarks.training.flat import run_sweep
 
 
-@pytest.mark.parametrize("isolation", ["none", pytest.param("process", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("isolation", ["none", "process"])
 def test_an_agent_does_not_grow(tmp_path, isolation):
     """Every fourth trial runs out of memory."""
     samples = run_sweep(tmp_path, isolation, 15)

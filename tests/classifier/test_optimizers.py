@@ -101,19 +101,6 @@ def test_interpolations_of_the_configuration_are_resolved():
     assert "head_lr" in cfg.optimizer
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"decay_norms_and_biases": "no"}, r"'no'; the choices are true and false"),
-        ({"head_lr": 0}, r"`optimizer.head_lr` is 0, but must be a number > 0"),
-        ({"head_lr": "big"}, r"`optimizer.head_lr` is 'big', but must be a number > 0"),
-    ],
-)
-def test_bad_options_are_refused_with_the_rule(options, message):
-    with pytest.raises(ValueError, match=message):
-        read(**options)
-
-
 def test_an_optimizer_without_weight_decay_says_so():
     with pytest.raises(ValueError, match="must be true: Rprop has no weight decay"):
         read(_target_="torch.optim.Rprop", decay_norms_and_biases=False)(nn.Linear(2, 2))

@@ -36,11 +36,11 @@ def test_callbacks_by_name_and_by_target_in_the_right_order(make_config):
     assert (type(stopping), stopping.patience) == (EarlyStopping, 7)
     assert (type(monitor), type(bar)) == (LearningRateMonitor, RichProgressBar)
     assert mine.note == "hello"
-    order = [type(callback) for callback in make_trainer(cfg, []).callbacks]
+    order = [type(callback) for callback in make_trainer(cfg).callbacks]
     assert LearningRateMonitor not in order  # there is no logger
     assert order.index(EarlyStopping) < order.index(SweepCallback) < order.index(BestCheckpoint)
     with running(CurrentTrial(number=0)):
-        assert not any(isinstance(callback, RichProgressBar) for callback in make_trainer(cfg, []).callbacks)
+        assert not any(isinstance(callback, RichProgressBar) for callback in make_trainer(cfg).callbacks)
 
 
 def test_early_stopping_ends_the_training(make_config, caplog):

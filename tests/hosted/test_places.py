@@ -69,6 +69,7 @@ def test_agents_that_are_jobs_of_submitit(server: WandbServer, home: Path) -> No
     assert find_key(home, output) == []
 
 
+@pytest.mark.slow  # tests/plugin/test_ddp.py has the ranks, and test_conformance.py the stop
 def test_a_stop_reaches_both_ranks_of_a_trial_at_the_same_step(server: WandbServer, home: Path) -> None:
     """Two tasks of a job, one run at W&B."""
     trial = home / "ddp" / "sweep" / "0"

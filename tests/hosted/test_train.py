@@ -75,6 +75,7 @@ def test_wandbs_agent(server, home):
     assert {name: found.config[name]["value"] for name in values} == values
 
 
+@pytest.mark.slow
 def test_wandbs_agent_with_the_training_function(server, home):
     config = {"method": "grid", "metric": {"name": "val/loss"}, "parameters": {"optimizer.lr": {"values": [0.01]}}}
     sweep_id = add_sweep(server, config)

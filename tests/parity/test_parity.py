@@ -16,8 +16,8 @@ from tests.parity.application import Application, read_applications
 from tests.parity.differences import DIFFERENCES, ISOLATIONS, LAUNCHERS, find_undeclared
 from tests.parity.observation import Observation, compare, observe
 
-SAMPLE_STEP = 7
-"""The sample has every seventh application, each under one launcher and isolation."""
+SAMPLE_STEP = 11
+"""The sample has every eleventh application, each under one launcher and isolation."""
 
 OVERRIDES = {"basic": [], "joblib": ["hydra.launcher.n_jobs=2"], "submitit_local": []}
 

@@ -20,8 +20,6 @@ from tests.applications import AGENTS, App
 from wandbsweep.bridge.composition import find_misfits
 from wandbsweep.spec.distributions import Parameter
 
-TWO = [launcher for launcher in AGENTS if launcher != "basic"]
-
 
 def counted(params: dict[int, dict[str, Any]]) -> list[tuple[Any, ...]]:
     """The trials' values, by number."""
@@ -29,19 +27,17 @@ def counted(params: dict[int, dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 class TestAgents:
-    @pytest.mark.parametrize("launcher", TWO)
-    def test_two_share_a_random_sweep(self, app: App, launcher: str) -> None:
+    def test_two_share_a_random_sweep(self, app: App) -> None:
         app.multirun("sweep=random", "hydra.sweeper.seed=1", into="alone")
-        app.multirun("sweep=random", "hydra.sweeper.seed=1", "act=meet", *AGENTS[launcher])
+        app.multirun("sweep=random", "hydra.sweeper.seed=1", "act=meet", *AGENTS["submitit_local"])
         assert app.params() == app.params("alone")
         assert app.states() == ["finished"] * 6
         assert {trial.agent for trial in app.sweep().trials} == {"0", "1"}
         assert len({result["pid"] for result in app.results()}) == 6  # each in a process of its own
 
-    @pytest.mark.parametrize("launcher", TWO)
-    def test_two_share_a_grid(self, app: App, launcher: str) -> None:
+    def test_two_share_a_grid(self, app: App) -> None:
         app.multirun("sweep=grid", into="alone")
-        app.multirun("sweep=grid", "act=meet", *AGENTS[launcher])
+        app.multirun("sweep=grid", "act=meet", *AGENTS["joblib"])
         assert app.params() == app.params("alone")
         assert len(set(counted(app.params()))) == 6
         assert {trial.agent for trial in app.sweep().trials} == {"0", "1"}

@@ -16,7 +16,7 @@ LOCAL = [
     pytest.param("SIGKILL the trial's process", marks=pytest.mark.slow),
     "SIGKILL the agent",
     pytest.param("disk full while writing the journal", marks=pytest.mark.slow),
-    "all processes killed, the journal truncated mid-line",
+    pytest.param("all processes killed, the journal truncated mid-line", marks=pytest.mark.slow),
 ]
 ON_SLURM = ["node lost, its steps continue", "scontrol requeue", "preemption by a higher partition"]
 

@@ -18,6 +18,7 @@ def server() -> Iterator[WandbServer]:
         yield running
 
 
+@pytest.mark.slow  # tests/hosted has jobs of submitit
 def test_trials_are_runs_of_the_sweep(tiny: Sweeper, server: WandbServer, tmp_path: Path) -> None:
     there = {**make_environment(server, tmp_path), **QUICK_CLIENT, "WANDB_MODE": "online"}
     results = tiny.run("hydra.sweeper.controller=wandb", "++sweep.run_cap=2", "hydra.sweeper.agents=2", **there)

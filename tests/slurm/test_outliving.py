@@ -49,6 +49,7 @@ def test_a_detached_sweep_obeys_and_can_be_resumed(sweep: Sweep) -> None:
     assert [(c.state, c.attempts, c.duplicated, c.repeated) for c in account] == [("finished", 1, 0, 0)] * TRIALS
 
 
+@pytest.mark.slow  # how the agents obey is tested above and in tests/cli
 def test_cancelling_ends_what_runs(sweep: Sweep) -> None:
     assert sweep.wait(sweep.launch("epochs=1000")) == 0, sweep.read_log()
     wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=PATIENCE_S)

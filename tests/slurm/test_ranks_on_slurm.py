@@ -19,6 +19,7 @@ def choose_port() -> dict[str, str]:
     return {"MASTER_PORT": str(find_free_ports(1)[0])}
 
 
+@pytest.mark.slow  # tests/plugin/test_ddp.py has a job of two tasks
 def test_both_ranks_train_the_same_and_stop_at_the_same_step(ddp: Sweeper) -> None:
     results = ddp.run(*ONE_NODE, **choose_port())
     assert_both_trained_the_same(ddp.directory, results.trials, ["finished", "stopped", "finished"])

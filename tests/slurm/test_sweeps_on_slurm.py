@@ -9,12 +9,13 @@ from tests.slurm.sweeper import Sweeper
 from wandbsweep import SweepResults
 
 
-def test_agents_that_run_many_trials(training: Sweeper) -> None:
-    results = training.run("++sweep.run_cap=9", "hydra.sweeper.agents=3")
-    watched = assert_each_ran_once_on_its_own_gpu(training, results, 9)
+def test_agents_that_run_many_trials(tiny: Sweeper) -> None:
+    """test_training_on_slurm.py has trainings."""
+    results = tiny.run("++sweep.run_cap=9", "hydra.sweeper.agents=3")
+    watched = assert_each_ran_once_on_its_own_gpu(tiny, results, 9)
     (array,) = {seen["SLURM_ARRAY_JOB_ID"] for seen in watched}
     assert [trial.agent for trial in results.trials] == [seen["SLURM_ARRAY_TASK_ID"] for seen in watched]
-    tasks = training.cluster.await_accounting(array, runs=3)
+    tasks = tiny.cluster.await_accounting(array, runs=3)
     assert {(task["JobID"], task["State"]) for task in tasks} == {(f"{array}_{k}", "COMPLETED") for k in range(3)}
     assert all("gres/gpu=1" in task["AllocTRES"] for task in tasks)
 

@@ -45,14 +45,6 @@ class Augmentation:
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("crop_padding", "cutout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ValueError(
-                    f"The value of `data.augment.{name}` is {value!r}, but must be a whole number >= 0 (pixels)"
-                )
-        if isinstance(self.mixup, bool) or not isinstance(self.mixup, int | float) or not 0 <= self.mixup < 1e6:
-            raise ValueError(f"The value of `data.augment.mixup` is {self.mixup!r}, but must be a number >= 0")
         for name, choices in (("padding_mode", get_args(PaddingMode)), ("flip", get_args(Flip))):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"Unknown `data.augment.{name}` {value!r}. Valid choices are {', '.join(choices)}")

@@ -67,15 +67,8 @@ class FolderImages(ImageData):
         **options: Any,
     ) -> None:
         super().__init__(train_transform=train_transform, **options)
-        if channels not in (1, 3):
-            raise ValueError(f"The value of `data.channels` is {channels!r}. Valid choices are 1 (grey) and 3 (colour)")
         if in_memory not in (True, False, "auto"):
             raise ValueError(f"The value of `data.in_memory` is {in_memory!r}. Valid choices are true, false, auto")
-        if not 0 < min_scale <= 1:
-            raise ValueError(f"The value of `data.min_scale` is {min_scale!r}, but must be above 0 and at most 1")
-        for name, value in (("image_size", image_size), ("resize", resize)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"The value of `data.{name}` is {value!r}, but must be a number of pixels, or null")
         if resize is not None and (image_size is None or resize < image_size):
             raise ValueError(
                 f"The value of `data.resize` is {resize}, but must be at least that of `data.image_size`, {image_size}"

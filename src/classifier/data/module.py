@@ -84,13 +84,6 @@ class ImageData(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
-            ("limit_train", limit_train),
-        ):
-            _check_count(name, value, 1)
-        _check_count("num_workers", num_workers, 0)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.test_size, self.limit_train = val_size, test_size, limit_train
         self.drop_last = drop_last
@@ -104,6 +97,7 @@ class ImageData(LightningDataModule):
         self._train: TrainBatches | ResumableLoader | None = None
         self._start: dict[str, int] = {}
         self._augmenter: Augmenter | None = None
+        self._moments: tuple[Sequence[float], Sequence[float]] | None = None
         self._normalizer: Normalizer | None = None
 
     @abstractmethod
@@ -135,6 +129,12 @@ class ImageData(LightningDataModule):
             self.splits = self._split()
             self.augment.check_size(*self.input_shape[-2:])
 
+    def check(self) -> None:
+        """Set the splits up, and raise a ValueError for what the loaders would refuse."""
+        self.setup()
+        self._moments = self._find_moments()  # the normalizer needs the trainer's precision too
+        self._check_batch_size()
+
     def _split(self) -> dict[str, Samples]:
         sets = self.sets
         train, left = sets.train, torch.arange(len(sets.train.classes))
@@ -155,11 +155,23 @@ class ImageData(LightningDataModule):
             train = train.select(left)
         return {"train": train, **{name: split for name, split in splits.items() if split}}
 
+    def _drops_last(self, images: int) -> bool:
+        return self.drop_last or (self.drops_single and images % self.batch_size == 1)
+
+    def _check_batch_size(self) -> None:
+        most = len(self.splits["train"].classes) // self._find_rank()[1]
+        if self.batch_size > most and self._drops_last(most):
+            raise ValueError(
+                f"The value of `data.batch_size` is {self.batch_size}, but with `data.drop_last` must be at most "
+                f"{most}, the training images of each device"
+            )
+
     def train_dataloader(self) -> TrainBatches | ResumableLoader:
+        self._check_batch_size()
         samples, (rank, world_size) = self.splits["train"], self._find_rank()
         size = len(samples.classes)
-        drop_last = self.drop_last or (self.drops_single and (size // world_size) % self.batch_size == 1)
-        order: dict[str, Any] = {"seed": self.seed, "rank": rank, "world_size": world_size, "drop_last": drop_last}
+        order: dict[str, Any] = {"seed": self.seed, "rank": rank, "world_size": world_size}
+        order["drop_last"] = self._drops_last(size // world_size)
         augmenter = Augmenter(
             self.augment, self._make_normalizer(), classes=self.classes, size=size, seed=self.seed, rank=rank
         )
@@ -171,11 +183,6 @@ class ImageData(LightningDataModule):
             data = WorkerBatches(samples, self.train_transform, seed=self.seed, rank=rank)
             self._train = ResumableLoader(data, sampler=batches, **self._worker_options())
             self._augmenter = augmenter  # for on_after_batch_transfer
-        if not len(batches):
-            raise ValueError(
-                f"The value of `data.batch_size` is {self.batch_size}, but with `data.drop_last` must be at most "
-                f"{size // world_size}, the training images of each device"
-            )
         self.load_state_dict(self._start)
         return self._train
 
@@ -240,7 +247,7 @@ class ImageData(LightningDataModule):
 
     def _make_normalizer(self) -> Normalizer:
         if self._normalizer is None:
-            mean, std = self._find_moments()
+            mean, std = self._moments = self._moments or self._find_moments()
             dtype = find_image_dtype(self.trainer.precision) if self.trainer else torch.float32
             self._normalizer = Normalizer(mean, std, dtype=dtype)
         return self._normalizer
@@ -276,8 +283,3 @@ def _make_on_device(samples: TensorSamples, augmenter: Augmenter) -> Callable[[T
         return augmenter(windows, rows, classes[rows], rows, epoch=epoch, batch=number)
 
     return make_augmented
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-        raise ValueError(f"The value of `data.{name}` is {value!r}, but must be a whole number >= {least}")
