@@ -18,6 +18,7 @@ from classifier.refusals import InputError, refusing
 from classifier.training import train
 from tests.classifier.conftest import Compose
 from wandbsweep.current import CurrentTrial, running
+from wandbsweep.trial import CONTINUE
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("callbacks", "compute", "data", "model", "module", "optimizer", "scheduler", "trainer")
@@ -142,6 +143,9 @@ def test_of_your_own_module_a_missing_metric_is_noticed_late_in_the_first_epoch(
     assert OwnModule.started == 1
     assert train(make_config(*options, "metric=own", "trainer.max_epochs=3")) == 1
     assert OwnModule.started == 4
+    trial = CurrentTrial(number=0, metric="val/acc", send=lambda *_: CONTINUE)  # may have it from elsewhere
+    with running(trial), pytest.warns(UserWarning, match="'val/acc' was not logged in the first epoch"):
+        assert train(make_config(*options, "trainer.max_epochs=1")) is None
 
 
 def test_exactly_what_is_listed_is_logged_late(make_config: Compose, caplog: pytest.LogCaptureFixture) -> None:

@@ -110,17 +110,6 @@ def test_returns_the_sweeps_metric(make_config):
     assert loss == train(make_config("metric=val/loss"))
 
 
-def test_unknown_metric_is_named_with_those_logged(make_config):
-    with pytest.raises(ValueError, match=r"'nope' was not logged.*train/loss, .*val/accuracy, .*val/loss"):
-        train(make_config("metric=nope"))
-
-
-def test_a_metric_of_the_sweep_that_is_not_logged_is_warned_of(make_config):
-    trial = CurrentTrial(number=0, metric="nope", send=lambda *_: CONTINUE)
-    with running(trial), pytest.warns(UserWarning, match="'nope' was not logged in the first epoch"):
-        assert train(make_config()) is None
-
-
 def test_the_test_split_is_for_plain_runs_only(make_config, caplog):
     caplog.set_level("INFO")
     train(make_config("test=true"))

@@ -16,7 +16,8 @@ from wandbsweep.cli.main import main
 WriteApp = Callable[..., App]
 
 PROCESS = "hydra.sweeper.isolation=process"
-ISOLATIONS = ["none", "process"]
+ISOLATIONS = [pytest.param("none", marks=pytest.mark.slow), "process"]
+LAUNCHERS = ["basic", pytest.param("joblib", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ ConfigStore.instance().store(name="schema", node=Schema)
         ended = app.run("-m", "hydra/sweeper=wandbsweep", "+hydra.sweeper.sweep.method=grid", space)
         assert "model.width=wide" in ended.refused()
 
-    @pytest.mark.parametrize("default", ["null", "cosine"])
+    @pytest.mark.parametrize("default", ["null", pytest.param("cosine", marks=pytest.mark.slow)])
     @pytest.mark.parametrize(
         "space",
         [
@@ -344,7 +345,7 @@ def test_a_module_that_spawns_processes(write_app: WriteApp, how: str) -> None:
     assert app.states() == ["finished", "finished"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize(
     "how", ["import environments", "try:\n    import environments as e\nexcept OSError:\n    pass"]
 )
@@ -466,7 +467,7 @@ def test_what_the_script_defines_is_found_by_name(write_app: WriteApp, isolation
     assert app.states() == ["finished", "finished"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_task_that_starts_its_own_command_as_another_rank(write_app: WriteApp, launcher: str) -> None:
     """As Lightning does: that process runs the trial, in the trial's directory, and not the application."""
     app = write_app(

@@ -9,8 +9,9 @@ from tests.applications import AGENTS, App
 PROCESS = "hydra.sweeper.isolation=process"
 
 
-@pytest.mark.parametrize("launcher", AGENTS)
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
 def test_every_trial_is_a_process_of_its_own(app: App, launcher: str) -> None:
+    """test_sweeps.py has submitit's agents."""
     app.multirun("sweep=grid", PROCESS, *AGENTS[launcher])
     assert app.states() == ["finished"] * 6
     results = app.results()

@@ -282,7 +282,7 @@ class TestGoingOn:
         assert app.shell(command).status == 0
         assert app.states("outputs/mine") == ["finished"] * 6
 
-    @pytest.mark.parametrize("script", ["app.py", "{cwd}/app.py"])
+    @pytest.mark.parametrize("script", ["app.py", pytest.param("{cwd}/app.py", marks=pytest.mark.slow)])
     def test_the_join_command_works_in_any_directory(self, app: App, script: str) -> None:
         place = app.directory / "outputs" / "elsewhere"
         place.mkdir(parents=True)

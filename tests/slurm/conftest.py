@@ -33,13 +33,6 @@ def make_sweeper(app: str, sweep: str, cluster: Cluster, place: Path) -> Sweeper
 
 
 @pytest.fixture
-def training(slurm: Cluster, tmp_path: Path) -> Sweeper:
-    """The repository's ``train.py``: two epochs a trial, and about 4 s of imports a job."""
-    command = [sys.executable, "train.py", "-m", "hydra/sweeper=wandbsweep", "experiment=smoke", "sweep=random"]
-    return Sweeper(slurm, ROOT, command, tmp_path / "sweep")
-
-
-@pytest.fixture
 def tiny(slurm: Cluster, tmp_path: Path) -> Sweeper:
     """The tiny application, which imports no torch."""
     return make_sweeper("tiny", "random", slurm, tmp_path)

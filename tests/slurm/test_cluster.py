@@ -13,6 +13,8 @@ from scripts.slurm.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_requeued_job_runs_again_within_seconds(slurm: Cluster) -> None:
     job = slurm.submit("sleep 1000")
@@ -53,7 +55,6 @@ def test_up_brings_back_what_died_and_leaves_the_rest(slurm: Cluster) -> None:
     assert {name for name in names if before[name] != after[name]} == {"n2"}
 
 
-@pytest.mark.slow
 def test_from_the_command_line_again_and_after_a_kill(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
     place = slurm.directory.parent / "by-hand"
     command = [sys.executable, "-m", "scripts.slurm"]

@@ -15,7 +15,7 @@ from wandbsweep.cli import main as cli
 from wandbsweep.trial import TrialRecord
 
 SECONDS = 15  # "within seconds", on a busy machine
-TRIALS = 12
+TRIALS = 9
 
 
 @pytest.fixture(params=["submitit_local", "slurm_gpu"])
