@@ -471,3 +471,20 @@ def test_a_live_page_follows_its_sweep(page: Page, tmp_path: Path) -> None:
         server.server_close()
         thread.join()
     assert {url.split("?")[0].rsplit("/", 1)[1] for url in page.requests if url.startswith("http")} == {"", "data.json"}
+
+
+def test_infeasible_trials_come_last_and_say_why(page: Page, tmp_path: Path) -> None:
+    metric = {"name": "loss", "constraints": {"memory": {"max": 40}}}
+    config = {"method": "random", "metric": metric, "parameters": {"x": UNIT}}
+    controller = create_sweep(load_sweep(config), tmp_path / "s", seed=0)
+    for loss, memory in ((0.3, 30.0), (0.1, 41.0), (0.2, 39.0)):
+        trial = controller.ask("a")
+        controller.report(trial, 0, {"loss": loss, "memory": memory})
+        controller.complete(trial, Outcome.finished())
+    page.open(write_report(open_sweep(tmp_path / "s"), tmp_path / "report.html"))
+    assert page.read_column("trial") == ["2", "0", "1"]
+    assert page.read_column("state")[-1].endswith("finished, infeasible")
+    assert "trial 2" in " ".join(page.list_texts("#best")).lower()
+    page.it.locator("#board tbody tr").last.click()
+    page.it.get_by_text("Infeasible: memory 41 is above 40").first.wait_for()
+    assert page.complaints == []

@@ -106,7 +106,9 @@ class Transfer:
         values = np.array([sign * t.value for t in ended if t.value is not None])
         x = np.stack([space.encode(t.params) for t in ended]) if ended else np.zeros((0, space.dims))
         self.weights = np.array([_weigh(sweep.predict(x), values) for sweep in earlier])
-        self._powers = STRENGTH * HALF_LIFE / (HALF_LIFE + self._count) * self.weights / max(1, len(earlier))
+        # The trusted sweeps share the power, so that others do not dilute it.
+        share = self.weights * self.weights.max(initial=0.0) / max(self.weights.sum(), 1e-9)
+        self._powers = STRENGTH * HALF_LIFE / (HALF_LIFE + self._count) * share
 
     @property
     def is_next(self) -> bool:
