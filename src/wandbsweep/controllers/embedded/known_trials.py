@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +16,8 @@ from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.text import join_words, pluralize
 from wandbsweep.trial import SUCCEEDED, TrialRecord
+
+log = logging.getLogger(__name__)
 
 
 def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
@@ -43,7 +45,7 @@ def find_known_trials(spec: SweepSpec) -> list[dict[str, Any]]:
         elif not fitting:
             faults.append(f"{path}: none of the {len(ended)} trials of {ref} lies in the space of this sweep")
         elif notes := list(_describe_differences(spec, ended, fitting)):
-            warnings.warn(f"{path}: {ref}: {'; '.join(notes)}", UserWarning, stacklevel=2)
+            log.warning("%s: %s: %s.", path, ref, "; ".join(notes))
         found.extend({**_encode_trial(trial), "sweep": index} for trial in fitting)
     if faults:
         raise SweepConfigError(faults)
