@@ -77,9 +77,9 @@ def prepare_program_sweep(sweep: str, options: RunOptions) -> PreparedSweep:
 
 def _create(file: str, options: RunOptions) -> PreparedSweep:
     spec = _read_spec(file, options)
-    _refuse_endless(spec, options)
     if spec.method_info.external:
         raise SweepConfigError([f"method: {spec.method!r} needs W&B's servers: wandb sweep {file}"], source=file)
+    _refuse_endless(spec, options)
     cwd = Path.cwd()
     program = _read_program(spec, options, cwd, file)
     sweep_id = sweepdir.make_sweep_id()
