@@ -1,5 +1,6 @@
 """``wandbsweep run --launcher slurm``: a script that uses wandb, on a real SLURM."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def test_a_sweep_of_a_wandb_script(slurm: Cluster, tmp_path: Path) -> None:
     assert {trial.state for trial in trials} == {"finished", "stopped"}
     assert all(len(trial.reports) == 9 for trial in trials if trial.state == "finished")
     assert len(list(sweep.glob("*/wandb/offline-run-*/run-*.wandb"))) == 5
-    (array,) = {path.name.partition("_")[0] for path in (sweep / ".submitit").iterdir() if "_" in path.name}
+    jobs = [re.fullmatch(r"(\d+)_\d+", path.name) for path in (sweep / ".submitit").iterdir()]
+    (array,) = {job[1] for job in jobs if job}
     tasks = slurm.await_accounting(array, runs=2)
     assert {task["State"] for task in tasks} == {"COMPLETED"}
