@@ -4,6 +4,7 @@ import logging
 import math
 import multiprocessing
 import os
+import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,7 @@ def opened(request, tmp_path):
     def make(run_cap=1, **options):
         url = f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else None
         spec = load_sweep(THAW | {"run_cap": run_cap})
-        made.append(create_sweep(spec, tmp_path / "sweep", storage=url, lease_s=LEASE_S, **options))
+        made.append(create_sweep(spec, tmp_path / "sweep", storage=url, **{"lease_s": LEASE_S, **options}))
         return made[-1]
 
     yield make
@@ -223,12 +224,59 @@ def test_status_says_whether_frozen_trials_may_continue(opened, tmp_path, monkey
     assert "frozen" in capsys.readouterr().out
     monkeypatch.setattr(Thawing, "choose", lambda self, trials, *, may_start: None)
     assert main(["status", str(tmp_path / "sweep")]) == 0
-    assert "Frozen for good: 1 trial. None was worth more epochs." in capsys.readouterr().out
+    assert "Frozen for good, since the sweep is over: 1 trial." in capsys.readouterr().out
     assert opened().ask("a") is None
     data = SweepReader(tmp_path / "sweep").read()
     assert [row[1:3] + row[5:6] for row in list_attempt_rows(data)] == [[0, 1, "frozen"]]
     assert build_trial_frame(data)["state"].tolist() == ["frozen"]
     assert data.best is not None
+
+
+def train_until_over(opened, directory, name):
+    """An agent whose training writes down each epoch and saves a checkpoint before it reports."""
+    controller = opened(run_cap=20, lease_s=2.0, max_attempts=100)
+    while (trial := controller.ask(name)) is not None:
+        checkpoint = directory / f"{trial.number}.ckpt"
+        first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        for step in range(first, WHOLE):
+            time.sleep(random.random() * 0.1)
+            with (directory / f"{trial.number}.epochs").open("a") as epochs:
+                epochs.write(f"{step} ")
+            checkpoint.with_suffix(".new").write_text(str(step + 1))
+            checkpoint.with_suffix(".new").replace(checkpoint)
+            if (decision := controller.report(trial, step, {"loss": 1.0 / (step + 1)})).stop:
+                controller.complete(trial, Outcome.stopped(decision.reason))
+                break
+        else:
+            controller.complete(trial, Outcome.finished(0.0))
+    controller.close()
+
+
+@pytest.mark.slow
+@on_journal
+def test_agents_that_are_killed_at_random_lose_no_trial(opened, tmp_path):
+    controller, rng = opened(run_cap=20, lease_s=2.0, max_attempts=100), random.Random(0)
+    agents = []
+    kills = started = 0
+    while controller.completion() is None or any(trial.state == "running" for trial in controller.trials()):
+        agents = [agent for agent in agents if agent.is_alive()]
+        while len(agents) < 4:
+            agents.append(FORK.Process(target=train_until_over, args=(opened, tmp_path, str(started))))
+            agents[-1].start()
+            started += 1
+        time.sleep(rng.random())
+        if kills < 12:
+            os.kill(rng.choice(agents).pid, signal.SIGKILL)
+            kills += 1
+    for agent in agents:
+        agent.join()
+    assert {(trial.state, trial.thaws) for trial in controller.trials()} == {("finished", 2)}
+    assert sum(trial.attempts for trial in controller.trials()) > 20
+    for number in range(20):
+        # A kill between an epoch's note and its checkpoint has it trained again.
+        assert set((tmp_path / f"{number}.epochs").read_text().split()) == set(map(str, range(WHOLE)))
+    trained = sum(len((tmp_path / f"{number}.epochs").read_text().split()) for number in range(20))
+    assert trained <= 20 * WHOLE + kills
 
 
 # -- the order of claims, whatever order they are read in

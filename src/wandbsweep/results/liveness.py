@@ -89,7 +89,7 @@ def describe_frozen(data: SweepData, liveness: Liveness | None) -> list[str]:
     if not count:
         return []
     if liveness and liveness.completion:
-        return [f"Frozen for good: {pluralize(count, 'trial')}. None was worth more epochs."]
+        return [f"Frozen for good, since the sweep is over: {pluralize(count, 'trial')}."]
     return [f"Frozen: {pluralize(count, 'trial')}, with checkpoints. Any of them may be taken up again."]
 
 
