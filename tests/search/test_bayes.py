@@ -445,14 +445,26 @@ def test_failures_repel_the_search_without_spoiling_its_model() -> None:
     """A third of the space fails, with the best of the rest at its edge; then every third trial fails by chance."""
     parameters = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
     spec = sweep(parameters)
-    for fails in (lambda x, n: x[0] + x[1] > 1.15, lambda x, n: n % 3 == 1):
+
+    def is_beyond(x: np.ndarray, number: int) -> bool:
+        return bool(x[0] + x[1] > 1.15)
+
+    cases: list[tuple[Callable[[np.ndarray, int], bool], State, dict[int, float]]] = [
+        (is_beyond, "failed", {}),
+        (is_beyond, "finished", {0: math.nan}),
+        (lambda x, n: n % 3 == 1, "failed", {}),
+    ]
+    # A trial that reported nothing but NaN has failed as well, whatever its state is.
+    for fails, state, reports in cases:
         trials: list[TrialRecord] = []
         for number in range(24):
             params = suggest(spec, trials, rng=np.random.default_rng([0, number]))
             x = np.array(list(params.values()))
             loss = float(((x - [0.7, 0.6, 0.3]) ** 2).sum())
-            state: State = "failed" if fails(x, number) else "finished"
-            value = None if state == "failed" else loss
-            trials.append(TrialRecord(number, state, params, reports={} if value is None else {0: value}, value=value))
+            trials.append(
+                TrialRecord(number, state, params, reports=reports)
+                if fails(x, number)
+                else TrialRecord(number, "finished", params, reports={0: loss}, value=loss)
+            )
         assert min(trial.value for trial in trials if trial.value is not None) < 0.02
-        assert sum(trial.state == "failed" for trial in trials) < 14
+        assert sum(trial.value is None for trial in trials) < 14

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wandbsweep.search.bayes.endings import draw_endings
 from wandbsweep.search.thawing import Thawing, find_whole_length, list_rungs
 from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.load import load_sweep
@@ -101,4 +102,9 @@ def test_diverged_trials_are_frozen_and_never_thawed() -> None:
     trials = [*make_trials(), TrialRecord(6, "running", {"x": 0.3, "y": 0.3}, dict.fromkeys(range(4), np.nan))]
     assert rule.is_rung(4)
     assert rule.reason_to_freeze(6, trials) is not None
-    assert rule.choose([*trials[:6], replace(trials[6], state="frozen")], may_start=False) == 3
+    diverged = replace(trials[6], state="frozen")
+    assert rule.choose([*trials[:6], diverged], may_start=False) == 3
+    # The model expects nothing of it, so it is as if it had failed.
+    endings = draw_endings(rule.spec, [*trials[:6], diverged], np.random.default_rng(0), draws=8)
+    assert endings is not None
+    assert 6 not in [endings.trials[row].number for row in endings.rank()]

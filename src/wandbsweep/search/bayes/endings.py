@@ -10,7 +10,7 @@ import numpy as np
 from wandbsweep.search.bayes.curves import TrainingSet, make_training_set
 from wandbsweep.search.bayes.gp import Posterior, condition, fit
 from wandbsweep.search.bayes.space import Space
-from wandbsweep.search.bayes.success import Success
+from wandbsweep.search.bayes.success import Success, mark_failures
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import TrialRecord
@@ -57,7 +57,7 @@ def draw_endings(
     """
     metric = spec.metric or Metric("")
     space = Space(spec.parameters, spec.constraints)
-    known = _pick_relevant([trial for trial in trials if trial.params], spec)
+    known = _pick_relevant(mark_failures(trials), spec)
     if not space.dims:
         return None
     with one_blas_thread():

@@ -14,7 +14,7 @@ from wandbsweep.search.bayes.feasibility import Feasibility
 from wandbsweep.search.bayes.gp import condition, fit, weigh_evidence
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
-from wandbsweep.search.bayes.success import Success
+from wandbsweep.search.bayes.success import Success, mark_failures
 from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.search.bayes.transfer import EarlierSweep, Transfer
@@ -49,7 +49,7 @@ def suggest(
     space = Space(spec.parameters, spec.constraints)
     if not space.dims:
         return space.decode(np.zeros(0))
-    known = [trial for trial in trials if trial.params]
+    known = mark_failures(trials)
     with one_blas_thread():
         return space.decode(_propose(spec, space, known, rng, earlier))
 

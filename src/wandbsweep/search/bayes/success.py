@@ -8,6 +8,7 @@ a success, as for unknown constraints (Gelbart, Snoek, Adams 2014, "Bayesian opt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import log_ndtr
@@ -28,6 +29,15 @@ LATEST = 200
 """If there are more trials, this many of the latest are used."""
 FAILED = ("failed", "crashed")
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
+
+
+def mark_failures(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that have parameters; those that reported and ended without any finite value are failed."""
+
+    def is_failure(trial: TrialRecord) -> bool:
+        return trial.state in SUCCEEDED and trial.value is None and bool(trial.reports)
+
+    return [replace(t, state="failed") if is_failure(t) else t for t in trials if t.params]
 
 
 class Success:
