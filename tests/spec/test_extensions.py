@@ -223,3 +223,13 @@ def test_the_order_of_keys_makes_no_other_sweep():
         repeats={"values": [0, 1], "parameter": "s"}, prior={"configurations": [{"optimizer": "sgd", "lr": 0.01}]}
     )
     assert sweepdir.find_differences(load_sweep(one).identity, load_sweep(other).identity) == []
+
+
+def test_where_a_metric_is_heard():
+    heard = {source: load_sweep(sweep(metric={"name": "a", "from": source})) for source in ("wandb", "stdout")}
+    assert {source: spec.metric_source for source, spec in heard.items()} == {"wandb": "wandb", "stdout": "stdout"}
+    assert load_sweep(sweep(metric={"name": "a"})).metric_source == "wandb"
+    assert load_sweep(heard["stdout"].dump()) == heard["stdout"]
+    for wrong in ({"from": "stderr"}, {"source": "stdout"}):
+        (violation,) = violations(metric={"name": "a", **wrong})
+        assert violation.startswith(f"metric.{next(iter(wrong))}") or "source" in violation

@@ -97,6 +97,8 @@ def _read_space(multirun: Multirun) -> tuple[SweepSpec, Mapping[str, Sequence[An
         raise
     if note := describe_foreign_settings(config, settings, spec):
         log.warning("%s", note)
+    if spec.metric_source == "stdout":
+        log.warning("metric.from: stdout has no effect: only `wandbsweep run` hears what a program prints.")
     return spec, plain_grid
 
 

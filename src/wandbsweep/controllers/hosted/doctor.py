@@ -210,6 +210,8 @@ def check_supported(spec: SweepSpec) -> None:
     ]
     if spec.value_rule != "best":
         faults.append("metric.value: an extension that W&B does not know")
+    if spec.metric_source != "wandb":
+        faults.append("metric.from: an extension that W&B does not know")
     if spec.limits:
         faults.append("metric.constraints: an extension that W&B does not know")
     if spec.early_terminate and spec.early_terminate.type != "hyperband":
