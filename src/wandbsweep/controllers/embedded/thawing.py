@@ -58,16 +58,17 @@ class Thaws:
         Args:
             may_start: Whether there may be new trials.
         """
-        if self._policy is None:
-            return None
-        with self._study.refresh() as table:
-            state, trials = (table.version, may_start), table.records()
-        number = self._choose(self._policy, trials, state)
-        if number is None:
-            return None
-        with self._study.last() as table:
-            entry = table.entries[number]
-            return entry.snapshot() if entry.state == "frozen" else None
+        while self._policy is not None:
+            with self._study.refresh() as table:
+                state, trials = (table.version, may_start), table.records()
+            number = self._choose(self._policy, trials, state)
+            if number is None:
+                return None
+            with self._study.refresh() as table:
+                entry = table.entries[number]
+                if entry.state == "frozen":  # otherwise another agent was faster
+                    return entry.snapshot()
+        return None
 
     def _choose(self, policy: Thawing, trials: Sequence[TrialRecord], state: tuple[int, bool]) -> int | None:
         chosen = self._chosen
