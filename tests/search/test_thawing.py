@@ -108,3 +108,18 @@ def test_diverged_trials_are_frozen_and_never_thawed() -> None:
     endings = draw_endings(rule.spec, [*trials[:6], diverged], np.random.default_rng(0), draws=8)
     assert endings is not None
     assert 6 not in [endings.trials[row].number for row in endings.rank()]
+
+
+def test_only_known_violations_keep_a_trial_frozen() -> None:
+    """A limited metric that is measured at the end of a training is not known of a frozen trial."""
+    config = {
+        "method": "bayes",
+        "metric": {"name": "loss", "constraints": {"latency": {"max": 5}}},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}},
+    }
+    spec = replace(load_sweep(config), early_terminate=EarlyTerminate("thaw", eta=2))
+    first, *others = make_trials()
+    trials = [replace(first, metrics={"latency": 1.0}), *others]
+    assert Thawing(spec).choose(trials, may_start=False) == 3
+    trials[3] = replace(trials[3], metrics={"latency": 9.0})
+    assert Thawing(spec).choose(trials, may_start=False) != 3

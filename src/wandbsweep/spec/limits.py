@@ -55,6 +55,11 @@ def describe_violations(limits: Sequence[Limit], metrics: Mapping[str, float]) -
     return ", ".join(filter(None, (limit.describe_violation(metrics) for limit in limits)))
 
 
+def are_violated(limits: Sequence[Limit], metrics: Mapping[str, float]) -> bool:
+    """Return whether values that are known violate a limit; a trial that goes on may still report the others."""
+    return any(limit.name in metrics and limit.describe_violation(metrics) for limit in limits)
+
+
 def list_excesses(limits: Sequence[Limit], metrics: Mapping[str, float]) -> list[float] | None:
     """Return by how much a trial exceeds each bound of each limit; None: it lacks the value of a limited metric."""
     if not all(is_number(metrics.get(limit.name)) for limit in limits):

@@ -123,7 +123,7 @@ def _compute_best_so_far(data: SweepData) -> list[float]:
     """Return the best value after each trial that ended; empty if there are fewer than two."""
     if not data.spec.metric:
         return []
-    ended = (trial.value for trial in data.trials if trial.state in SUCCEEDED)
+    ended = (trial.value for trial in data.trials if trial.state in SUCCEEDED and not data.is_infeasible(trial))
     values = [value for value in ended if value is not None]
     return list(accumulate(values, max if data.spec.goal == "maximize" else min)) if len(values) > 1 else []
 

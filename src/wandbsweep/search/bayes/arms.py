@@ -18,6 +18,7 @@ from wandbsweep.search.bayes.acquisition import REACH, Acquisition, climb, cross
 from wandbsweep.search.bayes.endings import Endings, draw_endings
 from wandbsweep.search.bayes.model import GOOD, initial_trials
 from wandbsweep.search.bayes.space import Floats
+from wandbsweep.spec.limits import are_violated
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -51,7 +52,7 @@ def choose_arm(spec: SweepSpec, trials: Sequence[TrialRecord], rungs: Sequence[i
     price: dict[int, float] = {}
     for row, lead in zip(endings.data.pending.tolist(), leads.tolist(), strict=True):
         trial = endings.trials[row]
-        if trial.state == "frozen" and trial.value is not None and not spec.describe_infeasibility(trial):
+        if trial.state == "frozen" and trial.value is not None and not are_violated(spec.limits, trial.metrics):
             length = len(trial.reports)
             worth[trial.number] = lead
             price[trial.number] = (next((r for r in rungs if r > length), length + 1) - length) ** COST_POWER

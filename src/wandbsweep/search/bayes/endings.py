@@ -12,6 +12,7 @@ from wandbsweep.search.bayes.gp import Posterior, condition, fit
 from wandbsweep.search.bayes.space import Space
 from wandbsweep.search.bayes.success import Success, mark_failures
 from wandbsweep.search.bayes.threads import one_blas_thread
+from wandbsweep.spec.limits import are_violated
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
 from wandbsweep.trial import TrialRecord
 
@@ -72,7 +73,12 @@ def draw_endings(
     if metric.value == "best":  # no trial ends worse than it is
         now = np.array([newest.get(i, np.inf) for i in data.pending.tolist()])
         posterior = replace(posterior, drawn=np.minimum(posterior.drawn, now[:, None]))
-    infeasible = {i for i, trial in enumerate(known) if spec.describe_infeasibility(trial)}
+    infeasible = {
+        i
+        for i, trial in enumerate(known)
+        if are_violated(spec.limits, trial.metrics)
+        or (trial.state == "finished" and spec.describe_infeasibility(trial))  # others may still report what is limited
+    }
     posterior.drawn[np.isin(data.pending, list(infeasible))] = np.inf  # it never becomes the best
     ended = (i for i, trial in enumerate(known) if trial.state == "finished" and i in newest and i not in infeasible)
     finished = {i: newest[i] for i in ended}

@@ -19,6 +19,7 @@ import numpy as np
 from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.gp import Posterior, condition, fit
 from wandbsweep.search.bayes.space import Bools, Floats, Space
+from wandbsweep.spec.limits import are_violated
 from wandbsweep.spec.sweep_spec import Metric
 from wandbsweep.trial import ENDED, TrialRecord, is_number
 
@@ -78,14 +79,8 @@ def fit_earlier(space: Space, metric: Metric, trials: Sequence[TrialRecord]) -> 
     squares = space.differences(data.x, data.x)
     posterior = condition(squares, data.seen, data.pending, fit(squares, data.sample), np.zeros((1, len(data.pending))))
     shared = np.array([any(name in trial.params for trial in trials) for name in space.columns], dtype=bool)
-    allowed = [i for i in data.ranked.tolist() if not _is_outside(metric, trials[i])]
+    allowed = [i for i in data.ranked.tolist() if not are_violated(metric.constraints, trials[i].metrics)]
     return EarlierSweep(space, data.x, shared, posterior, data.x[allowed[:TOP]])
-
-
-def _is_outside(metric: Metric, trial: TrialRecord) -> bool:
-    """Return whether an earlier trial is known to violate a limit; it need not have reported all limited metrics."""
-    known = (limit for limit in metric.constraints if limit.name in trial.metrics)
-    return any(limit.describe_violation(trial.metrics) for limit in known)
 
 
 class Transfer:
