@@ -25,6 +25,9 @@ FANTASIES = 32
 """Over how many guesses of the running trials' final values to average."""
 GOOD = 5
 """How many of the best trials new candidates start from."""
+NO_EVIDENCE = -2.0
+"""If the evidence for the model is less, trials are spread: noise alone explains the values e^2 = 7 times as well, which
+Kass and Raftery (1995) call positive evidence. With 0, smooth bowls with few trials count as noise too."""
 NEAR = 0.01
 """A small step along a column; the unit cube has side 1."""
 
@@ -117,7 +120,7 @@ def _propose(
     squares = space.differences(data.x, data.x)
     p = fit(squares, data.sample)
     knows_elsewhere = belief is not None or (transfer is not None and transfer.is_trusted)
-    if not knows_elsewhere and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < 0:
+    if not knows_elsewhere and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < NO_EVIDENCE:
         return fill(space, tried, rng)  # the model knows nothing yet: every other ask goes where no trial was
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
