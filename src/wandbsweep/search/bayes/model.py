@@ -26,8 +26,8 @@ FANTASIES = 32
 GOOD = 5
 """How many of the best trials new candidates start from."""
 NO_EVIDENCE = -2.0
-"""If the evidence for the model is less, trials are spread: noise alone explains the values e^2 = 7 times as well, which
-Kass and Raftery (1995) call positive evidence. With 0, smooth bowls with few trials count as noise too."""
+"""If the evidence for the model is less, trials are spread: noise alone explains the values e^2 = 7 times as well,
+which is positive evidence (Kass and Raftery 1995). With 0, smooth bowls with few trials count as noise too."""
 NEAR = 0.01
 """A small step along a column; the unit cube has side 1."""
 
