@@ -354,10 +354,10 @@ def test_threads_that_ask_at_once_do_not_all_wait_for_a_model(monkeypatch):
 
     chosen = []
 
-    def slow(spec, trials, rng):
+    def slow(spec, trials, rng, **options):
         chosen.append(sum(bool(trial.params) for trial in trials))
         time.sleep(0.2)
-        return bayes.vary(spec, trials, rng=rng)
+        return bayes.vary(spec, trials, rng=rng, **options)
 
     monkeypatch.setattr(bayes, "suggest", slow)
     monkeypatch.setattr("wandbsweep.controllers.embedded.proposals.PATIENCE_S", 0.5)
