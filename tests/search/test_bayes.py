@@ -225,6 +225,22 @@ def test_a_lucky_trial_does_not_send_the_search_away() -> None:
     assert float(np.median(away)) < 0.15
 
 
+def test_an_exhausted_region_is_left_in_every_other_ask() -> None:
+    """Nothing is left to gain around the best trials: half of the asks go elsewhere, and not to the corners."""
+    spec = sweep({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
+    rng = np.random.default_rng(0)
+    trials = []
+    for number in range(31):
+        x = rng.random(2) if number < 18 else 0.3 + 0.01 * rng.standard_normal(2)
+        trials.append(record(number, dict(zip("xy", x.tolist(), strict=True)), float(((x - 0.3) ** 2).sum())))
+    away, near = (
+        [list(suggest(spec, trials[:count], rng=np.random.default_rng(seed)).values()) for seed in range(4)]
+        for count in (30, 31)
+    )
+    assert all(np.mean((np.array(x) - 0.3) ** 2) > 0.25**2 and min(x) > 0.0 and max(x) < 1.0 for x in away)
+    assert all(np.mean((np.array(x) - 0.3) ** 2) < 0.05**2 for x in near)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 7])
 def test_a_crossed_candidate_differs_in_some_columns_but_few(columns: int) -> None:
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
 from wandbsweep.search.bayes.gp import Posterior
-from wandbsweep.search.bayes.space import Floats, Space
+from wandbsweep.search.bayes.space import Bools, Floats, Space
 
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 EVERYWHERE = 0.2
@@ -33,6 +33,8 @@ STARTS = 6
 """How many candidates are climbed from."""
 REACH = 0.4
 """How far the optimiser moves such a candidate at most along each column; the unit cube has side 1."""
+APART = 0.3
+"""The root mean square difference, over the columns, from which on two points are in different regions."""
 
 
 def log_h(z: Floats) -> Floats:
@@ -91,8 +93,12 @@ class Acquisition:
         self.chances = chances
 
     def __call__(self, points: Floats) -> Floats:
+        return sum((chance(points) for chance in self.chances), start=self.log_improvement(points))
+
+    def log_improvement(self, points: Floats) -> Floats:
+        """Return log EI alone at points (n, columns)."""
         mean, variance = self.posterior.at(self.space.differences(points, self.x))
-        return sum((chance(points) for chance in self.chances), start=log_ei(mean, variance, self.best))
+        return log_ei(mean, variance, self.best)
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient (columns,), meaningless in a category's column."""
@@ -161,6 +167,7 @@ def maximise(
     rng: np.random.Generator,
     survival: Callable[[Floats], Floats],
     repeats: float = 0.0,
+    exhausted: Floats | None = None,
 ) -> Floats:
     """Return candidates (n, columns), best first.
 
@@ -173,6 +180,7 @@ def maximise(
         rng: The source of all random numbers.
         survival: The log of the probability that a trial at points (n, columns) is not stopped early.
         repeats: The share of trials' values that were seen before.
+        exhausted: The best trials (n, columns) of regions to stay away from.
     """
     space = acquisition.space
     # If values often repeat, there is less to gain near the good trials.
@@ -182,14 +190,28 @@ def maximise(
     if space.constraints:
         allowed = space.meets_constraints(pool)
         pool = pool[allowed] if allowed.any() else space.draw(500, rng)
+    pool = _stay_away(space, pool, exhausted)
     order = np.argsort(-acquisition(pool) - survival(pool), kind="stable")
     chosen = _pick_apart(pool[order], STARTS)
     reach = 1.0 if everywhere else REACH
     climbed = np.stack([_stay_allowed(space, point, climb(acquisition, point, reach)) for point in chosen])
-    every = space.snap(np.concatenate([climbed, pool[order[:30]]]))
+    every = _stay_away(space, space.snap(np.concatenate([climbed, pool[order[:30]]])), exhausted)
     value = acquisition(every) + survival(every)
     ranked: Floats = every[np.argsort(-value, kind="stable")]
     return ranked
+
+
+def is_apart(space: Space, points: Floats, centres: Floats) -> Bools:
+    """Return which points (n, columns) are in other regions than the centres (m, columns)."""
+    return np.asarray((space.differences(points, centres).mean(0) > APART**2).all(1))
+
+
+def _stay_away(space: Space, points: Floats, centres: Floats | None) -> Floats:
+    """Return the points that are in other regions than the centres; all points, if there is none."""
+    if centres is None or not len(centres):
+        return points
+    apart = is_apart(space, points, centres)
+    return points[apart] if apart.any() else points
 
 
 def _stay_allowed(space: Space, start: Floats, end: Floats) -> Floats:

@@ -146,6 +146,8 @@ class TrainingSet:
     """Rows of `x` whose final value is not known yet."""
     ranked: Indices
     """Rows of `x` with a value, best first."""
+    unit: float
+    """The distance from the best to the median value, on the warped scale as it is near the best value."""
 
 
 def make_training_set(
@@ -199,6 +201,7 @@ def make_training_set(
         _pick_sample(seen, ranked),
         np.array([i for i, c in enumerate(curves) if c.goes_on and i not in failed], dtype=np.int64),
         ranked,
+        1 / warp.spread,
     )
 
 

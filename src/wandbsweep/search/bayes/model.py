@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wandbsweep.search.bayes.acquisition import Acquisition, Chance, cross, maximise
+from wandbsweep.search.bayes.acquisition import Acquisition, Chance, cross, is_apart, maximise
 from wandbsweep.search.bayes.belief import Belief
 from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.feasibility import Feasibility
@@ -28,6 +28,11 @@ GOOD = 5
 NO_EVIDENCE = -2.0
 """If the evidence for the model is less, trials are spread: noise alone explains the values e^2 = 7 times as well,
 which is positive evidence (Kass and Raftery 1995). With 0, smooth bowls with few trials count as noise too."""
+EXHAUSTED = 0.01
+"""A region is exhausted if its best ask is expected to gain less than this share of the distance from the best to the
+median value."""
+REGIONS = 3
+"""How many regions may be exhausted before an ask goes where no trial was."""
 NEAR = 0.01
 """A small step along a column; the unit cube has side 1."""
 
@@ -131,17 +136,25 @@ def _propose(
         feasibility = Feasibility(space, spec.limits, trials)
         rivals, good = feasibility.rank(data)
         chances.append(feasibility)
-    best = np.full(len(normals), data.seen.z.max() + 1.0)  # as long as no trial is feasible, any value is better
-    if len(rivals):
-        rivals = np.concatenate([rivals, data.pending])
-        best = posterior.at(space.differences(data.x[rivals], data.x))[0].min(0)
-    acquisition = Acquisition(space, data.x, posterior, best, chances)
+    # A region in which the model expects next to nothing more is left for the best trials of other regions, and those
+    # need only become better than each other. Every other ask goes on there, in case the model is wrong.
     survival = Survival(space, spec, trials)
-    starts = data.x[good[:GOOD]]
-    if transfer:
-        starts = np.concatenate([starts, transfer.rank_first(tried, rng)[:GOOD]])
-    ranked = maximise(acquisition, starts, rng, survival, novelty.repeats)
-    return pick_new(space, ranked, tried, rng)
+    exhausted: list[int] = []
+    rivals = np.concatenate([rivals, data.pending]) if len(rivals) else rivals
+    while len(good) and len(exhausted) < REGIONS:
+        best = np.full(len(normals), data.seen.z.max() + 1.0)  # as long as no trial is feasible, any value is better
+        if len(rivals):
+            best = posterior.at(space.differences(data.x[rivals], data.x))[0].min(0)
+        acquisition = Acquisition(space, data.x, posterior, best, chances)
+        starts = data.x[good[:GOOD]]
+        if transfer:
+            starts = np.concatenate([starts, transfer.rank_first(tried, rng)[:GOOD]])
+        ranked = maximise(acquisition, starts, rng, survival, novelty.repeats, data.x[exhausted])
+        if len(trials) % 2 or acquisition.log_improvement(ranked[:1])[0] > np.log(EXHAUSTED * data.unit):
+            return pick_new(space, ranked, tried, rng)
+        exhausted.append(good[0])
+        good, rivals = (rows[is_apart(space, data.x[rows], data.x[exhausted])] for rows in (good, rivals))
+    return fill(space, tried, rng)
 
 
 def _encode_trials(space: Space, trials: Sequence[TrialRecord]) -> Floats:
