@@ -7,7 +7,7 @@ so this curve never rises, and it ends at the trial's value. (With ``metric.valu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,6 @@ TEACHERS = 24
 """Early values are read from this many whole trials, and from three times as many others."""
 FITTED = 220
 """Hyperparameters are fitted to about this many observations; the posterior is conditioned on all."""
-POWERS = np.linspace(-1.5, 1.5, 31).round(1)
-"""The powers that the scale of values is chosen from."""
-POWER_DEVIATION = 1.0
-"""The standard deviation of the power, before any value is seen, around 0."""
-MOST = 1e100
-"""Larger gaps, in median gaps, count as this one."""
 GRID_RATIO = 2.5
 """A curve is read at its last iteration and at iterations this factor apart."""
 
@@ -91,37 +85,27 @@ def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[i
 
 @dataclass(frozen=True)
 class Warp:
-    """A monotone map of values to a scale on which they are about normal: good ones spread apart, bad ones together.
+    """A monotone map of values to a scale that spreads good values apart and draws bad ones together.
 
-    It is the power transform of Box and Cox (1964) of 1 + the gap to the best value / the median gap. Power 0, the
-    logarithm, is what few values give; others are fitted by their likelihood, as in HEBO (Cowen-Rivers et al. 2022).
+    A power that is fitted to the values in place of the logarithm (Box and Cox 1964, as in HEBO) was no better.
     """
 
     best: float
     scale: float
-    power: float = 0.0
-    centre: float = 0.0
-    spread: float = 1.0
+    centre: float
+    spread: float
 
     @classmethod
     def fit(cls, values: Floats) -> Warp:
         best, scale = float(values.min()), float(np.median(values) - values.min())
         if scale <= 0:
             scale = float(values.max() - best) or 1.0
-        warps = [cls(best, scale, power) for power in POWERS.tolist()]
-        scores = -0.5 * (POWERS / POWER_DEVIATION) ** 2
-        logs = float(warps[POWERS.tolist().index(0.0)](values).sum())
-        for k, warp in enumerate(warps):
-            # The log likelihood of normal values with the best mean and variance, and the log of the map's slope.
-            scores[k] += (warp.power - 1) * logs - len(values) * np.log(max(float(warp(values).std()), 1e-12))
-        chosen = warps[int(np.argmax(scores))]
-        z = chosen(values)
-        return replace(chosen, centre=float(z.mean()), spread=float(z.std()) or 1.0)
+        z = cls(best, scale, 0.0, 1.0)(values)
+        return cls(best, scale, float(z.mean()), float(z.std()) or 1.0)
 
     def __call__(self, values: Floats) -> Floats:
-        logs = np.log1p(np.clip((values - self.best) / self.scale, 0.0, MOST))
-        z = np.expm1(self.power * logs) / self.power if self.power else logs
-        return np.asarray((z - self.centre) / self.spread)
+        gap = np.clip((values - self.best) / self.scale, 0.0, 1e300)
+        return np.asarray((np.log1p(gap) - self.centre) / self.spread)
 
 
 def _list_milestones(length: int) -> list[int]:
