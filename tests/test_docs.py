@@ -60,3 +60,43 @@ def test_links_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def list_training_keys():
+    """Yield each key of ``conf/`` as a command names it, and the choices of each group."""
+    conf = ROOT / "conf"
+    for path in [conf / "config.yaml", *conf.glob("*/*.yaml")]:
+        group = path.parent.name
+        if group in ("sweep", "hydra"):
+            continue
+        if group != "conf" and path.stem != "default":
+            yield path.stem
+        if group == "experiment":
+            continue
+        text = path.read_text(encoding="utf-8")
+        package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
+        prefix = f"{package[1] if package else group}." if group != "conf" else ""
+        yield from list_keys(yaml.safe_load(text) or {}, prefix)
+
+
+def list_keys(config, prefix):
+    for key, value in config.items():
+        if key in ("defaults", "hydra", "output_dir") or key.startswith("_") or (prefix, key) in UNSAID:
+            continue
+        if isinstance(value, dict):
+            yield from list_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+UNSAID = {
+    (f"logger.{name}.", key) for name in ("csv", "tensorboard") for key in ("name", "version", "save_dir", "metric")
+}
+
+
+def test_the_page_on_the_training_names_every_key_and_choice():
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    missing = [
+        name for name in list_training_keys() if not re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.]*\w)", page)
+    ]
+    assert missing == []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from omegaconf import DictConfig
 
 from classifier.instantiate import instantiate
-from wandbsweep.current import current_trial
+from wandbsweep.current import current_trial, measure_peaks, reset_peaks
 
 
 def make_callbacks(cfg: DictConfig, *, logs: bool) -> list[Callback]:
@@ -44,7 +41,7 @@ class RunStatistics(Callback):
     )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _reset_host_peak()
+        reset_peaks()
         self._device = pl_module.device
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -83,20 +80,12 @@ class RunStatistics(Callback):
         metrics = {
             "train/images_per_second": self._images * trainer.world_size / max(seconds - self._evaluated_s, 1e-9),
             "train/seconds_per_epoch": seconds,
-            "memory/host_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts KiB
             "model/parameters": float(self._parameters),
+            **measure_peaks(),
         }
-        if self._device.type == "cuda":
-            metrics["memory/device_peak_mib"] = torch.cuda.max_memory_allocated(self._device) / 2**20
         pl_module.log_dict(metrics, sync_dist=True, reduce_fx="max")  # of several ranks the slowest and largest
 
 
 def _is_part_of_training(trainer: Trainer) -> bool:
     """Whether a validation is one between training steps, and not of ``trainer.validate`` or before the first step."""
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-
-
-def _reset_host_peak() -> None:
-    """Let the peak be this training's: trials may share a process. Only Linux can."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")

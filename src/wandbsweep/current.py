@@ -12,6 +12,8 @@ from typing import Any
 
 from wandbsweep.checkpoints import find_checkpoint
 from wandbsweep.faults import check_loss
+from wandbsweep.memory import measure_peaks as measure_peaks
+from wandbsweep.memory import reset_peaks as reset_peaks  # for trainings that report their peaks
 from wandbsweep.trial import CONTINUE, Decision, as_number, as_step
 from wandbsweep.trial_link import ADDRESS, TrialLink, parse_address
 

@@ -21,6 +21,9 @@ ENDED: frozenset[State] = frozenset({"finished", "stopped", "frozen", "failed", 
 SUCCEEDED: tuple[State, ...] = ("finished", "stopped", "frozen")
 """The states whose values count."""
 
+FAILED: tuple[State, ...] = ("failed", "crashed")
+"""The states of trials that came to no end: the task raised, or its process died."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from classifier.training import train
 from wandbsweep.current import CurrentTrial, Preempted, running
@@ -49,6 +51,16 @@ def test_a_killed_and_resumed_trial_logs_each_step_once_everywhere(make_config, 
     assert yaml.safe_load((out / "hparams.yaml").read_text())["optimizer.lr"] == 0.003
     _check_tensorboard(out / "tensorboard")
     _check_mlflow(tracking_uri)
+
+
+def test_mlflows_database_lies_with_the_run_or_the_sweep(tmp_path, monkeypatch):
+    from classifier.loggers.mlflow import find_place
+
+    sweep = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}})
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", sweep)
+    assert find_place(str(tmp_path / "sweep/3")) == tmp_path / "sweep/3"
+    with running(CurrentTrial(number=3)):
+        assert find_place(str(tmp_path / "sweep/3")) == tmp_path / "sweep"
 
 
 def read_csv(directory, column):

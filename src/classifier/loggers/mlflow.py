@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient
@@ -20,24 +21,31 @@ from wandbsweep.current import current_trial
 _SQLITE = "sqlite:///"
 
 
-def mlflow_logger(*, tracking_uri: str, experiment_name: str, run_name: str | None = None, **options: Any) -> Any:
+def mlflow_logger(
+    *, tracking_uri: str | None, save_dir: str, experiment_name: str, run_name: str | None = None, **options: Any
+) -> Any:
     """Make the logger of one MLflow run. A trial's run has its sweep and number as tags, by which it is found again.
 
     Args:
-        tracking_uri: The address of MLflow's server or database.
+        tracking_uri: The address of MLflow's server or database; None: an SQLite file, ``mlflow.db``.
+        save_dir: Where that file and its artifacts lie, in a run that is no trial; those of trials lie in the sweep's.
         experiment_name: Is made if it does not exist.
         run_name: null: a trial's sweep and number, ``SWEEP-NUMBER``; of a plain run, MLflow's choice.
         options: Further options of Lightning's ``MLFlowLogger``.
     """
     trial = current_trial()
     tags = {"sweep": str(trial.sweep_id), "trial": str(trial.number)} if trial else {}
+    artifacts = None
+    if tracking_uri is None:
+        place = find_place(save_dir)
+        tracking_uri, artifacts = f"{_SQLITE}{place / 'mlflow.db'}", (place / "mlartifacts").as_uri()
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning sets it
         return MLFlowLogger(experiment_name, tracking_uri=tracking_uri, **options)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they list the tables that they make
     with _one_at_a_time(tracking_uri):
         client = MlflowClient(tracking_uri)
-        experiment = _find_or_make_experiment(client, experiment_name)
+        experiment = _find_or_make_experiment(client, experiment_name, artifacts)
     run_id = _find_run(client, experiment, tags) if trial and trial.resumed else None
     return _OneRunLogger(
         experiment_name,
@@ -47,6 +55,13 @@ def mlflow_logger(*, tracking_uri: str, experiment_name: str, run_name: str | No
         run_id=run_id,
         **options,
     )
+
+
+def find_place(save_dir: str) -> Path:
+    """Return the sweep's directory, which all its trials share; in a run that is no trial, ``save_dir``."""
+    if current_trial() and HydraConfig.initialized():
+        return Path(HydraConfig.get().sweep.dir).resolve()
+    return Path(save_dir).resolve()
 
 
 class _OneRunLogger(MLFlowLogger):
@@ -75,11 +90,11 @@ class _OneRunLogger(MLFlowLogger):
         return max((point.step for point in self.experiment.get_metric_history(self.run_id, metric)), default=-1)
 
 
-def _find_or_make_experiment(client: MlflowClient, name: str) -> str:
+def _find_or_make_experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, artifacts))
     except MlflowException:  # another trial was faster
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)

@@ -21,8 +21,6 @@ METRICS = "wandbsweep:metrics"
 """The last value of each metric of an open attempt, if the storage keeps them; an ``OUTCOME`` has the final ones."""
 
 
-RETRIABLE: tuple[State, ...] = ("failed", "crashed")
-"""The states in which a user can retry a trial."""
 ClaimKind = Literal["continue", "retry", "thaw"]
 _FOLLOWING: Mapping[State, ClaimKind] = {"queued": "continue", "frozen": "thaw", "failed": "retry", "crashed": "retry"}
 """By state of a trial, which claims of its next attempt count."""

@@ -38,7 +38,7 @@ from wandbsweep.controllers.trial_entry import (
 )
 from wandbsweep.stopping.history import History, as_history
 from wandbsweep.storage.base import StoredAttempt
-from wandbsweep.trial import SUCCEEDED, State, TrialRecord, ValueRule
+from wandbsweep.trial import FAILED, SUCCEEDED, State, TrialRecord, ValueRule
 
 
 @dataclass
@@ -257,7 +257,7 @@ class TrialTable:
             self._failed = {k: n for k, n in self._failed.items() if k > completed}
         if outcome.killed:
             return
-        if outcome.state in ("failed", "crashed"):
+        if outcome.state in FAILED:
             self._failed[key] = entry.number
         if outcome.cause:
             self._excused.add(key)

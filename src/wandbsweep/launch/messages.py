@@ -16,7 +16,7 @@ from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import Application
 from wandbsweep.sweep.prepared import PreparedSweep
 from wandbsweep.text import pluralize, show_name
-from wandbsweep.trial import SUCCEEDED, TrialRecord
+from wandbsweep.trial import FAILED, SUCCEEDED, TrialRecord
 
 _LEADERBOARD_ROWS = 10
 
@@ -107,7 +107,7 @@ def describe_unfinished(data: SweepData, total: int | None, *, is_over: bool) ->
 
 def print_first_failure(data: SweepData, trials: Sequence[TrialRecord]) -> None:
     """Print the reason and the traceback of the first of ``trials`` that failed."""
-    failed = next((trial for trial in trials if trial.state in ("failed", "crashed")), None)
+    failed = next((trial for trial in trials if trial.state in FAILED), None)
     if failed is None:
         return
     print(f"Trial {failed.number}: {failed.reason}", file=sys.stderr)

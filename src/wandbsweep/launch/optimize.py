@@ -35,7 +35,7 @@ from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import ControllerOptions
-from wandbsweep.trial import ENDED, SUCCEEDED
+from wandbsweep.trial import ENDED, FAILED, SUCCEEDED
 
 _POLL_S = 0.25
 
@@ -184,7 +184,7 @@ def _refuse_failure(results: SweepResults, controller: SweepController) -> None:
         reason = "No trial succeeded."
     else:
         return
-    failed = next((trial for trial in results.trials if trial.state in ("failed", "crashed")), None)
+    failed = next((trial for trial in results.trials if trial.state in FAILED), None)
     if failed is not None:
         reason += f" Trial {failed.number}: {failed.reason}"
         traceback = results.trial_directory(failed) / TRACEBACK

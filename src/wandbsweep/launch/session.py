@@ -34,7 +34,7 @@ from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
 from wandbsweep.sweep.prepared import PreparedSweep
 from wandbsweep.text import escape_output, pluralize
-from wandbsweep.trial import ENDED, State, TrialRecord
+from wandbsweep.trial import ENDED, FAILED, TrialRecord
 from wandbsweep.wandb_runs.page import create_page, publish_summary
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]
 
 _POLL_S = 0.25
 
-_FAILED: tuple[State, ...] = ("failed", "crashed")
 
 _BETWEEN_TRIALS_S = 5.0
 """An agent between two trials owns none, so its lease is not read: it may seem dead for this long."""
@@ -78,7 +77,7 @@ class Session:
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it is resumed now.", self._controller.command)
             self._controller.command = "running"
-        self._known_failures = {_identify(trial) for trial in self._controller.trials() if trial.state in _FAILED}
+        self._known_failures = {_identify(trial) for trial in self._controller.trials() if trial.state in FAILED}
         if prepared.joined and self._known_failures:
             self._resume_failing()
         profile = find_profile(launcher)

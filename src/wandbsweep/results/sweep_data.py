@@ -216,7 +216,7 @@ class SweepData:
         return [line for line in lines if not self.launch_record.overrides.selects_sweep(line)]
 
     def command(self, trial: TrialRecord) -> str | None:
-        """Return the shell command that trains ``trial``'s configuration again, outside the sweep.
+        """Return the shell command that trains ``trial``'s configuration again, outside the sweep, from here.
 
         None if the sweep was made in Python: then it is unknown which program runs a trial.
         """
@@ -226,7 +226,9 @@ class SweepData:
             return self._format_program_command(trial, self.launch_record.program)
         metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
         start, own = self.launch_record.application.command, self.launch_record.run_overrides()
-        return shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode])
+        line = shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode])
+        cwd = self.launch_record.application.cwd
+        return line if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {line}"
 
     def _format_program_command(self, trial: TrialRecord, program: Program) -> str:
         place = self.trial_directory(trial)

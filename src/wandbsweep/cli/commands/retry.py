@@ -57,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose_trials(data: SweepData, options: argparse.Namespace) -> list[int]:
     """Return the numbers of the trials that the command names. Raises SweepError if one cannot be retried."""
-    from wandbsweep.controllers.trial_entry import RETRIABLE
+    from wandbsweep.trial import FAILED
 
     if options.trials and (options.failed or options.crashed):
         raise SweepError("Name trials by their numbers, or all of a kind by --failed or --crashed, not both.")
-    chosen = [state for state in RETRIABLE if getattr(options, state)] or RETRIABLE
+    chosen = [state for state in FAILED if getattr(options, state)] or FAILED
     able = [trial.number for trial in data.trials if trial.state in chosen]
     if not options.trials:
         return able
@@ -69,7 +69,7 @@ def _choose_trials(data: SweepData, options: argparse.Namespace) -> list[int]:
     faults = [
         f"Trial {name} is {states[name]}" if name in states else f"There is no trial {name!r}"
         for name in options.trials
-        if states.get(name) not in RETRIABLE
+        if states.get(name) not in FAILED
     ]
     if faults:
         raise SweepError(f"{'; '.join(faults)}. Nothing was changed: {_describe_choices(data)}.")
@@ -77,9 +77,9 @@ def _choose_trials(data: SweepData, options: argparse.Namespace) -> list[int]:
 
 
 def _describe_choices(data: SweepData) -> str:
-    from wandbsweep.controllers.trial_entry import RETRIABLE
+    from wandbsweep.trial import FAILED
 
-    found = {state: [trial.number for trial in data.trials if trial.state == state] for state in RETRIABLE}
+    found = {state: [trial.number for trial in data.trials if trial.state == state] for state in FAILED}
     kinds = [f"{state} are {_join(numbers)}" for state, numbers in found.items() if numbers]
     return f"only trials that failed or crashed can be retried; {' and '.join(kinds) or 'there is none'}"
 

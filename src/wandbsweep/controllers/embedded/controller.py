@@ -22,7 +22,7 @@ from wandbsweep.controllers.embedded.proposals import Proposals
 from wandbsweep.controllers.embedded.stopping_rules import make_stopping_rule
 from wandbsweep.controllers.embedded.study import Study
 from wandbsweep.controllers.embedded.thawing import Thaws
-from wandbsweep.controllers.trial_entry import RETRIABLE, TrialEntry
+from wandbsweep.controllers.trial_entry import TrialEntry
 from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.search.make import make_search
@@ -32,7 +32,7 @@ from wandbsweep.storage.base import AttemptClosedError, Storage
 from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.sweep.report_log import append_report
-from wandbsweep.trial import CONTINUE, Decision, Outcome, Trial, TrialRecord, as_number, as_step
+from wandbsweep.trial import CONTINUE, FAILED, Decision, Outcome, Trial, TrialRecord, as_number, as_step
 
 _WAIT_S = 0.25
 """How long an agent that has to wait sleeps before it checks again."""
@@ -308,7 +308,7 @@ class EmbeddedController:
         for number in numbers:
             with self._study.refresh() as table:
                 entry = table.entries[number].snapshot()
-            if entry.state in RETRIABLE:
+            if entry.state in FAILED:
                 self._claims.retry(entry)
         self.forgive_failures()
 

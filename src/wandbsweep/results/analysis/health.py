@@ -19,6 +19,7 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.stopping.history import as_history
 from wandbsweep.stopping.successive_halving import bands
 from wandbsweep.text import pluralize
+from wandbsweep.trial import FAILED
 
 Verdict = Literal["good", "doubtful", "unknown"]
 
@@ -70,7 +71,7 @@ def check_health(data: SweepData, convergence: Convergence | None = None) -> lis
 
 def _check_failures(data: SweepData) -> Iterator[Check]:
     ended = [t for t in data.trials if t.state not in ("running", "queued")]
-    failed = [t for t in ended if t.state in ("failed", "crashed")]
+    failed = [t for t in ended if t.state in FAILED]
     if not ended:
         return
     evidence = f"{len(failed)} of {pluralize(len(ended), 'ended trial')} failed or crashed."

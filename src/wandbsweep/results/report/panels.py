@@ -31,7 +31,7 @@ from wandbsweep.results.sweep_data import StoredSweep, SweepData
 from wandbsweep.results.terminal.tables import describe_achieved, describe_retraining, format_short
 from wandbsweep.sweep.provenance import read_provenance
 from wandbsweep.sweep.report_log import read_report_log, read_run_url
-from wandbsweep.trial import TrialRecord, is_number
+from wandbsweep.trial import FAILED, TrialRecord, is_number
 
 MAX_POINTS = 120_000
 """The most points of all learning curves of one metric together. With more, each curve is thinned out, and the page
@@ -250,7 +250,7 @@ def _list_stored_attempts(data: SweepData, stored: StoredSweep) -> Iterator[list
 
 
 def list_failures(data: SweepData) -> list[dict[str, Any]]:
-    failed = [t for t in data.trials if t.state in ("failed", "crashed")]
+    failed = [t for t in data.trials if t.state in FAILED]
     return [
         {"n": t.number, "state": t.state, "reason": t.reason, "attempts": t.attempts, "text": _read_traceback(data, t)}
         for t in failed[:_MAX_FAILURES]

@@ -18,7 +18,7 @@ from rich.text import Text
 from wandbsweep.results.doubts import describe_doubt, find_finished_best
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.text import escape_surrogates, pluralize, show_name
-from wandbsweep.trial import TrialRecord
+from wandbsweep.trial import FAILED, TrialRecord
 
 _PIPE_WIDTH = 200
 """The width of the output if it is no terminal."""
@@ -87,7 +87,7 @@ def print_failures(data: SweepData, out: Console) -> None:
 
     Of those with a known cause it is how many there are, of the others the first.
     """
-    failed = [trial for trial in data.trials if trial.state in ("failed", "crashed")]
+    failed = [trial for trial in data.trials if trial.state in FAILED]
     causes = Counter(trial.cause for trial in failed if trial.cause)
     lines = [f"{count} failed: {cause}" for cause, count in causes.items()]
     lines += [f"trial {trial.number} {trial.state}: {trial.reason}" for trial in failed[:_FAILURES]]

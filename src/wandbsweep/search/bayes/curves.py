@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wandbsweep.search.bayes.gp import Observations
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.sweep_spec import Metric
-from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, ValueRule, is_number
+from wandbsweep.trial import ENDED, FAILED, SUCCEEDED, TrialRecord, ValueRule, is_number
 
 Indices = NDArray[np.int64]
 
@@ -71,14 +71,14 @@ def impute(trials: Sequence[TrialRecord], sign: float, metric: Metric) -> dict[i
     found = {}
     for position, trial in enumerate(trials):
         rule = metric.impute_while_running if trial.state not in ENDED else False
-        if trial.state in ("failed", "crashed"):
+        if trial.state in FAILED:
             rule = metric.impute
         own = [sign * float(v) for v in trial.history if is_number(v)]
         if rule == "latest" and own:
             found[position] = own[-1]
         elif rule in common:
             found[position] = common[rule]
-        elif trial.state in ("failed", "crashed"):
+        elif trial.state in FAILED:
             found[position] = common["worst"]
     return found
 
@@ -150,7 +150,7 @@ def make_training_set(
     curves = [read_curve(trial, sign, metric.value) for trial in trials]
     failed = impute(trials, sign, metric)
     if failures_are_modelled and metric.impute == "worst":
-        failed = {i: value for i, value in failed.items() if trials[i].state not in ("failed", "crashed")}
+        failed = {i: value for i, value in failed.items() if trials[i].state not in FAILED}
     values = {i: c.value for i, c in enumerate(curves) if np.isfinite(c.value) and i not in failed}
     ended = [i for i in values if curves[i].ended]
     if not ended:

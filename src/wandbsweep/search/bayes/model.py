@@ -19,7 +19,7 @@ from wandbsweep.search.bayes.survival import Survival
 from wandbsweep.search.bayes.threads import one_blas_thread
 from wandbsweep.search.bayes.transfer import EarlierSweep, Transfer
 from wandbsweep.spec.sweep_spec import Metric, SweepSpec
-from wandbsweep.trial import ENDED, SUCCEEDED, TrialRecord, is_number
+from wandbsweep.trial import ENDED, FAILED, SUCCEEDED, TrialRecord, is_number
 
 FANTASIES = 32
 """Over how many guesses of the running trials' final values to average."""
@@ -94,7 +94,7 @@ def vary(
 
 def _pick_good(trials: Sequence[TrialRecord], spec: SweepSpec) -> list[TrialRecord]:
     """Return the best trials, feasible ones first; none if no trial has ended with a value yet."""
-    valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in ("failed", "crashed")]
+    valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in FAILED]
     if not any(trial.state in ENDED for trial in valued):
         return []
     sign = -1.0 if spec.goal == "maximize" else 1.0

@@ -15,7 +15,7 @@ from scipy.special import log_ndtr
 
 from wandbsweep.search.bayes.gp import Observations, condition, fit
 from wandbsweep.search.bayes.space import Floats, Space
-from wandbsweep.trial import SUCCEEDED, TrialRecord
+from wandbsweep.trial import FAILED, SUCCEEDED, TrialRecord
 
 FEWEST = 2
 """How many trials must have failed, and how many not, before failures are modelled."""
@@ -27,7 +27,6 @@ SOFTNESS = 0.02
 model's noise, which is no reason to try again where most trials failed."""
 LATEST = 200
 """If there are more trials, this many of the latest are used."""
-FAILED = ("failed", "crashed")
 LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 
 
