@@ -84,7 +84,7 @@ def _evaluate(cfg: DictConfig, trainer: Trainer, module: LightningModule, data: 
         tested = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False, weights_only=False)
         metrics |= _to_floats(tested[0])
     log_predictions(trainer, module, data, split="test" if cfg.test else "val", best=best, images=cfg.misclassified)
-    if not trial:
+    if not trial and trainer.is_global_zero:
         _log_metrics(metrics, origin)
     if trial and trial.metric:
         return metrics.get(trial.metric)

@@ -45,6 +45,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def leave_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts its artifacts where it is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def weights(request: pytest.FixtureRequest, small_data: Path) -> None:
     """Save weights as torchvision would have downloaded them, if the test is about fine-tuning."""

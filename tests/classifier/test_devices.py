@@ -24,7 +24,7 @@ def test_two_processes_see_each_image_once(tmp_path: Path) -> None:
     with (tmp_path / "test_confusion_matrix.csv").open() as file:
         rows = [list(map(int, row[1:])) for row in list(csv.reader(file))[1:]]
     assert sum(map(sum, rows)) == 300
-    (shown,) = re.findall(r"^  test/accuracy +(\S+)", done.stdout, re.MULTILINE)  # by one of them
+    (shown,) = re.findall(r"^  test/accuracy +(\S+)", done.stdout, re.MULTILINE)  # once
     assert float(shown) == pytest.approx(sum(row[k] for k, row in enumerate(rows)) / 300)
     with (tmp_path / "metrics.csv").open() as file:
         epochs = [row for row in csv.DictReader(file) if row["val/loss"]]
