@@ -54,7 +54,9 @@ class BayesianSearch(Search):
             models, trials = _fit_earlier(spec, groups[:-1]), groups[-1]
         else:
             models = self._models
-        suggest = partial(bayes.vary if without_model else bayes.suggest, earlier=models)
+        suggest = bayes.vary if without_model else bayes.suggest
+        if models:
+            suggest = partial(suggest, earlier=models)
         if not is_conditional(spec.parameters):
             return suggest(spec, trials, rng=rng)
         return _suggest_active(suggest, spec, trials, rng)
