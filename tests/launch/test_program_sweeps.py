@@ -277,3 +277,30 @@ def test_an_interrupted_sweep_is_resumed(programs: Path) -> None:
     resumed = run(app, sweep.name)
     assert resumed.status == 0, resumed
     assert [(trial.state, trial.attempts) for trial in open_sweep(sweep).trials] == [("finished", 2)] * 2
+
+
+@pytest.mark.slow
+def test_a_killed_agent_loses_no_trial(programs: Path) -> None:
+    """Its program ends with it, and another agent takes the trial over when the lease has expired."""
+    (programs / "slow.py").write_text(
+        "import os, time\nfile = open(f\"pid{os.environ['WANDBSWEEP_ATTEMPT']}\", 'w')\n"
+        "print(os.getpid(), os.getppid(), file=file, flush=True)\nprint('loss=1', flush=True)\n"
+        "while os.environ['WANDBSWEEP_ATTEMPT'] == '1':\n    time.sleep(0.1)\n"
+    )
+    (programs / "slow.yaml").write_text(
+        "{program: slow.py, method: grid, metric: {name: loss, from: stdout}, parameters: {lr: {values: [1]}}}"
+    )
+    command = [*WANDBSWEEP, "run", "slow.yaml", "--lease-s", "3"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=programs, env=make_environment(programs), **pipes) as process:
+        file, deadline = programs / "pid1", time.monotonic() + 60
+        while not (file.exists() and file.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        program, agent = map(int, file.read_text().split())
+        os.kill(agent, signal.SIGKILL)
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    (trial,) = open_sweep(find_sweep(App(programs))).trials
+    assert (trial.state, trial.attempts, trial.agent) == ("finished", 2, "1")
+    assert not Path(f"/proc/{program}").exists()

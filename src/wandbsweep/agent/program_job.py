@@ -21,6 +21,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -36,7 +37,7 @@ from wandbsweep.launchers import PREEMPTION_SIGNALS
 from wandbsweep.memory import KernelKills
 from wandbsweep.programs.listening import PrintListener, WandbListener
 from wandbsweep.programs.macros import expand
-from wandbsweep.programs.wandb_log import list_logs
+from wandbsweep.programs.wandb_log import Row, list_logs
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
@@ -47,6 +48,8 @@ from wandbsweep.trial_link import ADDRESS
 STDOUT, STDERR = "stdout.log", "stderr.log"
 
 _LISTEN_S = 0.1
+_HEAR_S = 0.5
+"""How long reports may keep the agent from looking at signals: a program may log thousands of rows at once."""
 _TAIL = 16_384  # bytes of standard error that are read
 _TAIL_LINES = 60
 _PR_SET_PDEATHSIG = 1
@@ -76,6 +79,8 @@ class _Process:
     is_interrupted: bool = False
     """Whether the agent was asked to end."""
     is_lost: bool = False
+    unheard: deque[Row] = field(default_factory=deque)
+    """Rows that are read, but not reported yet."""
     started_at: float = field(default_factory=time.monotonic)
 
     def signal_group(self, signum: int) -> bool:
@@ -164,7 +169,7 @@ class ProgramJob:
         ended = os.pidfd_open(process.popen.pid)
         try:
             while process.popen.poll() is None:
-                ready = wait([ended, self._watch.wake_fd, *server.sources], _LISTEN_S)
+                ready = wait([ended, self._watch.wake_fd, *server.sources], 0 if process.unheard else _LISTEN_S)
                 self._watch.drain()
                 server.handle(ready)
                 process.is_lost |= server.lost
@@ -175,8 +180,10 @@ class ProgramJob:
 
     def _hear(self, process: _Process, server: TrialServer, *, is_over: bool = False) -> None:
         """Report what the program has logged or printed, unless it reports by ``current_trial()`` itself."""
-        current = process.current
-        for row in process.listener.read(is_over=is_over):
+        current, until = process.current, time.monotonic() + _HEAR_S
+        process.unheard.extend(process.listener.read(is_over=is_over))
+        while process.unheard and (is_over or time.monotonic() < until):
+            row = process.unheard.popleft()
             if server.has_reports or current.decision.stop or not row.metrics:
                 continue
             if current.report(row.step, row.metrics).stop:
