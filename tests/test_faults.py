@@ -17,7 +17,7 @@ import torch
 import wandbsweep
 from wandbsweep.current import CurrentTrial
 from wandbsweep.errors import DivergedError
-from wandbsweep.faults import TaskWatch, explain_kill, find_broken_device, release_task
+from wandbsweep.faults import TaskWatch, drop_tracebacks, explain_kill, find_broken_device, release_task
 from wandbsweep.memory import DEVICE_PEAK, HOST_PEAK, KernelKills, measure_peaks, reset_peaks
 
 CUDA = (
@@ -268,3 +268,23 @@ def test_the_kernels_count_of_version_1_and_of_the_machine(tmp_path: Path) -> No
     assert (kills.describe_new(), kills.limit_mib) == ("", 1024)
     machine.write(group / "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n")
     assert kills.describe_new()
+
+
+def test_an_error_without_its_traceback_keeps_nothing_of_who_called_the_task():
+    class Config:
+        pass
+
+    def call():
+        config = Config()
+        held.append(weakref.ref(config))
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            errors.append(error)
+        release_task(errors[0])  # while this function still runs
+
+    held, errors = [], []
+    call()
+    assert held[0]() is not None
+    drop_tracebacks(errors[0])
+    assert held[0]() is None

@@ -117,6 +117,16 @@ def release_task(error: BaseException | None) -> None:
             cuda.empty_cache()
 
 
+def drop_tracebacks(error: BaseException) -> None:
+    """Let go of the frames that an error holds, those of the task's callers included.
+
+    A frame refers to its caller's. The callers still ran when ``release_task`` cleared the others, and they have the
+    trial's configuration.
+    """
+    for found in _list_chain(error):
+        found.__traceback__ = None
+
+
 def find_broken_device() -> str:
     """Return why this process cannot use the GPU any more; empty: it can, or does not.
 

@@ -31,7 +31,7 @@ from wandbsweep.bridge.snapshot import PLAIN_RECURSIVE, make_trial_master, open_
 from wandbsweep.bridge.task_output import send_output_to_log
 from wandbsweep.current import DIRECTORY, current_trial
 from wandbsweep.environment import set_variables
-from wandbsweep.faults import TaskWatch, release_task
+from wandbsweep.faults import TaskWatch, drop_tracebacks, release_task
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import LaunchRecord
 from wandbsweep.sweep.override_strings import format_overrides
@@ -199,6 +199,8 @@ class TrialJob:
         if not self._keep:
             job.cfg = job.hydra_cfg = None  # hundreds of kilobytes a trial, for as long as the agent lives
         returned = get_returned(job)
+        if not self._keep and isinstance(returned, BaseException):
+            drop_tracebacks(returned)  # as much again; it is in the trial's directory
         try:
             pickle.loads(cloudpickle.dumps(returned))  # as joblib and submitit do; it takes a script's own classes
         except Exception:  # the returned object's own __reduce__ may raise anything
