@@ -184,7 +184,7 @@ print(json.dumps(trials))
 """
 
 
-@pytest.mark.parametrize(("place", "processes", "size"), [("path", 8, 200), ("storage", 3, 12)])
+@pytest.mark.parametrize(("place", "processes", "size"), [("path", 6, 80), ("storage", 3, 12)])
 def test_processes_share_a_grid_and_what_is_given_back(tmp_path, place, processes, size):
     config = {"method": "grid", "parameters": {"a": {"values": list(range(size))}}}
     where = {place: str(tmp_path / "sweep") if place == "path" else f"sqlite:///{tmp_path}/sweep.db"}

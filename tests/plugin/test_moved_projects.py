@@ -40,6 +40,7 @@ def app(tmp_path: Path) -> App:
     return App(tmp_path / "old")
 
 
+@pytest.mark.slow  # which records follow is tested below
 def test_a_moved_project(app: App) -> None:
     """The whole project is renamed, then copied; then the sweep leaves it, and the project is renamed again."""
     app.multirun(*SPACE, into=None)

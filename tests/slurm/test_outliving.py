@@ -18,7 +18,7 @@ SECONDS = 15  # "within seconds", on a busy machine
 TRIALS = 9
 
 
-@pytest.fixture(params=["submitit_local", "slurm_gpu"])
+@pytest.fixture(params=["submitit_local", pytest.param("slurm_gpu", marks=pytest.mark.slow)])
 def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
     """A detached sweep with two agents."""
     slurm = request.getfixturevalue("slurm") if request.param == "slurm_gpu" else None
@@ -49,7 +49,6 @@ def test_a_detached_sweep_obeys_and_can_be_resumed(sweep: Sweep) -> None:
     assert [(c.state, c.attempts, c.duplicated, c.repeated) for c in account] == [("finished", 1, 0, 0)] * TRIALS
 
 
-@pytest.mark.slow  # how the agents obey is tested above and in tests/cli
 def test_cancelling_ends_what_runs(sweep: Sweep) -> None:
     assert sweep.wait(sweep.launch("epochs=1000")) == 0, sweep.read_log()
     wait_until(lambda: running(sweep) == 2, "two trials to run", within_s=PATIENCE_S)

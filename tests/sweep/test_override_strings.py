@@ -113,7 +113,7 @@ KEY_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(
     st.lists(KEY_PIECES, max_size=5).map("".join)
     | st.text(max_size=4)
