@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.configurations import BAYES
 from wandbsweep.search.bayes.acquisition import Acquisition, cross, log_ei, log_h
-from wandbsweep.search.bayes.curves import impute
+from wandbsweep.search.bayes.curves import Warp, impute
 from wandbsweep.search.bayes.gp import Hyperparameters, MarginalLikelihood, Observations, _prior, condition
 from wandbsweep.search.bayes.model import suggest, vary
 from wandbsweep.search.bayes.novelty import Novelty
@@ -484,3 +484,10 @@ def test_failures_repel_the_search_without_spoiling_its_model() -> None:
             )
         assert min(trial.value for trial in trials if trial.value is not None) < 0.02
         assert sum(trial.value is None for trial in trials) < 14
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0, 2.0], [1.0, 1.0, 7.0], [0.1, 0.2, 0.3, 1e300], [-1e300, 1e300]])
+def test_the_scale_of_values_is_finite_and_keeps_their_order(values: list[float]) -> None:
+    found = Warp.fit(np.array(values))(np.array([-1e300, *values, 1e300]))
+    assert np.isfinite(found).all()
+    assert (np.diff(found) >= 0).all()

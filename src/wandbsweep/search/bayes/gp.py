@@ -18,7 +18,7 @@ ends at zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,6 @@ from wandbsweep.search.bayes.space import Floats
 SQRT5 = 5.0**0.5
 JITTER = 1e-5
 GAP_MEAN_VARIANCE = 4.0
-INFINITY = 1e12
-"""Points whose squared differences are this many times as large do not covary."""
 LENGTH_PRIOR = (np.log(0.6), 0.8)
 """Mean and standard deviation of each log length scale; the unit cube has side 1."""
 SIGNAL_PRIOR = (0.0, 0.7)
@@ -63,8 +61,6 @@ class Hyperparameters:
     gap_length: Floats
     gap: float
     own_gap: float
-    log_posterior: float = 0.0
-    """How probable they are, given the observations, as a logarithm and up to a constant."""
 
     @classmethod
     def unpack(cls, theta: Floats, dims: int) -> Hyperparameters:
@@ -166,21 +162,7 @@ def fit(squares: Floats, seen: Observations, *, iterations: int = 50) -> Hyperpa
     start, reach = likelihood.prior_mean, 3.5 * likelihood.prior_deviation
     limits = list(zip(start - reach, start + reach, strict=True))
     found = minimize(likelihood, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": iterations})
-    return replace(Hyperparameters.unpack(found.x, len(squares)), log_posterior=-float(found.fun))
-
-
-def weigh_evidence(squares: Floats, seen: Observations, p: Hyperparameters) -> float:
-    """Return the log of how much better the configurations explain the values than noise alone does.
-
-    It compares the most probable hyperparameters with those of a model in which no configuration tells anything of
-    another, as if all were infinitely far apart.
-
-    Args:
-        squares: The squared differences (columns, trials, trials).
-        seen: The observations.
-        p: What ``fit`` found for them.
-    """
-    return p.log_posterior - fit(squares * INFINITY, seen).log_posterior
+    return Hyperparameters.unpack(found.x, len(squares))
 
 
 @dataclass(frozen=True)

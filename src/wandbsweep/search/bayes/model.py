@@ -11,7 +11,7 @@ from wandbsweep.search.bayes.acquisition import Acquisition, Chance, cross, is_a
 from wandbsweep.search.bayes.belief import Belief
 from wandbsweep.search.bayes.curves import make_training_set
 from wandbsweep.search.bayes.feasibility import Feasibility
-from wandbsweep.search.bayes.gp import condition, fit, weigh_evidence
+from wandbsweep.search.bayes.gp import condition, fit
 from wandbsweep.search.bayes.novelty import Novelty
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.search.bayes.success import Success, mark_failures
@@ -25,9 +25,6 @@ FANTASIES = 32
 """Over how many guesses of the running trials' final values to average."""
 GOOD = 5
 """How many of the best trials new candidates start from."""
-NO_EVIDENCE = -2.0
-"""If the evidence for the model is less, trials are spread: noise alone explains the values e^2 = 7 times as well,
-which is positive evidence (Kass and Raftery 1995). With 0, smooth bowls with few trials count as noise too."""
 EXHAUSTED = 0.01
 """A region is exhausted if its best ask is expected to gain less than this share of the distance from the best to the
 median value."""
@@ -124,9 +121,6 @@ def _propose(
     # draw becomes a fantasy in which they are known.
     squares = space.differences(data.x, data.x)
     p = fit(squares, data.sample)
-    knows_elsewhere = belief is not None or (transfer is not None and transfer.is_trusted)
-    if not knows_elsewhere and len(trials) % 2 and weigh_evidence(squares, data.sample, p) < NO_EVIDENCE:
-        return fill(space, tried, rng)  # the model knows nothing yet: every other ask goes where no trial was
     normals = rng.standard_normal((FANTASIES if len(data.pending) else 1, len(data.pending)))
     posterior = condition(squares, data.seen, data.pending, p, normals)
     novelty = _novelty(space, trials, data.x)
