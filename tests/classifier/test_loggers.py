@@ -143,16 +143,18 @@ def test_a_row_that_a_kill_has_cut_is_dropped(make_config, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # MLflow's, of SQLAlchemy 2.1
 def test_trials_that_start_at_once_share_one_new_mlflow_database(tmp_path):
     program = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
         "from classifier.loggers.mlflow import mlflow_logger\n"
-        "mlflow_logger(tracking_uri=sys.argv[1], experiment_name='e').log_metrics({'x': 1.0}, step=0)\n"
+        "logger = mlflow_logger(tracking_uri=sys.argv[1], experiment_name='e', save_dir=sys.argv[2])\n"
+        "logger.log_metrics({'x': 1.0}, step=0)\n"
     )
-    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/mlflow.db"]
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path)]
     trials = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for trial in trials:
-        _, errors = trial.communicate(timeout=120)
+        _, errors = trial.communicate(timeout=300)
         assert trial.returncode == 0, errors
     from mlflow import MlflowClient
 
