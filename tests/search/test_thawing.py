@@ -123,3 +123,13 @@ def test_only_known_violations_keep_a_trial_frozen() -> None:
     assert Thawing(spec).choose(trials, may_start=False) == 3
     trials[3] = replace(trials[3], metrics={"latency": 9.0})
     assert Thawing(spec).choose(trials, may_start=False) != 3
+
+
+def test_some_trials_are_trained_to_their_end() -> None:
+    """However little it is worth, about a fifth of all iterations goes into whole trials."""
+    rule = Thawing(make_spec())
+    hopeless = [make_trial(n, 0.7 + n / 100, "frozen", 8) for n in range(1, 20)]
+    few = [make_trial(0, 0.3, "finished", WHOLE), *hopeless[:6]]
+    assert rule.choose(few, may_start=True) is None
+    many = [make_trial(0, 0.9, "finished", WHOLE), *hopeless]
+    assert rule.choose(many, may_start=True) == 1

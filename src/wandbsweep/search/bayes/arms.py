@@ -28,6 +28,9 @@ CANDIDATES = 100
 """How many new configurations are compared for each of the best trials."""
 ENOUGH = 0.01
 """If nothing new may start, no trial is taken up that is worth less, in standard deviations of the values."""
+WHOLE = 0.2
+"""About this share of all iterations goes into whole trials, as long as the trial that is expected to end best is not
+whole. Without whole trials the model could not tell that it is wrong about how curves end."""
 COST_POWER = 1.0
 """The power of the cost by which the worth is divided."""
 
@@ -58,8 +61,11 @@ def choose_arm(spec: SweepSpec, trials: Sequence[TrialRecord], rungs: Sequence[i
             price[trial.number] = (next((r for r in rungs if r > length), length + 1) - length) ** COST_POWER
     if not worth:
         return None
-    if not may_start:
-        best = endings.trials[endings.rank()[0]].number  # it is trained to its end first
+    best = endings.trials[endings.rank()[0]].number
+    whole = sum(len(trial.reports) for trial in trials if trial.state == "finished")
+    if best in worth and whole + rungs[-1] <= WHOLE * sum(len(trial.reports) for trial in trials):
+        return best
+    if not may_start:  # the best one is trained to its end first
         number = best if best in worth else max(worth, key=lambda n: worth[n])
         return number if number == best or worth[number] > ENOUGH else None
     number = max(worth, key=lambda n: worth[n] / price[n])
