@@ -21,10 +21,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr
 
-from wandbsweep.search.bayes.gp import Posterior
+from wandbsweep.search.bayes.gp import LOG_SQRT_2PI, Posterior
 from wandbsweep.search.bayes.space import Bools, Floats, Space
 
-LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 EVERYWHERE = 0.2
 """The share of asks that look at points from the whole space."""
 CHANGED = 3

@@ -9,13 +9,11 @@ feasible, any value is an improvement, so that the search looks for feasible con
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr
 
+from wandbsweep.search.bayes.bound import Bound, fit_bound
 from wandbsweep.search.bayes.curves import Indices, TrainingSet
-from wandbsweep.search.bayes.gp import Observations, Posterior, condition, fit
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.limits import Limit, list_excesses
 from wandbsweep.trial import ENDED, TrialRecord
@@ -24,16 +22,6 @@ FEWEST = 2
 """How many trials must have a value of each limited metric before the limits are modelled."""
 LATEST = 200
 """If there are more trials, this many of the latest are used."""
-LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """A model of the distance to one bound; the bound is kept if it is ``limit`` or less."""
-
-    posterior: Posterior
-    limit: float
-    noise: float
 
 
 class Feasibility:
@@ -53,14 +41,14 @@ class Feasibility:
         """By position among the trials, for those that have a value of each limited metric: 0 if it is feasible."""
         self.feasible = [i for i, excess in self.excess.items() if excess == 0 and trials[i].state in ENDED]
         """The positions of the trials that ended and keep all limits."""
-        self._bounds: list[_Bound] = []
+        self._bounds: list[Bound] = []
         known = [i for i in self.excess if trials[i].state in ENDED][-LATEST:]
         if len(known) < FEWEST:
             return
         self._x = np.stack([space.encode(trials[i].params) for i in known])
         squares = space.differences(self._x, self._x)
         for column in np.array([excesses[i] for i in known]).T:
-            self._bounds.append(_fit_bound(squares, column))
+            self._bounds.append(_fit_excess(squares, column))
 
     def rank(self, data: TrainingSet) -> tuple[Indices, Indices]:
         """Return the rows of the feasible trials, and those of the trials to start from, the most promising first.
@@ -78,31 +66,21 @@ class Feasibility:
         if self._bounds:
             squares = self._space.differences(points, self._x)
         for bound in self._bounds:
-            mean, variance = bound.posterior.at(squares)
-            logs += log_ndtr((bound.limit - mean[:, 0]) / np.sqrt(variance + bound.noise))
+            logs += bound(squares)
         return logs
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient, meaningless in a category's column."""
         total, slope = 0.0, np.zeros(len(point))
         for bound in self._bounds:
-            mean, variance, dk, reduced = bound.posterior.with_slope(self._space.differences_to(point, self._x))
-            sigma = (variance + bound.noise) ** 0.5
-            z = (bound.limit - float(mean[0])) / sigma
-            value = float(log_ndtr(z))
-            by_z = float(np.exp(-0.5 * z * z - LOG_SQRT_2PI - value))  # the derivative of log Phi
-            total += value
-            slope += by_z * (z / sigma**2 * (dk.T @ reduced) - dk.T @ bound.posterior.beta[:, 0] / sigma)
+            value, gradient = bound.with_slope(self._space.differences_to(point, self._x))
+            total, slope = total + value, slope + gradient
         return total, slope
 
 
-def _fit_bound(squares: Floats, excess: Floats) -> _Bound:
+def _fit_excess(squares: Floats, excess: Floats) -> Bound:
     """Fit a model of the excesses (trials,) over a bound, on a scale that is finest at the bound."""
     scale = float(np.median(np.abs(excess))) or float(np.abs(excess).max()) or 1.0
     distance = np.sign(excess) * np.log1p(np.minimum(np.abs(excess) / scale, 1e300))
     centre, spread = float(distance.mean()), float(distance.std()) or 1.0
-    count = len(excess)
-    seen = Observations(np.arange(count), np.zeros(count), (distance - centre) / spread)
-    p = fit(squares, seen)
-    posterior = condition(squares, seen, np.array([], dtype=np.int64), p, np.zeros((1, 0)))
-    return _Bound(posterior, -centre / spread, float(np.exp(p.noise)))
+    return fit_bound(squares, (distance - centre) / spread, -centre / spread)

@@ -28,6 +28,7 @@ from scipy.optimize import minimize
 
 from wandbsweep.search.bayes.space import Floats
 
+LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 SQRT5 = 5.0**0.5
 JITTER = 1e-5
 GAP_MEAN_VARIANCE = 4.0

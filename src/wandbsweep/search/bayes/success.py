@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import log_ndtr
 
-from wandbsweep.search.bayes.gp import Observations, condition, fit
+from wandbsweep.search.bayes.bound import fit_bound
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.trial import FAILED, SUCCEEDED, TrialRecord
 
@@ -27,7 +26,6 @@ SOFTNESS = 0.02
 model's noise, which is no reason to try again where most trials failed."""
 LATEST = 200
 """If there are more trials, this many of the latest are used."""
-LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 
 
 def mark_failures(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -51,28 +49,19 @@ class Success:
             return
         self._x = np.stack([space.encode(t.params) for t in ended])
         squares = space.differences(self._x, self._x)
-        # Success is 1 and failure -1, less a mean that says how often trials fail far from all known ones.
-        self._mean = float(np.where(failed, -1.0, 1.0).mean())
-        seen = Observations(np.arange(len(ended)), np.zeros(len(ended)), np.where(failed, -1.0, 1.0) - self._mean)
-        p = fit(squares, seen)
-        self._posterior = condition(squares, seen, np.array([], dtype=np.int64), p, np.zeros((1, 0)))
+        # Failure is 1 and success -1, less a mean that says how often trials fail far from all known ones.
+        labels = np.where(failed, 1.0, -1.0)
+        mean = float(labels.mean())
+        self._bound = fit_bound(squares, labels - mean, -mean, noise=SOFTNESS)
 
     def __call__(self, points: Floats) -> Floats:
         if not self.is_modelled:
             return np.zeros(len(points))
-        mean, variance = self._posterior.at(self._space.differences(points, self._x))
-        return np.asarray(WEIGHT * log_ndtr((mean[:, 0] + self._mean) / np.sqrt(variance + SOFTNESS)))
+        return WEIGHT * self._bound(self._space.differences(points, self._x))
 
     def with_slope(self, point: Floats) -> tuple[float, Floats]:
         """Return the value at one point (columns,) and its gradient (columns,)."""
         if not self.is_modelled:
             return 0.0, np.zeros(len(point))
-        delta = self._space.differences_to(point, self._x)
-        mean, variance, dk, reduced = self._posterior.with_slope(delta)
-        sigma = (variance + SOFTNESS) ** 0.5
-        z = (float(mean[0]) + self._mean) / sigma
-        value = float(log_ndtr(z))
-        by_z = float(np.exp(-0.5 * z * z - LOG_SQRT_2PI - value))  # the derivative of log Phi
-        return WEIGHT * value, WEIGHT * by_z * (
-            dk.T @ self._posterior.beta[:, 0] / sigma + z / sigma**2 * (dk.T @ reduced)
-        )
+        value, slope = self._bound.with_slope(self._space.differences_to(point, self._x))
+        return WEIGHT * value, WEIGHT * slope

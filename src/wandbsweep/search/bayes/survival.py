@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 import numpy as np
-from scipy.special import log_ndtr
 
+from wandbsweep.search.bayes.bound import Bound, fit_bound
 from wandbsweep.search.bayes.curves import Warp
-from wandbsweep.search.bayes.gp import Observations, Posterior, condition, fit
 from wandbsweep.search.bayes.space import Floats, Space
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.stopping.adaptive_halving import FIRST_IF_LEARNING, list_rungs
@@ -36,7 +35,7 @@ class Survival:
 
     def __init__(self, space: Space, spec: SweepSpec, trials: Sequence[TrialRecord]) -> None:
         self._space = space
-        self._comparisons: list[tuple[Floats, Posterior, float, float]] = []
+        self._comparisons: list[tuple[Floats, Bound]] = []
         for values, limit in _list_comparisons(spec, trials):
             if len(values) < FEWEST:
                 break
@@ -44,20 +43,15 @@ class Survival:
             x = np.stack([space.encode(trials[i].params) for i in latest])
             self._comparisons.append(self._fit_comparison(x, np.array([values[i] for i in latest]), limit))
 
-    def _fit_comparison(self, x: Floats, values: Floats, limit: float) -> tuple[Floats, Posterior, float, float]:
+    def _fit_comparison(self, x: Floats, values: Floats, limit: float) -> tuple[Floats, Bound]:
         warp = Warp.fit(values)
-        squares = self._space.differences(x, x)
-        seen = Observations(np.arange(len(x)), np.zeros(len(x)), warp(values))
-        p = fit(squares, seen)
-        posterior = condition(squares, seen, np.array([], dtype=np.int64), p, np.zeros((1, 0)))
-        return x, posterior, float(warp(np.array([limit]))[0]), float(np.exp(p.noise))
+        return x, fit_bound(self._space.differences(x, x), warp(values), float(warp(np.array([limit]))[0]))
 
     def __call__(self, points: Floats) -> Floats:
         logs = np.zeros(len(points))
-        for x, posterior, limit, noise in self._comparisons:
-            mean, variance = posterior.at(self._space.differences(points, x))
+        for x, bound in self._comparisons:
             # The comparisons are far from independent; the least likely one is about right for all together.
-            logs = np.minimum(logs, WEIGHT * log_ndtr((limit - mean[:, 0]) / np.sqrt(variance + noise)))
+            logs = np.minimum(logs, WEIGHT * bound(self._space.differences(points, x)))
         return logs
 
 
