@@ -10,7 +10,6 @@ started with, runs ``__main__`` again in every child, and lets children outlive 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import faulthandler
 import gc
 import multiprocessing.process
@@ -34,13 +33,12 @@ from typing import Any, NoReturn
 from wandbsweep.agent.import_times import time_imports
 from wandbsweep.agent.loop import run_catching
 from wandbsweep.agent.messages import Broken, Ended, Freed, Ready, Request, Result, Started, Unforkable
+from wandbsweep.agent.parent import end_with_parent
 from wandbsweep.agent.signals import WATCHED, SignalWatch
 from wandbsweep.current import running
 from wandbsweep.text import describe_error
 from wandbsweep.trial import JobResult, RunJob, Trial
 from wandbsweep.trial_link import TrialLink
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> NoReturn:
@@ -172,9 +170,7 @@ def _rehearse(run_job: RunJob, trial: Trial) -> None:
 
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, for whatever reason."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent ended before the call
+    if not end_with_parent(parent, signal.SIGKILL):
         os._exit(0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -19,6 +18,7 @@ import cloudpickle
 
 from wandbsweep.agent.fork_server import ForkServer
 from wandbsweep.agent.loop import run_agent
+from wandbsweep.agent.parent import end_with_parent
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.base import Controller
 from wandbsweep.controllers.open import open_embedded
@@ -30,8 +30,6 @@ from wandbsweep.sweep.directory import TRACEBACK, read_spec
 from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.text import escape_surrogates
 from wandbsweep.trial import JobResult, RunJob, Trial, as_number
-
-_PR_SET_PDEATHSIG = 1
 
 Function = Callable[[dict[str, Any]], Any]
 """Takes a trial's parameters, flat: dotted name -> value."""
@@ -128,9 +126,7 @@ def run_function_trials(
 def main() -> None:
     """Run the agent that standard input holds."""
     agent: FunctionAgent = pickle.load(sys.stdin.buffer)
-    if sys.platform == "linux":  # so that the trials are given back when the process that waits for them is killed
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != agent.parent:
+    if not end_with_parent(agent.parent, signal.SIGTERM):  # SIGTERM, so that the trial is given back
         return
     sys.argv[:] = agent.argv
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandbsweep.agent.loop import run_agent
+from wandbsweep.agent.parent import end_with_parent
 from wandbsweep.agent.program_job import ProgramJob
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.agent.time_limit import TimeLimit
@@ -22,7 +22,6 @@ from wandbsweep.sweep.directory import AGENTS, read_spec
 from wandbsweep.sweep.launch_record import LaunchRecord
 
 _DATABASE_S = 300.0  # as long as an agent with trials waits for a database that cannot be reached
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--count", type=int)
     options = parser.parse_args()
-    if sys.platform == "linux":  # so that the trials are given back when the process that waits for them is killed
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != options.parent:
+    if not end_with_parent(options.parent, signal.SIGTERM):  # SIGTERM, so that the trial is given back
         return 0
     log_to(options.directory / AGENTS / str(options.number) / "agent.log")
     try:

@@ -1,4 +1,4 @@
-"""Runs the program of a sweep file, as W&B's agent does: a process for each trial, which is heard while it runs.
+"""Runs the program of a sweep file, as W&B's agent does: a process for each trial, and its metrics while it runs.
 
 The program leads a session of its own, so a terminal's Ctrl-C reaches the agent alone. Who ends it, and how:
 
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from wandbsweep.agent.parent import PR_SET_PDEATHSIG
 from wandbsweep.agent.program_environment import make_environment, write_parameters
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.agent.trial_server import POLL_S, TrialServer
@@ -47,12 +48,11 @@ from wandbsweep.trial_link import ADDRESS
 
 STDOUT, STDERR = "stdout.log", "stderr.log"
 
-_LISTEN_S = 0.1
-_HEAR_S = 0.5
+_READ_S = 0.1
+_REPORT_S = 0.5
 """How long reports may keep the agent from looking at signals: a program may log thousands of rows at once."""
 _TAIL = 16_384  # bytes of standard error that are read
 _TAIL_LINES = 60
-_PR_SET_PDEATHSIG = 1
 _OWN_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class _Process:
     is_interrupted: bool = False
     """Whether the agent was asked to end."""
     is_lost: bool = False
-    unheard: deque[Row] = field(default_factory=deque)
+    unreported: deque[Row] = field(default_factory=deque)
     """Rows that are read, but not reported yet."""
     started_at: float = field(default_factory=time.monotonic)
 
@@ -124,11 +124,11 @@ class ProgramJob:
                 return JobResult(error=f"the program cannot be started: {describe_error(error)}")
             current.listening = True  # so that a first Ctrl-C is passed on, and not raised here
             try:
-                self._attend(process, server)
+                self._watch_process(process, server)
             finally:
                 self._kill_rest(process)
-            self._hear(process, server, is_over=True)
-        return self._judge(process, server)
+            self._report_rows(process, server, is_over=True)
+        return self._make_result(process, server)
 
     def _start(self, trial: Trial, current: CurrentTrial, place: Path) -> _Process:
         words = write_parameters(self._spec, self._program, trial, place)
@@ -158,32 +158,32 @@ class ProgramJob:
 
     def _prepare_child(self) -> None:
         """Run in the new process before the program: only system calls, since this process may have threads."""
-        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for signum in PREEMPTION_SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
 
     # -- while it runs ------------------------------------------------------------------------------------------------
 
-    def _attend(self, process: _Process, server: TrialServer) -> None:
-        """Serve and hear the program until its own process has ended."""
+    def _watch_process(self, process: _Process, server: TrialServer) -> None:
+        """Answer the program and report its metrics until its own process has ended."""
         ended = os.pidfd_open(process.popen.pid)
         try:
             while process.popen.poll() is None:
-                ready = wait([ended, self._watch.wake_fd, *server.sources], 0 if process.unheard else _LISTEN_S)
+                ready = wait([ended, self._watch.wake_fd, *server.sources], 0 if process.unreported else _READ_S)
                 self._watch.drain()
                 server.handle(ready)
                 process.is_lost |= server.lost
-                self._hear(process, server)
+                self._report_rows(process, server)
                 self._enforce(process, server)
         finally:
             os.close(ended)
 
-    def _hear(self, process: _Process, server: TrialServer, *, is_over: bool = False) -> None:
+    def _report_rows(self, process: _Process, server: TrialServer, *, is_over: bool = False) -> None:
         """Report what the program has logged or printed, unless it reports by ``current_trial()`` itself."""
-        current, until = process.current, time.monotonic() + _HEAR_S
-        process.unheard.extend(process.listener.read(is_over=is_over))
-        while process.unheard and (is_over or time.monotonic() < until):
-            row = process.unheard.popleft()
+        current, until = process.current, time.monotonic() + _REPORT_S
+        process.unreported.extend(process.listener.read(is_over=is_over))
+        while process.unreported and (is_over or time.monotonic() < until):
+            row = process.unreported.popleft()
             if server.has_reports or current.decision.stop or not row.metrics:
                 continue
             if current.report(row.step, row.metrics).stop:
@@ -199,7 +199,7 @@ class ProgramJob:
             if decision.stop:
                 current.decision, process.term_at = decision, now
                 process.is_lost |= not current.is_owner()
-        elif current.decision.stop and process.term_at == math.inf:  # it was told, and may end by itself
+        elif current.decision.stop and process.term_at == math.inf:  # it knows, and may end by itself
             process.term_at = now + self._program.grace_s
         if self._watch.received and not process.is_interrupted:
             process.is_interrupted, process.term_at = True, now
@@ -215,13 +215,13 @@ class ProgramJob:
         # A shell that gets SIGTERM ends before what it has started, which is asked here.
         if is_asked and not process.is_lost and process.signal_group(signal.SIGTERM):
             while time.monotonic() < process.kill_at and process.signal_group(0):
-                time.sleep(_LISTEN_S)
+                time.sleep(_READ_S)
         process.signal_group(signal.SIGKILL)
         process.popen.wait()
 
     # -- when it has ended --------------------------------------------------------------------------------------------
 
-    def _judge(self, process: _Process, server: TrialServer) -> JobResult:
+    def _make_result(self, process: _Process, server: TrialServer) -> JobResult:
         """Return the result of a program that has ended."""
         current, status = process.current, process.popen.returncode
         worked_s = time.monotonic() - process.started_at
@@ -255,7 +255,7 @@ class ProgramJob:
         return explain_output(f"{how}: " * bool(how) + f"exit status {status}{shell}", errors)
 
     def _conclude(self, process: _Process, server: TrialServer, worked_s: float) -> JobResult:
-        """Return the result of a program that has ended well, or say that it was not heard."""
+        """Return the result of a program that has ended well, or say why its metrics could not be read."""
         metric, listener = self._spec.metric, process.listener
         fault = listener.describe_fault()
         if fault and not server.has_reports:

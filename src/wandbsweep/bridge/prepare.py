@@ -24,7 +24,7 @@ from wandbsweep.bridge.snapshot import find_sources, open_snapshot
 from wandbsweep.errors import SweepDirectoryError, SweepError
 from wandbsweep.search.make import make_search
 from wandbsweep.settings import Settings
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import change_run_cap
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
 from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
@@ -98,7 +98,7 @@ def _read_space(multirun: Multirun) -> tuple[SweepSpec, Mapping[str, Sequence[An
     if note := describe_foreign_settings(config, settings, spec):
         log.warning("%s", note)
     if spec.metric_source == "stdout":
-        log.warning("metric.from: stdout has no effect: only `wandbsweep run` hears what a program prints.")
+        log.warning("metric.from: stdout has no effect: only `wandbsweep run` reads what a program prints.")
     return spec, plain_grid
 
 
@@ -264,7 +264,7 @@ def _reopen(
         with sweepdir.lock_directory(directory):
             record.save(directory)
     if run_cap is not None and run_cap != spec.run_cap:
-        spec = load_sweep({**spec.dump(), "run_cap": int(str(run_cap)) if str(run_cap).isdecimal() else run_cap})
+        spec = change_run_cap(spec, int(str(run_cap)) if str(run_cap).isdecimal() else run_cap)
         with sweepdir.lock_directory(directory):
             sweepdir.write_spec(directory, spec)
     return _make_prepared_sweep(multirun, directory, record, spec, joined=True)

@@ -16,7 +16,7 @@ from wandbsweep.settings import Settings
 from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.constraints import list_names, substitute
 from wandbsweep.spec.distributions import grid_key
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import load_sweep, require_end
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import make_plain_grid
@@ -83,15 +83,11 @@ def read_space(
 
 def refuse_endless(spec: SweepSpec, settings: Settings) -> None:
     """Raise SweepConfigError if nothing would end the sweep, unless the user allows that."""
-    target = spec.metric is not None and spec.metric.target is not None
-    bounded = spec.method_info.finite or spec.run_cap or settings.count or target
-    if not bounded and not settings.endless:
-        raise SweepConfigError(
-            [
-                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add "
-                "++sweep.run_cap=50 (or run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a "
-                "metric.target, or hydra.sweeper.endless=true"
-            ]
+    if not (settings.count or settings.endless):
+        require_end(
+            spec,
+            "add ++sweep.run_cap=50 (or run_cap: 50 to its file), hydra.sweeper.count=10 (trials per agent), a "
+            "metric.target, or hydra.sweeper.endless=true",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from wandbsweep.agent.signals import GRACE_S
 
-_END_S = GRACE_S + 5.0  # how long agents may take to end when they are asked to
+_MARGIN_S = 5.0  # what an agent needs to end, besides the grace of its trial
 
 
 def run_processes(
@@ -15,7 +15,7 @@ def run_processes(
     *,
     inputs: Sequence[bytes] | None = None,
     environments: Sequence[Mapping[str, str] | None] | None = None,
-    end_s: float = _END_S,
+    grace_s: float = GRACE_S,
 ) -> list[int]:
     """Start a process for each agent, and wait until all have ended. An interruption, such as Ctrl-C, ends them.
 
@@ -23,7 +23,7 @@ def run_processes(
         commands: The command of each agent.
         inputs: What each of them reads from standard input; None: nothing.
         environments: The environment of each; None: this process's.
-        end_s: How long they may take to end after SIGTERM.
+        grace_s: How long a trial may take to end after SIGTERM.
 
     Returns:
         Their exit statuses.
@@ -45,7 +45,7 @@ def run_processes(
             process.terminate()  # it gives its trial back; after a terminal's Ctrl-C it does so already
         for process in processes:
             try:
-                process.wait(end_s)
+                process.wait(grace_s + _MARGIN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -25,13 +25,13 @@ from wandbsweep.agent.function_agent import (
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.base import SweepController
 from wandbsweep.controllers.open import create_sweep, open_embedded
-from wandbsweep.errors import SweepConfigError, SweepError
+from wandbsweep.errors import SweepError
 from wandbsweep.launch.agent_processes import run_processes
 from wandbsweep.launch.monitor import Monitor
 from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.sweep_results import SweepResults, open_sweep
 from wandbsweep.settings import MAX_FAILURES
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import change_run_cap, load_sweep, require_end
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import TRACEBACK
 from wandbsweep.sweep.launch_record import ControllerOptions
@@ -103,15 +103,8 @@ def optimize(
 def _read_spec(sweep: str | os.PathLike[str] | Mapping[str, Any] | SweepSpec, run_cap: int | None) -> SweepSpec:
     spec = sweep if isinstance(sweep, SweepSpec) else load_sweep(sweep)
     if run_cap is not None:
-        spec = load_sweep({**spec.dump(), "run_cap": run_cap})
-    has_target = spec.metric is not None and spec.metric.target is not None
-    if not (spec.method_info.finite or spec.run_cap or has_target):
-        raise SweepConfigError(
-            [
-                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add run_cap to it, or "
-                "pass run_cap=50"
-            ]
-        )
+        spec = change_run_cap(spec, run_cap)
+    require_end(spec, "add run_cap to it, or pass run_cap=50")
     return spec
 
 

@@ -25,12 +25,11 @@ _GENERAL = (
 """The options that submitit's executors share; the others are SLURM's alone."""
 _DEFAULTS = {"timeout_min": 240, "slurm_max_num_timeout": 1000, "slurm_additional_parameters": {"requeue": True}}
 """At its time limit a job gives its trial back and is requeued."""
-_END_S = 5.0  # what an agent needs besides the grace to end
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What a launcher returns for an agent."""
+class AgentExit:
+    """How an agent's process or job ended; ``Session`` reads ``return_value``."""
 
     status: int
 
@@ -62,7 +61,7 @@ def parse_launcher_options(given: Sequence[str]) -> dict[str, Any]:
 
 def launch_local(
     directory: Path, numbers: Sequence[int], count: int | None, devices: Sequence[str], grace_s: float
-) -> list[Ended]:
+) -> list[AgentExit]:
     """Run agents as processes of this machine until all have ended.
 
     Args:
@@ -76,8 +75,8 @@ def launch_local(
     environments = [
         {**os.environ, VISIBLE_DEVICES: devices[k % len(devices)]} if devices else None for k in range(len(numbers))
     ]
-    statuses = run_processes(commands, environments=environments, end_s=grace_s + _END_S)
-    return [Ended(status) for status in statuses]
+    statuses = run_processes(commands, environments=environments, grace_s=grace_s)
+    return [AgentExit(status) for status in statuses]
 
 
 def make_slurm_executor(directory: Path, options: Mapping[str, Any]) -> Any:
@@ -137,7 +136,7 @@ class SubmittedAgent(ProgramAgent):
 
     def __call__(self) -> Any:
         super().__call__()
-        return Ended(0)
+        return AgentExit(0)
 
     def checkpoint(self) -> Any:
         """Return how the job continues when it is requeued: as the same agent."""

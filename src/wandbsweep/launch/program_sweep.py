@@ -18,7 +18,7 @@ from wandbsweep.errors import SweepConfigError, SweepDirectoryError, SweepError
 from wandbsweep.programs.macros import ENV, Words, expand, find_notes, read_command
 from wandbsweep.programs.scripts import is_hydra_application
 from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS, MAX_FAILURES
-from wandbsweep.spec.load import load_sweep
+from wandbsweep.spec.load import change_run_cap, load_sweep, require_end
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.database_url import holds_password, mask_password
 from wandbsweep.sweep import directory as sweepdir
@@ -137,7 +137,7 @@ def _join(sweep: str, options: RunOptions) -> PreparedSweep:
         if changed != record or record.moved_from is not None:
             changed.save(directory)
         if options.run_cap is not None and options.run_cap != spec.run_cap:
-            spec = load_sweep({**spec.dump(), "run_cap": options.run_cap})
+            spec = change_run_cap(spec, options.run_cap)
             sweepdir.write_spec(directory, spec)
     return PreparedSweep(directory, changed, spec, joined=True, agent_overrides=())
 
@@ -148,7 +148,7 @@ def _read_spec(file: str, options: RunOptions) -> SweepSpec:
         warnings.simplefilter("always")
         spec = load_sweep(file)
         if options.run_cap is not None:
-            spec = load_sweep({**spec.dump(), "run_cap": options.run_cap})
+            spec = change_run_cap(spec, options.run_cap)
     for note in dict.fromkeys(str(warning.message) for warning in caught):
         log.warning("%s", note)
     return spec
@@ -156,13 +156,11 @@ def _read_spec(file: str, options: RunOptions) -> SweepSpec:
 
 def _refuse_endless(spec: SweepSpec, options: RunOptions) -> None:
     """Raise SweepConfigError if nothing would end the sweep, unless the user allows that."""
-    has_target = spec.metric is not None and spec.metric.target is not None
-    if not (spec.method_info.finite or spec.run_cap or options.count or has_target or options.endless):
-        raise SweepConfigError(
-            [
-                f"run_cap: is required, since nothing else would end this {spec.method} sweep; add --run-cap 50 (or "
-                "run_cap: 50 to the file), --count 10 (trials per agent), a metric.target, or --endless"
-            ]
+    if not (options.count or options.endless):
+        require_end(
+            spec,
+            "add --run-cap 50 (or run_cap: 50 to the file), --count 10 (trials per agent), a metric.target, or "
+            "--endless",
         )
 
 

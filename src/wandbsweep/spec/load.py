@@ -137,6 +137,25 @@ def _drop_unknown_keys(findings: Findings, config: Mapping[str, Any]) -> dict[st
     return kept
 
 
+def change_run_cap(spec: SweepSpec, run_cap: Any) -> SweepSpec:
+    """Return the same sweep with another ``run_cap``, or raise SweepConfigError if that is no number of trials."""
+    return load_sweep({**spec.dump(), "run_cap": run_cap})
+
+
+def require_end(spec: SweepSpec, remedies: str) -> None:
+    """Raise SweepConfigError if neither its method nor ``run_cap`` nor a target ends a sweep.
+
+    Args:
+        spec: The sweep configuration.
+        remedies: What the user can do, as the message ends.
+    """
+    has_target = spec.metric is not None and spec.metric.target is not None
+    if not (spec.method_info.finite or spec.run_cap or has_target):
+        raise SweepConfigError(
+            [f"run_cap: is required, since nothing else would end this {spec.method} sweep; {remedies}"]
+        )
+
+
 def read_metric(findings: Findings, path: str, raw: Any) -> Metric | None:
     if not isinstance(raw, dict):
         example = f"{{name: {raw}, goal: minimize}}" if isinstance(raw, str) else "{name: …, goal: …}"
