@@ -61,7 +61,7 @@ def make_environment(spec: SweepSpec, record: LaunchRecord, trial: Trial, place:
     run = f"{record.sweep_id}-{trial.number}"
     is_online = inherited.get(_MODE) in _ONLINE
     defaults = {
-        "PYTHONUNBUFFERED": "1",  # what it prints is heard, and shown, at once
+        "PYTHONUNBUFFERED": "1",  # what it prints is read, and shown, at once
         "WANDB_RUN_GROUP": record.sweep_id,
         _FLUSH: _FLUSH_S,
         **_name_project(spec.config),

@@ -1,4 +1,4 @@
-"""Hears a program that runs: the logs of its W&B runs, or the lines that it prints."""
+"""Reads the metrics of a program that runs: from the logs of its W&B runs, or from the lines that it prints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 _SEARCH_S = 0.5
 """How often to look for logs in other directories than the trial's, while there is none."""
 _LATE_S = 5.0
-"""How late a row may come before the user is told."""
+"""How late a row may come before the user is warned."""
 
 
 @dataclass
 class WandbListener:
-    """Hears what a program logs to W&B, in all the runs that it starts."""
+    """Reads what a program logs to W&B, in all the runs that it starts."""
 
     directory: Path
     """The ``wandb`` directory below ``WANDB_DIR``."""
@@ -40,7 +40,7 @@ class WandbListener:
             self.followers.setdefault(path, LogFollower(path))
         rows = [row for follower in self.followers.values() for row in follower.read()]
         if not is_over:
-            self._say_if_late(rows)
+            self._warn_if_late(rows)
         return rows
 
     def find_summary(self, metric: str) -> float | None:
@@ -64,7 +64,7 @@ class WandbListener:
             found = find_open_logs(self.marker)
         return found
 
-    def _say_if_late(self, rows: Sequence[Row]) -> None:
+    def _warn_if_late(self, rows: Sequence[Row]) -> None:
         """Warn once if the client writes its log so late that early termination would be late too."""
         now = time.time()
         late = max((now - row.logged_at for row in rows if row.logged_at is not None), default=0.0)
@@ -78,7 +78,7 @@ class WandbListener:
 
 
 class PrintListener:
-    """Hears the metrics that a program prints."""
+    """Reads the metrics that a program prints."""
 
     def __init__(self, path: Path, wanted: Sequence[str]) -> None:
         """Listen to the file ``path``, to which the program is about to print; what it holds already does not count."""

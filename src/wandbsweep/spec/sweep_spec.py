@@ -19,7 +19,7 @@ from wandbsweep.trial import SUCCEEDED, TrialRecord, ValueRule
 
 Goal = Literal["minimize", "maximize"]
 MetricSource = Literal["wandb", "stdout"]
-"""Where a program's metrics are heard: in what it logs to W&B, or in the lines that it prints."""
+"""Where a program's metrics are read from: what it logs to W&B, or the lines that it prints."""
 
 WANDB_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -41,7 +41,7 @@ class Metric:
     constraints: tuple[Limit, ...] = ()
     """Extension: the limits that a trial must keep to be the best (``limits.py``)."""
     source: MetricSource = "wandb"
-    """Extension, the key ``from``: where ``wandbsweep run`` hears it."""
+    """Extension, the key ``from``: where ``wandbsweep run`` reads it from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class SweepSpec:
 
     @property
     def metric_source(self) -> MetricSource:
-        """Where ``wandbsweep run`` hears the metrics."""
+        """Where ``wandbsweep run`` reads the metrics from."""
         return "stdout" if any(metric.source == "stdout" for metric in self.objectives) else "wandb"
 
     @property

@@ -82,7 +82,7 @@ class Thaws:
         """Return whether ``step``, which a trial has just reported, is one that it had reported when it was frozen.
 
         Its training then did not resume where it ended. That is said once, and noted for readers. Such a report is not
-        judged again: a training that always begins anew would otherwise be frozen at the same step for ever.
+        judged again: a training that never resumes would otherwise be frozen at the same step again and again.
         """
         if entry.frozen_at is None or step > entry.frozen_at:
             return False
