@@ -143,8 +143,7 @@ RULES: dict[str, Rule] = {
     "callbacks.progress_bar.leave": FLAG,
 }
 """Numbers and switches of ``conf/``. Choices of words are checked where they are used, and so is what depends on the
-data or on the length of the training, such as
-``scheduler.warmup_steps``."""
+data or on the length of the training, such as ``scheduler.warmup_steps``."""
 
 _KNOWN = ("classifier.", "lightning.", "torch.")
 """Packages whose options have these meanings; a model, a data set or a callback of your own has its own."""

@@ -1,8 +1,8 @@
-"""Verdicts: whether early termination hurt a sweep, by the model over its own curves.
+"""Whether early termination hurt a sweep, by the model over its own curves.
 
 ``savings`` asks how often finished trials improved as much as a stopped one lacked. But the finished trials are those
 that looked good early: if slow starters win, hardly one of them has finished, and their curves say nothing. The model
-of ``method: bayes`` knows how curves go on for which parameters, so it can tell how stopped trials would have ended.
+of ``method: bayes`` knows how curves continue for which parameters, so it can tell how stopped trials would have ended.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Verdicts:
     chance: float
     """The chance that a stopped trial would have ended better than every finished one."""
     expected_losses: float
-    """How many stopped trials are expected among the best tenth of all trials, had they gone on."""
+    """How many stopped trials are expected among the best tenth of all trials, had they continued."""
     best_places: int
     """How many trials that tenth has."""
     likely: tuple[int, ...]
