@@ -153,6 +153,13 @@ def find_next_claim(entry: TrialEntry) -> StoredAttempt | None:
 
 
 def make_record(entry: TrialEntry, goal: str, rule: ValueRule) -> TrialRecord:
+    """Return what others may know of a trial.
+
+    Args:
+        entry: The trial.
+        goal: The metric's goal, which decides the value of a trial that has not ended.
+        rule: Which of the reported values is the trial's own.
+    """
     attempt, outcome = entry.newest, entry.outcome
     ended = outcome if outcome and outcome.state != "queued" else None
     return TrialRecord(

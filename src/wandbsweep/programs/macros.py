@@ -140,6 +140,7 @@ def expand(command: Sequence[str], words: Words, environment: Mapping[str, str])
 
 
 def format_json(args: Mapping[str, Any]) -> str:
+    """Return what ``${args_json}`` stands for."""
     return json.dumps(dict(args))
 
 

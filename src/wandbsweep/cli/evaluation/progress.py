@@ -42,6 +42,8 @@ def follow_runs(
 
 
 class _Run:
+    """A run of the evaluation, and what was already said of it."""
+
     def __init__(self, name: str, file: Path, metric: str) -> None:
         self._name, self._file, self._metric = name, file, metric
         self._began = self._said_at = 0.0

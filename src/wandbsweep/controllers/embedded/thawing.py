@@ -29,10 +29,11 @@ class FreezingRule:
     policy: Thawing
 
     def reason_to_stop(self, number: int, trials: TrialView) -> str | None:
+        """Return why a trial that has just reported is frozen; None: it continues."""
         records = trials.records()
-        return (
-            self.policy.reason_to_freeze(number, records) if self.policy.is_rung(len(records[number].reports)) else None
-        )
+        if not self.policy.is_rung(len(records[number].reports)):
+            return None
+        return self.policy.reason_to_freeze(number, records)
 
 
 class Thaws:
