@@ -21,6 +21,7 @@ from wandbsweep import open_sweep
 from wandbsweep.agent.program_agent import ProgramAgent
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.program_sweep import RunOptions, prepare_program_sweep
+from wandbsweep.results.reader import SweepReader
 from wandbsweep.sweep.report_log import read_report_log
 
 WANDBSWEEP = [sys.executable, "-m", "wandbsweep.cli"]
@@ -187,6 +188,35 @@ def test_sweep_files_with_every_macro(file: Path, programs: Path) -> None:
     start = next(i for i, word in enumerate(expected) if word in ("train.py", "package.train"))
     assert shown["argv"] == expected[start + 1 :]
     assert shown["gpu"] == ("3" if "environment" in file.stem else None)
+
+
+def test_the_best_is_trained_again_by_what_a_shell_reads(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from another directory, and if the path has blanks."""
+    monkeypatch.chdir(programs.rename(programs.with_name("my programs")))
+    prepared = prepare_program_sweep("01_default.yaml", RunOptions())
+    ProgramAgent(prepared.directory, 0)()
+    monkeypatch.chdir("/")
+    data = SweepReader(prepared.directory).read()
+    command = data.command(data.trials[0])
+    assert command
+    again = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    shown, first = (
+        json.loads(text.splitlines()[0]) for text in (again, (prepared.directory / "0/stdout.log").read_text())
+    )
+    assert shown["argv"] == first["argv"]
+
+
+def test_a_limited_metric_is_heard_in_a_line_of_its_own(programs: Path) -> None:
+    (programs / "limits.yaml").write_text(
+        "command: [sh, -c, 'echo loss=0.5; echo peak_gb=7']\n"
+        "method: grid\nparameters: {x: {value: 1}}\n"
+        "metric: {name: loss, from: stdout, constraints: {peak_gb: {max: 8}}}\n"
+    )
+    prepared = prepare_program_sweep("limits.yaml", RunOptions())
+    ProgramAgent(prepared.directory, 0)()
+    data = SweepReader(prepared.directory).read()
+    assert data.best is not None
+    assert data.best.metrics == {"loss": 0.5, "peak_gb": 7.0}
 
 
 REFUSED = {

@@ -47,6 +47,17 @@ def test_a_name_with_blanks(tmp_path: Path) -> None:
     assert [row.step for row in read] == [0, 1]
 
 
+def test_a_limited_metric_in_a_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("epoch=0 loss=3\npeak memory: 7\nloss=2\npeak memory: 8\nepoch=1\n")
+    read = PrintedMetrics(tmp_path / "out", ["loss"], ["peak memory"]).read()
+    assert [(row.step, row.metrics.get("loss"), row.metrics.get("peak memory")) for row in read] == [
+        (0, 3.0, None),
+        (0, None, 7.0),
+        (1, 2.0, None),
+        (1, None, 8.0),
+    ]
+
+
 def test_lines_that_are_still_written(tmp_path: Path) -> None:
     """A progress bar returns the carriage, and the last line may have no end."""
     out = tmp_path / "out"

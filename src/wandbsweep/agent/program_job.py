@@ -136,7 +136,8 @@ class ProgramJob:
         command = expand(self._program.command, words, environment)
         listener: WandbListener | PrintListener
         if self._spec.metric_source == "stdout":
-            listener = PrintListener(place / STDOUT, [metric.name for metric in self._spec.objectives])
+            wanted, limited = ([each.name for each in some] for some in (self._spec.objectives, self._spec.limits))
+            listener = PrintListener(place / STDOUT, wanted, limited)
         else:
             logs = place / "wandb"
             marker = f"{ADDRESS}={current.address}".encode()

@@ -80,10 +80,16 @@ class WandbListener:
 class PrintListener:
     """Reads the metrics that a program prints."""
 
-    def __init__(self, path: Path, wanted: Sequence[str]) -> None:
-        """Listen to the file ``path``, to which the program is about to print; what it holds already does not count."""
+    def __init__(self, path: Path, wanted: Sequence[str], limited: Sequence[str] = ()) -> None:
+        """Listen to what a program is about to print.
+
+        Args:
+            path: The file that it prints to; what it holds already does not count.
+            wanted: The metrics of the sweep.
+            limited: The metrics that have limits.
+        """
         size = path.stat().st_size if path.exists() else 0
-        self._printed = PrintedMetrics(path, wanted, offset=size)
+        self._printed = PrintedMetrics(path, wanted, limited, offset=size)
 
     def read(self, *, is_over: bool = False) -> list[Row]:
         """Return the rows that were printed since the last call."""

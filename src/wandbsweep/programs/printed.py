@@ -29,6 +29,8 @@ class PrintedMetrics:
     path: Path
     wanted: Sequence[str]
     """The metrics of the sweep. A line without one of them is no report."""
+    limited: Sequence[str] = ()
+    """The metrics that have limits. A line with one of them, and none of ``wanted``, adds to the latest report."""
     offset: int = 0
     """How much of the file was read."""
     next_step: int = 0
@@ -39,7 +41,7 @@ class PrintedMetrics:
         # A name may have blanks, which separate names elsewhere.
         self._patterns = {
             name: re.compile(rf"(?<![\w/.]){re.escape(name)}\s*[=:]\s*({_NUMBER})(?![\w.])", re.IGNORECASE)
-            for name in self.wanted
+            for name in (*self.wanted, *self.limited)
         }
 
     def read(self, *, is_over: bool = False) -> list[Row]:
@@ -64,11 +66,14 @@ class PrintedMetrics:
 
     def _parse(self, line: str) -> Row | None:
         metrics = _parse_json(line) or self._parse_pairs(_COLOUR.sub("", line))
-        if not any(name in metrics for name in self.wanted):
+        is_report = any(name in metrics for name in self.wanted)
+        if not is_report and not any(name in metrics for name in self.limited):
             return None
         given = metrics.pop(STEP, None) if STEP not in self.wanted else None
-        step = int(given) if given is not None and given.is_integer() and given >= 0 else self.next_step
-        self.next_step = step + 1
+        counted = self.next_step if is_report else max(self.next_step - 1, 0)
+        step = int(given) if given is not None and given.is_integer() and given >= 0 else counted
+        if is_report:
+            self.next_step = step + 1
         return Row(step, metrics)
 
     def _parse_pairs(self, line: str) -> dict[str, float]:

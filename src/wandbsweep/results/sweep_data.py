@@ -223,19 +223,24 @@ class SweepData:
         if self.launch_record is None:
             return None
         if self.launch_record.program is not None:
-            return self._format_program_command(trial, self.launch_record.program)
+            return self._run_there(self._format_program_command(trial, self.launch_record.program))
         metric = self.name_metric(self.spec.metric.name) if self.spec.metric else []
         start, own = self.launch_record.application.command, self.launch_record.run_overrides()
-        line = shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode])
-        cwd = self.launch_record.application.cwd
-        return line if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {line}"
+        return self._run_there(shlex.join([*start, *self.overrides(trial), *metric, *own, *self.run_mode]))
 
     def _format_program_command(self, trial: TrialRecord, program: Program) -> str:
         place = self.trial_directory(trial)
         args = nest_params(trial.params, self.spec.config.get("parameters", {}))
         words = Words(trial.params, args, self.spec.program, program.interpreter, str(place / PARAMS_JSON), str(place))
         own = [word for word in program.command if word != RUN_DIRECTORY]  # the trial's own results are to stay
-        return shlex.join([f"{PARAM_PATH}={place / PARAMS}", *expand(own, words, os.environ)])
+        # A shell takes a word that is quoted as a whole for the name of a program.
+        return f"{PARAM_PATH}={shlex.quote(str(place / PARAMS))} {shlex.join(expand(own, words, os.environ))}"
+
+    def _run_there(self, command: str) -> str:
+        """Return a shell command that runs ``command`` where the sweep was started."""
+        assert self.launch_record is not None
+        cwd = self.launch_record.application.cwd
+        return command if os.getcwd() == cwd else f"cd {shlex.quote(cwd)} && {command}"
 
     @property
     def run_mode(self) -> list[str]:
