@@ -116,10 +116,11 @@ def test_a_frozen_trial_has_ended_and_one_that_continues_runs(opened):
 
 
 def test_of_many_agents_one_takes_a_frozen_trial_up(opened):
-    first = opened()
+    lease_s = 60.0  # on busy cores a shorter one may expire before all have asked
+    first = opened(lease_s=lease_s)
     train(first, first.ask("a"))
     with ThreadPoolExecutor(6) as pool:
-        controllers = list(pool.map(lambda _: opened(), range(6)))
+        controllers = list(pool.map(lambda _: opened(lease_s=lease_s), range(6)))
         trials = list(pool.map(lambda controller: controller.ask("b"), controllers))
     assert [trial.number for trial in trials if trial is not None] == [0]
 

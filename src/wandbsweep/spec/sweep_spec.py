@@ -43,6 +43,11 @@ class Metric:
     source: MetricSource = "wandb"
     """Extension, the key ``from``: where ``wandbsweep run`` reads it from."""
 
+    @property
+    def sign(self) -> float:
+        """The factor with which a value is to be minimised."""
+        return -1.0 if self.goal == "maximize" else 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
@@ -113,6 +118,11 @@ class SweepSpec:
     @property
     def goal(self) -> Goal:
         return self.metric.goal if self.metric else "minimize"
+
+    @property
+    def sign(self) -> float:
+        """The factor with which a value of the metric is to be minimised."""
+        return self.metric.sign if self.metric else 1.0
 
     @property
     def value_rule(self) -> ValueRule:

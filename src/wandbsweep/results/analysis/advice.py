@@ -108,7 +108,7 @@ def _check_first_comparison(spec: SweepSpec, trials: Sequence[TrialRecord]) -> I
     if stopper is None or spec.metric is None:
         return
     first = next(iter(bands(stopper)), None) if stopper.type == "hyperband" else stopper.min_iter
-    sign = -1.0 if spec.goal == "maximize" else 1.0
+    sign = spec.sign
     curves = [sign * np.array(as_history(t.history)) for t in trials if t.state == "finished"]
     curves = [curve for curve in curves if first and len(curve) > first]
     if not first or len(curves) < _MIN_CURVES:
@@ -179,7 +179,7 @@ def _rank(spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the feasible trials that ended with a value, the best first; none without a metric."""
     if spec.metric is None:
         return []
-    sign = -1 if spec.goal == "maximize" else 1
+    sign = spec.sign
     ended = [t for t in trials if t.state in SUCCEEDED and t.value is not None]
     ended = [trial for trial in ended if not spec.describe_infeasibility(trial)]
     return sorted(ended, key=lambda t: (sign * (t.value or 0.0), t.number))

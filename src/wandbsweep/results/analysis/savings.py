@@ -57,7 +57,7 @@ def compute_savings(data: SweepData) -> Savings:
     the step at which it was stopped to their end, by at least what it lacked to the best. The finished trials were not
     stopped, so they were better than it was and had less left to improve. So the chance is probably too low.
     """
-    sign = -1.0 if data.spec.goal == "maximize" else 1.0
+    sign = data.spec.sign
     finished = [t for t in data.trials if t.state == "finished" and t.reports]
     stopped = [t for t in data.trials if t.state in ("stopped", "frozen")]
     if not stopped or not finished:

@@ -109,7 +109,7 @@ def _compute_agreements(data: SweepData) -> dict[int, float]:
     settings = data.spec.early_terminate
     if settings is None or settings.type != "hyperband":
         return {}
-    sign = -1.0 if data.spec.goal == "maximize" else 1.0
+    sign = data.spec.sign
     curves = [sign * np.array(as_history(t.history)) for t in data.trials if t.state == "finished" and t.reports]
     longest = max(map(len, curves), default=0)
     found = {band: compute_agreement(curves, band) for band in takewhile(lambda band: band < longest, bands(settings))}

@@ -146,7 +146,7 @@ def make_training_set(
         failures_are_modelled: Failed trials that would count as the worst are left out, because ``Success`` models
             them: a cliff in the values makes the model of all other values worse.
     """
-    sign = -1.0 if metric.goal == "maximize" else 1.0
+    sign = metric.sign
     curves = [read_curve(trial, sign, metric.value) for trial in trials]
     failed = impute(trials, sign, metric)
     if failures_are_modelled and metric.impute == "worst":

@@ -89,7 +89,7 @@ def _pick_relevant(trials: Sequence[TrialRecord], spec: SweepSpec) -> list[Trial
     """Return at most about `MOST` trials: those that run, and of the others the best ones and the newest ones."""
     if len(trials) <= MOST:
         return list(trials)
-    sign = -1.0 if spec.goal == "maximize" else 1.0
+    sign = spec.sign
     running = {t.number for t in trials if t.state == "running"}
     ranked = sorted((t for t in trials if t.value is not None), key=lambda t: sign * (t.value or 0.0))
     best = {t.number for t in ranked[: 3 * MOST // 4]}

@@ -94,7 +94,7 @@ def _pick_good(trials: Sequence[TrialRecord], spec: SweepSpec) -> list[TrialReco
     valued = [t for t in trials if t.value is not None and is_number(t.value) and t.state not in FAILED]
     if not any(trial.state in ENDED for trial in valued):
         return []
-    sign = -1.0 if spec.goal == "maximize" else 1.0
+    sign = spec.sign
     return sorted(valued, key=lambda t: (bool(spec.describe_infeasibility(t)), sign * (t.value or 0.0)))[:GOOD]
 
 

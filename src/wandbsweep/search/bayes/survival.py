@@ -69,7 +69,7 @@ def _list_comparisons(spec: SweepSpec, trials: Sequence[TrialRecord]) -> Iterato
         for rung in list_rungs(spec.goal, dict(enumerate(histories)), finished, first=FIRST_IF_LEARNING):
             yield dict(rung.bests), rung.limit
         return
-    sign = -1.0 if spec.goal == "maximize" else 1.0
+    sign = spec.sign
     longest = max(map(len, histories), default=0)
     for band in takewhile(lambda band: band <= longest, bands(settings)):
         limit = threshold(band, settings.eta, spec.goal, histories)

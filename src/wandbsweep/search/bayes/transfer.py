@@ -97,7 +97,7 @@ class Transfer:
         """
         self._space, self._earlier, self._count = space, earlier, len(trials)
         ended = [t for t in trials if t.state in ENDED and t.value is not None and is_number(t.value)]
-        sign = -1.0 if metric.goal == "maximize" else 1.0
+        sign = metric.sign
         values = np.array([sign * t.value for t in ended if t.value is not None])
         x = np.stack([space.encode(t.params) for t in ended]) if ended else np.zeros((0, space.dims))
         self.weights = np.array([_weigh(sweep.predict(x), values) for sweep in earlier])
