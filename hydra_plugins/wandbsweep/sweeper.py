@@ -49,7 +49,12 @@ class WandbSweeper(Sweeper):
                 launcher_class = str(self._config.hydra.launcher._target_)
                 refuse_unsuitable_launcher(launcher_class, settings)
                 limit_jobs(self._config.hydra.launcher, settings.agents_at_once)
-                prepared = prepare_sweep(Multirun(self._config, self._context.config_loader, arguments, settings))
+                multirun = Multirun(self._config, self._context.config_loader, arguments, settings)
+                if settings.dry_run:
+                    from wandbsweep.launch.preview import show_multirun
+
+                    return show_multirun(multirun)
+                prepared = prepare_sweep(multirun)
                 tell_directory(self._config, prepared.directory)  # to on_multirun_end
                 session = Session(prepared, settings, launcher=launcher_class)
                 launcher = self._make_launcher(session, random_numbers)

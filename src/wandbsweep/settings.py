@@ -59,6 +59,9 @@ class Settings:
     """Abort the sweep if its first ``max_failures`` trials all fail; pause it if later this many in a row do."""
     detach: bool = False
     """Submit the agents and return, for submitit's launchers. The agents then need no launching process."""
+    dry_run: bool = False
+    """Show what the command would start: the space, example trials, jobs, disk and warnings. Nothing is written, and no
+    job is launched."""
     endless: bool = False
     """Allow a random or bayes sweep that nothing would end."""
     isolation: str | None = None

@@ -37,10 +37,23 @@ def write_parameters(spec: SweepSpec, program: Program, trial: Trial, place: Pat
         trial: The trial.
         place: The trial's directory.
     """
-    args = nest_params(trial.params, spec.config.get("parameters", {}))
-    write_params(place / PARAMS, {name: {"value": value} for name, value in args.items()})
-    write_atomically(place / PARAMS_JSON, format_json(args))
-    return Words(trial.params, args, spec.program, program.interpreter, str(place / PARAMS_JSON), str(place))
+    words = make_words(spec, program, trial.params, place)
+    write_params(place / PARAMS, {name: {"value": value} for name, value in words.args.items()})
+    write_atomically(place / PARAMS_JSON, format_json(words.args))
+    return words
+
+
+def make_words(spec: SweepSpec, program: Program, params: Mapping[str, Any], place: Path) -> Words:
+    """Return what the macros of a trial's command stand for.
+
+    Args:
+        spec: The sweep configuration.
+        program: How the program is started.
+        params: The trial's parameters by dotted name.
+        place: The trial's directory.
+    """
+    args = nest_params(params, spec.config.get("parameters", {}))
+    return Words(params, args, spec.program, program.interpreter, str(place / PARAMS_JSON), str(place))
 
 
 def make_environment(spec: SweepSpec, record: LaunchRecord, trial: Trial, place: Path, address: str) -> dict[str, str]:

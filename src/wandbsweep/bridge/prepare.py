@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from wandbsweep.settings import Settings
 from wandbsweep.spec.load import change_run_cap
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
-from wandbsweep.sweep.launch_record import HostedPlace, LaunchRecord
+from wandbsweep.sweep.launch_record import UNKNOWN_ID, HostedPlace, LaunchRecord
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, format_overrides, is_sweep_key
 from wandbsweep.sweep.prepared import PreparedSweep
 
@@ -35,6 +35,17 @@ log = logging.getLogger(__name__)
 
 _FIXED_SETTINGS = ("seed", "storage", "lease_s", "max_attempts")
 """Settings that only the command that starts a sweep can set."""
+
+
+@dataclass(frozen=True)
+class CheckedSweep:
+    """What a multirun command would start; nothing of it is written."""
+
+    directory: Path
+    spec: SweepSpec
+    plain_grid: Mapping[str, Sequence[Any]] | None
+    exists: bool
+    """Whether the directory holds this sweep already, so that the command would join it."""
 
 
 def prepare_sweep(multirun: Multirun) -> PreparedSweep:
@@ -58,22 +69,14 @@ def prepare_sweep(multirun: Multirun) -> PreparedSweep:
 
 
 def _create_or_resume(multirun: Multirun) -> PreparedSweep:
-    config, settings = multirun.config, multirun.settings
+    settings = multirun.settings
     sweep_id = sweepdir.make_sweep_id()
     directory = multirun.find_directory(sweep_id)
 
     spec, plain_grid = _read_space(multirun)
     if not is_free(directory, plain_grid):
         return _resume_sweep(multirun, directory, spec)
-    if settings.controller == "embedded":
-        sweepdir.refuse_orphaned_journal(directory)
-    point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
-    if plain_grid is None:
-        check_composition(multirun, spec)
-    if plain_grid is not None or settings.resume_key:  # of a plain grid Hydra says itself what is wrong
-        overrides = format_overrides(multirun.list_slots(spec), point or make_sample_point(spec))
-        check_resume_key(multirun.loader.load_sweep_config(config, overrides), settings.resume_key)
-
+    _check_new_sweep(multirun, directory, spec, plain_grid)
     hosted = None
     if settings.controller == "wandb":  # last, since nothing removes a sweep from W&B again
         from wandbsweep.controllers.hosted.sweeps import start_hosted_sweep
@@ -83,6 +86,49 @@ def _create_or_resume(multirun: Multirun) -> PreparedSweep:
         directory = multirun.find_directory(sweep_id)
     started = _start_sweep(multirun, sweep_id, directory, spec, plain_grid=plain_grid, hosted=hosted)
     return started or _resume_sweep(multirun, directory, spec)
+
+
+def check_sweep(multirun: Multirun) -> CheckedSweep:
+    """Check a multirun command as ``prepare_sweep`` does before it writes a new sweep.
+
+    Args:
+        multirun: The command.
+
+    Returns:
+        What the command would start.
+
+    Raises:
+        SweepError: The command is not valid, or names an existing sweep.
+    """
+    if multirun.settings.sweep_id is not None:
+        raise SweepError(
+            f"hydra.sweeper.dry_run: a sweep that exists, as {multirun.settings.sweep_id}, runs what it was started "
+            "with, so there is nothing to preview; wandbsweep status shows it"
+        )
+    directory = multirun.find_directory(UNKNOWN_ID)
+    spec, plain_grid = _read_space(multirun)
+    exists = not is_free(directory, plain_grid)
+    if exists:
+        stored = sweepdir.read_spec(directory)
+        sweepdir.refuse_differences(directory, sweepdir.find_differences(stored.identity, spec.identity))
+    else:
+        _check_new_sweep(multirun, directory, spec, plain_grid)
+    return CheckedSweep(directory, spec, plain_grid, exists)
+
+
+def _check_new_sweep(
+    multirun: Multirun, directory: Path, spec: SweepSpec, plain_grid: Mapping[str, Sequence[Any]] | None
+) -> None:
+    """Raise SweepError if ``directory`` cannot be used, or the trials do not compose."""
+    settings = multirun.settings
+    if settings.controller == "embedded":
+        sweepdir.refuse_orphaned_journal(directory)
+    point = make_search(spec, seed=settings.seed or 0, plain_grid=plain_grid).draw(0) or {}
+    if plain_grid is None:
+        check_composition(multirun, spec)
+    if plain_grid is not None or settings.resume_key:  # of a plain grid Hydra says itself what is wrong
+        overrides = format_overrides(multirun.list_slots(spec), point or make_sample_point(spec))
+        check_resume_key(multirun.loader.load_sweep_config(multirun.config, overrides), settings.resume_key)
 
 
 def _read_space(multirun: Multirun) -> tuple[SweepSpec, Mapping[str, Sequence[Any]] | None]:

@@ -17,6 +17,7 @@ from wandbsweep.text import escape_output
 # lists them in this order.
 MODULES = (
     "run",
+    "preview",
     "status",
     "table",
     "best",

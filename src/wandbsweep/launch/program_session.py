@@ -68,7 +68,7 @@ def run_program_sweep(sweep: str, options: RunOptions, how: ProgramRun) -> Ended
         output="log",
         isolation="none",  # an agent imports nothing of the program's
     )
-    _refuse_unfitting(how, given, settings)
+    check_launcher(how, given, settings)
     prepared = prepare_program_sweep(sweep, options)
     program = prepared.record.program
     assert program is not None
@@ -89,8 +89,17 @@ def run_program_sweep(sweep: str, options: RunOptions, how: ProgramRun) -> Ended
     return EndedRun(SweepReader(prepared.directory).read(), status)
 
 
-def _refuse_unfitting(how: ProgramRun, given: Mapping[str, Any], settings: Settings) -> None:
-    """Raise SweepError if the launcher cannot do what is asked of it."""
+def check_launcher(how: ProgramRun, given: Mapping[str, Any], settings: Settings) -> None:
+    """Check that a launcher can do what is asked of it.
+
+    Args:
+        how: Where and how agents run.
+        given: The launcher's options.
+        settings: The same as the sweeper's settings.
+
+    Raises:
+        SweepError: It cannot.
+    """
     if how.launcher == "slurm":
         if how.gpus_per_agent is not None:
             raise SweepError(

@@ -75,7 +75,16 @@ def prepare_program_sweep(sweep: str, options: RunOptions) -> PreparedSweep:
     return _create(sweep, options)
 
 
-def _create(file: str, options: RunOptions) -> PreparedSweep:
+def check_program_sweep(file: str, options: RunOptions) -> PreparedSweep:
+    """Check the sweep of a file, and return what ``prepare_program_sweep`` would write.
+
+    Args:
+        file: A sweep file.
+        options: The command line's other options.
+
+    Raises:
+        SweepError: The file breaks a rule, or its program cannot be run.
+    """
     spec = _read_spec(file, options)
     if spec.method_info.external:
         raise SweepConfigError([f"method: {spec.method!r} needs W&B's servers: wandb sweep {file}"], source=file)
@@ -99,12 +108,18 @@ def _create(file: str, options: RunOptions) -> PreparedSweep:
         directory=str(directory),
         program=program,
     )
+    return PreparedSweep(directory, record, spec, joined=False, agent_overrides=())
+
+
+def _create(file: str, options: RunOptions) -> PreparedSweep:
+    prepared = check_program_sweep(file, options)
+    directory, record = prepared.directory, prepared.record
     with create_directory(directory):
         record.save(directory)
-        write_provenance(directory, cwd)
-        create_study(directory, record, spec, "--storage")
-        sweepdir.write_spec(directory, spec)
-    return PreparedSweep(directory, record, spec, joined=False, agent_overrides=())
+        write_provenance(directory, Path(record.application.cwd))
+        create_study(directory, record, prepared.spec, "--storage")
+        sweepdir.write_spec(directory, prepared.spec)
+    return prepared
 
 
 def _join(sweep: str, options: RunOptions) -> PreparedSweep:

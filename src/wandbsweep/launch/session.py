@@ -56,6 +56,21 @@ def refuse_unsuitable_launcher(launcher: str, settings: Settings) -> None:
     assign_devices(launcher, settings, settings.agents or 1)
 
 
+def count_agents(settings: Settings, left: int | None, *, again: bool = False) -> int:
+    """Return how many agents to launch.
+
+    Args:
+        settings: The sweeper's settings.
+        left: How many trials are left; None: unlimited.
+        again: Whether agents were launched before: then no more are launched than the trials need.
+    """
+    agents, count = settings.agents, settings.count
+    if count is None or left is None or (agents is not None and not again):
+        return agents or 1
+    needed = max(1, math.ceil(left / count))
+    return min(needed, agents or needed)
+
+
 class Session:
     """Runs the agents of a prepared sweep to their end."""
 
@@ -222,12 +237,11 @@ class Session:
 
         If agents were lost, no more are launched again than the remaining trials need.
         """
-        agents, cap, count = self.settings.agents, self._controller.cap, self.settings.count
-        if count is None or cap is None or (agents is not None and not self._has_launched):
-            return agents or 1
+        cap = self._controller.cap
+        if cap is None:
+            return self.settings.agents or 1
         ended = sum(trial.state not in ("queued", "running") for trial in self._controller.trials())
-        needed = max(1, math.ceil((cap - ended) / count))
-        return min(needed, agents or needed)
+        return count_agents(self.settings, cap - ended, again=self._has_launched)
 
     def _measure_progress(self) -> int:
         """Return a number that rises with everything that agents do."""

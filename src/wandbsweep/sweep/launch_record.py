@@ -23,6 +23,8 @@ _FILE = f"{HIDDEN}/plan.json"
 OUTPUTS = Path("outputs")
 STUDY = "sweep"
 """Name of the only study in a journal."""
+UNKNOWN_ID = "ID"
+"""What a preview calls a sweep that has no id yet."""
 
 # Overrides of the multirun, its launcher and its sweeper.
 _MULTIRUN_ONLY = re.compile(r"[+~]*hydra[./](sweeper|launcher|sweep|mode)\b")

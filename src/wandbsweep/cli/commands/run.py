@@ -6,8 +6,13 @@ import argparse
 import logging
 import sys
 from contextlib import nullcontext, redirect_stdout
+from typing import TYPE_CHECKING
 
 from wandbsweep.cli.command import Command, print_json
+
+if TYPE_CHECKING:
+    from wandbsweep.launch.program_session import ProgramRun
+    from wandbsweep.launch.program_sweep import RunOptions
 
 _LAUNCHERS = ("local", "slurm")
 
@@ -18,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SWEEP",
         help="a W&B sweep file with a program or a command; or a sweep to join or resume: its directory, or its id",
     )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ``read_options`` reads."""
     parser.add_argument("--agents", type=_positive, metavar="N", help="how many trials run at once (default: 1)")
     parser.add_argument(
         "--count", type=_positive, metavar="N", help="trials that each agent runs (default: until the sweep is over)"
@@ -73,10 +83,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run a sweep to its end. The exit status is that of ``Session.run``."""
-    from wandbsweep.launch.program_session import ProgramRun, run_program_sweep
-    from wandbsweep.launch.program_sweep import RunOptions
+    from wandbsweep.launch.program_session import run_program_sweep
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    given, how = read_options(options)
+    # With --json, what a user reads goes to standard error.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        ended = run_program_sweep(options.sweep, given, how)
+    if options.json:
+        print_json(
+            {
+                "sweep_id": ended.data.sweep_id,
+                "directory": str(ended.data.directory),
+                "states": ended.data.counts,
+                "best": None if ended.data.best is None else ended.data.best.number,
+            }
+        )
+    return ended.status
+
+
+def read_options(options: argparse.Namespace) -> tuple[RunOptions, ProgramRun]:
+    """Return what the sweep is started with, and where and how agents run."""
+    from wandbsweep.launch.program_session import ProgramRun
+    from wandbsweep.launch.program_sweep import RunOptions
+
     given = RunOptions(
         run_cap=options.run_cap,
         count=options.count,
@@ -96,19 +126,7 @@ def run(options: argparse.Namespace) -> int:
         detach=options.detach,
         gpus_per_agent=options.gpus_per_agent,
     )
-    # With --json, what a user reads goes to standard error.
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        ended = run_program_sweep(options.sweep, given, how)
-    if options.json:
-        print_json(
-            {
-                "sweep_id": ended.data.sweep_id,
-                "directory": str(ended.data.directory),
-                "states": ended.data.counts,
-                "best": None if ended.data.best is None else ended.data.best.number,
-            }
-        )
-    return ended.status
+    return given, how
 
 
 def _positive(text: str) -> int:

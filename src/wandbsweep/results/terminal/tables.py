@@ -79,7 +79,7 @@ def print_leaderboard(data: SweepData, out: Console, *, top: int | None = None, 
         table = [[*row[:fixed], Cell(text, row[-1].style)] for row, text in zip(table, texts, strict=True)]
         room = max(_MIN_WIDTH, out.width - sum(widths[:fixed]) - _GAP * fixed)
         widths = [*widths[:fixed], room]
-    out.print(Text("\n").join(line for row in table for line in _lay_out(row, widths)), soft_wrap=True)
+    out.print(Text("\n").join(line for row in table for line in lay_out_row(row, widths)), soft_wrap=True)
 
 
 def print_failures(data: SweepData, out: Console) -> None:
@@ -173,7 +173,7 @@ def describe_state(trial: TrialRecord, data: SweepData) -> str:
     return f"{trial.state}, infeasible" if data.is_infeasible(trial) else trial.state
 
 
-def _lay_out(row: Sequence[Cell], widths: Sequence[int]) -> Iterator[Text]:
+def lay_out_row(row: Sequence[Cell], widths: Sequence[int]) -> Iterator[Text]:
     """Yield a row's lines: more than one if the last cell is wider than its column. No line ends in blanks."""
     *cells, last = row
     line = Text()
