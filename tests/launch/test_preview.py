@@ -90,7 +90,8 @@ def test_examples_of_every_method() -> None:
     for method in ("random", "bayes", "custom"):
         metric = {"name": "loss"}
         spec = load_sweep({"method": method, "metric": metric, "parameters": space, "run_cap": 4})
-        trials = propose_examples(spec, ControllerOptions(seed=1), 10)
-        assert len(trials) == 4
-        assert len({trial["a"] for trial in trials}) == 4
+        for hosted in (False, True):
+            trials = propose_examples(spec, ControllerOptions(seed=1), 10, hosted=hosted)
+            assert len(trials) == 4
+            assert len({trial["a"] for trial in trials}) == 4
         assert count_configurations(spec) is None

@@ -31,7 +31,8 @@ def propose_examples(
     cap = find_cap(spec, options.plain_grid)
     count = most if cap is None else min(most, cap)
     if hosted or spec.method_info.external:
-        search = make_search(spec, seed=options.seed or 0)
+        sampled = spec if spec.method == "grid" else replace(spec, method="random", prior=None)
+        search = make_search(sampled, seed=options.seed or 0)
         return [point for number in range(count) if (point := search.draw(number)) is not None]
     controller = open_embedded(
         None, spec, ControllerOptions(plain_grid=options.plain_grid, seed=options.seed), study_name=STUDY
