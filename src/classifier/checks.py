@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,10 @@ SEED = _whole(0, 2**32 - 1)
 BATCHES = Rule("a whole number of batches >= 1", _whole(1).accepts) | Rule(
     "a fraction of them > 0 and <= 1.0", lambda value: type(value) is float and 0 < value <= 1
 )
+DURATION = Rule(
+    "a time such as 00:01:30:00 (days:hours:minutes:seconds)",
+    lambda value: isinstance(value, str) and re.fullmatch(r"\d+(:\d+){3}", value) is not None,
+)
 IMAGES = Rule("a number of images >= 0", lambda value: _is_number(value) and value >= 0 and value % 1 == 0) | Rule(
     "a fraction of them below 1", BELOW_1.accepts
 )
@@ -110,7 +115,7 @@ RULES: dict[str, Rule] = {
     "trainer.limit_test_batches": BATCHES | _one_of(0, 0.0, None),
     "trainer.fast_dev_run": FLAG | _whole(0),
     "trainer.check_val_every_n_epoch": _whole(1) | NULL,
-    "trainer.val_check_interval": BATCHES | NULL,
+    "trainer.val_check_interval": BATCHES | DURATION | NULL,
     "trainer.num_sanity_val_steps": _whole(-1),
     "trainer.log_every_n_steps": _whole(0),
     "trainer.enable_checkpointing": FLAG,

@@ -140,10 +140,18 @@ def _find_clipping(trainer: Trainer) -> Callable[[Optimizer], None]:
     return partial(clip, clip_val=value)
 
 
-def list_hooks(callbacks: Iterable[Callback], name: str) -> list[Callable[..., None]]:
-    """Return the hooks ``name`` of those ``callbacks`` that define it."""
-    hooks = [getattr(callback, name) for callback in callbacks]
-    return [hook for hook in hooks if getattr(hook, "__func__", hook) is not getattr(Callback, name)]
+def list_hooks(
+    owners: Iterable[Callback | LightningModule], name: str, base: type[Callback | LightningModule] = Callback
+) -> list[Callable[..., None]]:
+    """Return the hooks ``name`` of those ``owners`` that define it, by their class or as attributes of their own.
+
+    Args:
+        owners: Callbacks or modules.
+        name: The hook's name.
+        base: The class whose hook does nothing of its own.
+    """
+    hooks = [getattr(owner, name) for owner in owners]
+    return [hook for hook in hooks if getattr(hook, "__func__", hook) is not getattr(base, name)]
 
 
 def _is_plain(trainer: Trainer) -> bool:
@@ -160,5 +168,5 @@ def _is_plain(trainer: Trainer) -> bool:
         and len(trainer.optimizers) == 1
         and isinstance(trainer.train_dataloader, TrainBatches)
         and not any(list_hooks(trainer.callbacks, name) for name in _STEP_HOOKS)  # type: ignore[attr-defined]
-        and all(getattr(type(module), name) is getattr(LightningModule, name) for name in _MODULE_HOOKS)
+        and not any(list_hooks([module], name, LightningModule) for name in _MODULE_HOOKS)
     )

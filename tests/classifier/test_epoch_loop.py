@@ -48,6 +48,13 @@ class Counting(ImageClassifier):
         super().optimizer_step(*args, **kwargs)
 
 
+class Attaching(Noting):
+    """Gives the module a hook of its own."""
+
+    def setup(self, trainer, pl_module, stage):
+        pl_module.on_train_batch_end = lambda outputs, batch, batch_idx: self.notes.append("attached")
+
+
 def run(make_config, monkeypatch, *overrides, lean=True, callback="Noting"):
     """Return what the callback noted, the last checkpoint, and the loop."""
     made = []
@@ -92,6 +99,7 @@ def test_a_training_is_that_of_lightnings_loop(make_config, monkeypatch, overrid
         ([], "Hooked", "step"),
         ([f"module._target_={__name__}.Counting"], "Noting", "optimizer_step"),
         (["trainer.accumulate_grad_batches=2"], "Noting", "start"),
+        ([], "Attaching", "attached"),
     ],
 )
 def test_what_it_does_not_do_is_left_to_lightning(make_config, monkeypatch, overrides, callback, noted):

@@ -12,6 +12,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from classifier.checks import check_values
 from classifier.compute import Compute
 from classifier.module import ImageClassifier
 from classifier.refusals import InputError, refusing
@@ -101,6 +102,12 @@ def test_a_number_out_of_range_is_refused(make_config: Compose, choice: str, key
 def test_a_plain_run_refuses_bad_input(make_config: Compose, override: str, message: str) -> None:
     with pytest.raises(InputError, match=message), refusing():
         train(make_config(*override.split()))
+
+
+def test_a_validation_may_come_after_a_time(make_config: Compose) -> None:
+    check_values(make_config("trainer.val_check_interval='00:00:30:00'"))
+    with pytest.raises(ValueError, match="or a time such as 00:01:30:00"):
+        check_values(make_config("trainer.val_check_interval='30:00'"))
 
 
 def test_options_of_your_own_classes_have_no_range(make_config: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
