@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,17 @@ def test_the_log_gets_what_trials_print(app: App, isolation: str) -> None:
     start = "agent 0 is starting" + (" (importing app.py)" if isolation == "process" else "")
     assert f"{start}\n" in ended.err
     assert "\ntrial 0 finished: loss " in ended.err
+
+
+def test_a_sweep_far_from_its_project_is_found_by_its_id(app: App, tmp_path_factory: pytest.TempPathFactory) -> None:
+    far = tmp_path_factory.mktemp("far")
+    app.multirun(*SPACE, "hydra.sweeper.output=log", into=str(far / "any"))
+    wandbsweep = [sys.executable, "-m", "wandbsweep.cli"]
+    (sweep,) = json.loads(app.shell([*wandbsweep, "list", "--json"]).out)
+    assert (sweep["state"], sweep["trials"], sweep["directory"]) == ("finished", 1, str(far / "any"))
+    for directory in (app.directory, far):
+        log = App(directory).shell([*wandbsweep, "logs", sweep["sweep_id"], "0"]).out
+        assert log == (far / "any" / "0" / "app.log").read_text()
+    assert "have logged nothing" in app.shell([*wandbsweep, "logs", sweep["sweep_id"]]).err  # no trial was lost
+    app.multirun(f"hydra.sweeper.sweep_id={sweep['sweep_id']}", "++sweep.run_cap=2", into=None)
+    assert (far / "any" / "1" / "app.log").exists()

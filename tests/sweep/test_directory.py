@@ -40,7 +40,8 @@ def test_a_sweep_that_is_not_there_is_refused_with_those_that_are(here):
         sweepdir.find_sweep("nothing")
 
 
-def test_sweeps_of_a_project_with_a_place_of_its_own_are_found(here):
+def test_sweeps_of_a_project_with_a_place_of_its_own_are_found(here, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", os.devnull)  # another user has started them
     for name in ("logs/train/multiruns/old", "logs/train/multiruns/new", ".hidden/third"):
         create_sweep(load_sweep(GRID), name)
         record = LaunchRecord(f"id-{name[-3:]}", Application(str(here), "config", "app", []), TrialOverrides([], []))

@@ -192,7 +192,7 @@ def _join_sweep(multirun: Multirun, sweep_id: str) -> PreparedSweep:
     settings = multirun.settings
     directory = multirun.find_directory(sweep_id)
     if not sweepdir.holds_sweep(directory):
-        directory = sweepdir.find_sweep(sweep_id)  # or raises, and names the existing sweeps
+        directory = sweepdir.find_sweep(sweep_id, of_project=True)  # or raises, and names the existing sweeps
     record = LaunchRecord.load(directory)
     if record.sweep_id != sweep_id:
         raise SweepDirectoryError(f"{directory} holds the sweep {record.sweep_id}, not {sweep_id}.")

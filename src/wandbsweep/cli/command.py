@@ -47,6 +47,22 @@ def add_by_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_top_argument(parser: argparse.ArgumentParser, what: str, terminal: int) -> None:
+    """Add ``--top N``, which shows only ``what``; a terminal shows ``terminal`` of them by default."""
+    parser.add_argument(
+        "--top",
+        type=_parse_count,
+        metavar="N",
+        help=f"show only {what}; 0: all (default: {terminal} in a terminal, all in a pipe)",
+    )
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"the value is {text!r}, but must be a whole number >= 0")
+    return int(text)
+
+
 def locate_sweep(options: argparse.Namespace) -> str | Path:
     """Return the sweep that the command names, by default the newest one that ``list_sweeps`` finds."""
     from wandbsweep.errors import SweepDirectoryError

@@ -18,9 +18,11 @@ from wandbsweep.text import escape_output
 MODULES = (
     "run",
     "preview",
+    "list",
     "status",
     "table",
     "best",
+    "logs",
     "analyse",
     "export",
     "report",
@@ -92,8 +94,8 @@ def make_parser() -> argparse.ArgumentParser:
                 "sweep",
                 nargs="?",
                 metavar="SWEEP",
-                help="a sweep: its directory, its id below outputs/, URL#ID in a database, or wandb:ENTITY/PROJECT/ID "
-                "(default: the newest one in outputs/, or below the working directory)",
+                help="a sweep: its directory, its id, URL#ID in a database, or wandb:ENTITY/PROJECT/ID (default: the "
+                "newest one in outputs/ or started in the working directory, or else below it)",
             )
         added.add_argument("--json", action="store_true", help="print JSON")
         added.set_defaults(run=command.run)

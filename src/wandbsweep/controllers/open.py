@@ -12,6 +12,7 @@ from wandbsweep.settings import LEASE_S, MAX_ATTEMPTS
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep import directory as sweepdir
+from wandbsweep.sweep.index import remember_sweep
 from wandbsweep.sweep.launch_record import STUDY, ControllerOptions, LaunchRecord
 
 if TYPE_CHECKING:
@@ -55,14 +56,30 @@ def create_sweep(
     if path is None:
         return _open_matching(None, spec, options)
     directory = Path(path).absolute()
+    controller = open_or_create(directory, spec, options)
+    remember_sweep(directory.name, directory, os.getcwd())
+    return controller
+
+
+def open_or_create(directory: Path, spec: SweepSpec, options: ControllerOptions) -> EmbeddedController:
+    """Create a sweep in ``directory``, or open the equal one in it, and return its controller.
+
+    Args:
+        directory: The sweep's directory.
+        spec: The sweep configuration.
+        options: How the controller is opened.
+
+    Raises:
+        SweepDirectoryError: The directory or the storage holds another sweep, or the directory cannot be written.
+    """
     sweepdir.make_directory(directory)
     with sweepdir.lock_directory(directory):
         if sweepdir.holds_sweep(directory):
             stored = sweepdir.read_spec(directory)
             sweepdir.refuse_differences(directory, sweepdir.find_differences(stored.identity, spec.identity))
         controller = _open_matching(directory, spec, options)
-        if storage is not None:
-            sweepdir.save_storage_url(directory, storage)
+        if options.storage is not None:
+            sweepdir.save_storage_url(directory, options.storage)
         sweepdir.write_spec(directory, spec)
     return controller
 

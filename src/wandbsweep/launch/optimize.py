@@ -24,7 +24,7 @@ from wandbsweep.agent.function_agent import (
 )
 from wandbsweep.agent.signals import SignalWatch
 from wandbsweep.controllers.base import SweepController
-from wandbsweep.controllers.open import create_sweep, open_embedded
+from wandbsweep.controllers.open import open_embedded, open_or_create
 from wandbsweep.errors import SweepError
 from wandbsweep.launch.agent_processes import run_processes
 from wandbsweep.launch.monitor import Monitor
@@ -34,6 +34,7 @@ from wandbsweep.settings import MAX_FAILURES
 from wandbsweep.spec.load import change_run_cap, load_sweep, require_end
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.sweep.directory import TRACEBACK
+from wandbsweep.sweep.index import remember_sweep
 from wandbsweep.sweep.launch_record import ControllerOptions
 from wandbsweep.trial import ENDED, FAILED, SUCCEEDED
 
@@ -83,7 +84,9 @@ def optimize(
         raise SweepError(f"The value of agents is {agents!r}, but must be a whole number of at least 1.")
     spec = _read_spec(sweep, run_cap)
     with _provide_directory(path) as directory:
-        create_sweep(spec, directory, storage=storage, seed=seed).close()
+        open_or_create(directory, spec, ControllerOptions(storage=storage, seed=seed)).close()
+        if path is not None:
+            remember_sweep(directory.name, directory, os.getcwd())
         options = ControllerOptions(storage=storage, max_failures=max_failures)
         with closing(open_embedded(directory, spec, options, study_name=directory.name)) as controller:
             _resume(controller)

@@ -32,6 +32,7 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.results.terminal.tables import explain_no_best
 from wandbsweep.settings import Settings
 from wandbsweep.sweep.directory import reserve_agents
+from wandbsweep.sweep.index import remember_sweep
 from wandbsweep.sweep.prepared import PreparedSweep
 from wandbsweep.text import escape_output, pluralize
 from wandbsweep.trial import ENDED, FAILED, TrialRecord
@@ -85,10 +86,12 @@ class Session:
         Raises:
             SweepError: The controller cannot be opened, or there are not enough devices for the agents.
         """
+        record = prepared.record
+        remember_sweep(record.sweep_id, prepared.directory, record.application.cwd)
         self.prepared = prepared
         self.settings = settings
         self._given_advice: set[str] = set()
-        self._controller = open_controller(prepared.record, prepared.directory, prepared.spec)
+        self._controller = open_controller(record, prepared.directory, prepared.spec)
         if prepared.joined and self._controller.command in ("stopped", "cancelled"):
             log.warning("The sweep was %s; it is resumed now.", self._controller.command)
             self._controller.command = "running"
@@ -99,7 +102,7 @@ class Session:
         self.isolation = cast(Isolation | None, settings.isolation) or profile.isolation
         self._has_launched = False
         self.devices = assign_devices(launcher, settings, self._count_agents())
-        self._lease_s = prepared.record.controller.lease_s
+        self._lease_s = record.controller.lease_s
         self._has_terminal = not profile.shares_terminal or settings.output == "log"
         self._is_queued = profile.assigns_gpus
         self._is_submitit = profile.detachable

@@ -20,6 +20,7 @@ from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
 from wandbsweep.storage.journal_records import JOURNAL
+from wandbsweep.sweep.index import KnownSweep, read_index
 from wandbsweep.sweep.launch_record import HIDDEN, OUTPUTS, STUDY, LaunchRecord
 from wandbsweep.text import suggest_matches
 
@@ -56,8 +57,19 @@ def holds_sweep(directory: Path) -> bool:
     return (directory / SWEEP_FILE).is_file()
 
 
-def find_sweep(ref: str | os.PathLike[str]) -> Path:
-    """Return the directory of the sweep ``ref``: a directory, or the id of a sweep that ``list_sweeps`` finds."""
+def find_sweep(ref: str | os.PathLike[str], *, of_project: bool = False) -> Path:
+    """Return the directory of a sweep.
+
+    Args:
+        ref: A directory, or the id of a sweep that ``list_sweeps`` finds or that this user has started anywhere.
+        of_project: Whether to find no sweep that was started in another directory, unless that has been moved.
+
+    Returns:
+        The directory, absolute.
+
+    Raises:
+        SweepDirectoryError: There is no such sweep.
+    """
     outputs = OUTPUTS / Path(ref).name
     for directory in (Path(ref), outputs):
         if holds_sweep(directory):
@@ -66,19 +78,62 @@ def find_sweep(ref: str | os.PathLike[str]) -> Path:
         with suppress(SweepDirectoryError):  # another sweep's record may be damaged
             if LaunchRecord.load(directory).sweep_id == os.fspath(ref):
                 return directory.absolute()
+    for known in read_index():
+        may_be_it = known.sweep_id == os.fspath(ref) and (not of_project or known.is_here or _is_gone(known.project))
+        if may_be_it and _still_holds(known):
+            return Path(known.directory)
     raise SweepDirectoryError(
         f"No sweep {os.fspath(ref)!r}: neither it nor {outputs} holds a {SWEEP_FILE}; "
         f"{_describe_known_sweeps(outputs.name)}."
     )
 
 
-def list_sweeps() -> list[Path]:
-    """Return the directories of the sweeps in ``outputs/``, the newest first.
+def list_sweeps(*, thorough: bool = False, everywhere: bool = False) -> list[Path]:
+    """Return the directories of sweeps, the newest first: by when they were started, or when their run_cap changed.
 
-    If there are none, return those below the working directory: a project may have a ``hydra.sweep.dir`` of its own.
+    These are the sweeps in ``outputs/``, and those that this user has started in the working directory. If there are
+    none, they are those below it: a project may have a ``hydra.sweep.dir`` of its own.
+
+    Args:
+        thorough: Whether to return those below the working directory in any case.
+        everywhere: Whether to return all sweeps that this user has started.
     """
-    files = list(OUTPUTS.glob(f"*/{SWEEP_FILE}")) or [directory / SWEEP_FILE for directory in _search_sweeps()]
-    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
+    directories = [file.parent for file in OUTPUTS.glob(f"*/{SWEEP_FILE}")]
+    started = [Path(known.directory) for known in read_index() if everywhere or known.is_here]
+    directories += [directory for directory in started if os.path.isfile(directory / SWEEP_FILE)]
+    if thorough or not directories:
+        directories += _search_sweeps()
+    unique: dict[str, Path] = {}
+    for directory in directories:
+        unique.setdefault(os.path.realpath(directory), directory)
+    return sorted(unique.values(), key=read_start_time, reverse=True)
+
+
+def read_start_time(directory: Path) -> float:
+    """Return when the sweep in ``directory`` was started, or its run_cap changed (Unix time); 0: it is gone."""
+    try:
+        return (directory / SWEEP_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_gone(project: str) -> bool:
+    return not os.path.isdir(project)
+
+
+def _still_holds(known: KnownSweep) -> bool:
+    """Return whether the directory of ``known`` holds that sweep.
+
+    An id that ``create_sweep`` made is the name of the directory, which other projects may have as well.
+    """
+    directory = Path(known.directory)
+    if not os.path.isfile(directory / SWEEP_FILE):
+        return False
+    try:
+        record = LaunchRecord.load_if_exists(directory)
+    except (SweepDirectoryError, OSError):
+        return False
+    return record.sweep_id == known.sweep_id if record else known.is_here and directory.name == known.sweep_id
 
 
 def _search_sweeps() -> Iterator[Path]:
@@ -106,7 +161,7 @@ def _describe_known_sweeps(wanted: str) -> str:
     sweeps = list_sweeps()
     if not sweeps:
         return f"there is no sweep in {OUTPUTS}/ or below this directory"
-    place = f"{OUTPUTS}/" if sweeps[0].parent == OUTPUTS else "this project"
+    place = f"{OUTPUTS}/" if all(directory.parent == OUTPUTS for directory in sweeps) else "this project"
     known = [directory.name if directory.parent == OUTPUTS else str(directory) for directory in sweeps]
     meant = suggest_matches(wanted, known)
     if len(known) <= _MAX_LISTED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wandbsweep.cli.command import Command, add_by_argument, format_trial_json, print_json, read_sweep
+from wandbsweep.cli.command import Command, add_by_argument, add_top_argument, format_trial_json, print_json, read_sweep
 
 _TERMINAL_TOP = 50
 """How many trials a terminal shows by default."""
@@ -13,18 +13,7 @@ _TERMINAL_TOP = 50
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_by_argument(parser)
-    parser.add_argument(
-        "--top",
-        type=_parse_count,
-        metavar="N",
-        help=f"show only the best N trials; 0: all (default: {_TERMINAL_TOP} in a terminal, all in a pipe)",
-    )
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"the value is {text!r}, but must be a whole number >= 0")
-    return int(text)
+    add_top_argument(parser, "the best N trials", _TERMINAL_TOP)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -226,12 +226,12 @@ def _poll(read: Callable[[], SweepData], every_s: float) -> Iterator[tuple[Sweep
         data = read()
         liveness = find_liveness(data)
         yield data, liveness
-        if not _is_unfinished(data, liveness):
+        if not is_unfinished(data, liveness):
             return
         time.sleep(every_s)
 
 
-def _is_unfinished(data: SweepData, liveness: Liveness | None) -> bool:
+def is_unfinished(data: SweepData, liveness: Liveness | None) -> bool:
     """Return whether a trial is open, or an agent is alive that will ask for another one."""
     if {"running", "queued"} & data.counts.keys():
         return True
