@@ -142,3 +142,25 @@ def test_optunas_pruners(app: App, stopper: str) -> None:
     assert set(app.states()) == {"finished", "stopped"}
     stopped = next(trial for trial in app.sweep().trials if trial.state == "stopped")
     assert "does not keep up with the other trials" in stopped.reason
+
+
+class TestZip:
+    def test_lists_on_the_command_line_move_together_in_a_random_order(self, app: App) -> None:
+        given = ["lr=1,2,3,4,5", "units=range(6,11)", "+sweep.zip=[lr,units]", "+sweep.order=random", SEED]
+        app.multirun(*given, *AGENTS["joblib"])
+        found = [(params["lr"], params["units"]) for params in app.params().values()]
+        assert sorted(found) == [(1, 6), (2, 7), (3, 8), (4, 9), (5, 10)]
+        assert found != sorted(found)
+        assert [(r["cfg"]["lr"], r["cfg"]["units"]) for r in app.results()] == found
+
+    def test_groups_and_values_that_the_command_line_fixes(self, app: App) -> None:
+        lists = "model: {values: [mlp, convnet]}\n  units: {values: [4, 8]}\n  lr: {values: [1, 2]}\n"
+        write(app, "together", f"method: grid\nzip: [[model, units]]\nparameters:\n  {lists}")
+        app.multirun("sweep=together", "units=8")
+        assert [tuple(params.values()) for params in app.params().values()] == [(1, "convnet"), (2, "convnet")]
+        assert "units=5: model and units move together (zip), but none of their values is this one" in (
+            app.multirun("sweep=together", "units=5", status=2, into=None).refused()
+        )
+        assert "model has 2 values and units has 3 values" in (
+            app.multirun("sweep=together", "units=5,6,7", status=2, into=None).refused()
+        )

@@ -176,6 +176,22 @@ def test_values_that_were_hardly_tried_stay(tmp_path):
     assert sum(a.probabilities) == pytest.approx(1.0)
 
 
+def test_zipped_values_go_together(tmp_path):
+    lists = {"a": {"values": [1, 2, 3, 4]}, "b": {"values": ["w", "x", "y", "z"]}, "c": UNIT}
+    spec = {"method": "random", "metric": {"name": "loss"}, "run_cap": 80, "parameters": lists, "zip": [["a", "b"]]}
+    controller = create_sweep(spec, tmp_path / "s", seed=1)
+    while (trial := controller.ask("k")) is not None:
+        controller.report(trial, 0, {"loss": abs(trial.params["a"] - 3) + 0.01 * trial.params["c"]})
+        controller.complete(trial, Outcome.finished())
+    data = open_sweep(tmp_path / "s")
+    found = narrow(data)
+    assert found.spec.zip == (("a", "b"),)
+    assert [found.spec.parameters[name].values for name in "ab"] == [(3,), ("y",)]
+    assert "zipped with b" in found.changes["a"].why
+    (tmp_path / "next.yaml").write_text(format_sweep_file(data, found))
+    assert load_sweep(tmp_path / "next.yaml") == found.spec
+
+
 def test_conditions_on_what_is_gone(tmp_path):
     space = {
         "opt": {"values": ["sgd", "adam", "lion"]},

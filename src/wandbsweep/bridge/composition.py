@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from wandbsweep.bridge.snapshot import open_search_path
 from wandbsweep.errors import SpaceError
 from wandbsweep.spec.distributions import Parameter, grid_key
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.zipped import list_rows
 from wandbsweep.sweep.override_strings import SWEEP_KEY, OverrideSlot, format_overrides, format_value
 from wandbsweep.text import suggest_matches
 
@@ -44,7 +45,7 @@ def check_composition(multirun: Multirun, spec: SweepSpec) -> None:
     groups = {name: _list_choices(loader, spec, name) for name in spec.parameters if _is_group(loader, name)}
     composer = _Composer(loader, multirun.config, multirun.list_slots(spec), spec)
     faults: dict[str, None] = {}  # an ordered set
-    for choice in _iterate_combinations({**_list_conditions(spec), **groups}):
+    for choice in _iterate_combinations(_list_axes(spec, {**_list_conditions(spec), **groups})):
         point = make_sample_point(spec, choice)
         chosen = {name: point[name] for name in groups if name in point}
         faults.update(dict.fromkeys(composer.find_faults(point, chosen)))
@@ -131,16 +132,29 @@ def _list_conditions(spec: SweepSpec) -> dict[str, list[Any]]:
     return {name: list({grid_key(value): value for value in values}.values()) for name, values in found.items()}
 
 
-def _iterate_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+def _list_axes(spec: SweepSpec, choices: Mapping[str, Sequence[Any]]) -> list[list[dict[str, Any]]]:
+    """Return the ``choices`` as lists of configurations, of which one of each list makes a combination."""
+    axes = {name: [{name: value} for value in values] for name, values in choices.items()}
+    for group in spec.zip:
+        if members := [name for name in group if name in axes]:
+            rows = [{name: row[name] for name in members} for row in list_rows(spec.parameters, group)]
+            axes = {name: axis for name, axis in axes.items() if name not in members} | {members[0]: rows}
+    return list(axes.values())
+
+
+def _iterate_combinations(axes: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
     """Yield all combinations. If there are too many, yield each choice once, with the first of the others."""
-    if math.prod(map(len, choices.values())) <= _MAX_COMBINATIONS:
-        for combination in itertools.product(*choices.values()):
-            yield dict(zip(choices, combination, strict=True))
+    if math.prod(map(len, axes)) <= _MAX_COMBINATIONS:
+        yield from (_join(combination) for combination in itertools.product(*axes))
         return
-    first = {name: values[0] for name, values in choices.items()}
+    first = _join(axis[0] for axis in axes)
     yield first
-    for name, values in choices.items():
-        yield from ({**first, name: value} for value in values[1:_MAX_COMBINATIONS])
+    for axis in axes:
+        yield from ({**first, **choice} for choice in axis[1:_MAX_COMBINATIONS])
+
+
+def _join(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _list_choices(loader: ConfigLoader, spec: SweepSpec, name: str) -> list[Any]:

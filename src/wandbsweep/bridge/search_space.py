@@ -19,24 +19,31 @@ from wandbsweep.spec.distributions import grid_key
 from wandbsweep.spec.load import load_sweep, require_end
 from wandbsweep.spec.methods import find_method
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.zipped import list_groups, put_values
 from wandbsweep.sweep.directory import make_plain_grid
 from wandbsweep.sweep.override_strings import SWEEP_KEY
+from wandbsweep.text import join_words
 
 log = logging.getLogger(__name__)
+
+_LIST_KEYS = {"zip", "order"}
+"""What a sweep configuration may say of comma lists on the command line, which are a grid without a ``method``."""
 
 
 def read_sweep_key(config: DictConfig) -> dict[str, Any]:
     """Return the application's key ``sweep``; empty if there is none, or it is no sweep configuration.
 
     It is a sweep configuration if it has ``parameters``, or a known ``method``, so that a misspelt ``parameters`` is
-    reported. Raises SweepConfigError if it cannot be resolved.
+    reported, or has nothing but ``zip`` and ``order``. Raises SweepConfigError if it cannot be resolved.
     """
     node = None
     if SWEEP_KEY in config and not OmegaConf.is_interpolation(config, SWEEP_KEY):
         node = config[SWEEP_KEY]
     raw = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
     assert isinstance(raw, dict)
-    if isinstance(node, DictConfig) and ("parameters" in raw or find_method(raw.get("method"))):
+    # For comma lists on the command line.
+    is_zip = raw.keys() <= _LIST_KEYS and (isinstance(raw.get("zip"), list) or raw.get("order") == "random")
+    if isinstance(node, DictConfig) and ("parameters" in raw or find_method(raw.get("method")) or is_zip):
         return resolve_sweep_config(node)
     chosen = config.hydra.runtime.choices.get(SWEEP_KEY)
     if chosen is not None and not raw:
@@ -64,6 +71,8 @@ def read_space(
     merged = _merge(read_sweep_key(config), settings.sweep)
     if not merged and line.parameters.keys() == line.lists.keys():
         return make_plain_grid(line.lists), line.lists
+    if merged.keys() <= _LIST_KEYS and line.lists and line.parameters.keys() == line.lists.keys():
+        merged = {"method": "grid", **merged}  # comma lists that move together, or in a random order
     if not merged:
         interval = next(iter(line.parameters.keys() - line.lists.keys()))
         raise SweepConfigError(
@@ -95,7 +104,8 @@ def make_sample_point(spec: SweepSpec, chosen: Mapping[str, Any] | None = None) 
     """Return a point of the space, with the values ``chosen``, that shows whether trials compose."""
     point = {name: parameter.ppf(0.5) for name, parameter in spec.parameters.items()}
     repeated = {spec.repeats.parameter: spec.repeats.values[0]} if spec.repeats else {}
-    return {**select_active(spec.parameters, {**point, **(chosen or {})}), **repeated}
+    point = put_values(spec.parameters, spec.zip, point, chosen or {})
+    return {**select_active(spec.parameters, point), **repeated}
 
 
 def _load_and_log(config: Mapping[str, Any]) -> SweepSpec:
@@ -125,10 +135,17 @@ def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
 def _add_command_line(merged: dict[str, Any], line: CommandLine) -> dict[str, Any]:
     """Lay the command line over a sweep configuration: remove its fixed keys, and add or replace its parameters."""
     given = merged.get("parameters")
+    groups = list_groups(merged.get("zip")) or []
+    # A range that is zipped is the list of its values.
+    zipped = {name: {"values": line.lists[name]} for group in groups for name in group if name in line.lists}
+    added = {**line.parameters, **zipped}
     if not isinstance(given, dict):
-        return {**merged, "parameters": line.parameters} if line.parameters else merged
-    flat = {name: parameter for name, parameter in _flatten(given) if name not in line.fixed}
-    parameters = _simplify_conditions({**flat, **_keep_conditions(line.parameters, flat)}, line)
+        return {**merged, "parameters": added} if added else merged
+    every = dict(_flatten(given))
+    flat = {name: parameter for name, parameter in every.items() if name not in line.fixed}
+    parameters = _simplify_conditions({**flat, **_keep_conditions(added, flat)}, line)
+    if groups:
+        merged = {**merged, "zip": _fix_zip(groups, {**every, **parameters}, parameters, line.fixed)}
     if given and not parameters:
         raise SpaceError(
             f"The command line sets every parameter of the sweep ({', '.join(name for name, _ in _flatten(given))}), "
@@ -195,6 +212,49 @@ def _drop_dependents(parameters: Mapping[str, Any], dropped: set[str]) -> dict[s
         for name in dropped:
             del left[name]
     return left
+
+
+def _fix_zip(
+    groups: Sequence[Sequence[str]],
+    every: Mapping[str, Any],
+    parameters: dict[str, Any],
+    fixed: Mapping[str, Any],
+) -> list[list[str]] | None:
+    """Return the groups that are left of a sweep's ``zip``: what moves with a fixed value keeps its values there.
+
+    Args:
+        groups: The groups as they are given.
+        every: All parameters, also those that are fixed.
+        parameters: Those that are left; the values of zipped ones are replaced.
+        fixed: The values that the command line fixes.
+
+    Raises:
+        SpaceError: A fixed value is none of its parameter's.
+    """
+    left = []
+    for group in groups:
+        lists = {name: every[name].get("values") for name in group if isinstance(every.get(name), Mapping)}
+        named = {name: fixed[name] for name in group if name in fixed and name in lists}
+        moving = [name for name in group if name in parameters or name not in every]
+        if named and moving:
+            # Lists of other lengths, or none at all, are left as they are, and refused when they are read.
+            if all(isinstance(own, list) for own in lists.values()) and len({len(own) for own in lists.values()}) == 1:
+                length = len(next(iter(lists.values())))
+                kept = [i for i in range(length) if all(grid_key(lists[n][i]) == grid_key(v) for n, v in named.items())]
+                if not kept:
+                    shown = ", ".join(f"{name}={value}" for name, value in named.items())
+                    rows = ", ".join(str(tuple(lists[n][i] for n in named)) for i in range(length))
+                    raise SpaceError(
+                        f"{shown}: {join_words(list(group))} move together (zip), but none of their values is this "
+                        f"one; they are {rows}. Fix {join_words(moving)} as well, or choose one of these."
+                    )
+                for name in moving:
+                    parameters[name] = {**parameters[name], "values": [lists[name][i] for i in kept]}
+            else:
+                moving = list(group)
+        if len(moving) > 1 or (moving and not named and len(moving) == len(group)):
+            left.append(moving)
+    return left or None
 
 
 def _fix_constraints(merged: dict[str, Any], fixed: Mapping[str, Any], dropped: Collection[str]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def preview_program(file: str, options: RunOptions, how: ProgramRun) -> Preview:
 
 def _relate(spec: SweepSpec, seed: int | None, *, hosted: bool = False) -> str:
     """Return how the sweep's own first trials relate to the examples."""
-    if hosted or (spec.method != "grid" and seed is None):
+    if hosted or (seed is None and (spec.method != "grid" or spec.order == "random")):
         return "the sweep draws others of its own"
     if spec.method == "bayes" or spec.repeats:
         return "the sweep starts with these, until a trial reports"

@@ -66,7 +66,7 @@ def _fit_earlier(spec: SweepSpec, earlier: Sequence[Sequence[TrialRecord]]) -> l
     from wandbsweep.search.bayes.space import Space
     from wandbsweep.search.bayes.transfer import fit_earlier
 
-    space, metric = Space(spec.parameters), spec.metric or Metric("")
+    space, metric = Space(spec.parameters, zipped=spec.zip), spec.metric or Metric("")
     models = (fit_earlier(space, metric, trials) for trials in earlier)
     return [model for model in models if model is not None]
 
@@ -89,7 +89,7 @@ def _suggest_active(
             return found
         seen.append(TrialRecord(number=-1, state="running", params=suggested))
     for _ in range(_RANDOM_TRIES):
-        drawn = select_active(spec.parameters, draw_parameters(spec.parameters, rng))
+        drawn = select_active(spec.parameters, draw_parameters(spec.parameters, spec.zip, rng))
         if grid_key(drawn) not in tried and are_met(spec.constraints, spec.parameters, drawn):
             return drawn
     return found

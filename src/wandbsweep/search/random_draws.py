@@ -11,6 +11,7 @@ from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.constraints import DRAWS, are_met
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.zipped import Groups, draw_together, put_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +33,19 @@ class RandomSearch(Search):
 
         rng, spec = np.random.default_rng([self.seed, number]), self.spec
         for _ in range(DRAWS):
-            found = select_active(spec.parameters, {**draw_parameters(spec.parameters, rng), **given})
+            drawn = draw_parameters(spec.parameters, spec.zip, rng)
+            found = select_active(spec.parameters, put_values(spec.parameters, spec.zip, drawn, given))
             if are_met(spec.constraints, spec.parameters, found):
                 break
         return found
 
 
-def draw_parameters(parameters: Mapping[str, Parameter], rng: np.random.Generator) -> dict[str, Any]:
-    """Draw a value for each parameter; conditions are not considered."""
-    return {name: parameter.ppf(float(rng.random())) for name, parameter in parameters.items()}
+def draw_parameters(parameters: Mapping[str, Parameter], zipped: Groups, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a value for each parameter; conditions are not considered.
+
+    Args:
+        parameters: The parameters.
+        zipped: Those that move together.
+        rng: The generator.
+    """
+    return draw_together(parameters, zipped, lambda: float(rng.random()))

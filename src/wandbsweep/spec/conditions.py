@@ -18,6 +18,7 @@ from typing import Any
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.distributions import GRID_LIMIT, Parameter, grid_key
 from wandbsweep.spec.findings import Findings
+from wandbsweep.spec.zipped import Groups, list_rows
 
 
 def read_when(findings: Findings, path: str, raw: Any, parameter: Parameter | None) -> Parameter | None:
@@ -56,23 +57,37 @@ def is_conditional(parameters: Mapping[str, Parameter]) -> bool:
     return any(parameter.when for parameter in parameters.values())
 
 
-def grid_points(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
-    """Return the points of a grid with conditional parameters, each once.
+def grid_points(parameters: Mapping[str, Parameter], zipped: Groups = ()) -> list[dict[str, Any]]:
+    """Return the points of a grid with conditional or zipped parameters, each once.
 
-    Their order is that of the grid without conditions.
+    Their order is that of the grid without conditions; a group that is zipped has its first parameter's place in it.
+
+    Args:
+        parameters: The parameters.
+        zipped: Those that move together; they exist under the same conditions.
 
     Raises:
         SweepConfigError: There are more than ``GRID_LIMIT``: all points are listed in memory.
     """
     axes = {name: parameter.grid() for name, parameter in parameters.items()}
+    groups = {name: group for group in zipped for name in group}
+    leaders: dict[tuple[str, ...], str] = {}  # the parameter of each group that is placed first; the others follow it
+    for group in zipped:
+        rows = list_rows(parameters, group)
+        axes.update({name: [row[name] for row in rows] for name in group})
     points: list[dict[str, int]] = [{}]  # the active parameters of each point, as positions on their axes
     for name in _sort_parents_first(parameters):
+        if name in groups and (leader := leaders.setdefault(groups[name], name)) != name:
+            points = [{**point, name: point[leader]} if leader in point else point for point in points]
+            continue
         met = [
             _is_met(parameters[name], {parent: axes[parent][index] for parent, index in point.items()})
             for point in points
         ]
         if len(points) + sum(met) * (len(axes[name]) - 1) > GRID_LIMIT:
-            raise SweepConfigError([f"parameters: a grid with conditions may have {GRID_LIMIT:,} points at most"])
+            raise SweepConfigError(
+                [f"parameters: a grid with conditions, constraints or zip may have {GRID_LIMIT:,} points at most"]
+            )
         points = [
             {**point, name: index} if is_active else point
             for point, is_active in zip(points, met, strict=True)

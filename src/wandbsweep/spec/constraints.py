@@ -20,6 +20,7 @@ from typing import Any
 from wandbsweep.spec.conditions import select_active
 from wandbsweep.spec.distributions import Parameter
 from wandbsweep.spec.findings import Findings, describe_kind, show
+from wandbsweep.spec.zipped import Groups, draw_together
 from wandbsweep.text import join_words
 
 DRAWS = 10_000
@@ -35,14 +36,19 @@ _ALLOWED = (
 )
 
 
-def read_constraints(findings: Findings, raw: Any, parameters: Mapping[str, Parameter | None]) -> tuple[str, ...]:
+def read_constraints(
+    findings: Findings, raw: Any, parameters: Mapping[str, Parameter | None], zipped: Groups = ()
+) -> tuple[str, ...]:
     """Return the constraints, checked on random configurations.
 
     Args:
         findings: Collects the violations.
-        raw: The value of ``constraints``.
+        raw: The value of ``constraints``; None: there are none.
         parameters: The parameters, by name; None: it could not be read.
+        zipped: Those that move together.
     """
+    if raw is None:
+        return ()
     if not isinstance(raw, list) or not all(isinstance(text, str) for text in raw):
         rule = 'but must be a list of expressions: ["model.width * data.batch_size <= 65536"]'
         findings.refuse("constraints", f"{show(raw)} is {describe_kind(raw)}, {rule}")
@@ -52,10 +58,10 @@ def read_constraints(findings: Findings, raw: Any, parameters: Mapping[str, Para
         path = f"constraints[{index}]"
         if fault := find_fault(text, parameters):
             findings.refuse(path, fault)
-        elif len(readable) == len(parameters):
-            _check_on_draws(findings, path, [text], readable)
+        elif len(readable) == len(parameters) and not (zipped and findings.violations):
+            _check_on_draws(findings, path, [text], readable, zipped)
     if not findings.violations and len(raw) > 1:
-        _check_on_draws(findings, "constraints", raw, readable)
+        _check_on_draws(findings, "constraints", raw, readable, zipped)
     return tuple(raw)
 
 
@@ -123,12 +129,16 @@ def are_met(constraints: Sequence[str], parameters: Mapping[str, Parameter], par
 
 
 def _check_on_draws(
-    findings: Findings, path: str, constraints: Sequence[str], parameters: Mapping[str, Parameter]
+    findings: Findings,
+    path: str,
+    constraints: Sequence[str],
+    parameters: Mapping[str, Parameter],
+    zipped: Groups,
 ) -> None:
     """Refuse constraints that fail with an error, or that no random configuration meets."""
     rng = random.Random(0)
     for _ in range(DRAWS):
-        drawn = select_active(parameters, {name: p.ppf(rng.random()) for name, p in parameters.items()})
+        drawn = select_active(parameters, draw_together(parameters, zipped, rng.random))
         try:
             if all(_compute(text, tuple(parameters), drawn) for text in constraints):
                 return

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,11 +29,13 @@ from wandbsweep.spec.normalize import normalize
 from wandbsweep.spec.parameters import read_parameters
 from wandbsweep.spec.sweep_file import read_file
 from wandbsweep.spec.sweep_spec import Metric, Prior, SweepSpec
+from wandbsweep.spec.zipped import Groups, find_zip_fault, put_values, read_zip
 from wandbsweep.text import join_words
 
 GOALS = ("minimize", "maximize")
 VALUE_RULES = ("best", "last")
 SOURCES = ("wandb", "stdout")
+ORDERS = ("sequential", "random")
 IMPUTE = ("worst", "best", "latest")
 # The keys that only W&B's own tools read; they are checked and kept.
 _TEXT_KEYS = ("program", "name", "description", "project", "entity", "job", "image_uri", "apiVersion")
@@ -42,6 +44,7 @@ _SCHEDULER_KEYS = ("engine", "source", "optimizer", "search_space")
 _ENGINES = ("wandb", "optuna", "ax")
 TOP_KEYS = (
     *("method", "parameters", "metric", "metrics", "early_terminate", "run_cap", "repeats", "prior", "constraints"),
+    *("zip", "order"),
     *_WANDB_KEYS,
 )
 
@@ -93,8 +96,10 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
     repeats = read_repeats(findings, config, parameters) if "repeats" in config else None
     prior = read_prior(findings, config, parameters) if "prior" in config else None
     check_conditions(findings, parameters)
-    constraints = read_constraints(findings, config["constraints"], parameters) if "constraints" in config else ()
-    _check_prior_meets(findings, prior, constraints, parameters)
+    zipped = read_zip(findings, config["zip"], parameters) if "zip" in config else ()
+    order = _read_order(findings, config)
+    constraints = read_constraints(findings, config.get("constraints"), parameters, zipped)
+    prior = _fit_prior(findings, prior, constraints, parameters, zipped)
     _check_wandb_keys(findings, config)
     _check_combinations(findings, config)
     if method and METHODS[method].finite:
@@ -117,6 +122,8 @@ def read_configuration(raw: Any, findings: Findings, *, quotes_seen: bool = Fals
         repeats=repeats,
         prior=prior,
         constraints=constraints,
+        zip=zipped,
+        order=order,
         name=config.get("name"),
         description=config.get("description"),
         program=config.get("program"),
@@ -221,20 +228,39 @@ def _check_combinations(findings: Findings, config: Mapping[str, Any]) -> None:
         findings.refuse("metric", "is required by early_terminate: {name: …, goal: minimize or maximize}")
 
 
-def _check_prior_meets(
+def _read_order(findings: Findings, config: Mapping[str, Any]) -> Any:
+    """Return the order of a grid's points; None: it is refused."""
+    if "order" not in config:
+        return ORDERS[0]
+    method = find_method(config.get("method"))
+    if method and not method.finite:
+        findings.refuse("order", f"goes with method grid only; {method.name} has no order of points to change")
+    return findings.read_choice("order", config["order"], ORDERS)
+
+
+def _fit_prior(
     findings: Findings,
     prior: Prior | None,
     constraints: Sequence[str],
     parameters: Mapping[str, Parameter | None],
-) -> None:
-    """Refuse configurations to try first that break a constraint."""
+    zipped: Groups,
+) -> Prior | None:
+    """Return ``prior`` with the expected values of what is zipped with its own.
+
+    Refuses configurations to try first that break a constraint, and values that never occur together.
+    """
     readable = {name: parameter for name, parameter in parameters.items() if parameter}
     if findings.violations or prior is None:
-        return
+        return prior
+    if fault := find_zip_fault(readable, zipped, prior.expect):
+        findings.refuse("prior.expect", fault)
     for index, configuration in enumerate(prior.configurations):
+        if fault := find_zip_fault(readable, zipped, configuration):
+            findings.refuse(f"prior.configurations[{index}]", fault)
         for text in constraints:
             if not are_met([text], readable, configuration):
                 findings.refuse(f"prior.configurations[{index}]", f"breaks the constraint {text!r}")
+    return replace(prior, expect=put_values(readable, zipped, {}, prior.expect))
 
 
 def _check_wandb_keys(findings: Findings, config: Mapping[str, Any]) -> None:

@@ -15,9 +15,11 @@ from wandbsweep.spec.early_termination import EarlyTerminate
 from wandbsweep.spec.limits import Limit, describe_violations
 from wandbsweep.spec.methods import METHODS, MethodInfo
 from wandbsweep.spec.sweep_file import dump_yaml
+from wandbsweep.spec.zipped import Groups
 from wandbsweep.trial import SUCCEEDED, TrialRecord, ValueRule
 
 Goal = Literal["minimize", "maximize"]
+GridOrder = Literal["sequential", "random"]
 MetricSource = Literal["wandb", "stdout"]
 """Where a program's metrics are read from: what it logs to W&B, or the lines that it prints."""
 
@@ -95,6 +97,10 @@ class SweepSpec:
     prior: Prior | None = None
     constraints: tuple[str, ...] = ()
     """Extension: conditions that every configuration meets (``constraints.py``)."""
+    zip: Groups = ()
+    """Extension: parameters whose values move together (``zipped.py``)."""
+    order: GridOrder = "sequential"
+    """Extension: the order in which a grid's points are tried."""
     name: str | None = None
     description: str | None = None
     program: str | None = None
@@ -159,7 +165,11 @@ class SweepSpec:
         metric += ", its last value" if self.value_rule == "last" else ""
         space = {f"parameters.{name}": str(parameter.config) for name, parameter in self.parameters.items()}
         # The parameters of a trial's number depend on these as well.
-        extensions = {key: str(given) for key in ("repeats", "prior", "constraints") if (given := getattr(self, key))}
+        extensions = {
+            key: str(given) for key in ("repeats", "prior", "constraints", "zip") if (given := getattr(self, key))
+        }
+        if self.order != "sequential":
+            extensions["order"] = self.order
         if self.limits:
             extensions["metric.constraints"] = ", ".join(sorted(map(str, self.limits)))
         parts = {"method": self.method, "metric": metric, **space, **extensions}

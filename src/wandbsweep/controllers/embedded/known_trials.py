@@ -10,6 +10,7 @@ from wandbsweep.controllers.trial_table import TrialTable
 from wandbsweep.errors import SweepConfigError
 from wandbsweep.spec.extensions import explain_misfit
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.zipped import find_zip_fault
 from wandbsweep.storage.json_codec import decode_json, encode_json
 from wandbsweep.storage.open import open_reader
 from wandbsweep.sweep.directory import find_sweep, locate_storage, read_spec
@@ -94,8 +95,10 @@ def _read_sweep(ref: str) -> tuple[SweepSpec, list[TrialRecord]]:
 def _fits(trial: TrialRecord, spec: SweepSpec) -> bool:
     """Whether ``trial`` could belong to this sweep: it has a parameter of this space, and possible values of all."""
     shared = [name for name in spec.parameters if name in trial.params]
-    return any(spec.parameters[name].distribution != "constant" for name in shared) and not any(
-        explain_misfit(spec.parameters[name], trial.params[name]) for name in shared
+    return (
+        any(spec.parameters[name].distribution != "constant" for name in shared)
+        and not any(explain_misfit(spec.parameters[name], trial.params[name]) for name in shared)
+        and not find_zip_fault(spec.parameters, spec.zip, trial.params)
     )
 
 

@@ -205,6 +205,10 @@ def check_supported(spec: SweepSpec) -> None:
         for key in ("repeats", "prior", "constraints")
         if getattr(spec, key)
     ]
+    if spec.zip:
+        faults.append("zip: W&B knows no lists that move together; use controller=embedded")
+    if spec.order != "sequential":
+        faults.append("order: W&B tries a grid in its own order; use controller=embedded")
     faults += [
         f"parameters.{p.name}.when: an extension that W&B does not know" for p in spec.parameters.values() if p.when
     ]

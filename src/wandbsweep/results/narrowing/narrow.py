@@ -20,6 +20,7 @@ from wandbsweep.spec.constraints import list_names
 from wandbsweep.spec.distributions import DISTRIBUTIONS, Parameter, grid_key
 from wandbsweep.spec.load import load_sweep
 from wandbsweep.spec.sweep_spec import SweepSpec
+from wandbsweep.spec.zipped import join_group
 from wandbsweep.text import join_words
 
 MAX_UNIMPORTANT = 0.05
@@ -92,7 +93,8 @@ def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowin
         )
     best = find_best(matrix, top)
     importance = compute_importance(matrix)
-    fixed = set() if fork else _find_unimportant(matrix, importance, top)
+    zipped = {name for group in data.spec.zip for name in group}
+    fixed = set() if fork else _find_unimportant(matrix, importance, top) - zipped
     changes: dict[str, Change] = {}
     for name, parameter in data.spec.parameters.items():
         if name in fixed:
@@ -102,6 +104,8 @@ def narrow(data: SweepData, *, top: float = 0.2, fork: bool = False) -> Narrowin
         else:
             why = "does not vary" if parameter.distribution == "constant" else "kept"
             changes[name] = Change(parameter.config, why, {}, "kept")
+    for group in data.spec.zip:
+        changes.update(_narrow_group(matrix, data.spec, group, best, importance))
     dropped = _resolve_conditions(changes)
     config, notes = _build_config(data, changes, fork=fork)
     return Narrowing(
@@ -146,6 +150,38 @@ def _narrow_parameter(matrix: TrialMatrix, parameter: Parameter, best: Indices, 
     when = {"when": {parent: list(values) for parent, values in parameter.when}} if parameter.when else {}
     kind: Literal["kept", "narrowed"] = "kept" if is_kept else "narrowed"
     return Change({**config, **when}, f"{kind}: {share}", reasons, kind)
+
+
+def _narrow_group(
+    matrix: TrialMatrix, spec: SweepSpec, group: Sequence[str], best: Indices, importance: Importance
+) -> dict[str, Change]:
+    """Narrow parameters that move together: drop the rows of their values that no best trial has.
+
+    Args:
+        matrix: The trials.
+        spec: The sweep's configuration.
+        group: The parameters' names.
+        best: The best trials.
+        importance: The parameters' importance.
+    """
+    joint = join_group(spec.parameters, group)
+
+    def read(trials: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        return [tuple(params[name] for name in group) for params in trials if group[0] in params]
+
+    values, tried = read([matrix.params[int(i)] for i in best]), read(matrix.params)
+    config, reasons, is_kept = (
+        _narrow_values(joint, values, tried) if len(values) >= _MIN_BEST else (joint.config, {}, True)
+    )
+    changes = {}
+    for position, name in enumerate(group):
+        share = f"importance {importance[name]:.0%}" if name in importance else "importance unknown"
+        together = f"zipped with {join_words([other for other in group if other != name])}"
+        own = {"values": [row[position] for row in config["values"]]}
+        when = {"when": {parent: list(values) for parent, values in joint.when}} if joint.when else {}
+        kind: Literal["kept", "narrowed"] = "kept" if is_kept else "narrowed"
+        changes[name] = Change({**own, **when}, f"{kind}: {share}; {together}", reasons, kind)
+    return changes
 
 
 def _narrow_values(
@@ -229,6 +265,9 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
     if data.spec.constraints:  # those of parameters that are gone no longer apply
         gone = data.spec.parameters.keys() - changes.keys()
         config["constraints"] = [text for text in data.spec.constraints if not list_names(text, gone)]
+    if data.spec.zip:  # a group's members are gone together
+        groups = [list(group) for group in data.spec.zip if group[0] in changes]
+        config = {**config, "zip": groups} if groups else {key: own for key, own in config.items() if key != "zip"}
     notes = []
     if fork:
         if not data.spec.objectives:
@@ -236,6 +275,7 @@ def _build_config(data: SweepData, changes: Mapping[str, Change], *, fork: bool)
         if not data.spec.method_info.learns:
             notes.append(f"method was {config['method']}, which learns nothing from earlier trials")
             config["method"] = "bayes"
+            config.pop("order", None)  # of a grid's points
             if "run_cap" not in config:
                 config["run_cap"] = max(20, len(data.trials) // 2)
                 notes.append("run_cap is new: bayes does not end by itself")

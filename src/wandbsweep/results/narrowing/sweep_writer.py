@@ -11,7 +11,7 @@ from wandbsweep.results.sweep_data import SweepData
 from wandbsweep.spec.sweep_file import dump_yaml
 
 _COMMENT_COLUMN = 44
-_UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats", "constraints")
+_UNCHANGED_KEYS = ("method", "metric", "metrics", "early_terminate", "repeats", "constraints", "zip", "order")
 
 
 def format_sweep_file(data: SweepData, narrowing: Narrowing) -> str:

@@ -177,6 +177,8 @@ def _describe_rules(preview: Preview) -> list[str]:
         kind = "grid" if spec.method == "grid" else "space"
         runs = f", {size * len(spec.repeats.values)} trials with repeats" if spec.repeats else ""
         lines.append(f"{kind} size: {pluralize(size, 'configuration')}{runs}")
+    lines += [f"moving together: {', '.join(group)}" for group in spec.zip]
+    lines += [f"order: {spec.order}"] if spec.order != "sequential" else []
     lines += [f"constraint: {text}" for text in spec.constraints]
     lines += [f"limit: {limit}" for limit in spec.limits]
     lines += [f"repeats: {spec.repeats}"] if spec.repeats else []

@@ -57,7 +57,7 @@ def draw_endings(
         draws: How many joint draws to make.
     """
     metric = spec.metric or Metric("")
-    space = Space(spec.parameters, spec.constraints)
+    space = Space(spec.parameters, spec.constraints, spec.zip)
     known = _pick_relevant(mark_failures(trials), spec)
     if not space.dims:
         return None

@@ -51,7 +51,7 @@ def suggest(
         rng: The source of all random numbers.
         earlier: The models of the sweeps that ``spec.prior`` names.
     """
-    space = Space(spec.parameters, spec.constraints)
+    space = Space(spec.parameters, spec.constraints, spec.zip)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = mark_failures(trials)
@@ -71,7 +71,7 @@ def vary(
     The other parameters move a little, so that agents which ask at the same moment get different configurations. If no
     trial has ended yet, the result is a configuration far from all others. The arguments are those of ``suggest``.
     """
-    space = Space(spec.parameters, spec.constraints)
+    space = Space(spec.parameters, spec.constraints, spec.zip)
     if not space.dims:
         return space.decode(np.zeros(0))
     known = [trial for trial in trials if trial.params]

@@ -4,7 +4,7 @@ A numeric parameter's column is its coordinate in [0, 1] under its own distribut
 scales, priors and bounds need no special treatment. Values with steps (integers, `q_*`) are always seen at the step
 they round to, as Garrido-Merchan and Hernandez-Lobato (2020) advise. A parameter with listed values is a category: its
 column holds an index, and two categories are either equal or one apart. Lists of three or more different numbers are
-steps as well.
+steps as well. A group of parameters that move together (``zip``) is one column, of its rows of values.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wandbsweep.spec.constraints import are_met
 from wandbsweep.spec.distributions import Parameter, grid_key
+from wandbsweep.spec.zipped import Groups, join_group
 from wandbsweep.trial import is_number
 
 Floats = NDArray[np.float64]
@@ -55,9 +56,9 @@ class Column:
             shares[grid_key(value)] = shares.get(grid_key(value), 0.0) + share
         values = {grid_key(value): value for value in listed if shares[grid_key(value)] > 0}
         self._values = list(values.values())
-        self.category = len(values) < 3 or not all(map(is_number, self._values))
-        if not self.category:
-            self._values.sort()
+        ordered = _sort_values(self._values) if len(values) > 2 else None
+        self.category = ordered is None
+        self._values = self._values if ordered is None else ordered
         self.levels = np.arange(len(values), dtype=np.float64)
         if not self.category:
             self.levels = (self.levels + 0.5) / len(values)
@@ -135,12 +136,38 @@ class Column:
         return self.snap(rng.random(count))
 
 
-class Space:
-    """The parameters of a sweep as columns of a matrix (trials, columns)."""
+def _sort_values(values: Sequence[Any]) -> list[Any] | None:
+    """Return listed values in order, if they are numbers; or rows of zipped values whose numbers rise or fall alike."""
+    if all(map(is_number, values)):
+        return sorted(values)
+    if not all(isinstance(value, tuple) for value in values):
+        return None
+    numeric = [j for j, own in enumerate(zip(*values, strict=True)) if all(map(is_number, own))]
+    lead = next((j for j in numeric if len({row[j] for row in values}) == len(values)), None)
+    if lead is None:
+        return None
+    rows = sorted(values, key=lambda row: row[lead])
+    steps = [np.diff([row[j] for row in rows]) for j in numeric]
+    return rows if all((step >= 0).all() or (step <= 0).all() for step in steps) else None
 
-    def __init__(self, parameters: Mapping[str, Parameter], constraints: Sequence[str] = ()) -> None:
+
+class Space:
+    """The parameters of a sweep as columns of a matrix (trials, columns).
+
+    A column of parameters that move together has the name of the first.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Parameter], constraints: Sequence[str] = (), zipped: Groups = ()
+    ) -> None:
         self.parameters, self.constraints = parameters, constraints
-        every = {name: Column(parameter) for name, parameter in parameters.items()}
+        self._groups = {group[0]: group for group in zipped}
+        followers = {name for group in zipped for name in group[1:]}
+        every = {
+            name: Column(join_group(parameters, self._groups[name]) if name in self._groups else parameter)
+            for name, parameter in parameters.items()
+            if name not in followers
+        }
         self._fixed = {name: column for name, column in every.items() if not column.varies}
         self.columns = {name: column for name, column in every.items() if column.varies}
         self.categorical: Bools = np.array([c.category for c in self.columns.values()], dtype=bool)
@@ -167,13 +194,21 @@ class Space:
     def encode(self, params: Mapping[str, Any]) -> Floats:
         """Return the point (columns,); a parameter that the trial lacks lies in the middle, or equals no category."""
         absent = object()
-        return np.array([c.coordinate(params.get(n, absent)) for n, c in self.columns.items()], dtype=np.float64)
+
+        def read(name: str) -> Any:
+            group = self._groups.get(name)
+            return tuple(params.get(n, absent) for n in group) if group else params.get(name, absent)
+
+        return np.array([c.coordinate(read(n)) for n, c in self.columns.items()], dtype=np.float64)
 
     def decode(self, row: Floats) -> dict[str, Any]:
         """Return the configuration at a point (columns,), constants included."""
         moving = {n: c.value(float(x)) for (n, c), x in zip(self.columns.items(), row, strict=True)}
         fixed = {n: c.parameter.ppf(0.5) for n, c in self._fixed.items()}
-        return {name: moving[name] if name in moving else fixed[name] for name in self.parameters}
+        every = {**fixed, **moving}
+        for group in self._groups.values():
+            every.update(zip(group, every[group[0]], strict=True))
+        return {name: every[name] for name in self.parameters}
 
     def snap(self, x: Floats) -> Floats:
         """Return points (n, columns) moved to the nearest ones that can be run."""
