@@ -53,6 +53,11 @@ def test_agents(sweep, run_command):
     ]
 
 
+def test_below_directories_that_may_not_be_read(run_command, monkeypatch):
+    monkeypatch.chdir("/proc/1")  # often even root may not read all of it
+    assert "No sweep 'abcd1234'" in run_command("logs", "abcd1234", status=2)
+
+
 def test_nothing_to_show(sweep, run_command):
     assert "has no trial '7'; none has started yet" in run_command("logs", "abcd1234", "7", status=2)
     sweep.ask("a")

@@ -54,7 +54,7 @@ def make_sweep_id() -> str:
 
 def holds_sweep(directory: Path) -> bool:
     """Return whether ``directory`` holds a complete sweep."""
-    return (directory / SWEEP_FILE).is_file()
+    return os.path.isfile(directory / SWEEP_FILE)  # Path.is_file raises where the directory may not be read
 
 
 def find_sweep(ref: str | os.PathLike[str], *, of_project: bool = False) -> Path:
