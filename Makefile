@@ -2,12 +2,13 @@
 PYTHON ?= python3
 JOBS ?= $(shell env -u OMP_NUM_THREADS nproc)
 BIN := .venv/bin
+HYDRA14 := .venv-hydra14/bin/python
 
 # Trials and tests share the cores: one thread for each is faster than all cores for each.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test parity test-slow slurm-up slurm-down lint format lock bench bench-search bench-training build clean
+.PHONY: help setup packages demo test test-hydra14 parity test-slow slurm-up slurm-down lint format lock bench bench-search bench-training build clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /make \1\t/' | expand -t 20
@@ -21,10 +22,15 @@ packages: setup  ## as root: install Debian's packages that tests need (SLURM, M
 	@$(BIN)/python -m scripts.debian
 
 test: setup packages  ## run all tests
+	-@$(MAKE) --no-print-directory .venv-hydra14/.installed  # without it, two tests are skipped
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-slow: setup packages  ## run the tests that take long and rarely break
 	WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS)
+
+test-hydra14: .venv-hydra14/.installed  ## run the plugin's tests under Hydra 1.4, in an environment of its own
+	WANDB_MODE=offline $(HYDRA14) -m pytest -n $(JOBS) --dist worksteal \
+		-W "ignore:The version_base parameter:UserWarning" tests/plugin tests/bridge tests/test_installation.py $(ARGS)
 
 parity: setup  ## compare trials with the jobs of Hydra's own sweeper, under each launcher and isolation (an hour)
 	PARITY=all WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/parity $(ARGS)
@@ -61,7 +67,7 @@ build: setup  ## build the wheel into dist/
 	$(BIN)/python -m hatchling build -t wheel
 
 clean:  ## remove everything that these targets made, but not outputs/
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-hydra14 dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,4 +78,13 @@ clean:  ## remove everything that these targets made, but not outputs/
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# Hydra 1.4 before the dependencies of .venv, which pins Hydra 1.3: Python takes what it finds first.
+.venv-hydra14/.installed: .venv/.installed requirements-hydra14.lock
+	$(PYTHON) -m venv --clear --without-pip .venv-hydra14
+	$(BIN)/uv pip install --quiet --python $(HYDRA14) --no-deps --prerelease allow -r requirements-hydra14.lock
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$($(HYDRA14) -c "import sysconfig; print(sysconfig.get_path('purelib'))")/dependencies.pth"
+	$(BIN)/uv pip install --quiet --python $(HYDRA14) --no-deps --no-build-isolation -e .
 	touch $@

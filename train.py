@@ -8,6 +8,9 @@ import sys
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+# Hydra 1.3 has to be told whose defaults to use. Hydra 1.4 has its own alone, and warns of the argument.
+VERSION = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+
 
 def drop_sweep(cfg: DictConfig) -> DictConfig:
     """Remove a sweep's configuration from a run's. A key ``sweep`` without ``parameters`` is the user's own, and stays.
@@ -23,7 +26,7 @@ def drop_sweep(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(config_path="conf", config_name="config", **VERSION)
 def main(cfg: DictConfig) -> float | None:
     drop_sweep(cfg)
     from classifier.refusals import refusing

@@ -66,6 +66,9 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         "hydra_plugins/wandbsweep/py.typed",
     }
     assert packaged == {name for name in names if ".dist-info/" not in name}  # no tests, and not the example classifier
+    (entry_points,) = [name for name in names if name.endswith(".dist-info/entry_points.txt")]
+    text = zipfile.ZipFile(wheel).read(entry_points).decode()
+    assert "[hydra.plugins]\nwandbsweep = hydra_plugins.wandbsweep.sweeper:WandbSweeper\n" in text
     assert "hydra_plugins/__init__.py" not in names  # it would hide all other plugins
 
 

@@ -6,6 +6,7 @@ unpickles Hydra's plugins.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -52,5 +53,8 @@ def show_config(*, _root_: Any, _parent_: Any) -> bool:
     return False
 
 
-OmegaConf.register_new_resolver("wandbsweep", read_run_option, replace=True)
-OmegaConf.register_new_resolver("wandbsweep_show_config", show_config, replace=True)
+# OmegaConf 2.4 warns of the old name. Before 2.4, the new name was that of another function, which could not replace.
+_IS_RENAMED = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
+_register: Any = OmegaConf.register_resolver if _IS_RENAMED else OmegaConf.register_new_resolver
+_register("wandbsweep", read_run_option, replace=True)
+_register("wandbsweep_show_config", show_config, replace=True)

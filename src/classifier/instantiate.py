@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra.utils
+from omegaconf import DictConfig, OmegaConf
 
 TRUSTED = ["lightning.*", "torch.*", "torchmetrics.*", "torchvision.*", "wandb.*"]
 """What a configuration may name besides this repository's own modules. Hydra 1.4 and later refuse any other target:
@@ -21,6 +22,16 @@ _SOURCES = [Path(__file__).parents[1], Path(__file__).parents[2]]
 def instantiate(config: Any, *args: Any, **kwargs: Any) -> Any:
     """Call Hydra's ``instantiate``, and trust ``TRUSTED`` and this repository's modules."""
     return hydra.utils.instantiate(config, *args, **kwargs, **_make_whitelist())
+
+
+def detach(config: DictConfig) -> DictConfig:
+    """Return a copy to edit, with all interpolations resolved, that has no parent.
+
+    A copy that has one will not do: with ``_partial_`` Hydra 1.4 reads the parent, where the original still is.
+    """
+    detached = OmegaConf.create(OmegaConf.to_container(config, resolve=True), flags={"allow_objects": True})
+    assert isinstance(detached, DictConfig)
+    return detached
 
 
 @cache

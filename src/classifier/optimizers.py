@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
 
-from classifier.instantiate import instantiate
+from classifier.instantiate import detach, instantiate
 from classifier.models import find_head
 
 _GROUP_OPTIONS = ("decay_norms_and_biases", "head_lr")
@@ -75,9 +75,8 @@ class OptimizerFactory:
 
 def read_optimizer(config: DictConfig) -> OptimizerFactory:
     """Return what makes the optimizer that ``config`` describes: a target, its options, and those of the groups."""
-    own = config.copy()  # it still resolves interpolations of the whole configuration
-    with open_dict(own):
-        options = {name: own.pop(name) for name in _GROUP_OPTIONS if name in own}
+    own = detach(config)
+    options = {name: own.pop(name) for name in _GROUP_OPTIONS if name in own}
     return OptimizerFactory(instantiate(own, _partial_=True), **options)
 
 

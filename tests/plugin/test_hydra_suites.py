@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hydra
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
-from hydra.version import Version, VersionBase
+from hydra.version import VersionBase
 
 from hydra_plugins.wandbsweep.sweeper import WandbSweeper
 
@@ -21,10 +22,13 @@ TWO_AGENTS = ["hydra.sweeper.agents=2"]
 
 @pytest.fixture(autouse=True)
 def hydras_oldest_defaults() -> Iterator[None]:
-    """Another test in this process may have set other ones."""
+    """Another test in this process may have set other ones. Hydra 1.4 has no older ones."""
     hydra_version = VersionBase.instance()
     base = hydra_version.version_base
-    hydra_version.setbase(Version("1.1"))
+    if hydra.__version__.startswith("1.3."):
+        from hydra.version import Version
+
+        hydra_version.setbase(Version("1.1"))
     yield
     hydra_version.version_base = base
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import nn
 
-from classifier.instantiate import instantiate
+from classifier.instantiate import detach, instantiate
 from classifier.models.heads import freeze_backbone
 from classifier.models.pretrained import State, load_weights, read_weights
 
@@ -29,9 +29,8 @@ def make_network(config: DictConfig, *, input_shape: Sequence[int], classes: int
         ValueError: An unknown value, or weights that are not those of this network.
         OSError: The weights cannot be downloaded.
     """
-    options = config.copy()
-    with open_dict(options):
-        source, freeze = options.pop("weights", None), options.pop("freeze", None)
+    options = detach(config)
+    source, freeze = options.pop("weights", None), options.pop("freeze", None)
     if freeze not in (None, "backbone"):
         raise ValueError(f"The value of `model.freeze` is {freeze!r}; the choices are null and backbone")
     state = read_weights(str(source), name=options.get("name")) if source else None
