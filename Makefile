@@ -30,7 +30,7 @@ test-slow: setup packages  ## run the tests that take long and rarely break
 
 test-hydra14: .venv-hydra14/.installed  ## run the plugin's tests under Hydra 1.4, in an environment of its own
 	WANDB_MODE=offline $(HYDRA14) -m pytest -n $(JOBS) --dist worksteal \
-		-W "ignore:The version_base parameter:UserWarning" tests/plugin tests/bridge tests/test_installation.py $(ARGS)
+		-W "ignore:The version_base parameter:UserWarning" tests/plugin tests/bridge $(ARGS)
 
 parity: setup  ## compare trials with the jobs of Hydra's own sweeper, under each launcher and isolation (an hour)
 	PARITY=all WANDB_MODE=offline $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/parity $(ARGS)
