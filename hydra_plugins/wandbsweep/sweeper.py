@@ -11,8 +11,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins.wandbsweep import config as _config  # noqa: F401  an entry point imports this module, but not that
-
 
 class WandbSweeper(Sweeper):
     """Creates or joins a sweep, launches its agents, and shows the result.
