@@ -67,14 +67,6 @@ def test_both_ways_register_each_plugin_once() -> None:
     assert sorted(plugin.__name__ for plugin in found) == sorted(plugin.__name__ for plugin in set(scan_package()))
 
 
-@pytest.mark.skipif(hydra.__version__.startswith("1.3."), reason="Hydra 1.3 knows no entry points: make test-hydra14")
-def test_entry_points_alone_are_enough(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(ENTRY_POINTS_ALONE + SCRIPT)
-    app = App(tmp_path)
-    app.multirun("+x=1,2", "hydra/job_logging=none", PYTHONWARNINGS="error::UserWarning")
-    assert [trial.value for trial in app.sweep().trials] == [1.0, 2.0]
-
-
 def run_under_14(directory: Path, script: Path | str, *arguments: str) -> str:
     """Run a sweep under Hydra 1.4 and return its output. Warnings, as Hydra and OmegaConf give them, are errors."""
     is_installed = hydra.__version__.startswith("1.4.")
@@ -88,6 +80,13 @@ def run_under_14(directory: Path, script: Path | str, *arguments: str) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning" not in (done.stdout + done.stderr).lower()
     return done.stdout
+
+
+def test_entry_points_alone_are_enough(tmp_path: Path) -> None:
+    """Hydra 1.3 knows none."""
+    (tmp_path / "app.py").write_text(ENTRY_POINTS_ALONE + SCRIPT)
+    run_under_14(tmp_path, "app.py", "+x=1,2", "hydra/job_logging=none")
+    assert [trial.value for trial in App(tmp_path).sweep().trials] == [1.0, 2.0]
 
 
 def test_a_foreign_project_under_hydra_14(tmp_path: Path) -> None:

@@ -100,13 +100,20 @@ def list_sweeps(*, thorough: bool = False, everywhere: bool = False) -> list[Pat
     """
     directories = [file.parent for file in OUTPUTS.glob(f"*/{SWEEP_FILE}")]
     started = [Path(known.directory) for known in read_index() if everywhere or known.is_here]
-    directories += [directory for directory in started if os.path.isfile(directory / SWEEP_FILE)]
+    directories += [directory for directory in started if _is_started_sweep(directory)]
     if thorough or not directories:
         directories += _search_sweeps()
     unique: dict[str, Path] = {}
     for directory in directories:
         unique.setdefault(os.path.realpath(directory), directory)
     return sorted(unique.values(), key=read_start_time, reverse=True)
+
+
+def _is_started_sweep(directory: Path) -> bool:
+    """Return whether a directory holds a sweep that is no part of another one, as those of an evaluation are."""
+    # A project may have a file of that name, but no hidden directory of ours beside it.
+    outer = (p for p in directory.parents if holds_sweep(p) and (p / HIDDEN).is_dir())
+    return os.path.isfile(directory / SWEEP_FILE) and next(outer, None) is None
 
 
 def read_start_time(directory: Path) -> float:
